@@ -1,0 +1,260 @@
+"""Which hyper-parameters does a training run have, and where does each come from?
+
+`Recipe` holds every one of them once, with the paper's value as its default;
+`RECIPES` are the runs we ship; `add_options` makes each field a command-line
+option of the same name. Standard library only.
+
+Sources, by the short names used below:
+  paper    arXiv 1905.11946, section 5.2.
+  mnasnet  arXiv 1807.11626, section 5 (the paper trains "with similar settings").
+  main.py  the original code, tensorflow/tpu models/official/efficientnet/main.py,
+           and the files beside it.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import types
+import typing
+
+from effnet_tf import config
+
+
+def _field(default, text, *, low=None, high=None, choices=None):
+    """One hyper-parameter: its default, its help and source, and its legal values."""
+    return dataclasses.field(default=default, metadata=dict(
+        help=text, low=low, high=high, choices=choices))
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Every hyper-parameter of a training run; the defaults are the paper's.
+
+    The text beside each field says what it is, in which unit, and its source.
+
+    Raises:
+        InputError: a value outside its legal range.
+    """
+
+    # The network.
+    variant: str = _field("b0", "name of the network, see effnet_tf.VARIANTS")
+    phi: float | None = _field(
+        None, "scale `variant` by compound scaling with this phi (any real number; paper, "
+        "equation 3); none: take the variant's own hand-set coefficients")
+    alpha: float = _field(1.2, "base of the depth for --phi (paper, section 4)", low=1)
+    beta: float = _field(1.1, "base of the width for --phi (paper, section 4)", low=1)
+    gamma: float = _field(1.15, "base of the resolution for --phi (paper, section 4)", low=1)
+    image_size: int | None = _field(
+        None, "side of the square input in pixels; none: the variant's own resolution")
+    dropout_rate: float | None = _field(
+        None, "dropout before the classifier; none: the variant's own (paper: 0.2 for B0 to "
+        "0.5 for B7)", low=0, high=1)
+    drop_connect_rate: float = _field(
+        0.2, "end of the linear ramp of stochastic depth (paper: survival probability 0.8)",
+        low=0, high=1)
+
+    # The data.
+    dataset: str = _field(
+        "imagenet2012", "'digits' (bundled with scikit-learn), 'folder' (one folder per "
+        "class), or the name of a TFDS classification data set on disk")
+    data_dir: str | None = _field(
+        None, "where the data lies: the TFDS directory, or the image folder")
+    train_split: str | None = _field(
+        None, "TFDS split, or sub-folder, to train on; none: 'train'")
+    eval_split: str | None = _field(
+        None, "TFDS split, or sub-folder, to evaluate on; none: 'validation', 'val' or "
+        "'test', whichever there is first, else a held-out part of the training images")
+    holdout: float = _field(
+        0.2, "fraction of the images held out when the data set has no split to evaluate on",
+        low=0, high=1)
+
+    # Augmentation.
+    crop_area_min: float = _field(
+        0.08, "smallest area of the random training crop, as a fraction of the image "
+        "(main.py: preprocessing.py); 1 turns the random crop off", low=0, high=1)
+    eval_crop_padding: int = _field(
+        32, "the evaluation crop is the central image_size / (image_size + this) of the short "
+        "side (main.py: preprocessing.py, CROP_PADDING); 0 takes all of it", low=0)
+    flip: bool = _field(True, "mirror half of the training images (main.py: preprocessing.py)")
+
+    # Optimisation.
+    epochs: int = _field(350, "passes over the training images (main.py: 218,949 steps of "
+                         "2,048)", low=1)
+    batch_size: int = _field(4096, "images per step, over all replicas (mnasnet: 4K)", low=1)
+    base_learning_rate: float = _field(
+        0.016, "learning rate per 256 images of the batch (main.py; 0.256 at 4,096 as in the "
+        "paper)", low=0)
+    warmup_epochs: float = _field(5.0, "linear warm-up from 0 (mnasnet; main.py)", low=0)
+    decay_rate: float = _field(0.97, "factor of the learning-rate staircase (paper)", low=0)
+    decay_epochs: float = _field(2.4, "epochs per stair, counted from step 0 (paper)", low=0)
+    rmsprop_rho: float = _field(0.9, "decay of the mean square of RMSProp (paper)", low=0, high=1)
+    momentum: float = _field(0.9, "momentum of RMSProp (paper)", low=0, high=1)
+    rmsprop_epsilon: float = _field(
+        1e-3, "added to the mean square inside RMSProp's root (main.py: utils.py)", low=0)
+    weight_decay: float = _field(
+        1e-5, "times half the sum of squares of every trainable variable outside batch norm "
+        "(paper; main.py)", low=0)
+    label_smoothing: float = _field(0.1, "share of the uniform label (main.py)", low=0, high=1)
+    ema_decay: float = _field(
+        0.9999, "decay of the moving average of all weights, batch-norm statistics included; "
+        "0 turns it off (main.py)", low=0, high=1)
+
+    # The loop.
+    precision: str = _field(
+        "auto", "auto: mixed_bfloat16 on TPU, float32 elsewhere (main.py: bfloat16 on TPU)",
+        choices=("auto", "float32", "mixed_bfloat16"))
+    steps_per_loop: int = _field(
+        100, "training steps between two returns to Python, at most an epoch (main.py: 1,251)",
+        low=1)
+    eval_batch_size: int | None = _field(
+        None, "images per evaluation step, over all replicas; none: as batch_size", low=1)
+    keep_checkpoints: int = _field(3, "how many checkpoints stay in the workdir", low=1)
+    seed: int = _field(0, "of the initial weights, the order of the images and every draw")
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            _check_range(field.name, getattr(self, field.name), **field.metadata)
+
+    def resolved_variant(self):
+        """Returns the `Variant` of this recipe: its row, or the row scaled by phi.
+
+        Raises:
+            InputError: unknown variant, phi out of range, or an image below 32 pixels.
+        """
+        variant = config.find_variant(self.variant)
+        if self.phi is not None:
+            scaling = config.CompoundScaling(self.alpha, self.beta, self.gamma)
+            variant = scaling.variant(self.phi, base=variant)
+        size = self.image_size or variant.resolution
+        config.check_resolution(size, f"variant '{variant.name}'")
+        return dataclasses.replace(variant, resolution=size)
+
+    def learning_rate(self):
+        """The peak learning rate: `base_learning_rate * batch_size / 256` (main.py)."""
+        return self.base_learning_rate * self.batch_size / 256
+
+    def to_json(self):
+        """Returns the recipe as an indented JSON object, one field per line."""
+        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text):
+        """Returns the recipe written by `to_json`.
+
+        Raises:
+            InputError: a field this version does not know.
+        """
+        values = json.loads(text)
+        unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
+        if unknown:
+            raise config.InputError(f"The recipe has fields this version does not know: "
+                                    f"{', '.join(unknown)}.")
+        return cls(**values)
+
+
+def _check_range(name, value, low, high, choices, help):
+    del help
+    if choices and value not in choices:
+        raise config.InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+    if value is None or isinstance(value, str):
+        return
+    if not math.isfinite(value):
+        raise config.InputError(f"{name} is {value}; it must be a finite number.")
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise config.InputError(f"{name} is {value}; it must be {bounds}.")
+
+
+RECIPES = {
+    # python train_tpu.py --recipe imagenet --variant b0 --data_dir gs://BUCKET/tfds \
+    #   --tpu local --workdir gs://BUCKET/b0
+    # Paper: B0 77.1 % top-1 with AutoAugment, 76.3 % without, as here (paper v1). The
+    # original authors quote 23 hours on a v2-8. Not yet run by us: we have no TPU.
+    "imagenet": Recipe(),
+
+    # python train_tpu.py --recipe digits --workdir runs/digits
+    # 1,797 scans of 8x8 pixels; on 2 CPU cores about 3 minutes, 98 % of the held-out
+    # fifth. The paper's schedule shrunk to 24 epochs; digits have no mirror image.
+    "digits": Recipe(
+        variant="b0", phi=-4.0, image_size=32, dataset="digits", batch_size=32, epochs=24,
+        base_learning_rate=0.016, warmup_epochs=1.0, decay_epochs=0.25, crop_area_min=0.7,
+        eval_crop_padding=0, flip=False, ema_decay=0.99, drop_connect_rate=0.1),
+
+    # python train_tpu.py --recipe small --dataset folder --data_dir photos --workdir runs/photos
+    # From scratch on some hundreds to some thousands of images; the paper's schedule
+    # shrunk to 60 epochs. Accuracy depends on the images; not yet run on a public set.
+    "small": Recipe(
+        image_size=128, batch_size=32, epochs=60, warmup_epochs=2.0, decay_epochs=0.5,
+        crop_area_min=0.25, ema_decay=0.999),
+
+    # python train_tpu.py --recipe smoke --workdir /tmp/smoke
+    # The whole path in half a minute on a laptop: it shows that things run, nothing else.
+    "smoke": Recipe(
+        variant="b0", phi=-8.0, image_size=32, dataset="digits", batch_size=64, epochs=2,
+        warmup_epochs=0.5, decay_epochs=1.0, eval_crop_padding=0, flip=False, ema_decay=0.9,
+        holdout=0.5),
+}
+
+
+def default_recipe_name(dataset):
+    """Returns the name of the recipe that suits a data set, for a user who named none."""
+    return {None: "imagenet", "digits": "digits", "folder": "small"}.get(dataset, "imagenet")
+
+
+def _option_type(annotation):
+    """Returns a parser for an annotation such as `int` or `float | None`."""
+    if not isinstance(annotation, types.UnionType):
+        return annotation
+    inner = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+
+    def optional(text):
+        return None if text.lower() == "none" else inner(text)
+
+    optional.__name__ = inner.__name__  # argparse names it in its messages
+    return optional
+
+
+def add_options(parser):
+    """Adds `--recipe` and one option per field of `Recipe` to an argparse parser."""
+    parser.add_argument(
+        "--recipe", choices=sorted(RECIPES), default=None,
+        help="the recipe that the other options change; by default the one that suits "
+        "--dataset (printed)")
+    hints = typing.get_type_hints(Recipe)
+    for field in dataclasses.fields(Recipe):
+        # A default would hide whether the user gave the option: leave it out.
+        options = dict(default=argparse.SUPPRESS, help=field.metadata["help"].replace("%", "%%"))
+        if hints[field.name] is bool:
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options.update(type=_option_type(hints[field.name]),
+                           choices=field.metadata["choices"])
+            if not field.metadata["choices"]:
+                options["metavar"] = field.name.upper()
+        parser.add_argument(f"--{field.name}", **options)
+
+
+def from_options(options):
+    """Returns the `Recipe` that parsed options describe, and says which was chosen.
+
+    Args:
+        options: the namespace of a parser that `add_options` filled.
+
+    Raises:
+        InputError: a value outside its legal range.
+    """
+    name = options.recipe
+    if name is None:
+        name = default_recipe_name(getattr(options, "dataset", None))
+        print(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
+    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)
+             if hasattr(options, field.name)}
+    return dataclasses.replace(RECIPES[name], **given)
+
+
+def differences(old, new):
+    """Returns sentences such as "epochs: 10 -> 20" for the fields in which two differ."""
+    return [f"{field.name}: {getattr(old, field.name)} -> {getattr(new, field.name)}"
+            for field in dataclasses.fields(Recipe)
+            if getattr(old, field.name) != getattr(new, field.name)]
