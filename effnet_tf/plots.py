@@ -48,7 +48,8 @@ def learning_curve(history, path):
                 scale = 100 if what == "accuracy" else 1
                 axes.plot(epochs, [scale * row[name] for row in history], colour, label=label,
                           marker=marker)
-    loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)", ylim=(0, None))
+    loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)",
+             yscale="log")
     accuracy.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 101),
                  title=f"{100 * history[-1]['eval_accuracy']:.2f} % of "
                        f"{history[-1]['eval_images']:,} held-out images right")

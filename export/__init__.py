@@ -1,0 +1,1 @@
+"""The export programs: `python -m export`, or `effnet-export` once installed."""

@@ -1,0 +1,50 @@
+"""Writes a trained classifier to a file, verified, and runs such files.
+
+    python -m export saved_model --workdir runs/digits --out runs/digits/saved_model
+    python -m export tflite --workdir runs/digits --out runs/digits/digits.tflite
+    python -m export classify runs/digits/digits.tflite photo.png another.jpg
+"""
+
+import argparse
+import os
+import sys
+
+from absl import app, logging
+from absl.flags import argparse_flags
+
+from effnet_tf.config import InputError
+
+# Relative to each other, absolute to the library: the wheel calls this package
+# effnet_export.
+from . import classify, convert
+
+
+def parse(argv):
+    """Returns the parsed command line; `run` is the chosen program."""
+    parser = argparse_flags.ArgumentParser(
+        prog="python -m export", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    programs = parser.add_subparsers(required=True, metavar="PROGRAM")
+    convert.add_programs(programs)
+    classify.add_program(programs)
+    return parser.parse_args(argv[1:])
+
+
+def main(options):
+    """Runs the program; bad input is exit code 2, a file that failed its check 1."""
+    logging.set_verbosity(logging.WARNING)
+    try:
+        options.run(options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def console():
+    """The command `effnet-export`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    app.run(main, flags_parser=parse)
+
+
+if __name__ == "__main__":
+    console()

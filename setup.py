@@ -1,0 +1,58 @@
+"""Packaging of effnet_tf: metadata, extras, and the commands effnet-train, effnet-export."""
+
+import pathlib
+import re
+
+import setuptools
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(),
+                    re.MULTILINE).group(1)
+TENSORFLOW = ">=2.21"
+
+setuptools.setup(
+    name="effnet_tf",
+    version=VERSION,
+    description="EfficientNet for Keras 3 and TensorFlow, with TPU training and verified export",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # export/ is a folder of programs in the repository, effnet_export once installed.
+    packages=["effnet_tf", "effnet_export"],
+    package_dir={"effnet_export": "export"},
+    py_modules=["train_tpu"],
+    # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three
+    # distributions of the same package, and requiring one would overwrite another. None of
+    # the packages below requires TensorFlow (tests/test_package.py).
+    install_requires=[
+        "absl-py",
+        "keras>=3.15",
+        "keras-cv>=0.9",
+        "numpy",
+        "tensorflow-datasets>=4.9.10",
+    ],
+    extras_require={
+        # PyPI has no tensorflow-cpu for macOS; the plain one is without GPU there.
+        "cpu": [f"tensorflow-cpu{TENSORFLOW}; platform_system != 'Darwin'",
+                f"tensorflow{TENSORFLOW}; platform_system == 'Darwin'"],
+        "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
+        "tpu": [f"tensorflow-tpu{TENSORFLOW}"],
+        "demo": ["matplotlib", "scikit-learn"],
+        "test": ["build", "matplotlib", "pytest", "pytest-xdist", "scikit-learn",
+                 "setuptools>=77", "wheel"],
+    },
+    entry_points={"console_scripts": [
+        "effnet-train = train_tpu:console",
+        "effnet-export = effnet_export.__main__:console",
+    ]},
+    classifiers=[
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
