@@ -28,7 +28,7 @@ parity: $(VENV)/test-ready
 # A stamp per set of packages: made anew when setup.py changes.
 $(VENV)/%-ready: setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "effnet_tf needs Python 3.11 or later; this is " + sys.version)'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing TensorFlow ($(TENSORFLOW)) and effnet_tf into $(VENV); this takes some minutes ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(TENSORFLOW),$*]'
 	@touch $@

@@ -28,6 +28,8 @@ setuptools.setup(
     # the packages below requires TensorFlow (tests/test_package.py).
     install_requires=[
         "absl-py",
+        "h5py",
+        "importlib_resources",  # tensorflow-datasets 4.9.10 imports it and does not require it
         "keras>=3.15",
         "keras-cv>=0.9",
         "numpy",

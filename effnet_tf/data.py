@@ -306,6 +306,9 @@ def _tfds_builder(tfds, recipe):
         raise InputError(f"There is no data set '{recipe.dataset}': it is neither 'digits', nor "
                          f"'folder', nor of TFDS, nor prepared under '{recipe.data_dir}'. "
                          f"{config.nearest(recipe.dataset, known)}") from error
+    except (ValueError, AssertionError) as error:  # a bad name, configuration or version
+        raise InputError(f"TFDS cannot open '{recipe.dataset}': "
+                         f"{str(error).splitlines()[0]}") from error
     if not builder.is_prepared():
         raise InputError(
             f"The TFDS data set '{recipe.dataset}' is not prepared under {builder.data_path}. Give "

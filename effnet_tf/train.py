@@ -240,11 +240,25 @@ class Trainer:
                          / self.replicas)
         variables = model.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(objective, variables), variables))
+        self._average_statistics()
         if recipe.ema_decay:
             optim.update_ema([v.value for v in self.models["ema"].weights],
                              [v.value for v in model.weights],
                              optim.ema_decay(recipe.ema_decay, self.optimizer.iterations.value))
         self._add(tf.ones_like(losses), labels, logits, losses, "loss", "correct", "images")
+
+    def _average_statistics(self):
+        """Gives all replicas the mean of their batch-norm statistics.
+
+        Keras 3 lets each replica keep its own; they would evaluate differently, and a
+        checkpoint would hold the first one's.
+        """
+        if self.replicas > 1:
+            statistics = [v.value for v in self.models["raw"].non_trainable_weights]
+            means = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+            for statistic, mean in zip(statistics, means):
+                statistic.assign(mean)
 
     def _eval_steps(self, iterator, count):
         for _ in tf.range(count):

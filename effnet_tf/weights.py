@@ -5,10 +5,10 @@ what does not match is an error (`strict=True`) or a printed table.
 """
 
 import dataclasses
-import pathlib
-import tempfile
+import io
+import zipfile
 
-import keras
+import h5py
 import tensorflow as tf
 
 from effnet_tf.config import InputError
@@ -69,7 +69,7 @@ def load_weights(model, path, *, ema=True, strict=True):
     a Keras `.weights.h5`, and a `.keras` file.
 
     Args:
-        model: a `keras.Model`; its variables are matched by their paths.
+        model: a `keras.Model` of this package; variables are matched by their paths.
         path: a file, a checkpoint prefix or a run directory.
         ema: for a checkpoint that has averaged weights, take these.
         strict: raise unless file and model have the same variables. Otherwise what
@@ -120,27 +120,46 @@ def _read(model, path, ema):
     with tf.io.gfile.GFile(path, "rb") as file:
         magic = file.read(8)
     if magic == _HDF5_MAGIC:
-        return "Keras .weights.h5", _read_weights_h5(model, path)
-    if magic.startswith(_ZIP_MAGIC):
-        saved = keras.saving.load_model(path, compile=False)
-        return ".keras file", {v.path: v.numpy() for v in saved.weights}
+        return "Keras .weights.h5", _read_h5(model, path, path)
+    if magic.startswith(_ZIP_MAGIC) and "model.weights.h5" in zipfile.ZipFile(path).namelist():
+        # Only its weights: nothing of the file is deserialised, so nothing of it runs.
+        with zipfile.ZipFile(path).open("model.weights.h5") as file:
+            return ".keras file", _read_h5(model, io.BytesIO(file.read()), path)
     raise InputError(f"'{path}' is no weights file effnet_tf knows: it is neither a checkpoint "
                      "of train_tpu.py, nor a .weights.h5, nor a .keras file.")
 
 
-def _read_weights_h5(model, path):
-    """Reads a .weights.h5 through a copy of the model; Keras itself refuses misfits."""
-    copy = keras.models.clone_model(model)
-    with tempfile.TemporaryDirectory() as folder:
-        # Keras goes by the file's name; ours goes by its content.
-        named = pathlib.Path(folder) / "model.weights.h5"
-        named.symlink_to(pathlib.Path(path).resolve())
-        try:
-            copy.load_weights(named)
-        except (ValueError, KeyError) as error:
-            raise InputError(f"'{path}' does not fit this model: "
-                             f"{str(error).splitlines()[0]}") from error
-    return {variable.path: variable.numpy() for variable in copy.weights}
+def _read_h5(model, file, path):
+    """Reads Keras 3's HDF5 layout; returns {variable path: array}.
+
+    Keras numbers the variables of a layer; their names come from the layer of the same
+    path in `model`.
+    """
+    leaves = {}
+    for variable in model.weights:
+        layer, _, leaf = variable.path.rpartition("/")
+        leaves.setdefault(layer, []).append(leaf)
+    values = {}
+    with h5py.File(file) as root:
+        if "layers" not in root:
+            raise InputError(f"'{path}' is HDF5, but not of Keras 3's save_weights(). (Legacy .h5 "
+                             "files, as of keras.applications, are not supported yet.)")
+        for layer, index, value in _h5_variables(root["layers"]):
+            names = leaves.get(layer, [])
+            values[f"{layer}/{names[index] if index < len(names) else index}"] = value
+    return values
+
+
+def _h5_variables(group, path=""):
+    """Yields (layer's path, index, array) of every variable below an HDF5 group."""
+    if "vars" in group:
+        variables = group["vars"]
+        path = f"{path}/{variables.attrs['name']}".lstrip("/")
+        for index in range(len(variables)):
+            yield path, index, variables[str(index)][()]
+    for key, child in group.items():
+        if key != "vars":
+            yield from _h5_variables(child, path)
 
 
 def checkpoint_prefix(path):

@@ -1,0 +1,32 @@
+"""Shared fixtures: small real data on disk."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+# Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A folder of real JPEG and PNG files: two classes, 12 images each."""
+    return write_photos(tmp_path / "photos")
+
+
+def write_photos(root, classes=("cat", "dog"), count=12, sides=(40, 56)):
+    """Writes `count` images per class, half JPEG, half PNG; returns the folder."""
+    random = np.random.default_rng(0)
+    for number, name in enumerate(classes):
+        (root / name).mkdir(parents=True)
+        for index in range(count):
+            image = random.integers(0, 256, (*sides, 3)).astype("uint8")
+            image[..., number] = 255  # learnable: each class has its own colour
+            encode, suffix = ((tf.io.encode_jpeg, "jpg"), (tf.io.encode_png, "png"))[index % 2]
+            (root / name / f"{index}.{suffix}").write_bytes(encode(image).numpy())
+    return root

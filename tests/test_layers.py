@@ -1,0 +1,142 @@
+"""layers.py: what each layer computes, beyond what the conformance table asks of all."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import effnet_tf
+from effnet_tf import layers
+
+
+def run_replicas(count, function):
+    """Returns what `function` gives on each of `count` replicas."""
+    strategy = tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+    with strategy.scope():
+        call = function()
+    return strategy.experimental_local_results(tf.function(lambda: strategy.run(call))())
+
+
+class TestDropConnect:
+    def test_keeps_or_drops_whole_images_and_keeps_the_mean(self):
+        layer = layers.DropConnect(0.25, seed=3)
+        outputs = np.asarray(layer(tf.ones((4000, 2, 2, 3)), training=True))
+        per_image = outputs.reshape(4000, -1)
+        assert (per_image == per_image[:, :1]).all()
+        np.testing.assert_allclose(np.unique(per_image), [0, 1 / 0.75], rtol=1e-6)
+        assert outputs.mean() == pytest.approx(1, abs=0.03)
+
+    def test_is_the_identity_at_inference_and_at_rate_0(self):
+        inputs = tf.random.normal((3, 2, 2, 1))
+        assert layers.DropConnect(0.9)(inputs, training=False) is inputs
+        assert layers.DropConnect(0.0)(inputs, training=True) is inputs
+
+    def test_masks_change_from_call_to_call_and_repeat_with_the_seed(self):
+        def masks():
+            layer = layers.DropConnect(0.5, seed=7)
+            return [np.asarray(layer(tf.ones((64, 1)), training=True)) for _ in range(2)]
+        first, again = masks(), masks()
+        assert (first[0] != first[1]).any()
+        np.testing.assert_array_equal(first, again)
+
+    @pytest.mark.parametrize("rate", [-0.1, 1.0])
+    def test_rate_out_of_range(self, rate):
+        with pytest.raises(ValueError, match=r"rate in \[0, 1\)"):
+            layers.DropConnect(rate)
+
+
+@pytest.mark.parametrize("kind", [layers.DropConnect, layers.Dropout])
+def test_replicas_draw_different_masks(kind):
+    # Keras' own SeedGenerator gives every replica the same numbers.
+    def function():
+        layer = kind(0.5, seed=1)
+        return lambda: layer(tf.ones((256, 1, 1, 1)), training=True)
+    one, two = run_replicas(2, function)
+    assert (one.numpy() != two.numpy()).mean() > 0.3
+
+
+def test_dropout_is_keras_dropout():
+    layer = layers.Dropout(0.2, seed=1)
+    outputs = np.asarray(layer(tf.ones((100, 1000)), training=True))
+    np.testing.assert_allclose(np.unique(outputs), [0, 1.25], rtol=1e-6)
+    assert outputs.mean() == pytest.approx(1, abs=0.01)
+    assert isinstance(layer, keras.layers.Dropout)
+
+
+class TestNormalize:
+    def test_takes_bytes_and_floats(self):
+        layer = layers.Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 3)).astype("uint8")
+        expected = (pixels - np.array([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
+        for dtype in ("uint8", "int32", "float32", "float16"):
+            np.testing.assert_allclose(np.asarray(layer(pixels.astype(dtype))), expected,
+                                       rtol=1e-5, atol=1e-6)
+
+    def test_computes_in_float32_under_bfloat16(self):
+        # 201 is no bfloat16 number: casting the pixels first would give 200 or 202.
+        layer = layers.Normalize([200.0], [1.0], dtype="mixed_bfloat16")
+        outputs = layer(tf.fill((1, 1, 1, 1), 201.0))
+        assert outputs.dtype == tf.bfloat16 and float(outputs[0, 0, 0, 0]) == 1.0
+
+    @pytest.mark.parametrize("mean, std", [([1.0], [1.0, 2.0]), ([1.0], [0.0])])
+    def test_refuses_wrong_constants(self, mean, std):
+        with pytest.raises(ValueError, match="mean and a non-zero std"):
+            layers.Normalize(mean, std)
+
+    def test_refuses_other_channels(self):
+        with pytest.raises(ValueError, match="constants for 3 channels"):
+            layers.Normalize([1.0] * 3, [1.0] * 3)(tf.zeros((1, 2, 2, 4)))
+
+
+def test_squeeze_excite_mean_is_float32_under_float16():
+    # The sum of 128 x 128 pixels of 100 overflows float16; the mean does not.
+    layer = layers.SqueezeExcite(1, dtype="mixed_float16")
+    outputs = np.asarray(layer(tf.fill((1, 128, 128, 2), tf.constant(100, tf.float16))))
+    assert np.isfinite(outputs).all()
+
+
+class TestMBConv:
+    def test_without_expansion_has_no_expansion_weights(self):
+        layer = layers.MBConv(16, 32)
+        layer.build((None, None, None, 32))
+        assert [w.path.split("/")[-2] for w in layer.trainable_weights] == [
+            "dwconv", "bn", "bn", "project_conv", "project_bn", "project_bn"]
+
+    @pytest.mark.parametrize("arguments, adds", [
+        (dict(filters=8), True), (dict(filters=8, skip=False), False),
+        (dict(filters=16), False), (dict(filters=8, strides=2), False)])
+    @pytest.mark.parametrize("kind", [layers.MBConv, layers.FusedMBConv])
+    def test_adds_its_input_where_it_may(self, kind, arguments, adds):
+        layer = kind(expanded_filters=16, **arguments)
+        inputs = tf.random.normal((1, 4, 4, 8))
+        layer(inputs)
+        # With a projection of 0 only the residual is left.
+        layer.project_conv.kernel.assign(tf.zeros_like(layer.project_conv.kernel))
+        outputs = np.asarray(layer(inputs))
+        assert np.array_equal(outputs, inputs) if adds else not outputs.any()
+
+    def test_drops_the_branch_not_the_residual(self):
+        layer = layers.MBConv(8, 16, drop_connect_rate=0.999)
+        inputs = tf.random.normal((64, 4, 4, 8))
+        outputs = np.asarray(layer(inputs, training=True))
+        unchanged = (outputs == np.asarray(inputs)).all(axis=(1, 2, 3))
+        assert unchanged.mean() > 0.9
+
+    def test_initialises_as_the_original(self):
+        # FACTS.md 1.3: untruncated normal, sqrt(2 / k^2) for depthwise kernels.
+        layer = layers.MBConv(512, 1024, kernel_size=3)
+        layer.build((None, None, None, 128))
+        depthwise = layer.dwconv.kernel.numpy()
+        assert depthwise.std() == pytest.approx(np.sqrt(2 / 9), rel=0.03)
+        assert np.abs(depthwise).max() > 2.5 * depthwise.std()  # a truncated one ends at 2.3
+        assert layer.project_conv.kernel.numpy().std() == pytest.approx(np.sqrt(2 / 512), rel=0.02)
+
+    def test_batch_norm_has_the_original_constants(self):
+        layer = layers.MBConv(8, 16)
+        layer.build((None, None, None, 8))
+        assert {(bn.momentum, bn.epsilon) for bn in (layer.expand_bn, layer.bn, layer.project_bn)} \
+            == {(0.99, 1e-3)}
+
+
+def test_layers_are_public():
+    assert effnet_tf.MBConv is layers.MBConv

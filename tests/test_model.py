@@ -1,0 +1,265 @@
+"""model.py: the drop-in constructors, sizes, channels, endpoints."""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import effnet_tf
+from effnet_tf import model as model_lib
+from tests.test_config import fact
+
+TINY = effnet_tf.CompoundScaling().variant(-8)
+
+
+@pytest.mark.parametrize("name", model_lib.CONSTRUCTORS)
+def test_constructors_have_the_arguments_of_keras_applications(name):
+    ours = inspect.signature(getattr(effnet_tf, name)).parameters
+    theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
+    assert list(ours)[:len(theirs)] == list(theirs)
+    for argument in set(theirs) - {"name", "classes"}:
+        assert ours[argument].default == theirs[argument].default
+    assert ours["name"].default == name.lower()
+    assert ours["classes"].default == (1001 if "EdgeTPU" in name else 1000)
+    # Ours come after theirs, by keyword only.
+    assert {ours[argument].kind for argument in list(ours)[len(theirs):]} \
+        == {inspect.Parameter.KEYWORD_ONLY}
+
+
+def test_constructors_cover_all_variants():
+    assert sorted(model_lib.CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
+
+
+TRANSFER_PROGRAM = """
+base = EfficientNetB0(include_top=False, weights=None, input_tensor=None,
+                      input_shape=(64, 64, 3), pooling=None)
+base.trainable = False
+inputs = keras.Input((64, 64, 3))
+x = keras.layers.RandomFlip("horizontal")(inputs)
+x = base(x, training=False)
+x = keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+x = keras.layers.BatchNormalization()(x)
+x = keras.layers.Dropout(0.2, name="top_dropout")(x)
+outputs = keras.layers.Dense(3, activation="softmax", name="pred")(x)
+model = keras.Model(inputs, outputs, name="EfficientNet")
+model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="categorical_crossentropy",
+              metrics=["accuracy"])
+images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("uint8")
+labels = np.eye(3)[np.arange(8) % 3]
+history = model.fit(images, labels, epochs=1, batch_size=4, verbose=0)
+for layer in base.layers[-3:]:
+    if not isinstance(layer, keras.layers.BatchNormalization):
+        layer.trainable = True
+model.compile(optimizer=keras.optimizers.Adam(1e-5), loss="categorical_crossentropy")
+model.fit(images, labels, epochs=1, verbose=0)
+activation = base.get_layer("top_activation").output
+summary = (base.output_shape, tuple(activation.shape), len(model.trainable_weights),
+           model.predict(images, verbose=0).shape, base.name)
+"""
+
+
+def test_a_keras_applications_program_runs_with_ours():
+    results = []
+    for constructor in (keras.applications.EfficientNetB0, effnet_tf.EfficientNetB0):
+        scope = {"EfficientNetB0": constructor, "keras": keras, "np": np}
+        exec(TRANSFER_PROGRAM, scope)
+        results.append(scope["summary"])
+    assert results[0] == results[1]
+
+
+def test_ours_computes_what_keras_applications_computes():
+    # An independent implementation: same weights, same normalised input.
+    theirs = keras.applications.EfficientNetB0(weights=None, input_shape=(96, 80, 3), classes=7)
+    ours = effnet_tf.EfficientNetB0(weights=None, input_shape=(96, 80, 3), classes=7,
+                                    preprocessing=False)
+    weights = [w for layer in theirs.layers
+               if not isinstance(layer, keras.layers.Normalization) for w in layer.weights]
+    assert len(weights) == len(ours.weights)
+    random = np.random.default_rng(1)
+    for mine, other in zip(ours.weights, weights):
+        value = other.numpy() + random.uniform(0.01, 0.1, other.shape)
+        other.assign(value)
+        mine.assign(value)
+    images = random.uniform(0, 255, (2, 96, 80, 3)).astype("float32")
+    np.testing.assert_allclose(ours(images / 255), theirs(images), rtol=2e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [
+    # test_goldens.py builds the others with the original's variables, all but l2 (gigabytes).
+    "b0", "lite3", "edgetpu-m", pytest.param("l2", marks=pytest.mark.slow)])
+def test_the_built_network_has_the_counted_parameters(name):
+    model = effnet_tf.model_fn(name, input_shape=(32, 32, 3))
+    assert model.count_params() == fact(name)["total"] == effnet_tf.cost(name).params
+    assert sum(int(np.prod(w.shape)) for w in model.trainable_weights) == fact(name)["trainable"]
+
+
+def test_a_scaled_variant_has_the_counted_parameters():
+    for channels, phi in ((3, -8), (3, -2.5)):
+        variant = effnet_tf.CompoundScaling().variant(phi)
+        model = effnet_tf.model_fn(variant, 10, input_shape=(33, 64, channels))
+        assert model.count_params() == effnet_tf.cost(variant, num_classes=10).params
+
+
+class TestSizes:
+    @pytest.mark.parametrize("shape", [(32, 32, 3), (33, 47, 3), (None, None, 3), (None, 64, 3)])
+    def test_any_size(self, shape):
+        model = effnet_tf.model_fn(TINY, 5, input_shape=shape)
+        height, width = (side or 45 for side in shape[:2])
+        assert model(tf.zeros((2, height, width, 3))).shape == (2, 5)
+
+    @pytest.mark.parametrize("channels", [1, 2, 4, 13])
+    def test_any_channel_count_says_how_it_normalises(self, channels):
+        with pytest.warns(UserWarning, match=f"each of the {channels} channels"):
+            model = effnet_tf.model_fn(TINY, 5, input_shape=(32, 32, channels))
+        assert model(tf.zeros((2, 32, 32, channels))).shape == (2, 5)
+        layer = model.get_layer("normalization")
+        assert layer.mean == pytest.approx([(123.675 + 116.28 + 103.53) / 3] * channels)
+
+    def test_lite_constants_need_no_warning(self):
+        lite = effnet_tf.CompoundScaling().variant(-8, base="lite0")
+        model = effnet_tf.model_fn(lite, 5, input_shape=(32, 32, 1))
+        assert (model.get_layer("normalization").mean, model.get_layer("normalization").std) \
+            == ([127.0], [128.0])
+
+    @pytest.mark.parametrize("shape, message", [
+        ((31, 64, 3), "at least 32"), ((64, 8, 3), "at least 32"), ((64, 64), "must be"),
+        ((64, 64, None), "must be"), ((64, 64, 0), "must be")])
+    def test_impossible_inputs(self, shape, message):
+        with pytest.raises(effnet_tf.InputError, match=message):
+            effnet_tf.model_fn(TINY, input_shape=shape)
+
+    def test_default_inputs_are_those_of_keras_applications(self):
+        assert effnet_tf.model_fn("lite0").input_shape == (None, 224, 224, 3)
+        assert effnet_tf.model_fn(TINY, include_top=False).input_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize("pooling, shape", [
+    (None, (None, 2, 3, None)), ("avg", (None, None)), ("max", (None, None))])
+def test_without_top(pooling, shape):
+    model = effnet_tf.model_fn(TINY, include_top=False, input_shape=(64, 96, 3), pooling=pooling)
+    assert model.output_shape == (*shape[:-1], 600)
+
+
+def test_input_tensor():
+    images = keras.Input((64, 64, 3), name="photo")
+    model = effnet_tf.model_fn(TINY, 4, input_tensor=keras.layers.Rescaling(255.0)(images))
+    assert model.input is images and model.output_shape == (None, 4)
+    with pytest.raises(effnet_tf.InputError, match="keras.Input"):
+        effnet_tf.model_fn(TINY, input_tensor=np.zeros((1, 64, 64, 3)))
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (dict(num_classes=0), "num_classes"), (dict(dropout_rate=1.0), "dropout_rate"),
+    (dict(drop_connect_rate=-1), "drop_connect_rate"),
+    (dict(include_top=False, pooling="sum"), "pooling"),
+    (dict(weights="imagenet"), "not available yet"), (dict(weights="/no/file"), "no weights at"),
+])
+def test_bad_arguments(arguments, message):
+    with pytest.raises(effnet_tf.InputError, match=message):
+        effnet_tf.model_fn(TINY, **arguments)
+
+
+def test_unknown_variant():
+    with pytest.raises(effnet_tf.InputError, match="Did you mean"):
+        effnet_tf.model_fn("b10")
+
+
+def test_drop_connect_and_dropout_rates_reach_the_layers():
+    model = effnet_tf.model_fn("b0", input_shape=(32, 32, 3), drop_connect_rate=0.4,
+                               dropout_rate=0.6)
+    assert model.get_layer("block6d").drop_connect_rate == pytest.approx(0.4 * 14 / 16)
+    assert model.get_layer("top_dropout").rate == 0.6
+
+
+def test_logits_without_activation():
+    model = effnet_tf.model_fn(TINY, 4, classifier_activation=None, input_shape=(32, 32, 3))
+    softmax = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
+    softmax.set_weights(model.get_weights())
+    images = tf.random.uniform((2, 32, 32, 3), maxval=255)
+    np.testing.assert_allclose(tf.nn.softmax(model(images)), softmax(images), rtol=1e-5)
+
+
+class TestFeatureExtractor:
+    def test_endpoints_have_their_strides(self):
+        model = effnet_tf.feature_extractor("b0", model_lib.ENDPOINTS)
+        outputs = model(tf.zeros((1, 97, 129, 3)))
+        expected = {"stem": (49, 65, 32), "reduction_1": (49, 65, 16), "reduction_2": (25, 33, 24),
+                    "reduction_3": (13, 17, 40), "reduction_4": (7, 9, 112),
+                    "reduction_5": (4, 5, 320), "head": (4, 5, 1280)}
+        assert {name: tuple(outputs[name].shape[1:]) for name in expected} == expected
+        assert outputs["pooled_features"].shape == (1, 1280)
+        assert outputs["logits"].shape == (1, 1000)
+
+    def test_builds_only_what_is_asked(self):
+        model = effnet_tf.feature_extractor("b0", ["reduction_2"])
+        assert [layer.name for layer in model.layers][-1] == "block2b"
+
+    @pytest.mark.parametrize("endpoints", [["reduction_6"], []])
+    def test_unknown_endpoint(self, endpoints):
+        with pytest.raises(effnet_tf.InputError, match="known: stem, reduction_1"):
+            effnet_tf.feature_extractor("b0", endpoints)
+
+
+class TestWeights:
+    @pytest.fixture(scope="class")
+    def saved(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("weights")
+        model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
+        paths = [str(folder / "a.weights.h5"), str(folder / "a.keras")]
+        model.save_weights(paths[0])
+        model.save(paths[1])
+        # The format is found by content: names may say anything.
+        for number, path in enumerate(list(paths)):
+            odd = folder / f"odd{number}.bin"
+            odd.write_bytes(open(path, "rb").read())
+            paths.append(str(odd))
+        return model, paths
+
+    @pytest.mark.parametrize("which", range(4))
+    def test_a_file_is_loaded_whatever_its_name(self, saved, which):
+        model, paths = saved
+        again = effnet_tf.model_fn(TINY, 4, weights=paths[which], input_shape=(64, 64, 3))
+        for one, other in zip(model.get_weights(), again.get_weights()):
+            np.testing.assert_array_equal(one, other)
+
+    @pytest.mark.parametrize("which", range(2))
+    def test_another_network_is_refused_and_nothing_changes(self, saved, which):
+        other = effnet_tf.model_fn(TINY, 7, input_shape=(32, 32, 3))
+        before = other.get_weights()
+        with pytest.raises(effnet_tf.InputError):
+            effnet_tf.load_weights(other, saved[1][which])
+        for one, two in zip(before, other.get_weights()):
+            np.testing.assert_array_equal(one, two)
+
+    def test_not_strict_loads_what_fits_and_prints_the_rest(self, saved, capsys):
+        other = effnet_tf.model_fn(TINY, 7, input_shape=(32, 32, 3))
+        report = effnet_tf.load_weights(other, saved[1][1], strict=False)
+        assert set(report.missing) == {"predictions/kernel (600, 7)", "predictions/bias (7,)"}
+        assert set(report.unused) == {"predictions/kernel (600, 4)", "predictions/bias (4,)"}
+        assert "predictions/kernel (600, 7)" in capsys.readouterr().out
+        np.testing.assert_array_equal(other.get_layer("top_conv").kernel,
+                                      saved[0].get_layer("top_conv").kernel)
+
+    def test_feature_extractor_takes_what_it_needs(self, saved, capsys):
+        model = effnet_tf.feature_extractor(TINY, ["reduction_2"], weights=saved[1][1])
+        np.testing.assert_array_equal(model.get_layer("stem_conv").kernel,
+                                      saved[0].get_layer("stem_conv").kernel)
+        assert "unused" in capsys.readouterr().out
+
+    def test_a_file_of_another_kind(self, tmp_path):
+        (tmp_path / "weights.h5").write_text("not really")
+        with pytest.raises(effnet_tf.InputError, match="no weights file"):
+            effnet_tf.model_fn(TINY, weights=str(tmp_path / "weights.h5"))
+
+
+def test_networks_do_not_depend_on_weights(tmp_path):
+    model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
+    model.save_weights(tmp_path / "a.weights.h5")
+    again = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3),
+                               weights=str(tmp_path / "a.weights.h5"))
+    assert [layer.get_config() for layer in again.layers if "norm" in layer.name] \
+        == [layer.get_config() for layer in model.layers if "norm" in layer.name]
+    images = tf.random.uniform((2, 32, 32, 3), maxval=255)
+    np.testing.assert_array_equal(model(images), again(images))

@@ -1,0 +1,113 @@
+"""optim.py: trajectories of the published optimiser, against TensorFlow 1's kernels."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from effnet_tf import optim
+from effnet_tf.recipe import Recipe
+
+
+def tf1_rmsprop(start, gradients, rate, rho=0.9, momentum=0.9, epsilon=1e-3):
+    """The trajectory of tf.compat.v1.train.RMSPropOptimizer, by its own kernel."""
+    weights = tf.Variable(start)
+    optimizer = tf.compat.v1.train.RMSPropOptimizer(rate, rho, momentum, epsilon)
+    for gradient in gradients:
+        optimizer.apply_gradients([(tf.constant(gradient), weights)])
+        yield weights.numpy()
+
+
+def test_rmsprop_is_tensorflow_1s():
+    random = np.random.default_rng(0)
+    start = random.normal(size=5).astype("float32")
+    gradients = random.normal(size=(24, 5)).astype("float32") * [1, 0.1, 1e-2, 1e-3, 10]
+    gradients = gradients.astype("float32")
+    ours = keras.Variable(start)
+    optimizer = optim.RMSprop(0.05, rho=0.9, momentum=0.9, epsilon=1e-3)
+    optimizer.build([ours])
+    for gradient, expected in zip(gradients, tf1_rmsprop(start, gradients, 0.05)):
+        optimizer.apply([tf.constant(gradient)])
+        np.testing.assert_allclose(ours.numpy(), expected, rtol=2e-6, atol=2e-6)
+
+
+def test_keras_rmsprop_is_not():
+    # The trap that RMSprop is for: Keras' first step is up to 30 times larger.
+    steps = []
+    for kind in (optim.RMSprop, keras.optimizers.RMSprop):
+        weights = keras.Variable([0.0])
+        optimizer = kind(1.0, rho=0.9, momentum=0.9, epsilon=1e-3)
+        optimizer.build([weights])
+        optimizer.apply([tf.constant([1e-3])])
+        steps.append(abs(float(weights.numpy()[0])))
+    assert steps[1] / steps[0] == pytest.approx(30, rel=0.01)
+
+
+@pytest.mark.parametrize("batch, figures", [
+    # FACTS.md 3, measured on the original code.
+    (4096, {0: 0, 1: 1.637876e-4, 1562: .25583622, 1563: .24087042, 2252: .24087042,
+            2253: .23364431, 49510: .03535115, 109474: .0030913155}),
+    (2048, {1: 4.0933806e-5, 3126: .12795907, 3127: .12043521, 4504: .12043521,
+            4505: .11682215, 218949: .0015456578}),
+])
+def test_learning_rate_equals_the_original(batch, figures):
+    schedule = optim.schedule(Recipe(batch_size=batch), 1281167 / batch)
+    for step, expected in figures.items():
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-6, abs=1e-12)
+
+
+def test_without_warmup_the_first_step_has_the_peak():
+    schedule = optim.schedule(Recipe(batch_size=256, warmup_epochs=0), 100.0)
+    assert float(schedule(0)) == pytest.approx(0.016)
+
+
+@pytest.mark.parametrize("kind, config", [
+    (optim.WarmupStaircase, dict(peak=0.1, decay_rate=0.9, decay_steps=7.5, warmup_steps=3)),
+    (optim.RMSprop, dict(learning_rate=0.1, rho=0.8)),
+])
+def test_configs_round_trip(kind, config):
+    made = kind(**config)
+    again = kind.from_config(made.get_config())
+    assert again.get_config() == made.get_config()
+
+
+def test_schedule_inside_a_saved_optimizer():
+    optimizer = optim.RMSprop(optim.WarmupStaircase(0.1, 0.9, 7.5, 3))
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert again._learning_rate.get_config() == optimizer._learning_rate.get_config()
+
+
+@pytest.mark.parametrize("decay", [0.9999, 0.5])
+def test_ema_is_tf_trains(decay):
+    weights, average = tf.Variable([1.0, -2.0]), tf.Variable([1.0, -2.0])
+    step = tf.Variable(0, dtype=tf.int64)
+    original = tf.train.ExponentialMovingAverage(decay, num_updates=step)
+    original.apply([weights])
+    original.average(weights).assign(weights)
+    for value in ([3.0, 0.0], [1.0, 5.0], [-4.0, 2.0], [0.0, 0.0]):
+        weights.assign(value)
+        step.assign_add(1)
+        original.apply([weights])
+        optim.update_ema([average], [weights], optim.ema_decay(decay, step))
+        np.testing.assert_allclose(average.numpy(), original.average(weights).numpy(), rtol=1e-6)
+
+
+def test_ema_decay_warms_up():
+    assert [float(optim.ema_decay(0.9999, step)) for step in (1, 2, 10**9)] == pytest.approx(
+        [2 / 11, 3 / 12, 0.9999])
+
+
+@pytest.mark.parametrize("name, decayed, excluded", [("b0", 115, 98), ("lite0", 51, 98)])
+def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
+    # FACTS.md 3: of b0's 213 trainable tensors 115 are decayed; of lite0's 149, 51.
+    import effnet_tf
+    variables = effnet_tf.model_fn(name, input_shape=(32, 32, 3)).trainable_variables
+    chosen = optim.decayed(variables)
+    assert (len(chosen), len(variables) - len(chosen)) == (decayed, excluded)
+    names = {variable.path.rsplit("/", 2)[-2] + "/" + variable.name for variable in chosen}
+    assert "predictions/bias" in names and "predictions/kernel" in names
+
+
+def test_l2_penalty_is_half_the_sum_of_squares():
+    variables = [keras.Variable([3.0, 4.0], name="kernel"), keras.Variable([9.0], name="gamma")]
+    assert float(optim.l2_penalty(variables, 0.1)) == pytest.approx(0.1 * 25 / 2)

@@ -1,0 +1,249 @@
+"""train.py: resume, averages, evaluation, several replicas, and what failures leave."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import effnet_tf
+from effnet_tf import data, optim, train
+from effnet_tf.config import InputError
+from effnet_tf.recipe import RECIPES
+from tests import conftest
+
+SMOKE = dataclasses.replace(RECIPES["smoke"], epochs=2, steps_per_loop=4, holdout=0.7)
+CPU = tf.distribute.get_strategy()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run: (directory, metrics)."""
+    workdir = str(tmp_path_factory.mktemp("run") / "smoke")
+    return workdir, train.run(SMOKE, workdir, CPU)
+
+
+def checkpoint_values(workdir):
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(f"{workdir}/checkpoints"))
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
+            if name.split("/")[0] in ("weights", "ema", "optimizer", "seeds")}
+
+
+class TestARun:
+    def test_explains_itself(self, finished):
+        workdir, metrics = finished
+        assert sorted(os.listdir(workdir)) == [
+            "checkpoints", "classes.json", "learning_curve.png", "metrics.jsonl", "recipe.json",
+            "result.json"]
+        recipe, classes = train.read_run(workdir)
+        assert recipe == SMOKE and classes == tuple("0123456789")
+        rows = [json.loads(line) for line in open(f"{workdir}/metrics.jsonl")]
+        assert rows[-1] == metrics == json.load(open(f"{workdir}/result.json"))
+        assert [row["epoch"] for row in rows] == [1, 2]
+
+    def test_counts_steps_and_images(self, finished):
+        source = data.open_source(SMOKE)
+        assert finished[1]["step"] == round(2 * source.num_train / SMOKE.batch_size)
+        assert finished[1]["eval_images"] == source.num_eval
+
+    def test_draws_a_picture(self, finished):
+        image = tf.io.decode_png(tf.io.read_file(f"{finished[0]}/learning_curve.png"))
+        assert image.shape[0] > 200 and len(np.unique(image)) > 10
+
+    def test_checkpoint_has_every_state(self, finished):
+        values = checkpoint_values(finished[0])
+        model = effnet_tf.model_fn(SMOKE.resolved_variant(), 10)
+        groups = {name.split("/")[0] for name in values}
+        assert groups == {"weights", "ema", "optimizer", "seeds"}
+        for group in ("weights", "ema"):
+            assert sum(name.startswith(f"{group}/") for name in values) == len(model.weights)
+
+    def test_averages_differ_from_raw_weights_batch_norm_too(self, finished):
+        loaded = {}
+        for ema in (True, False):
+            model = effnet_tf.model_fn(SMOKE.resolved_variant(), 10)
+            report = effnet_tf.load_weights(model, finished[0], ema=ema)
+            assert ("averaged" if ema else "raw") in report.kind
+            assert len(report.matched) == len(model.weights)
+            loaded[ema] = {v.path: v.numpy() for v in model.weights}
+        for name in ("stem_conv/kernel", "stem_bn/moving_variance", "predictions/bias"):
+            assert (loaded[True][name] != loaded[False][name]).any()
+
+    def test_the_same_command_again_changes_nothing(self, finished, capsys):
+        before = checkpoint_values(finished[0])
+        assert train.run(SMOKE, finished[0], CPU) == finished[1]
+        after = checkpoint_values(finished[0])
+        assert all(np.array_equal(before[name], after[name]) for name in before)
+        assert "Resumed from" in capsys.readouterr().out
+
+    def test_progress_says_what_a_person_wants_to_know(self, tmp_path, capsys):
+        train.run(dataclasses.replace(SMOKE, epochs=1, ema_decay=0.0), str(tmp_path / "r"), CPU)
+        out = capsys.readouterr().out
+        assert "epoch 1/1  step 8/8  loss" in out
+        for word in ("accuracy", "images/s", "left", "held-out", "learning rate 0.016 x 64 / 256"):
+            assert word in out
+
+
+class Stop(Exception):
+    pass
+
+
+def test_an_interrupted_run_resumes_exactly(finished, tmp_path, monkeypatch):
+    workdir, evaluate = str(tmp_path / "run"), train.Trainer.evaluate
+
+    def stop_in_second_epoch(trainer):
+        if trainer.step > 10:
+            raise Stop
+        return evaluate(trainer)
+
+    monkeypatch.setattr(train.Trainer, "evaluate", stop_in_second_epoch)
+    with pytest.raises(Stop):
+        train.run(SMOKE, workdir, CPU)
+    monkeypatch.undo()
+    metrics = train.run(SMOKE, workdir, CPU)
+    expected, found = checkpoint_values(finished[0]), checkpoint_values(workdir)
+    assert sorted(expected) == sorted(found)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
+    for key in set(metrics) - {"images_per_second"}:
+        assert metrics[key] == finished[1][key]
+    assert len(open(f"{workdir}/metrics.jsonl").readlines()) == 2
+
+
+class TestAStep:
+    """One training step against the published objective, written out again here."""
+
+    @pytest.fixture(scope="class")
+    def trainer(self):
+        recipe = dataclasses.replace(SMOKE, warmup_epochs=0.0, weight_decay=0.1, dropout_rate=0.0,
+                                     drop_connect_rate=0.0)
+        return train.Trainer(recipe, data.open_source(recipe), CPU)
+
+    def test_objective_and_update(self, trainer):
+        recipe, model = trainer.recipe, trainer.models["raw"]
+        images, labels = next(iter(trainer.train_iterator(0)))
+        before = [v.numpy() for v in model.trainable_weights]
+        copy = effnet_tf.model_fn(recipe.resolved_variant(), 10, classifier_activation=None,
+                                  dropout_rate=0.0, drop_connect_rate=0.0)
+        copy.set_weights(model.get_weights())
+        with tf.GradientTape() as tape:
+            import keras
+            smooth = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
+            total = smooth(tf.one_hot(labels, 10), copy(images, training=True))
+            total += sum(0.05 * tf.reduce_sum(v.value ** 2) for v in copy.trainable_weights
+                         if "bn/" not in v.path)
+        gradients = tape.gradient(total, [v.value for v in copy.trainable_weights])
+        trainer._train_step((images, labels))
+        for old, gradient, variable in zip(before, gradients, model.trainable_weights):
+            gradient = np.asarray(gradient)
+            rate = recipe.learning_rate()
+            step = rate * gradient / np.sqrt(0.9 + 0.1 * gradient**2 + 1e-3)
+            np.testing.assert_allclose(variable.numpy(), old - step, rtol=1e-4, atol=2e-6,
+                                       err_msg=variable.path)
+        # The averages have moved by the first, warmed-up decay: (1 + 1) / (10 + 1).
+        kernel, average = (trainer.models[name].get_layer("stem_conv").kernel.numpy()
+                           for name in ("raw", "ema"))
+        np.testing.assert_allclose(average, before[0] + 9 / 11 * (kernel - before[0]), rtol=1e-5,
+                                   atol=1e-7)
+        assert float(optim.ema_decay(0.9, 1)) == pytest.approx(2 / 11)
+
+
+def test_two_replicas(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    recipe = dataclasses.replace(SMOKE, epochs=1, eval_batch_size=50)
+    trainer = train.Trainer(recipe, data.open_source(recipe), strategy)
+    iterator = trainer.train_iterator(0)
+    trainer.train_steps(iterator, tf.constant(2))
+    sums = trainer.read_sums("")
+    assert (sums["images"], trainer.step) == (2 * 64, 2)
+    metrics = trainer.evaluate()  # raises unless every image was counted once
+    assert metrics["eval_images"] == trainer.source.num_eval
+    for model in trainer.models.values():
+        for variable in model.weights:
+            one, two = (np.asarray(value) for value in variable.value.values)
+            np.testing.assert_array_equal(one, two, err_msg=variable.path)
+    trainer.checkpoint().write(str(tmp_path / "c"))  # and one device can read it
+    alone = train.Trainer(recipe, trainer.source, CPU)
+    alone.checkpoint().read(str(tmp_path / "c")).assert_consumed()
+    np.testing.assert_array_equal(alone.models["ema"].get_layer("stem_conv").kernel.numpy(),
+                                  trainer.models["ema"].get_layer("stem_conv").kernel.numpy())
+
+
+def test_a_batch_that_replicas_cannot_share():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    recipe = dataclasses.replace(SMOKE, batch_size=63)
+    with pytest.raises(InputError, match="batch_size is 63, which 2 replicas cannot share"):
+        train.Trainer(recipe, data.open_source(recipe), strategy)
+
+
+class TestFailures:
+    def test_another_recipe_is_refused_and_nothing_changes(self, finished):
+        before = {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
+                  for name in os.listdir(finished[0])}
+        changed = dataclasses.replace(SMOKE, epochs=9, seed=4)
+        with pytest.raises(InputError, match="epochs: 2 -> 9; seed: 0 -> 4"):
+            train.run(changed, finished[0], CPU)
+        assert before == {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
+                          for name in os.listdir(finished[0])}
+
+    def test_divergence_is_a_sentence_and_leaves_nothing(self, tmp_path):
+        recipe = dataclasses.replace(SMOKE, base_learning_rate=1e30, warmup_epochs=0.0)
+        with pytest.raises(InputError, match="training has diverged"):
+            train.run(recipe, str(tmp_path / "run"), CPU)
+        assert os.listdir(tmp_path) == []
+
+    def test_a_directory_with_other_files_keeps_them(self, tmp_path, monkeypatch):
+        def interrupted(*arguments):
+            raise KeyboardInterrupt
+        (tmp_path / "thesis.txt").write_text("years of work")
+        monkeypatch.setattr(train, "Trainer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(SMOKE, str(tmp_path), CPU)
+        assert os.listdir(tmp_path) == ["thesis.txt"]
+
+    def test_an_image_that_only_training_meets_is_named(self, tmp_path, monkeypatch):
+        photos = conftest.write_photos(tmp_path / "photos")
+        (photos / "dog" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+        monkeypatch.setattr(data, "CHECKED_UP_FRONT", 0)
+        recipe = dataclasses.replace(SMOKE, dataset="folder", data_dir=str(photos), batch_size=8,
+                                     holdout=0.2)
+        with pytest.raises(InputError, match="dog/bad.png"):
+            train.run(recipe, str(tmp_path / "run"), CPU)
+        assert os.listdir(tmp_path) == ["photos"]
+
+    def test_no_run_directory(self, tmp_path):
+        with pytest.raises(InputError, match="no run directory"):
+            train.read_run(str(tmp_path))
+
+    def test_no_tpu(self):
+        with pytest.raises(InputError, match="TPU 'local' cannot be used"):
+            train.choose_strategy("local")
+
+
+def test_the_recipe_is_written_first(tmp_path, monkeypatch):
+    def trainer(recipe, source, strategy):
+        assert train.read_run(str(tmp_path / "run"))[0] == SMOKE
+        raise Stop
+    monkeypatch.setattr(train, "Trainer", trainer)
+    with pytest.raises(Stop):
+        train.run(SMOKE, str(tmp_path / "run"), CPU)
+
+
+def test_mixed_bfloat16_trains(tmp_path):
+    recipe = dataclasses.replace(SMOKE, epochs=1, precision="mixed_bfloat16")
+    metrics = train.run(recipe, str(tmp_path / "run"), CPU)
+    assert np.isfinite(metrics["eval_loss"])
+    import keras
+    assert keras.config.dtype_policy().name == "float32"  # as it was
+
+
+def test_without_averaging_the_raw_weights_are_evaluated(tmp_path, capsys):
+    recipe = dataclasses.replace(SMOKE, epochs=1, ema_decay=0.0)
+    metrics = train.run(recipe, str(tmp_path / "run"), CPU)
+    assert metrics["eval_accuracy"] == metrics["eval_accuracy_raw"]
+    assert "eval_accuracy_ema" not in metrics
+    model = effnet_tf.model_fn(recipe.resolved_variant(), 10)
+    effnet_tf.load_weights(model, str(tmp_path / "run"))
+    assert "holds no averaged weights" in capsys.readouterr().out
