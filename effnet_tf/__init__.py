@@ -26,7 +26,7 @@ _LAZY = {
         *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = (*_LAZY, "augment", "data", "export", "plots", "train")
+_MODULES = (*_LAZY, "augment", "data", "export", "plots", "train", "trainer")
 
 __all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "RECIPES", "Recipe",
            "Stage", "Variant", "blocks", "cost", *_HOME, "data", "export", "train"]

@@ -242,7 +242,12 @@ def _constructor(function_name, variant_name):
             drop_connect_rate=drop_connect_rate, preprocessing=preprocessing, name=name)
 
     build.__name__ = build.__qualname__ = function_name
-    build.__doc__ = f"""Builds EfficientNet-{variant_name.upper()}, as keras.applications does.
+    build.__doc__ = _constructor_doc(variant)
+    return build
+
+
+def _constructor_doc(variant):
+    return f"""Builds EfficientNet-{variant.name.upper()}, as keras.applications does.
 
     The arguments are those of `keras.applications.EfficientNetB0`, and its meaning is
     kept: pixels in [0, 255], `include_top=False` gives the feature map of
@@ -269,7 +274,6 @@ def _constructor(function_name, variant_name):
     Raises:
         InputError: a bad argument; the sentence says which.
     """
-    return build
 
 
 CONSTRUCTORS = {

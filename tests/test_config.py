@@ -84,8 +84,8 @@ def test_blocks_are_named_like_keras_applications():
 
 
 @pytest.mark.parametrize("name, near", [
-    ("b9", "b8"), ("efficientnet-b3", "b3"), ("EfficientNetLite2", "lite2"), ("edgetpu", "edgetpu-s"),
-    ("resnext101", "Known: b0")])
+    ("b9", "b8"), ("efficientnet-b3", "b3"), ("EfficientNetLite2", "lite2"),
+    ("edgetpu", "edgetpu-s"), ("resnext101", "Known: b0")])
 def test_unknown_variant_names_the_nearest(name, near):
     with pytest.raises(config.InputError, match=f"no variant '{name}'.*{near}"):
         config.blocks(name)

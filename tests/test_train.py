@@ -12,6 +12,7 @@ import effnet_tf
 from effnet_tf import data, optim, train
 from effnet_tf.config import InputError
 from effnet_tf.recipe import RECIPES
+from effnet_tf.trainer import Trainer
 from tests import conftest
 
 SMOKE = dataclasses.replace(RECIPES["smoke"], epochs=2, steps_per_loop=4, holdout=0.7)
@@ -91,14 +92,14 @@ class Stop(Exception):
 
 
 def test_an_interrupted_run_resumes_exactly(finished, tmp_path, monkeypatch):
-    workdir, evaluate = str(tmp_path / "run"), train.Trainer.evaluate
+    workdir, evaluate = str(tmp_path / "run"), Trainer.evaluate
 
     def stop_in_second_epoch(trainer):
         if trainer.step > 10:
             raise Stop
         return evaluate(trainer)
 
-    monkeypatch.setattr(train.Trainer, "evaluate", stop_in_second_epoch)
+    monkeypatch.setattr(Trainer, "evaluate", stop_in_second_epoch)
     with pytest.raises(Stop):
         train.run(SMOKE, workdir, CPU)
     monkeypatch.undo()
@@ -119,7 +120,7 @@ class TestAStep:
     def trainer(self):
         recipe = dataclasses.replace(SMOKE, warmup_epochs=0.0, weight_decay=0.1, dropout_rate=0.0,
                                      drop_connect_rate=0.0)
-        return train.Trainer(recipe, data.open_source(recipe), CPU)
+        return Trainer(recipe, data.open_source(recipe), CPU)
 
     def test_objective_and_update(self, trainer):
         recipe, model = trainer.recipe, trainer.models["raw"]
@@ -153,7 +154,7 @@ class TestAStep:
 def test_two_replicas(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     recipe = dataclasses.replace(SMOKE, epochs=1, eval_batch_size=50)
-    trainer = train.Trainer(recipe, data.open_source(recipe), strategy)
+    trainer = Trainer(recipe, data.open_source(recipe), strategy)
     iterator = trainer.train_iterator(0)
     trainer.train_steps(iterator, tf.constant(2))
     sums = trainer.read_sums("")
@@ -165,7 +166,7 @@ def test_two_replicas(tmp_path):
             one, two = (np.asarray(value) for value in variable.value.values)
             np.testing.assert_array_equal(one, two, err_msg=variable.path)
     trainer.checkpoint().write(str(tmp_path / "c"))  # and one device can read it
-    alone = train.Trainer(recipe, trainer.source, CPU)
+    alone = Trainer(recipe, trainer.source, CPU)
     alone.checkpoint().read(str(tmp_path / "c")).assert_consumed()
     np.testing.assert_array_equal(alone.models["ema"].get_layer("stem_conv").kernel.numpy(),
                                   trainer.models["ema"].get_layer("stem_conv").kernel.numpy())
@@ -175,7 +176,7 @@ def test_a_batch_that_replicas_cannot_share():
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     recipe = dataclasses.replace(SMOKE, batch_size=63)
     with pytest.raises(InputError, match="batch_size is 63, which 2 replicas cannot share"):
-        train.Trainer(recipe, data.open_source(recipe), strategy)
+        Trainer(recipe, data.open_source(recipe), strategy)
 
 
 class TestFailures:

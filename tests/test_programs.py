@@ -1,0 +1,164 @@
+"""The commands a person types: train, export, classify; and what bad input gets them."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from tests import conftest, tiny_dataset
+
+ROOT = pathlib.Path(__file__).parents[1]
+QUICK = ("--recipe", "smoke", "--epochs", "1", "--batch_size", "8", "--holdout", "0.3")
+
+
+def python(*arguments, check=True):
+    """Runs a program of the repository as a user would; returns the finished process."""
+    finished = subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    if check:
+        assert finished.returncode == 0, finished.stderr[-3000:]
+    return finished
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a folder of photos, by the program: (photos, workdir)."""
+    root = tmp_path_factory.mktemp("programs")
+    photos = conftest.write_photos(root / "photos")
+    python("train_tpu.py", *QUICK, "--dataset", "folder", "--data_dir", photos,
+           "--workdir", root / "run")
+    return photos, root / "run"
+
+
+class TestTheMainPath:
+    def test_trains_on_a_folder(self, run):
+        result = json.loads((run[1] / "result.json").read_text())
+        assert result["epoch"] == 1 and 0 <= result["eval_accuracy"] <= 1
+        assert json.loads((run[1] / "classes.json").read_text()) == ["cat", "dog"]
+
+    def test_exports_and_classifies(self, run, tmp_path):
+        photos, workdir = run
+        model = workdir / "model.tflite"
+        out = python("-m", "export", "tflite", "--workdir", workdir, "--out", model).stdout
+        assert "largest difference" in out and "averaged weights" in out
+        report = json.loads((workdir / "model.report.json").read_text())
+        assert report["class_names"] == ["cat", "dog"] and report["image_size"] == 32
+        out = python("-m", "export", "classify", model, photos / "cat" / "0.jpg",
+                     photos / "dog" / "1.png", "--picture", tmp_path / "p.png").stdout
+        assert len([line for line in out.splitlines() if "cat" in line and "dog" in line]) == 2
+        assert tf.io.decode_png((tmp_path / "p.png").read_bytes()).shape[0] > 100
+
+    def test_exports_a_saved_model_and_classifies_held_out_images(self, run):
+        workdir = run[1]
+        python("-m", "export", "saved_model", "--workdir", workdir, "--out", workdir / "saved")
+        out = python("-m", "export", "classify", workdir / "saved", "--workdir", workdir,
+                     "--count", "3").stdout
+        assert "held-out 3, really" in out and "of 3 right" in out
+
+    def test_resumes_with_the_same_command(self, run):
+        photos, workdir = run
+        out = python("train_tpu.py", *QUICK, "--dataset", "folder", "--data_dir", photos,
+                     "--workdir", workdir).stdout
+        assert "Resumed from" in out
+
+    def test_trains_on_a_tfds_data_set(self, tmp_path):
+        tiny_dataset.write(tmp_path / "tfds")
+        out = python("train_tpu.py", *QUICK, "--dataset", "tiny_colours",
+                     "--data_dir", tmp_path / "tfds", "--workdir", tmp_path / "run").stdout
+        assert "TFDS tiny_colours/1.0.0" in out and "Done:" in out
+        assert json.loads((tmp_path / "run" / "classes.json").read_text()) == [
+            "red", "green", "blue"]
+
+
+def refused(*arguments):
+    """Runs a program that must refuse its input; returns the sentence."""
+    finished = python(*arguments, check=False)
+    assert finished.returncode == 2, finished.stderr[-2000:]
+    assert "Traceback" not in finished.stderr
+    errors = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, finished.stderr[-2000:]
+    return errors[0]
+
+
+class TestBadInput:
+    """One clear sentence, exit code 2, no traceback, and nothing left behind."""
+
+    @pytest.mark.parametrize("options, message", [
+        (["--variant", "b33"], "no variant 'b33'. Did you mean b3"),
+        (["--image_size", "31"], "An input of 31 pixels is too small"),
+        (["--phi", "-20"], "without filters"),
+        (["--epochs", "0"], "epochs is 0"),
+        (["--dataset", "cifr10"], "no data set 'cifr10'.*cifar10"),
+        (["--dataset", "folder", "--data_dir", "{empty}"], "is empty"),
+        (["--dataset", "folder", "--data_dir", "{one}"], "only the class 'cat'"),
+        (["--dataset", "folder", "--data_dir", "{bad}"], "cannot be decoded.*cat/broken.jpg"),
+        (["--tpu", "local"], "TPU 'local' cannot be used"),
+    ])
+    def test_of_training(self, options, message, tmp_path):
+        import re
+        (tmp_path / "empty").mkdir()
+        conftest.write_photos(tmp_path / "one", classes=["cat"])
+        conftest.write_photos(tmp_path / "bad")
+        (tmp_path / "bad" / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a JPEG")
+        before = sorted(tmp_path.rglob("*"))
+        folders = {name: tmp_path / name for name in ("empty", "one", "bad")}
+        sentence = refused("train_tpu.py", *QUICK, "--workdir", tmp_path / "run",
+                           *(option.format(**folders) for option in options))
+        assert re.search(message, sentence), sentence
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_a_workdir_of_another_recipe(self, run):
+        photos, workdir = run
+        before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+        sentence = refused("train_tpu.py", *QUICK, "--dataset", "folder", "--data_dir", photos,
+                           "--workdir", workdir, "--seed", "5")
+        assert "another recipe (seed: 0 -> 5)" in sentence
+        assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
+
+    @pytest.mark.parametrize("arguments", [
+        ["train_tpu.py", "--workdir", "x", "--epochs", "many"],
+        ["train_tpu.py", "--workdir", "x", "--no_such_option", "1"],
+        ["train_tpu.py"],
+        ["-m", "export"],
+        ["-m", "export", "no_such_program"],
+    ])
+    def test_of_the_command_line(self, arguments):
+        finished = python(*arguments, check=False)
+        assert finished.returncode == 2 and "usage:" in finished.stderr
+        assert "Traceback" not in finished.stderr
+
+    @pytest.mark.parametrize("arguments, message", [
+        (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "no run directory"),
+        (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is no SavedModel"),
+        (["classify", "{tmp}/none.tflite", "photo.jpg"], "report.json' is missing"),
+        (["classify", "{tmp}/none.tflite"], "Give either image files, or --workdir"),
+    ])
+    def test_of_export(self, run, arguments, message, tmp_path):
+        places = dict(tmp=tmp_path, photos=run[0], run=run[1])
+        sentence = refused("-m", "export", *(a.format(**places) for a in arguments))
+        assert message in sentence
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_help_is_quick_and_gives_sources():
+    out = python("-X", "importtime", "train_tpu.py", "--help")
+    assert "tensorflow" not in out.stderr
+    for text in ("--variant", "--label_smoothing", "(paper", "main.py", "--no-flip"):
+        assert text in out.stdout
+    assert "tensorflow" not in python("-X", "importtime", "-m", "export", "--help").stderr
+
+
+@pytest.mark.slow
+def test_the_demo_reaches_its_accuracy():
+    """`make demo` without its set-up; the README promises 97 %."""
+    out = python("tools/demo.py").stdout
+    result = json.loads((ROOT / "runs/digits/result.json").read_text())
+    assert result["eval_accuracy"] >= 0.97
+    assert "Done in" in out and "python train_tpu.py --dataset folder" in out
+    for name in ("learning_curve.png", "predictions.png", "digits.tflite", "saved_model"):
+        assert (ROOT / "runs/digits" / name).exists()

@@ -1,0 +1,161 @@
+"""The shape of the house: floors, lengths, and a README whose code runs."""
+
+import argparse
+import ast
+import pathlib
+import re
+import shlex
+import statistics
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+LIBRARY = sorted((ROOT / "effnet_tf").glob("*.py"))
+PROGRAMS = [ROOT / "train_tpu.py", *sorted((ROOT / "export").glob("*.py"))]
+SOURCES = [*LIBRARY, *PROGRAMS]
+
+# Imports go down only. Floors 0 and 1 need no TensorFlow.
+FLOORS = {
+    "config": 0,
+    "cost": 1, "recipe": 1,
+    "layers": 2, "augment": 2, "optim": 2, "weights": 2, "plots": 2,
+    "model": 3, "data": 3,
+    "trainer": 4, "export": 4,
+    "train": 5,
+}
+MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 4500
+
+
+def imports(path):
+    """Yields (module, name) of every import in a file, the lazy ones too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, None) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (("." * node.level + (node.module or ""), alias.name)
+                        for alias in node.names)
+
+
+def own_modules(path):
+    """The modules of effnet_tf that a file imports."""
+    for module, name in imports(path):
+        if module == "effnet_tf" and name in FLOORS:
+            yield name
+        elif module.startswith("effnet_tf."):
+            yield module.split(".")[1]
+
+
+def test_every_module_has_a_floor():
+    assert {path.stem for path in LIBRARY} - {"__init__"} == set(FLOORS)
+
+
+@pytest.mark.parametrize("module", FLOORS)
+def test_imports_go_down_only(module):
+    path = ROOT / "effnet_tf" / f"{module}.py"
+    for other in own_modules(path):
+        assert FLOORS[other] < FLOORS[module], f"{module} imports {other}"
+    assert not [name for name, _ in imports(path) if name.startswith((".", "train_tpu", "export"))]
+    if FLOORS[module] < 2:
+        outside = {name.split(".")[0] for name, _ in imports(path)} - {"effnet_tf"}
+        assert outside <= sys.stdlib_module_names
+
+
+def test_keras_cv_stays_in_augment():
+    for path in SOURCES:
+        if path.stem != "augment":
+            assert "keras_cv" not in {name.split(".")[0] for name, _ in imports(path)}
+
+
+def functions(path):
+    """Yields (name, lines without the docstring) of every function in a file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            start = body[0].lineno if body else node.end_lineno
+            yield f"{path.name}:{node.name}", node.end_lineno - start + 1
+
+
+def test_functions_fit_on_a_screen():
+    lengths = dict(pair for path in SOURCES for pair in functions(path))
+    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION} == {}
+    assert statistics.median(lengths.values()) <= 8
+
+
+def test_files_answer_one_question():
+    lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES}
+    assert {name: length for name, length in lengths.items() if length > MAX_FILE} == {}
+    assert sum(lengths[path.name] for path in LIBRARY) <= MAX_LIBRARY
+    for path in SOURCES:
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
+
+
+def test_lines_are_short():
+    for path in [*SOURCES, *(ROOT / "tests").glob("*.py"), ROOT / "setup.py"]:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            assert len(line) <= 100, f"{path.name}:{number}"
+
+
+def code_lines(path):
+    """Counts the lines of a file that are no blank line, comment or docstring."""
+    tree = ast.parse(path.read_text())
+    docstrings = set()
+    for node in ast.walk(tree):
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+        if isinstance(node, kinds) and ast.get_docstring(node):
+            docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    return sum(number not in docstrings and bool(line.strip()) and not line.strip().startswith("#")
+               for number, line in enumerate(path.read_text().splitlines(), 1))
+
+
+def test_there_is_at_least_as_much_test_as_code():
+    assert sum(map(code_lines, (ROOT / "tests").glob("*.py"))) >= sum(map(code_lines, SOURCES))
+
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_readme_starts_with_a_command():
+    before, _, _ = README.partition("```sh\nmake demo")
+    assert len(before.split()) <= 60 and before != README
+
+
+@pytest.mark.parametrize("number, code", enumerate(
+    re.findall(r"```python\n(.*?)```", README, re.DOTALL)))
+def test_readme_python_runs(number, code):
+    exec(compile(code, f"README.md block {number}", "exec"), {})
+
+
+def readme_commands(start):
+    text = README.replace("\\\n", " ")
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith(start):
+                yield line.split("#")[0].strip()
+
+
+@pytest.mark.parametrize("command", [*readme_commands("python train_tpu.py")])
+def test_readme_training_commands_parse(command):
+    from effnet_tf import recipe
+    parser = argparse.ArgumentParser(exit_on_error=False)
+    for option in ("--workdir", "--tpu"):
+        parser.add_argument(option)
+    recipe.add_options(parser)
+    recipe.from_options(parser.parse_args(shlex.split(command)[2:])).resolved_variant()
+
+
+@pytest.mark.parametrize("command", [*readme_commands("python -m export")])
+def test_readme_export_commands_parse(command):
+    from export import __main__ as programs
+    assert callable(programs.parse(shlex.split(command)[2:]).run)
+
+
+def test_ci_runs_the_readme_command():
+    assert "make test" in (ROOT / ".ci/run").read_text()
+    assert "\nmake test " in README
+
+
+def test_readme_shows_every_recipe():
+    from effnet_tf import RECIPES
+    for name in RECIPES:
+        assert f"| `{name}` |" in README
