@@ -3,11 +3,12 @@
 # make test-all  also every variant and the demo (about an hour)
 # make parity    the README's table of differences from the original code
 #
-# Each sets itself up in .venv. With another TensorFlow: make demo TENSORFLOW=gpu (or tpu).
+# Each sets itself up in .venv. With another TensorFlow, in .venv-gpu or .venv-tpu:
+# make demo TENSORFLOW=gpu (or tpu).
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-VENV ?= .venv
 TENSORFLOW ?= cpu
+VENV ?= .venv$(patsubst %,-%,$(filter-out cpu,$(TENSORFLOW)))
 BIN = $(VENV)/bin
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

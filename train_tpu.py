@@ -22,8 +22,7 @@ from effnet_tf.config import InputError
 def parse(argv):
     """Returns the parsed command line."""
     parser = argparse_flags.ArgumentParser(
-        prog="train_tpu.py", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", required=True, help="directory of the run, local or gs://; "
                         "it holds checkpoints, metrics and recipe.json")
     parser.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM; "
@@ -43,6 +42,10 @@ def main(options):
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command goes on from the last checkpoint, if any.",
+              file=sys.stderr)
+        sys.exit(130)
 
 
 def console():

@@ -20,7 +20,7 @@ _LAZY = {
     "optim": ("RMSprop", "WarmupStaircase"),
     "weights": ("LoadReport", "load_weights"),
     "model": (
-        "model_fn", "feature_extractor",
+        "model_fn", "feature_extractor", "load_model",
         *(f"EfficientNetB{n}" for n in range(9)), "EfficientNetL2",
         *(f"EfficientNetLite{n}" for n in range(5)),
         *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
@@ -28,16 +28,27 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 _MODULES = (*_LAZY, "augment", "data", "export", "plots", "train", "trainer")
 
-__all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "RECIPES", "Recipe",
-           "Stage", "Variant", "blocks", "cost", *_HOME, "data", "export", "train"]
+__all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingTensorFlow",
+           "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data", "export", "train",
+           *_HOME]
+
+
+class MissingTensorFlow(InputError, ImportError):
+    """A name was used that needs TensorFlow, and none is installed."""
 
 
 def __getattr__(name):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"effnet_tf.{_HOME[name]}"), name)
-    if name in _MODULES:
-        return importlib.import_module(f"effnet_tf.{name}")
-    raise AttributeError(f"module 'effnet_tf' has no attribute '{name}'")
+    if name not in _HOME and name not in _MODULES:
+        raise AttributeError(f"module 'effnet_tf' has no attribute '{name}'")
+    try:
+        module = importlib.import_module(f"effnet_tf.{_HOME.get(name, name)}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("tensorflow", "keras"):
+            raise
+        raise MissingTensorFlow(
+            f"effnet_tf.{name} needs TensorFlow 2.21 or later, which is not installed: "
+            "pip install 'effnet_tf[cpu]' (or [gpu], or [tpu]).") from error
+    return getattr(module, name) if name in _HOME else module
 
 
 def __dir__():

@@ -38,10 +38,12 @@ def training_image(encoded, size, *, crop_area_min, crop_padding, flip, seed):
                     lambda: tf.io.extract_jpeg_shape(encoded),
                     lambda: tf.shape(decode(encoded)))
     window = central_window(shape, size, crop_padding)
+    # Two seeds: drawn from the same one, crop and flip would be correlated.
+    crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     if crop_area_min < 1:
-        window = _random_window(shape, window, crop_area_min, seed)
+        window = _random_window(shape, window, crop_area_min, crop_seed)
     image = resize(_decode_window(encoded, window), size)
-    return tf.image.stateless_random_flip_left_right(image, seed) if flip else image
+    return tf.image.stateless_random_flip_left_right(image, flip_seed) if flip else image
 
 
 def evaluation_image(encoded, size, crop_padding):

@@ -149,6 +149,7 @@ VARIANTS = {variant.name: variant for variant in (
     Variant("edgetpu-l", 1.2, 1.4, 300, 0.3, **_EDGETPU),
 )}
 
+MAX_SCALE = 100  # a phi that asks for more would take hours to expand, and no machine has it
 MIN_RESOLUTION = 32  # five strides of 2: a smaller image has less than one output pixel
 
 
@@ -201,14 +202,20 @@ def find_variant(variant):
     return found
 
 
-def nearest(name, known):
-    """Returns a sentence that offers the names in `known` nearest to `name`."""
+def nearest(name, known, cutoff=0.4):
+    """Returns a sentence that offers the names in `known` nearest to `name`.
+
+    Args:
+        name: what the user wrote.
+        known: the names there are.
+        cutoff: how near, in [0, 1], a name must be to be offered.
+    """
     known, name = sorted(known), str(name).lower()
     close = [other for other in known if other in name]  # "efficientnet-b3" holds "b3"
-    close = close or difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    close = close or difflib.get_close_matches(name, known, n=4, cutoff=cutoff)
     if close:
         return f"Did you mean {' or '.join(close)}?"
-    return f"Known: {', '.join(known)}."
+    return f"Known: {', '.join(known)}." if len(known) < 30 else "No known name is near."
 
 
 def check_resolution(resolution, what):
@@ -400,18 +407,24 @@ class CompoundScaling:
             A `Variant` named like "b0-phi-1.5"; its resolution is rounded to a pixel.
 
         Raises:
-            InputError: phi is not finite, leaves a stage without filters, or gives a
-                resolution below 32 pixels.
+            InputError: phi is not finite, leaves a stage without filters, gives a resolution
+                below 32 pixels, or a network over 100 times as deep or wide as B0.
         """
         base = find_variant(base)
-        if not math.isfinite(phi):
-            raise InputError(f"phi is {phi}; it must be a finite number.")
+        try:
+            depth = base.depth_coefficient * self.alpha**phi
+            width = base.width_coefficient * self.beta**phi
+            resolution = round(base.resolution * self.gamma**phi)
+        except (OverflowError, ValueError):  # ValueError: the round of a nan
+            raise InputError(f"phi is {phi}; it must be a finite number, and not so large that "
+                             "the network overflows.") from None
+        if max(depth, width, resolution / 224) > MAX_SCALE:
+            raise InputError(
+                f"phi = {phi:g} asks for depth {depth:.3g}, width {width:.3g} and {resolution:,} "
+                f"pixels; more than {MAX_SCALE} times B0 is surely a mistake (L2: 5.3).")
         scaled = dataclasses.replace(
-            base,
-            name=f"{base.name}-phi{phi:g}",
-            width_coefficient=base.width_coefficient * self.beta**phi,
-            depth_coefficient=base.depth_coefficient * self.alpha**phi,
-            resolution=round(base.resolution * self.gamma**phi))
+            base, name=f"{base.name}-phi{phi:g}", width_coefficient=width,
+            depth_coefficient=depth, resolution=resolution)
         blocks(scaled)  # refuses a width that leaves a stage without filters
         check_resolution(scaled.resolution, f"'{base.name}' at phi = {phi:g}")
         return scaled

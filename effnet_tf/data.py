@@ -212,7 +212,8 @@ def _folder(recipe):
     train_name = recipe.train_split or "train"
     eval_name = recipe.eval_split or next(
         (name for name in EVAL_SPLITS if os.path.isdir(os.path.join(root, name))), None)
-    if eval_name and os.path.isdir(os.path.join(root, train_name)):
+    if eval_name and all(os.path.isdir(os.path.join(root, name))
+                         for name in (train_name, eval_name)):
         class_names, train = _class_folders(os.path.join(root, train_name))
         eval_classes, held_out = _class_folders(os.path.join(root, eval_name))
         if eval_classes != class_names:
@@ -252,19 +253,31 @@ def _class_folders(root):
     """Returns (class names, rows of (path, label)) of the folders under `root`."""
     names = sorted(entry.name for entry in os.scandir(root)
                    if entry.is_dir() and not entry.name.startswith("."))
-    rows = []
+    if not names:
+        what = "has files but no folders" if os.listdir(root) else "is empty"
+        raise InputError(f"'{root}' {what}: it must hold one folder of images per class.")
+    rows, ignored = [], []
     for label, name in enumerate(names):
-        files = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(os.path.join(root, name)) for file in files
-            if file.lower().endswith(IMAGE_SUFFIXES) and not file.startswith("."))
-        if not files:
+        files = _files(os.path.join(root, name))
+        images = [path for path in files if path.lower().endswith(IMAGE_SUFFIXES)]
+        if not images:
             raise InputError(f"Folder '{os.path.join(root, name)}' holds no images "
                              f"({', '.join(IMAGE_SUFFIXES)}); every class needs some.")
-        rows += [(path, label) for path in files]
-    if not rows:
-        raise InputError(f"'{root}' is empty: it must hold one folder of images per class.")
+        rows += [(path, label) for path in images]
+        ignored += sorted(set(files) - set(images))
+    if ignored:
+        print(f"Ignored {len(ignored)} file(s) that are not {', '.join(IMAGE_SUFFIXES)}, such as "
+              f"{ignored[0]}")
     return names, rows
+
+
+def _files(root):
+    """Returns the files below a folder, sorted; nothing whose name starts with a dot."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(folder, name) for name in files if not name.startswith(".")]
+    return sorted(found)
 
 
 # --- TensorFlow Datasets -----------------------------------------------------------------------
@@ -305,8 +318,9 @@ def _tfds_builder(tfds, recipe):
         known = ["digits", "folder", *tfds.list_builders()]
         raise InputError(f"There is no data set '{recipe.dataset}': it is neither 'digits', nor "
                          f"'folder', nor of TFDS, nor prepared under '{recipe.data_dir}'. "
-                         f"{config.nearest(recipe.dataset, known)}") from error
-    except (ValueError, AssertionError) as error:  # a bad name, configuration or version
+                         f"{config.nearest(recipe.dataset, known, cutoff=0.7)}") from error
+    except (ValueError, AssertionError, ImportError, RuntimeError, OSError,
+            tf.errors.OpError) as error:  # a bad name, configuration, version or place
         raise InputError(f"TFDS cannot open '{recipe.dataset}': "
                          f"{str(error).splitlines()[0]}") from error
     if not builder.is_prepared():
@@ -340,7 +354,9 @@ def _tfds_splits(builder, recipe):
         percent = round(100 * recipe.holdout)
         train, held_out = f"{train}[{percent}%:]", f"{train}[:{percent}%]"
     for split in (train, held_out):
-        if split.partition("[")[0] not in splits:
+        try:
+            splits[split].num_examples
+        except (KeyError, ValueError, AssertionError):
             raise InputError(f"TFDS '{builder.name}' has no split '{split}'; it has "
-                             f"{', '.join(splits)}.")
+                             f"{', '.join(splits)}, and slices such as 'train[:90%]'.") from None
     return train, held_out

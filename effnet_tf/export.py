@@ -213,9 +213,14 @@ def _write_saved_model(model, path, batch, class_names):
 @contextlib.contextmanager
 def _staged(path):
     """Gives a temporary path beside `path`, moved there on success, removed on failure."""
+    if "://" in path:
+        raise InputError(f"'{path}' is not on this machine: write to a local path, and copy it.")
     path = os.path.abspath(path)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    folder = tempfile.mkdtemp(prefix=".partial-", dir=os.path.dirname(path))
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder = tempfile.mkdtemp(prefix=".partial-", dir=os.path.dirname(path))
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {error}.") from error
     try:
         temporary = os.path.join(folder, os.path.basename(path))
         yield temporary

@@ -8,6 +8,11 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(f"effnet_tf needs Keras' TensorFlow backend, and Keras runs on "
+                      f"{keras.backend.backend()} here: unset KERAS_BACKEND, or set it to "
+                      "tensorflow, before importing keras.")
+
 # builder (see config.py), efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
@@ -36,8 +41,8 @@ def batch_norm(name, dtype=None):
 def conv(filters, kernel_size, strides, name, dtype=None, use_bias=False):
     """A SAME convolution with the original's initialiser, by default without bias."""
     return keras.layers.Conv2D(
-        filters, kernel_size, strides, padding="same", use_bias=use_bias,
-        kernel_initializer=conv_initializer(), name=name, dtype=dtype)
+        filters, kernel_size, strides, padding="same", data_format="channels_last",
+        use_bias=use_bias, kernel_initializer=conv_initializer(), name=name, dtype=dtype)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -169,7 +174,7 @@ class Dropout(keras.layers.Dropout):
     """`keras.layers.Dropout` whose replicas draw different masks under tf.distribute.
 
     Args:
-        rate: probability that a unit is dropped, in [0, 1].
+        rate: probability that a unit is dropped, in [0, 1).
         **kwargs: of `keras.layers.Dropout`: noise_shape, seed, name, dtype.
 
     Call arguments:
@@ -355,8 +360,8 @@ class MBConv(_InvertedBottleneck):
             self.expand_bn = batch_norm("expand_bn", dtype)
             self.expand_bn.build(hidden)
         self.dwconv = keras.layers.DepthwiseConv2D(
-            self.kernel_size, self.strides, padding="same", use_bias=False,
-            depthwise_initializer=conv_initializer(), name="dwconv", dtype=dtype)
+            self.kernel_size, self.strides, padding="same", data_format="channels_last",
+            use_bias=False, depthwise_initializer=conv_initializer(), name="dwconv", dtype=dtype)
         self.dwconv.build(hidden)
         self.bn = batch_norm("bn", dtype)
         self.bn.build(hidden)

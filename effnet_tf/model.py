@@ -14,6 +14,7 @@ import warnings
 import keras
 
 from effnet_tf import config, layers, weights as weights_lib
+from effnet_tf import optim  # noqa: F401  registers what load_model may meet
 from effnet_tf.config import InputError
 
 ENDPOINTS = ("stem", "reduction_1", "reduction_2", "reduction_3", "reduction_4", "reduction_5",
@@ -87,7 +88,7 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, we
 
     Args:
         variant: a name of `effnet_tf.VARIANTS`, or a `Variant`.
-        endpoints: names from the table; by default reduction_1..5.
+        endpoints: a name from the table, or several; by default reduction_1..5.
         num_classes: classes of the classifier; by default the variant's.
         weights: None or a file, as for `model_fn`. Only what the endpoints need is
             built, and only that is loaded.
@@ -107,6 +108,7 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, we
         >>> feature_extractor("b0", ["reduction_3"])(images)["reduction_3"]  # (N, H/8, W/8, 40)
     """
     variant = config.find_variant(variant)
+    endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints)
     unknown = [endpoint for endpoint in endpoints if endpoint not in ENDPOINTS]
     if unknown or not endpoints:
         raise InputError(f"There is no endpoint '{unknown[0] if unknown else ''}'; "
@@ -121,6 +123,22 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, we
         report = weights_lib.load_weights(model, weights, strict=False)  # prints what is unused
         report.check_complete()
     return model
+
+
+def load_model(path, compile=True):
+    """Loads a `.keras` file that holds layers, or an optimiser, of this package.
+
+    As `keras.saving.load_model`, which needs them registered first: in a program that
+    only loads, nothing else would import them.
+
+    Args:
+        path: the `.keras` file.
+        compile: whether to restore the optimiser, loss and metrics too.
+
+    Returns:
+        The `keras.Model`.
+    """
+    return keras.saving.load_model(path, compile=compile)
 
 
 def _network(variant, *, num_classes, input_tensor, input_shape, include_top, activation,
@@ -208,7 +226,8 @@ def _add_top(variant, endpoints, num_classes, activation, dropout_rate):
     if not 0 <= rate < 1:
         raise InputError(f"dropout_rate is {rate}; it must be in [0, 1).")
     # float32 from here on under every dtype policy.
-    x = keras.layers.GlobalAveragePooling2D(dtype="float32", name="avg_pool")(endpoints["head"])
+    x = keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype="float32", name="avg_pool")(endpoints["head"])
     endpoints["pooled_features"] = x
     if rate > 0:
         x = layers.Dropout(rate, dtype="float32", name="top_dropout")(x)
@@ -221,9 +240,9 @@ def _pool(x, pooling):
     if pooling is None:
         return x
     if pooling == "avg":
-        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        return keras.layers.GlobalAveragePooling2D("channels_last", name="avg_pool")(x)
     if pooling == "max":
-        return keras.layers.GlobalMaxPooling2D(name="max_pool")(x)
+        return keras.layers.GlobalMaxPooling2D("channels_last", name="max_pool")(x)
     raise InputError(f"pooling is {pooling!r}; it must be None, 'avg' or 'max'.")
 
 

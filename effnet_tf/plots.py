@@ -4,7 +4,14 @@ matplotlib is optional (`pip install effnet_tf[demo]`); without it a sentence sa
 what was not drawn.
 """
 
+import functools
+
 import tensorflow as tf
+
+
+@functools.cache
+def _say_once(text):
+    print(text)
 
 
 def _figure(path, columns, rows, size):
@@ -12,7 +19,7 @@ def _figure(path, columns, rows, size):
     try:
         from matplotlib import figure
     except ImportError:
-        print(f"{path} was not drawn: matplotlib is not installed (pip install matplotlib).")
+        _say_once(f"{path} is not drawn: matplotlib is not installed (pip install matplotlib).")
         return None
     canvas = figure.Figure(figsize=size, layout="constrained")
     return canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)

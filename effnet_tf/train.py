@@ -23,6 +23,7 @@ from effnet_tf import data, plots
 from effnet_tf.config import InputError
 from effnet_tf.recipe import Recipe, differences
 from effnet_tf.trainer import Trainer
+from effnet_tf.weights import latest_checkpoint
 
 
 # --- where it runs ----------------------------------------------------------------------------
@@ -65,6 +66,10 @@ def _tpu_strategy(tpu):
 
 # --- the run directory ------------------------------------------------------------------------
 
+RUN_FILES = ("recipe.json", "classes.json", "metrics.jsonl", "checkpoints",
+             "learning_curve.png", "result.json")
+
+
 def write_text(path, text):
     """Writes a text file (local or gs://) whole or not at all."""
     temporary = f"{path}.tmp"
@@ -95,36 +100,55 @@ def read_run(workdir):
 
 @contextlib.contextmanager
 def _claimed(workdir, recipe, class_names):
-    """Writes the recipe into `workdir`; takes it back if the run fails with nothing saved."""
-    path = os.path.join(workdir, "recipe.json")
-    is_new = not tf.io.gfile.exists(workdir)
-    if tf.io.gfile.exists(path):
-        changed = differences(read_run(workdir)[0], recipe)
-        if changed:
-            raise InputError(f"The workdir '{workdir}' holds a run of another recipe "
-                             f"({'; '.join(changed)}). Give the same options to resume it, or "
-                             "another --workdir.")
+    """Writes the recipe into `workdir`; takes it back if a new run fails with nothing saved."""
+    is_new_directory = not tf.io.gfile.exists(workdir)
+    is_new_run = not tf.io.gfile.exists(os.path.join(workdir, "recipe.json"))
+    if is_new_run:
+        _check_no_foreign_files(workdir)
     else:
+        _check_same_run(workdir, recipe, class_names)
+    try:
         tf.io.gfile.makedirs(workdir)
         write_text(os.path.join(workdir, "classes.json"), json.dumps(class_names) + "\n")
-        write_text(path, recipe.to_json())
+        write_text(os.path.join(workdir, "recipe.json"), recipe.to_json())
+    except tf.errors.OpError as error:
+        raise InputError(f"The workdir '{workdir}' cannot be written: {error.message}.") from error
     try:
         yield
     except BaseException:
-        if not tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints")):
-            _remove_run(workdir, is_new)
+        if is_new_run and not tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints")):
+            _remove_run(workdir, is_new_directory)
         raise
 
 
-def _remove_run(workdir, whole):
-    if whole:
-        tf.io.gfile.rmtree(workdir)
-        return
-    for name in ("recipe.json", "classes.json", "metrics.jsonl"):
+def _check_no_foreign_files(workdir):
+    """Refuses a directory that holds files by our names, which a run would overwrite."""
+    for name in RUN_FILES:
         if tf.io.gfile.exists(os.path.join(workdir, name)):
-            tf.io.gfile.remove(os.path.join(workdir, name))
-    if tf.io.gfile.exists(os.path.join(workdir, "checkpoints")):
-        tf.io.gfile.rmtree(os.path.join(workdir, "checkpoints"))
+            raise InputError(f"The workdir '{workdir}' has '{name}' but no recipe.json: it is no "
+                             "run directory of this program. Choose another --workdir.")
+
+
+def _check_same_run(workdir, recipe, class_names):
+    """Refuses to resume a run of another recipe or of other classes."""
+    old_recipe, old_classes = read_run(workdir)
+    changed = differences(old_recipe, recipe)
+    if old_classes != tuple(class_names):
+        changed.append(f"classes: {', '.join(old_classes)} -> {', '.join(class_names)}")
+    if changed:
+        raise InputError(f"The workdir '{workdir}' holds a run of another recipe "
+                         f"({'; '.join(changed)}). Give the same options to resume it, or "
+                         "another --workdir.")
+
+
+def _remove_run(workdir, whole):
+    """Removes what a new run wrote: `_check_no_foreign_files` says that all of it is ours."""
+    for name in RUN_FILES if not whole else ("",):
+        path = os.path.join(workdir, name)
+        if tf.io.gfile.isdir(path):
+            tf.io.gfile.rmtree(path)
+        elif tf.io.gfile.exists(path):
+            tf.io.gfile.remove(path)
 
 
 # --- the loop ------------------------------------------------------------------------------------
@@ -156,7 +180,7 @@ def run(recipe, workdir, strategy=None):
         _describe(recipe, trainer)
         try:
             return _train(trainer, workdir)
-        except tf.errors.InvalidArgumentError:
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
             data.refuse_unreadable(source)  # names the image, if it was an image
             raise
 
@@ -171,22 +195,25 @@ def _describe(recipe, trainer):
 
 
 def _train(trainer, workdir):
-    checkpoint = trainer.checkpoint()
-    manager = tf.train.CheckpointManager(
-        checkpoint, os.path.join(workdir, "checkpoints"), trainer.recipe.keep_checkpoints)
-    if manager.latest_checkpoint:
-        checkpoint.restore(manager.latest_checkpoint).assert_consumed()
-        print(f"Resumed from {manager.latest_checkpoint}, step {trainer.step:,}")
+    checkpoint, folder = trainer.checkpoint(), os.path.join(workdir, "checkpoints")
+    newest = latest_checkpoint(folder)
+    if newest:
+        checkpoint.restore(newest).assert_consumed()
+        print(f"Resumed from {newest}, step {trainer.step:,}")
+    manager = tf.train.CheckpointManager(checkpoint, folder, trainer.recipe.keep_checkpoints)
     history = _history(workdir, trainer.step)
     iterator = trainer.train_iterator(trainer.step)
     progress = Progress(trainer)
     while trainer.step < trainer.total_steps:
         metrics = _epoch(trainer, iterator, progress)
-        manager.save(checkpoint_number=trainer.step)
         history.append(metrics)
+        # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
         write_text(os.path.join(workdir, "metrics.jsonl"),
                    "".join(json.dumps(row) + "\n" for row in history))
+        manager.save(checkpoint_number=trainer.step)
         plots.learning_curve(history, os.path.join(workdir, "learning_curve.png"))
+    if not history:  # complete, but somebody removed metrics.jsonl
+        history = [dict(step=trainer.step, epoch=trainer.recipe.epochs, **trainer.evaluate())]
     write_text(os.path.join(workdir, "result.json"), json.dumps(history[-1], indent=2) + "\n")
     print(f"Done: {history[-1]['eval_accuracy']:.2%} of {history[-1]['eval_images']:,} held-out "
           f"images right; the run is in {workdir}")
@@ -217,8 +244,8 @@ def _epoch(trainer, iterator, progress):
             (loss, "loss"), (correct, "correct"), (images, "images")))
         if not loss < float("inf"):
             raise InputError(f"The loss is {loss} at step {trainer.step}: training has diverged. "
-                             "Resume from the last checkpoint with a smaller "
-                             "--base_learning_rate and another --workdir.")
+                             "Start again with a smaller --base_learning_rate, in another "
+                             "--workdir if this one holds checkpoints.")
         progress.show(epoch, trainer.step, loss / images, correct / images)
     metrics = dict(step=trainer.step, epoch=epoch, train_loss=loss / images,
                    train_accuracy=correct / images, images_per_second=progress.rate,
@@ -234,7 +261,7 @@ class Progress:
         self.recipe, self.total = trainer.recipe, trainer.total_steps
         self.last_step, self.last = trainer.step, None  # the clock starts once compiled
         self.rate = 0.0
-        self.live = sys.stdout.isatty()
+        self.live, self.printed = sys.stdout.isatty(), time.monotonic()
         if trainer.step < self.total:
             print("Compiling the first step; this takes a while ...", flush=True)
 
@@ -254,10 +281,13 @@ class Progress:
                      f"{_clock(left) if self.rate else '?'} left")
         if self.live:
             print(f"\r{self.line}\033[K", end="", flush=True)
+        elif now - self.printed > 60:  # a log file gets a line per minute and per epoch
+            print(self.line, flush=True)
+            self.printed = now
 
     def end_epoch(self, metrics):
         """Ends the epoch's line with the evaluation."""
-        self.last = time.monotonic()  # evaluation does not count as training time
+        self.last = self.printed = time.monotonic()  # evaluation is no training time
         start = "\r" if self.live else ""
         print(f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}", flush=True)
 

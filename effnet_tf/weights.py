@@ -140,13 +140,16 @@ def _read_h5(model, file, path):
         layer, _, leaf = variable.path.rpartition("/")
         leaves.setdefault(layer, []).append(leaf)
     values = {}
-    with h5py.File(file) as root:
-        if "layers" not in root:
-            raise InputError(f"'{path}' is HDF5, but not of Keras 3's save_weights(). (Legacy .h5 "
-                             "files, as of keras.applications, are not supported yet.)")
-        for layer, index, value in _h5_variables(root["layers"]):
-            names = leaves.get(layer, [])
-            values[f"{layer}/{names[index] if index < len(names) else index}"] = value
+    try:
+        with h5py.File(file) as root:
+            if "layers" not in root:
+                raise InputError(f"'{path}' is HDF5, but not of Keras 3's save_weights(). (Legacy "
+                                 ".h5 files, as of keras.applications, are not supported yet.)")
+            for layer, index, value in _h5_variables(root["layers"]):
+                names = leaves.get(layer, [])
+                values[f"{layer}/{names[index] if index < len(names) else index}"] = value
+    except OSError as error:
+        raise InputError(f"'{path}' is damaged: {error}.") from error
     return values
 
 
@@ -162,10 +165,24 @@ def _h5_variables(group, path=""):
             yield from _h5_variables(child, path)
 
 
+def latest_checkpoint(folder):
+    """Returns the prefix of the newest checkpoint in a folder, or None.
+
+    Raises:
+        InputError: the folder's `checkpoint` file, which names it, is damaged.
+    """
+    try:
+        return tf.train.latest_checkpoint(folder)
+    except ValueError as error:
+        raise InputError(f"'{folder}/checkpoint' is damaged ({error}). Remove it, or write into "
+                         'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
+                         'it".') from error
+
+
 def checkpoint_prefix(path):
     """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None."""
     for folder in (path, f"{path.rstrip('/')}/checkpoints"):
-        latest = tf.io.gfile.isdir(folder) and tf.train.latest_checkpoint(folder)
+        latest = tf.io.gfile.isdir(folder) and latest_checkpoint(folder)
         if latest:
             return latest
     prefix = path.removesuffix(".index")

@@ -22,12 +22,18 @@ from . import classify, convert
 def parse(argv):
     """Returns the parsed command line; `run` is the chosen program."""
     parser = argparse_flags.ArgumentParser(
-        prog="python -m export", description=__doc__,
+        prog=_program(), description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     programs = parser.add_subparsers(required=True, metavar="PROGRAM")
     convert.add_programs(programs)
     classify.add_program(programs)
     return parser.parse_args(argv[1:])
+
+
+def _program():
+    """How this was called, for the usage line."""
+    name = os.path.basename(sys.argv[0])
+    return name if name.startswith("effnet-export") else "python -m export"
 
 
 def main(options):

@@ -1,5 +1,7 @@
 """The program `classify`: what an exported file sees in images."""
 
+import os
+
 import numpy as np
 
 from . import run
@@ -12,7 +14,7 @@ def add_program(programs):
     parser.add_argument("file", help="a .tflite file or SavedModel written by this program")
     parser.add_argument("images", nargs="*", help="image files")
     run.add_options(parser, required=False)
-    parser.add_argument("--count", type=int, default=12, metavar="N", help="with --workdir: how "
+    parser.add_argument("--count", type=run.count, default=12, metavar="N", help="with --workdir: how "
                         "many of the run's held-out images to classify (default 12)")
     parser.add_argument("--picture", help="PNG file to draw the images and answers to")
     parser.set_defaults(run=classify)
@@ -24,13 +26,15 @@ def classify(options):
     from effnet_tf.config import InputError
     if bool(options.images) == bool(options.workdir):
         raise InputError("Give either image files, or --workdir for held-out images of a run.")
+    if options.picture and not os.path.isdir(os.path.dirname(options.picture) or "."):
+        raise InputError(f"There is no folder for the picture '{options.picture}'.")
     about = run.read_report(options.file)
     names = about["class_names"]
     if options.images:
         images = run.from_files(options.images, about["image_size"], about["eval_crop_padding"])
         titles, labels = options.images, [None] * len(images)
     else:
-        images, labels = run.held_out(options, options.count)
+        images, labels = run.open_run(options).held_out(options.count)
         titles = [f"held-out {number}, really {names[label]}"
                   for number, label in enumerate(labels, start=1)]
     scores = export.load(options.file)(images)

@@ -14,7 +14,7 @@ def add_programs(programs):
         parser = programs.add_parser(name, help=text, description=text)
         run.add_options(parser)
         parser.add_argument("--out", required=True, help="where to write")
-        parser.add_argument("--verify_images", type=int, default=64, metavar="N", help="how many "
+        parser.add_argument("--verify_images", type=run.count, default=64, metavar="N", help="how many "
                             "held-out images to compare with the Keras model (default 64)")
         parser.set_defaults(run=write, kind=name)
 
@@ -22,22 +22,22 @@ def add_programs(programs):
 def write(options):
     """Writes, verifies and reports; a file that fails its check is exit code 1."""
     from effnet_tf import export, train
-    model = run.load_model(options)
-    recipe, class_names = run.read(options)
-    images, _ = run.held_out(options, options.verify_images)
+    opened = run.open_run(options)
+    model = opened.load_model()
+    images, _ = opened.held_out(options.verify_images)
     print(f"Writing {options.out} ...", flush=True)
     try:
         if options.kind == "saved_model":
-            report = export.to_saved_model(model, options.out, class_names=class_names,
-                                           verify_with=images)
+            report = export.to_saved_model(
+                model, options.out, class_names=opened.class_names, verify_with=images)
         else:
             report = export.to_tflite(model, options.out, verify_with=images)
     except export.VerificationError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    variant = recipe.resolved_variant()
+    variant = opened.recipe.resolved_variant()
     train.write_text(run.report_path(options.out), json.dumps({
         "variant": variant.name, "image_size": variant.resolution,
-        "eval_crop_padding": recipe.eval_crop_padding, "class_names": class_names,
+        "eval_crop_padding": opened.recipe.eval_crop_padding, "class_names": opened.class_names,
         "workdir": options.workdir, "check": dataclasses.asdict(report)}, indent=2) + "\n")
     print(f"Wrote {options.out}, and {run.report_path(options.out)}:\n{report}")

@@ -1,5 +1,6 @@
-"""A trained run, opened for export: its model, class names and held-out images."""
+"""A trained run, opened for export: its recipe, class names, model and held-out images."""
 
+import argparse
 import dataclasses
 import json
 import os
@@ -8,38 +9,60 @@ import numpy as np
 
 
 def add_options(parser, required=True):
-    """Adds the options that name a run and the images to check with."""
+    """Adds the options that name a run and the place of its data."""
     parser.add_argument("--workdir", required=required, help="run directory of train_tpu.py")
     parser.add_argument("--data_dir", help="where the run's data set lies now, if elsewhere")
 
 
-def read(options):
-    """Returns the (recipe, class names) of the run; --data_dir replaces the recipe's."""
+def count(text):
+    """The argparse type of a number of images: a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no number of images (1 or more)")
+    return int(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run directory of train_tpu.py.
+
+    Attributes:
+        workdir: the directory.
+        recipe: its `Recipe`, with --data_dir instead of its own if that was given.
+        class_names: in the order of the labels.
+    """
+
+    workdir: str
+    recipe: object
+    class_names: tuple[str, ...]
+
+    def load_model(self):
+        """Returns the classifier with averaged weights, giving probabilities."""
+        from effnet_tf import model, weights
+        classifier = model.model_fn(self.recipe.resolved_variant(), len(self.class_names))
+        print(weights.load_weights(classifier, self.workdir))
+        return classifier
+
+    def held_out(self, most):
+        """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, of the held-out.
+
+        Spread evenly, since image folders come in the order of their classes.
+        """
+        from effnet_tf import data
+        source = data.open_source(self.recipe)
+        number = min(most, source.num_eval)
+        size = self.recipe.resolved_variant().resolution
+        images, labels, _ = next(iter(data.evaluation(
+            source, self.recipe, size, number, 1, num_shards=source.num_eval // number)))
+        return images.numpy(), labels.numpy()
+
+
+def open_run(options):
+    """Returns the `Run` that --workdir and --data_dir name."""
     from effnet_tf import train
     recipe, class_names = train.read_run(options.workdir)
     if options.data_dir:
         recipe = dataclasses.replace(recipe, data_dir=options.data_dir)
-    return recipe, class_names
-
-
-def load_model(options):
-    """Returns the run's classifier with averaged weights, giving probabilities."""
-    from effnet_tf import model, weights
-    recipe, class_names = read(options)
-    classifier = model.model_fn(recipe.resolved_variant(), len(class_names))
-    print(weights.load_weights(classifier, options.workdir))
-    return classifier
-
-
-def held_out(options, count):
-    """Returns ((N, S, S, 3) uint8 images, (N,) labels): the first of the run's held-out."""
-    from effnet_tf import data
-    recipe, _ = read(options)
-    source = data.open_source(recipe)
-    count = min(count, source.num_eval)
-    size = recipe.resolved_variant().resolution
-    images, labels, _ = next(iter(data.evaluation(source, recipe, size, count, 1)))
-    return images.numpy(), labels.numpy()
+    return Run(options.workdir, recipe, class_names)
 
 
 def from_files(paths, size, crop_padding):
@@ -50,26 +73,30 @@ def from_files(paths, size, crop_padding):
     from effnet_tf.config import InputError
     images = []
     for path in paths:
+        if not os.path.isfile(path):
+            raise InputError(f"There is no image file '{path}'.")
         try:
             images.append(augment.evaluation_image(tf.io.read_file(path), size, crop_padding))
         except tf.errors.OpError as error:
-            raise InputError(f"'{path}' cannot be read as an image (JPEG, PNG, BMP or GIF): "
-                             f"{error.message.splitlines()[0]}") from error
+            raise InputError(f"'{path}' cannot be decoded: it is no JPEG, PNG, BMP or GIF, or "
+                             "it is damaged.") from error
     return np.stack(images)
 
 
 def report_path(artefact):
     """Returns where the report of an exported file lies: beside it."""
-    stem = artefact.rstrip(os.sep)
-    return f"{stem.removesuffix('.tflite')}.report.json"
+    return f"{artefact.rstrip(os.sep)}.report.json"
 
 
 def read_report(artefact):
     """Returns the report of an exported file: image size, crop, class names, check."""
     from effnet_tf.config import InputError
     path = report_path(artefact)
-    if not os.path.exists(path):
-        raise InputError(f"'{path}' is missing: it was written beside '{artefact}' and holds "
-                         "its class names and image size.")
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)
+    if not os.path.exists(artefact):
+        raise InputError(f"There is no file '{artefact}'.")
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise InputError(f"'{path}' cannot be read ({error}): it was written beside '{artefact}' "
+                         "and holds its class names and image size.") from error

@@ -142,6 +142,11 @@ class TestCompoundScaling:
         with pytest.raises(config.InputError, match=message):
             config.CompoundScaling().variant(phi)
 
+    @pytest.mark.parametrize("phi", [80, 5000, math.inf])
+    def test_refuses_phi_that_no_machine_can_hold(self, phi):
+        with pytest.raises(config.InputError, match="phi"):
+            config.CompoundScaling().variant(phi)
+
     def test_refuses_images_too_small(self):
         with pytest.raises(config.InputError, match="28 pixels .* at least 32"):
             config.CompoundScaling(beta=1.0).variant(-15)

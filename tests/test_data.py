@@ -171,6 +171,28 @@ class TestFolder:
         with pytest.raises(InputError, match="0 to evaluate on"):
             open_folder(photos, holdout=0.0)
 
+    def test_misspelt_eval_split(self, tmp_path):
+        conftest.write_photos(tmp_path / "train")
+        with pytest.raises(InputError, match="no folders train/ and valid/"):
+            open_folder(tmp_path, eval_split="valid")
+
+    def test_images_without_class_folders(self, tmp_path):
+        conftest.write_photos(tmp_path / "p")
+        with pytest.raises(InputError, match="has files but no folders"):
+            open_folder(tmp_path / "p" / "cat")
+
+    def test_hidden_folders_are_skipped_and_other_files_counted(self, photos, capsys):
+        hidden = photos / "cat" / ".ipynb_checkpoints"
+        hidden.mkdir()
+        (hidden / "0.jpg").write_bytes((photos / "cat" / "0.jpg").read_bytes())
+        (photos / "dog" / "notes.txt").write_text("good dog")
+        (photos / "dog" / "x.webp").write_bytes(b"RIFF")
+        (photos / "cat" / "more").mkdir()
+        (photos / "cat" / "more" / "1.png").write_bytes((photos / "cat" / "1.png").read_bytes())
+        source = open_folder(photos)
+        assert source.num_train + source.num_eval == 25
+        assert "Ignored 2 file(s)" in capsys.readouterr().out
+
     def test_split_folder_that_is_not_there(self, photos):
         with pytest.raises(InputError, match="no folders train/ and check/"):
             open_folder(photos, eval_split="check")
@@ -218,6 +240,9 @@ class TestTfds:
         (dict(dataset="cifar10"), "not prepared under.*tfds build cifar10"),
         (dict(eval_split="minival"), "no split 'minival'; it has train, test"),
         (dict(train_split="trian[:50%]"), "no split 'trian"),
+        (dict(eval_split="train[:x%]"), "no split 'train"),
+        (dict(dataset="huggingface:mnist"), "cannot open 'huggingface:mnist'"),
+        (dict(dataset="zzzzqqq"), "No known name is near"),
     ])
     def test_what_cannot_be_opened(self, data_dir, changes, message):
         with pytest.raises(InputError, match=message):
@@ -283,6 +308,20 @@ class TestAugment:
         ratios = windows[:, 3] / windows[:, 2]
         assert 0.079 < areas.min() < 0.12 and areas.max() > 0.85
         assert 0.73 < ratios.min() < 0.8 and 1.25 < ratios.max() < 1.36
+
+    def test_the_mirror_does_not_depend_on_the_crop(self):
+        # Crop and flip of one seed were once drawn from the same numbers.
+        ramp = np.tile(np.arange(120, dtype="uint8")[None, :, None], (90, 1, 3))
+        encoded = tf.io.encode_png(ramp)
+        make = tf.function(lambda number: augment.training_image(
+            encoded, 32, crop_area_min=0.08, crop_padding=0, flip=True,
+            seed=tf.stack([tf.constant(1, tf.int64), number])))
+        images = np.array([make(tf.constant(number, tf.int64)) for number in range(400)], "float32")
+        widths = np.abs(images[:, 16, 31, 0] - images[:, 16, 0, 0])
+        mirrored = images[:, 16, 31, 0] < images[:, 16, 0, 0]
+        for half in (widths < np.median(widths), widths >= np.median(widths)):
+            assert 0.4 < mirrored[half].mean() < 0.6
+        assert abs(np.corrcoef(widths, mirrored)[0, 1]) < 0.15
 
     def test_without_crop_and_flip_training_sees_the_evaluation_image(self, photo):
         encoded = tf.io.encode_png(photo)

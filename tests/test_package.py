@@ -83,6 +83,21 @@ def test_the_installed_commands_train_and_export(installed, tmp_path):
     assert (tmp_path / "saved" / "saved_model.pb").exists()
 
 
+def test_without_tensorflow_a_sentence_says_what_to_install(installed, tmp_path):
+    # As if it were not installed: Python refuses to import it.
+    code = "import sys; sys.modules['tensorflow'] = None; import effnet_tf; effnet_tf."
+    assert "5288548" in away(installed, "-c", code + "cost('b0'); print(effnet_tf.cost('b0'))")
+    script = ("import sys; sys.modules['tensorflow'] = None; import train_tpu;"
+              f"sys.argv = ['x', '--recipe', 'smoke', '--workdir', {str(tmp_path / 'r')!r}];"
+              "train_tpu.console()")
+    finished = subprocess.run([sys.executable, "-c", script], cwd=installed, capture_output=True,
+                              text=True)
+    assert finished.returncode == 2 and "Traceback" not in finished.stderr
+    assert "pip install 'effnet_tf[cpu]'" in finished.stderr
+    with pytest.raises(ImportError, match="not there"):
+        raise effnet_tf.MissingTensorFlow("not there")
+
+
 def requirements(name):
     """The unconditional requirements of an installed distribution, here."""
     for text in importlib.metadata.requires(name) or ():

@@ -46,7 +46,7 @@ class TestTheMainPath:
         model = workdir / "model.tflite"
         out = python("-m", "export", "tflite", "--workdir", workdir, "--out", model).stdout
         assert "largest difference" in out and "averaged weights" in out
-        report = json.loads((workdir / "model.report.json").read_text())
+        report = json.loads((workdir / "model.tflite.report.json").read_text())
         assert report["class_names"] == ["cat", "dog"] and report["image_size"] == 32
         out = python("-m", "export", "classify", model, photos / "cat" / "0.jpg",
                      photos / "dog" / "1.png", "--picture", tmp_path / "p.png").stdout
@@ -126,6 +126,8 @@ class TestBadInput:
         ["train_tpu.py"],
         ["-m", "export"],
         ["-m", "export", "no_such_program"],
+        ["-m", "export", "tflite", "--workdir", "x", "--out", "y", "--verify_images", "0"],
+        ["-m", "export", "classify", "x", "--count", "-3"],
     ])
     def test_of_the_command_line(self, arguments):
         finished = python(*arguments, check=False)
@@ -135,7 +137,12 @@ class TestBadInput:
     @pytest.mark.parametrize("arguments, message", [
         (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "no run directory"),
         (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is no SavedModel"),
-        (["classify", "{tmp}/none.tflite", "photo.jpg"], "report.json' is missing"),
+        (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
+        (["classify", "{run}/recipe.json", "photo.jpg"], "report.json' cannot be read"),
+        (["tflite", "--workdir", "{run}", "--out", "gs://bucket/m.tflite"], "not on this machine"),
+        (["tflite", "--workdir", "{run}", "--out", "{run}/recipe.json/m.tflite"],
+         "cannot be written"),
+        (["classify", "{run}/recipe.json", "x.jpg", "--picture", "{tmp}/no/p.png"], "no folder"),
         (["classify", "{tmp}/none.tflite"], "Give either image files, or --workdir"),
     ])
     def test_of_export(self, run, arguments, message, tmp_path):

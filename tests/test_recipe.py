@@ -52,6 +52,12 @@ def test_json_round_trip(name):
     assert Recipe.from_json(RECIPES[name].to_json()) == RECIPES[name]
 
 
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
+def test_json_that_is_damaged_is_refused(text):
+    with pytest.raises(config.InputError, match="no JSON object"):
+        Recipe.from_json(text)
+
+
 def test_json_of_a_later_version_is_refused():
     with pytest.raises(config.InputError, match="warp_factor"):
         Recipe.from_json('{"variant": "b0", "warp_factor": 9}')
@@ -63,6 +69,10 @@ def test_json_of_a_later_version_is_refused():
     (dict(base_learning_rate=float("nan")), "finite"),
     (dict(precision="float16"), "one of auto, float32, mixed_bfloat16"),
     (dict(batch_size=-8), "batch_size"),
+    (dict(seed=-1), "seed is -1"),
+    (dict(seed=2**32), "seed"),
+    (dict(crop_area_min=0.0), "crop_area_min"),
+    (dict(decay_epochs=0.0), "decay_epochs"),
 ])
 def test_values_out_of_range(change, message):
     with pytest.raises(config.InputError, match=message):
@@ -89,3 +99,13 @@ def test_image_size_overrides_the_resolution():
 def test_differences_name_the_fields():
     assert recipe_lib.differences(Recipe(), Recipe(epochs=3, seed=1)) == [
         "epochs: 350 -> 3", "seed: 0 -> 1"]
+
+
+def test_what_does_not_change_the_result_may_change():
+    changed = Recipe(data_dir="/moved", steps_per_loop=7, eval_batch_size=9, keep_checkpoints=1)
+    assert recipe_lib.differences(Recipe(), changed) == []
+
+
+def test_recipes_for_images_need_only_their_place():
+    given = parse("--recipe", "small", "--data_dir", "photos")
+    assert (given.dataset, given.data_dir) == ("folder", "photos")

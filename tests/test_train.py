@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -89,6 +90,23 @@ class TestARun:
 
 class Stop(Exception):
     pass
+
+
+class _Trainer:
+    """As much of a Trainer as Progress looks at."""
+    recipe, step, total_steps = SMOKE, 0, 100
+
+
+def test_a_log_file_gets_a_line_per_minute(capsys, monkeypatch):
+    clock = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(train.time, "monotonic", lambda: next(clock))
+    progress = train.Progress(_Trainer)
+    for step in (1, 2, 3, 4, 5, 6, 7, 8):
+        progress.show(1, step, 2.5, 0.5)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert [line.split("step ")[1].split("/")[0] for line in lines] == ["3", "6"]
+    assert "loss 2.500  accuracy 50.0%  3 images/s" in lines[1]
+    assert lines[1].endswith("39:10 left")  # 94 steps of 25 seconds
 
 
 def test_an_interrupted_run_resumes_exactly(finished, tmp_path, monkeypatch):
@@ -188,6 +206,54 @@ class TestFailures:
             train.run(changed, finished[0], CPU)
         assert before == {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
                           for name in os.listdir(finished[0])}
+
+    def test_other_classes_are_refused(self, finished, monkeypatch):
+        opened = data.open_source
+        monkeypatch.setattr(data, "open_source", lambda recipe: dataclasses.replace(
+            opened(recipe), class_names=tuple("abcdefghij")))
+        with pytest.raises(InputError, match="classes: 0, 1, .* -> a, b, "):
+            train.run(SMOKE, finished[0], CPU)
+
+    def test_a_workdir_that_is_a_file(self, tmp_path):
+        (tmp_path / "file").write_text("precious")
+        with pytest.raises(InputError, match="cannot be written"):
+            train.run(SMOKE, str(tmp_path / "file"), CPU)
+        assert (tmp_path / "file").read_text() == "precious"
+
+    @pytest.mark.parametrize("name", ["checkpoints", "metrics.jsonl"])
+    def test_files_of_others_by_our_names_are_not_touched(self, tmp_path, name):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "best.pt").write_text("precious")
+        with pytest.raises(InputError, match=f"has '{name}' but no recipe.json"):
+            train.run(SMOKE, str(tmp_path), CPU)
+        assert (tmp_path / name / "best.pt").read_text() == "precious"
+
+    def test_a_resumed_run_that_fails_loses_nothing(self, finished, tmp_path, monkeypatch):
+        copy = shutil.copytree(finished[0], tmp_path / "run")
+        (copy / "checkpoints" / "checkpoint").unlink()  # what names the newest
+
+        def interrupted(*arguments):
+            raise KeyboardInterrupt
+        before = sorted(copy.rglob("*"))
+        monkeypatch.setattr(train, "Trainer", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(SMOKE, str(copy), CPU)
+        assert sorted(copy.rglob("*")) == before
+
+    def test_a_damaged_checkpoint_file_is_named(self, finished, tmp_path):
+        copy = shutil.copytree(finished[0], tmp_path / "run")
+        (copy / "checkpoints" / "checkpoint").write_text("")
+        with pytest.raises(InputError, match="checkpoints/checkpoint' is damaged"):
+            train.run(SMOKE, str(copy), CPU)
+        assert (copy / "checkpoints" / "checkpoint").exists()
+
+    def test_data_may_move_and_metrics_be_lost(self, finished, tmp_path):
+        copy = shutil.copytree(finished[0], tmp_path / "run")
+        (copy / "metrics.jsonl").unlink()
+        moved = dataclasses.replace(SMOKE, data_dir="/elsewhere", keep_checkpoints=9)
+        metrics = train.run(moved, str(copy), CPU)
+        assert metrics["eval_accuracy"] == finished[1]["eval_accuracy"]
+        assert train.read_run(str(copy))[0] == moved
 
     def test_divergence_is_a_sentence_and_leaves_nothing(self, tmp_path):
         recipe = dataclasses.replace(SMOKE, base_learning_rate=1e30, warmup_epochs=0.0)

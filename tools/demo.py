@@ -29,6 +29,9 @@ def main():
     run("-m", "export", "tflite", "--workdir", str(RUN), "--out", str(RUN / "digits.tflite"))
     run("-m", "export", "classify", str(RUN / "digits.tflite"), "--workdir", str(RUN),
         "--picture", str(RUN / "predictions.png"))
+    activate = pathlib.Path(sys.prefix, "bin", "activate")
+    if activate.is_relative_to(pathlib.Path.cwd()):
+        activate = activate.relative_to(pathlib.Path.cwd())
     result = json.loads((RUN / "result.json").read_text())
     print(f"""
 Done in {(time.monotonic() - start) / 60:.1f} minutes. {RUN}/ now holds
@@ -40,7 +43,7 @@ Done in {(time.monotonic() - start) / 60:.1f} minutes. {RUN}/ now holds
   digits.tflite        for phones, verified
   predictions.png      what digits.tflite says of held-out digits
 
-Next, your own images, one folder per class (`source .venv/bin/activate` first):
+Next, your own images, one folder per class (`source {activate}` first):
 
   python train_tpu.py --dataset folder --data_dir path/to/photos --workdir runs/photos
   python -m export tflite --workdir runs/photos --out runs/photos/model.tflite
