@@ -118,19 +118,23 @@ def _read(model, path, ema):
             "(Published weights by name, such as 'imagenet', are not available yet: pass "
             "weights=None for random weights, or a file.)")
     with tf.io.gfile.GFile(path, "rb") as file:
-        magic = file.read(8)
-    if magic == _HDF5_MAGIC:
-        return "Keras .weights.h5", _read_h5(model, path, path)
-    if magic.startswith(_ZIP_MAGIC) and "model.weights.h5" in zipfile.ZipFile(path).namelist():
-        # Only its weights: nothing of the file is deserialised, so nothing of it runs.
-        with zipfile.ZipFile(path).open("model.weights.h5") as file:
-            return ".keras file", _read_h5(model, io.BytesIO(file.read()), path)
+        content = file.read()
+    if content.startswith(_HDF5_MAGIC):
+        return "Keras .weights.h5", _read_h5(model, content, path)
+    if content.startswith(_ZIP_MAGIC):
+        try:
+            # Only its weights: nothing of the file is deserialised, so nothing of it runs.
+            inside = zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5")
+        except (zipfile.BadZipFile, KeyError) as error:
+            raise InputError(f"'{path}' is a zip file, but no whole .keras file: "
+                             f"{error}.") from error
+        return ".keras file", _read_h5(model, inside, path)
     raise InputError(f"'{path}' is no weights file effnet_tf knows: it is neither a checkpoint "
                      "of train_tpu.py, nor a .weights.h5, nor a .keras file.")
 
 
-def _read_h5(model, file, path):
-    """Reads Keras 3's HDF5 layout; returns {variable path: array}.
+def _read_h5(model, content, path):
+    """Reads bytes in Keras 3's HDF5 layout; returns {variable path: array}.
 
     Keras numbers the variables of a layer; their names come from the layer of the same
     path in `model`.
@@ -141,7 +145,7 @@ def _read_h5(model, file, path):
         leaves.setdefault(layer, []).append(leaf)
     values = {}
     try:
-        with h5py.File(file) as root:
+        with h5py.File(io.BytesIO(content)) as root:
             if "layers" not in root:
                 raise InputError(f"'{path}' is HDF5, but not of Keras 3's save_weights(). (Legacy "
                                  ".h5 files, as of keras.applications, are not supported yet.)")

@@ -14,8 +14,8 @@ def add_program(programs):
     parser.add_argument("file", help="a .tflite file or SavedModel written by this program")
     parser.add_argument("images", nargs="*", help="image files")
     run.add_options(parser, required=False)
-    parser.add_argument("--count", type=run.count, default=12, metavar="N", help="with --workdir: how "
-                        "many of the run's held-out images to classify (default 12)")
+    parser.add_argument("--count", type=run.count, default=12, metavar="N", help="with --workdir: "
+                        "how many of the run's held-out images to classify (default 12)")
     parser.add_argument("--picture", help="PNG file to draw the images and answers to")
     parser.set_defaults(run=classify)
 

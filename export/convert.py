@@ -14,8 +14,8 @@ def add_programs(programs):
         parser = programs.add_parser(name, help=text, description=text)
         run.add_options(parser)
         parser.add_argument("--out", required=True, help="where to write")
-        parser.add_argument("--verify_images", type=run.count, default=64, metavar="N", help="how many "
-                            "held-out images to compare with the Keras model (default 64)")
+        parser.add_argument("--verify_images", type=run.count, default=64, metavar="N",
+                            help="how many held-out images to compare on (default 64)")
         parser.set_defaults(run=write, kind=name)
 
 

@@ -255,11 +255,12 @@ class TestWeights:
                                       saved[0].get_layer("stem_conv").kernel)
         assert "unused" in capsys.readouterr().out
 
-    def test_a_damaged_file(self, saved, tmp_path):
-        whole = open(saved[1][0], "rb").read()
-        (tmp_path / "half.weights.h5").write_bytes(whole[:len(whole) // 2])
-        with pytest.raises(effnet_tf.InputError, match="is damaged"):
-            effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "half.weights.h5"))
+    @pytest.mark.parametrize("which, message", [(0, "is damaged"), (1, "no whole .keras")])
+    def test_a_damaged_file(self, saved, tmp_path, which, message):
+        whole = open(saved[1][which], "rb").read()
+        (tmp_path / "half").write_bytes(whole[:len(whole) // 2])
+        with pytest.raises(effnet_tf.InputError, match=message):
+            effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "half"))
 
     def test_a_file_of_another_kind(self, tmp_path):
         (tmp_path / "weights.h5").write_text("not really")
