@@ -1,6 +1,6 @@
-# make demo      train on handwritten digits, export, verify, classify (about 6 minutes)
+# make demo      train on handwritten digits, export, verify, classify (about 5 minutes)
 # make test      the tests, as CI runs them
-# make test-all  also every variant and the demo (about an hour)
+# make test-all  also every variant and the demo (about half an hour)
 # make parity    the README's table of differences from the original code
 #
 # Each sets itself up in .venv. With another TensorFlow, in .venv-gpu or .venv-tpu:

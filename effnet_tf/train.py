@@ -20,7 +20,7 @@ import time
 import tensorflow as tf
 
 from effnet_tf import data, plots
-from effnet_tf.config import InputError
+from effnet_tf.config import CompoundScaling, InputError
 from effnet_tf.recipe import Recipe, differences
 from effnet_tf.trainer import Trainer
 from effnet_tf.weights import latest_checkpoint
@@ -187,6 +187,10 @@ def run(recipe, workdir, strategy=None):
 
 def _describe(recipe, trainer):
     variant = recipe.resolved_variant()
+    if recipe.phi is not None:
+        scaling = CompoundScaling(recipe.alpha, recipe.beta, recipe.gamma)
+        print(f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
+              f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi")
     print(f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "
           f"input {trainer.size} x {trainer.size}; "
           f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "

@@ -76,10 +76,14 @@ class Trainer:
 
     def _build(self):
         recipe = self.recipe
-        return model_lib.model_fn(
+        model = model_lib.model_fn(
             recipe.resolved_variant(), len(self.source.class_names),
             classifier_activation=None, dropout_rate=recipe.dropout_rate,
             drop_connect_rate=recipe.drop_connect_rate)
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.momentum = recipe.batch_norm_momentum
+        return model
 
     def _copy_weights(self):
         for average, variable in zip(self.models["ema"].weights, self.models["raw"].weights):

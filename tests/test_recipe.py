@@ -24,6 +24,7 @@ def test_defaults_are_the_published_recipe():
     assert (recipe.decay_rate, recipe.decay_epochs, recipe.warmup_epochs) == (0.97, 2.4, 5)
     assert (recipe.weight_decay, recipe.label_smoothing, recipe.ema_decay) == (1e-5, 0.1, 0.9999)
     assert (recipe.epochs, recipe.drop_connect_rate) == (350, 0.2)
+    assert recipe.batch_norm_momentum == 0.99
     assert (recipe.crop_area_min, recipe.eval_crop_padding) == (0.08, 32)
 
 

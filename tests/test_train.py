@@ -155,6 +155,12 @@ class TestAStep:
                          if "bn/" not in v.path)
         gradients = tape.gradient(total, [v.value for v in copy.trainable_weights])
         trainer._train_step((images, labels))
+        # And the statistics by the recipe's momentum, from 0.
+        before_bn = [layer for layer in copy.layers if layer.name == "stem_bn"][0]
+        np.testing.assert_allclose(
+            model.get_layer("stem_bn").moving_mean.numpy(),
+            before_bn.moving_mean.numpy() * (1 - recipe.batch_norm_momentum) / 0.01, rtol=1e-3,
+            atol=1e-5)
         for old, gradient, variable in zip(before, gradients, model.trainable_weights):
             gradient = np.asarray(gradient)
             rate = recipe.learning_rate()
