@@ -193,7 +193,7 @@ RECIPES = {
     # From scratch on some hundreds to some thousands of images; the paper's schedule
     # shrunk to 60 epochs. Accuracy depends on the images; not yet run on a public set.
     "small": Recipe(
-        dataset="folder", image_size=128, batch_size=32, epochs=60, warmup_epochs=2.0,
+        dataset="folder", image_size=128, batch_size=16, epochs=60, warmup_epochs=2.0,
         decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9),
 
     # python train_tpu.py --recipe smoke --workdir /tmp/smoke
