@@ -224,11 +224,22 @@ def _staged(path):
     try:
         temporary = os.path.join(folder, os.path.basename(path))
         yield temporary
-        if os.path.isdir(path):
-            os.rename(path, os.path.join(folder, "replaced"))  # goes with the folder
-        os.replace(temporary, path)
+        _replace(temporary, path, os.path.join(folder, "replaced"))  # goes with the folder
     finally:
         shutil.rmtree(folder)
+
+
+def _replace(new, path, aside):
+    """Moves `new` to `path`; what lies there goes to `aside`, and back if that fails."""
+    if not os.path.isdir(path):
+        os.replace(new, path)
+        return
+    os.rename(path, aside)
+    try:
+        os.rename(new, path)
+    except OSError:
+        os.rename(aside, path)
+        raise
 
 
 def _refuse_foreign(path, mark):

@@ -113,6 +113,14 @@ class TestPlaces:
         assert os.listdir(tmp_path) == ["out"]
         assert "saved_model.pb" in os.listdir(tmp_path / "out")
 
+    def test_the_old_one_comes_back_if_the_new_one_cannot_move(self, tmp_path):
+        (tmp_path / "old").mkdir()
+        (tmp_path / "old" / "saved_model.pb").write_text("old")
+        with pytest.raises(OSError):
+            export._replace(str(tmp_path / "missing"), str(tmp_path / "old"),
+                            str(tmp_path / "aside"))
+        assert (tmp_path / "old" / "saved_model.pb").read_text() == "old"
+
     def test_another_directory_is_not(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("years of work")
         for write in (export.to_saved_model, export.to_tflite):
