@@ -418,7 +418,7 @@ class CompoundScaling:
         except (OverflowError, ValueError):  # ValueError: the round of a nan
             raise InputError(f"phi is {phi}; it must be a finite number, and not so large that "
                              "the network overflows.") from None
-        if max(depth, width, resolution / 224) > MAX_SCALE:
+        if max(depth, width, resolution / VARIANTS["b0"].resolution) > MAX_SCALE:
             raise InputError(
                 f"phi = {phi:g} asks for depth {depth:.3g}, width {width:.3g} and {resolution:,} "
                 f"pixels; more than {MAX_SCALE} times B0 is surely a mistake (L2: 5.3).")

@@ -90,12 +90,14 @@ def read_run(workdir):
     Raises:
         InputError: `workdir` is no run directory.
     """
-    path = os.path.join(workdir, "recipe.json")
-    if not tf.io.gfile.exists(path):
-        raise InputError(f"'{workdir}' is no run directory: it has no recipe.json. "
-                         "Train one: python train_tpu.py --workdir ...")
-    classes = json.loads(read_text(os.path.join(workdir, "classes.json")))
-    return Recipe.from_json(read_text(path)), tuple(classes)
+    paths = [os.path.join(workdir, name) for name in ("recipe.json", "classes.json")]
+    for path in paths:
+        if not tf.io.gfile.exists(path):
+            raise InputError(f"'{workdir}' is no run directory: it has no "
+                             f"{os.path.basename(path)}. Train one: python train_tpu.py "
+                             "--workdir ...")
+    recipe, classes = map(read_text, paths)
+    return Recipe.from_json(recipe), tuple(json.loads(classes))
 
 
 @contextlib.contextmanager
@@ -109,8 +111,8 @@ def _claimed(workdir, recipe, class_names):
         _check_same_run(workdir, recipe, class_names)
     try:
         tf.io.gfile.makedirs(workdir)
-        write_text(os.path.join(workdir, "classes.json"), json.dumps(class_names) + "\n")
         write_text(os.path.join(workdir, "recipe.json"), recipe.to_json())
+        write_text(os.path.join(workdir, "classes.json"), json.dumps(class_names) + "\n")
     except tf.errors.OpError as error:
         raise InputError(f"The workdir '{workdir}' cannot be written: {error.message}.") from error
     try:

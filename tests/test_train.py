@@ -289,10 +289,21 @@ class TestFailures:
     def test_no_run_directory(self, tmp_path):
         with pytest.raises(InputError, match="no run directory"):
             train.read_run(str(tmp_path))
+        (tmp_path / "recipe.json").write_text(SMOKE.to_json())
+        with pytest.raises(InputError, match="has no classes.json"):
+            train.read_run(str(tmp_path))
 
     def test_no_tpu(self):
         with pytest.raises(InputError, match="TPU 'local' cannot be used"):
             train.choose_strategy("local")
+
+
+def test_the_recipe_is_the_first_file(tmp_path, monkeypatch):
+    written = []
+    monkeypatch.setattr(train, "write_text", lambda path, text: written.append(path))
+    with pytest.raises(Stop), train._claimed(str(tmp_path / "run"), SMOKE, ("a", "b")):
+        raise Stop
+    assert [os.path.basename(path) for path in written] == ["recipe.json", "classes.json"]
 
 
 def test_the_recipe_is_written_first(tmp_path, monkeypatch):
