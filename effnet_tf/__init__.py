@@ -16,8 +16,11 @@ __version__ = "0.1.0"
 
 # The public names that need TensorFlow, by the module that defines them.
 _LAZY = {
-    "layers": ("DropConnect", "Dropout", "FusedMBConv", "MBConv", "Normalize", "SqueezeExcite"),
-    "optim": ("RMSprop", "WarmupStaircase"),
+    "layers": ("BatchNorm", "DropConnect", "Dropout", "Normalize", "SqueezeExcite"),
+    "mbconv": ("FusedMBConv", "MBConv"),
+    "optim": ("RMSprop", "WarmupCosine", "WarmupStaircase"),
+    "finetune": ("set_trainable",),
+    "published": ("decode_predictions", "preprocess_input"),
     "weights": ("LoadReport", "load_weights"),
     "model": (
         "model_fn", "feature_extractor", "load_model",
@@ -26,7 +29,7 @@ _LAZY = {
         *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = (*_LAZY, "augment", "data", "export", "plots", "train", "trainer")
+_MODULES = (*_LAZY, "augment", "data", "export", "formats", "names", "plots", "train", "trainer")
 
 __all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingTensorFlow",
            "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data", "export", "train",

@@ -172,6 +172,7 @@ class Block:
         drop_connect_rate: probability that the residual branch of an image is
             dropped in training, in [0, 1).
         reduction: i if this block's output is the endpoint `reduction_i`, else None.
+        dilation_rate: spacing of the (depthwise) kernel's taps, in pixels.
     """
 
     name: str
@@ -186,6 +187,7 @@ class Block:
     skip: bool
     drop_connect_rate: float
     reduction: int | None
+    dilation_rate: int = 1
 
 
 def find_variant(variant):
@@ -315,7 +317,7 @@ def _block(variant, stage, number, repeat, real_input):
     )
 
 
-def blocks(variant, drop_connect_rate=0.2):
+def blocks(variant, drop_connect_rate=0.2, output_stride=32):
     """Resolves a variant to its blocks: all rounding and scaling happens here.
 
     The rate of drop-connect ramps linearly over the *scaled* block count: block i
@@ -326,13 +328,15 @@ def blocks(variant, drop_connect_rate=0.2):
     Args:
         variant: a name of `VARIANTS` or a `Variant`.
         drop_connect_rate: the end of the ramp, in [0, 1).
+        output_stride: 32, or 16 or 8 for segmentation: the strides beyond it become
+            dilations, which need the same weights (DeepLab, arXiv 1706.05587).
 
     Returns:
         A tuple of `Block`, from the stem to the head.
 
     Raises:
-        InputError: unknown name, a rate outside [0, 1), or a width that leaves a
-            stage without filters.
+        InputError: unknown name, a rate outside [0, 1), another output stride, or a
+            width that leaves a stage without filters.
     """
     variant = find_variant(variant)
     if not 0 <= drop_connect_rate < 1:
@@ -350,7 +354,22 @@ def blocks(variant, drop_connect_rate=0.2):
             block,
             drop_connect_rate=drop_connect_rate * index / len(plain) if block.skip else 0.0,
             reduction=reduction if is_endpoint else None))
-    return tuple(resolved)
+    return _dilated(resolved, output_stride)
+
+
+def _dilated(plain, output_stride):
+    """Returns blocks whose strides beyond `output_stride` are dilations instead."""
+    if output_stride not in (8, 16, 32):
+        raise InputError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
+    dilated, stride, dilation = [], 2, 1  # the stem's stride
+    for block in plain:
+        replaced = stride * block.strides > output_stride
+        dilated.append(dataclasses.replace(
+            block, strides=1 if replaced else block.strides, dilation_rate=dilation))
+        # The block that loses its stride still sees a map of the old spacing.
+        stride, dilation = ((stride, dilation * block.strides) if replaced
+                            else (stride * block.strides, dilation))
+    return tuple(dilated)
 
 
 @dataclasses.dataclass(frozen=True)

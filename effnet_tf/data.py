@@ -53,7 +53,7 @@ def open_source(recipe):
 
     Raises:
         InputError: unknown or missing data set, fewer than two classes, unreadable
-            images, or more images in a batch than in the data set.
+            images, other than `num_classes` classes, or more images in a batch than in all.
     """
     if recipe.dataset == "digits":
         source = _digits(recipe)
@@ -65,6 +65,9 @@ def open_source(recipe):
         raise InputError(f"{source.name} has only the class '{source.class_names[0]}'; a "
                          "classifier needs at least two. Is data_dir the folder that holds "
                          "one folder per class?")
+    if recipe.num_classes not in (None, len(source.class_names)):
+        raise InputError(f"num_classes is {recipe.num_classes}, but {source.name} has "
+                         f"{len(source.class_names)}: {', '.join(source.class_names[:20])}.")
     if not source.num_train or not source.num_eval:
         raise InputError(f"{source.name} has {source.num_train} images to train and "
                          f"{source.num_eval} to evaluate on; both need at least one.")

@@ -1,10 +1,13 @@
-"""Which layers is an EfficientNet made of?
+"""Which layers are the blocks of an EfficientNet made of?
 
 Keras 3 layers that take plain numbers: nothing here rounds, scales or knows a
 variant. Feature maps are (N, H, W, C); padding is TensorFlow's SAME.
 """
 
+import warnings
+
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -16,6 +19,7 @@ if keras.backend.backend() != "tensorflow":
 # builder (see config.py), efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
+BATCH_NORM_MODES = ("trainable", "inference", "frozen")
 
 
 def conv_initializer():
@@ -32,25 +36,106 @@ def dense_initializer():
     return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
 
 
-def batch_norm(name, dtype=None):
+def batch_norm(name, dtype=None, mode="trainable"):
     """A batch normalisation with the constants of the original."""
-    return keras.layers.BatchNormalization(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype)
+    return BatchNorm(mode, momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name,
+                     dtype=dtype)
 
 
-def conv(filters, kernel_size, strides, name, dtype=None, use_bias=False):
+def conv(filters, kernel_size, strides, name, dtype=None, use_bias=False, dilation_rate=1):
     """A SAME convolution with the original's initialiser, by default without bias."""
     return keras.layers.Conv2D(
         filters, kernel_size, strides, padding="same", data_format="channels_last",
-        use_bias=use_bias, kernel_initializer=conv_initializer(), name=name, dtype=dtype)
+        dilation_rate=dilation_rate, use_bias=use_bias, kernel_initializer=conv_initializer(),
+        name=name, dtype=dtype)
+
+
+def check_batch_norm_mode(mode):
+    """Raises ValueError unless `mode` is one of `BATCH_NORM_MODES`."""
+    if mode not in BATCH_NORM_MODES:
+        raise ValueError(f"batch_norm is {mode!r}; it must be one of "
+                         f"{', '.join(map(repr, BATCH_NORM_MODES))}.")
+
+
+def flatten(model):
+    """Yields the layers of a model, and those of the models inside it."""
+    for layer in model.layers:
+        yield from flatten(layer) if isinstance(layer, keras.Model) else (layer,)
+
+
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class BatchNorm(keras.layers.BatchNormalization):
+    """Batch normalisation that can be frozen, and stays so when it is saved.
+
+    Keras has no batch norm that trains gamma and beta but leaves the statistics alone,
+    which small batches need.
+
+    Args:
+        mode: "trainable": batch statistics in training, as in Keras. "inference": moving
+            statistics, unchanged, also in training; gamma and beta train. "frozen": as
+            "inference", and gamma and beta do not train.
+        **kwargs: of `keras.layers.BatchNormalization`: momentum, epsilon, name, dtype.
+
+    Call arguments:
+        inputs: a float feature map.
+        training: whether to normalise by the batch's statistics, if `mode` allows it.
+
+    Input shape:
+        (N, ..., C)
+
+    Output shape:
+        As the input.
+
+    Raises:
+        ValueError: an unknown mode.
+
+    Example:
+        >>> BatchNorm("frozen")(np.ones((2, 4, 4, 8)), training=True)  # moving statistics
+    """
+
+    def __init__(self, mode="trainable", **kwargs):
+        check_batch_norm_mode(mode)
+        self._mode = mode
+        super().__init__(**kwargs)
+        self.mode = mode
+
+    @property
+    def mode(self):
+        return self._mode
+
+    @mode.setter
+    def mode(self, mode):
+        check_batch_norm_mode(mode)
+        self._mode = mode
+        self.trainable = self.trainable
+
+    @property
+    def trainable(self):
+        return super().trainable
+
+    @trainable.setter
+    def trainable(self, value):
+        # model.trainable = True reaches every layer; what is frozen stays so.
+        keras.layers.Layer.trainable.fset(self, value and self.mode != "frozen")
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training and self.mode == "trainable", mask)
+
+    def get_config(self):
+        return {**super().get_config(), "mode": self.mode}
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
 class Normalize(keras.layers.Layer):
     """Maps pixels in [0, 255] to `(pixels - mean) / std`.
 
-    It computes in float32 under every dtype policy and has no weights, so that a
-    model is the same network whatever weights it was made with.
+    It computes in float32 under every dtype policy. Its constants are no variables, so
+    that a model is the same network whatever weights it was made with; they are saved
+    with it, in `.keras` and `.weights.h5` files.
+
+    The first batch of float pixels is looked at: if it seems to be scaled to [0, 1] or
+    [-1, 1] already, a warning says so. (Not under XLA, Keras' default on a GPU, which
+    lets nothing out: call the model once on a batch there.)
 
     Args:
         mean: one float per channel, in grey levels.
@@ -78,6 +163,7 @@ class Normalize(keras.layers.Layer):
         super().__init__(**kwargs)
         self.mean = [float(value) for value in mean]
         self.std = [float(value) for value in std]
+        self._range_seen = False
         if len(self.mean) != len(self.std) or 0.0 in self.std:
             raise ValueError("Normalize needs a mean and a non-zero std per channel; received "
                              f"mean={self.mean} and std={self.std}.")
@@ -90,13 +176,62 @@ class Normalize(keras.layers.Layer):
 
     def call(self, inputs):
         pixels = ops.cast(inputs, "float32")
+        if not self._range_seen and "float" in keras.backend.standardize_dtype(inputs.dtype):
+            pixels = self._look_at_range(pixels)
         return ops.cast((pixels - self.mean) / self.std, self.compute_dtype)
+
+    def _look_at_range(self, pixels):
+        """Returns the pixels; arranges that `_warn_of_range` sees the first real ones."""
+        if tf.executing_eagerly():
+            self._warn_of_range(tf.reduce_min(pixels), tf.reduce_max(pixels))
+        elif _in_keras_loop():
+            seen = tf.numpy_function(
+                self._warn_of_range, [tf.reduce_min(pixels), tf.reduce_max(pixels)], [])
+            with tf.control_dependencies([seen]):
+                return tf.identity(pixels)
+        return pixels
+
+    def _warn_of_range(self, low, high):
+        if self._range_seen or high <= low:  # a constant image says nothing
+            return
+        self._range_seen = True
+        if max(self.std) > 10 and high <= 5 and low >= -5:
+            seem = ("scaled to [0, 1]" if low >= 0 and high <= 1 else
+                    "scaled to [-1, 1]" if low >= -1 and high <= 1 else "normalised already")
+            warnings.warn(
+                f"The first images lie between {low:.3g} and {high:.3g}, as if {seem}, but "
+                "this model takes pixels in [0, 255] and normalises them itself. Leave out that "
+                "step, or build the model with preprocessing=False if it is meant.",
+                stacklevel=2)
+
+    def save_own_variables(self, store):
+        store["mean"], store["std"] = np.asarray(self.mean), np.asarray(self.std)
+
+    def load_own_variables(self, store):
+        if "mean" in store.keys():
+            self.mean, self.std = (np.asarray(store[name]).tolist() for name in ("mean", "std"))
 
     def compute_output_shape(self, input_shape):
         return input_shape
 
     def get_config(self):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
+
+
+def _in_keras_loop():
+    """Whether a step of fit, evaluate or predict is being traced, and not for XLA.
+
+    Only there may an operation call back to Python: a model that is exported, or
+    compiled for a TPU, must not hold one.
+    """
+    graph, inside = tf.compat.v1.get_default_graph(), False
+    while graph is not None:
+        context = graph._get_control_flow_context()
+        if context is not None and context.IsXLAContext():
+            return False
+        inside |= getattr(graph, "name", "").startswith(("one_step_on_", "multi_step_on_"))
+        graph = getattr(graph, "outer_graph", None)
+    return inside
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -250,170 +385,3 @@ class SqueezeExcite(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters, "activation": self.activation}
-
-
-class _InvertedBottleneck(keras.layers.Layer):
-    """What MBConv and FusedMBConv share: arguments, squeeze, projection, residual."""
-
-    def __init__(self, filters, expanded_filters, kernel_size=3, strides=1, se_filters=0,
-                 drop_connect_rate=0.0, activation="swish", skip=True, **kwargs):
-        super().__init__(**kwargs)
-        self.filters = int(filters)
-        self.expanded_filters = int(expanded_filters)
-        self.kernel_size = int(kernel_size)
-        self.strides = int(strides)
-        self.se_filters = int(se_filters)
-        self.drop_connect_rate = float(drop_connect_rate)
-        self.activation = activation
-        self.skip = bool(skip)
-        self._activate = keras.activations.get(activation)
-
-    def _build_expansion(self, input_shape):
-        """Makes and builds the layers that lead to the hidden map."""
-        raise NotImplementedError
-
-    def build(self, input_shape):
-        dtype = self.dtype_policy
-        self._build_expansion(input_shape)
-        hidden = (None, None, None, self.expanded_filters)
-        self.se = None
-        if self.se_filters:
-            self.se = SqueezeExcite(self.se_filters, self.activation, name="se", dtype=dtype)
-            self.se.build(hidden)
-        self.project_conv = conv(self.filters, 1, 1, "project_conv", dtype)
-        self.project_conv.build(hidden)
-        self.project_bn = batch_norm("project_bn", dtype)
-        self.project_bn.build((None, None, None, self.filters))
-        self.adds_input = (self.skip and self.strides == 1
-                           and input_shape[-1] == self.filters)
-        self.drop_connect = DropConnect(self.drop_connect_rate, name="drop_connect", dtype=dtype)
-        self.built = True
-
-    def _expand(self, inputs, training):
-        """Returns the hidden map (N, H/s, W/s, expanded_filters)."""
-        raise NotImplementedError
-
-    def call(self, inputs, training=False):
-        x = self._expand(inputs, training)
-        if self.se is not None:
-            x = self.se(x)
-        x = self.project_bn(self.project_conv(x), training=training)  # linear: no activation
-        return self.drop_connect(x, training=training) + inputs if self.adds_input else x
-
-    def compute_output_shape(self, input_shape):
-        n, height, width, _ = input_shape
-        return (n, same(height, self.strides), same(width, self.strides), self.filters)
-
-    def get_config(self):
-        names = ("filters", "expanded_filters", "kernel_size", "strides", "se_filters",
-                 "drop_connect_rate", "activation", "skip")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def same(size, strides):
-    """Returns the side of a SAME convolution's output; None stays None."""
-    return None if size is None else -(-size // strides)
-
-
-@keras.saving.register_keras_serializable(package="effnet_tf")
-class MBConv(_InvertedBottleneck):
-    """Mobile inverted bottleneck: expand, depthwise, squeeze-excite, project, add.
-
-    Sandler et al., arXiv 1801.04381, with squeeze-and-excite after the depthwise
-    activation (Tan et al., arXiv 1807.11626) and drop-connect before the addition.
-
-    Args:
-        filters: output channels.
-        expanded_filters: hidden channels; equal to the input's channels, there is no
-            expansion.
-        kernel_size: side of the depthwise kernel, in pixels.
-        strides: 1 or 2.
-        se_filters: channels after the squeeze; 0 for no squeeze-and-excite.
-        drop_connect_rate: probability in [0, 1) that the residual branch of an image
-            is dropped in training; without an addition nothing is dropped.
-        activation: name of the activation.
-        skip: add the input to the output where strides and channels allow it.
-        **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
-
-    Call arguments:
-        inputs: a float feature map.
-        training: whether batch norm and drop-connect are in training mode.
-
-    Input shape:
-        (N, H, W, C)
-
-    Output shape:
-        (N, H / strides, W / strides, filters), rounded up.
-
-    Example:
-        >>> MBConv(24, 96, strides=2, se_filters=4)(np.ones((1, 8, 8, 16))).shape
-        TensorShape([1, 4, 4, 24])
-    """
-
-    def _build_expansion(self, input_shape):
-        dtype, channels = self.dtype_policy, input_shape[-1]
-        hidden = (None, None, None, self.expanded_filters)
-        self.expand_conv = None
-        if self.expanded_filters != channels:
-            self.expand_conv = conv(self.expanded_filters, 1, 1, "expand_conv", dtype)
-            self.expand_conv.build((None, None, None, channels))
-            self.expand_bn = batch_norm("expand_bn", dtype)
-            self.expand_bn.build(hidden)
-        self.dwconv = keras.layers.DepthwiseConv2D(
-            self.kernel_size, self.strides, padding="same", data_format="channels_last",
-            use_bias=False, depthwise_initializer=conv_initializer(), name="dwconv", dtype=dtype)
-        self.dwconv.build(hidden)
-        self.bn = batch_norm("bn", dtype)
-        self.bn.build(hidden)
-
-    def _expand(self, inputs, training):
-        x = inputs
-        if self.expand_conv is not None:
-            x = self._activate(self.expand_bn(self.expand_conv(x), training=training))
-        return self._activate(self.bn(self.dwconv(x), training=training))
-
-
-@keras.saving.register_keras_serializable(package="effnet_tf")
-class FusedMBConv(_InvertedBottleneck):
-    """MBConv whose expansion and depthwise convolutions are one full convolution.
-
-    The first blocks of EfficientNet-EdgeTPU (builder: edgetpu/, `conv_type` 1): the
-    full convolution carries the stride.
-
-    Args:
-        filters: output channels.
-        expanded_filters: hidden channels.
-        kernel_size: side of the full convolution's kernel, in pixels.
-        strides: 1 or 2.
-        se_filters: channels after the squeeze; 0 for no squeeze-and-excite.
-        drop_connect_rate: probability in [0, 1) that the residual branch of an image
-            is dropped in training; without an addition nothing is dropped.
-        activation: name of the activation.
-        skip: add the input to the output where strides and channels allow it.
-        **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
-
-    Call arguments:
-        inputs: a float feature map.
-        training: whether batch norm and drop-connect are in training mode.
-
-    Input shape:
-        (N, H, W, C)
-
-    Output shape:
-        (N, H / strides, W / strides, filters), rounded up.
-
-    Example:
-        >>> FusedMBConv(32, 192, strides=2)(np.ones((1, 8, 8, 24))).shape
-        TensorShape([1, 4, 4, 32])
-    """
-
-    def _build_expansion(self, input_shape):
-        dtype = self.dtype_policy
-        self.expand_conv = conv(self.expanded_filters, self.kernel_size, self.strides,
-                                "expand_conv", dtype)
-        self.expand_conv.build((None, None, None, input_shape[-1]))
-        self.expand_bn = batch_norm("expand_bn", dtype)
-        self.expand_bn.build((None, None, None, self.expanded_filters))
-
-    def _expand(self, inputs, training):
-        return self._activate(self.expand_bn(self.expand_conv(inputs), training=training))

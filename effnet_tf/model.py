@@ -13,12 +13,14 @@ import warnings
 
 import keras
 
-from effnet_tf import config, layers, weights as weights_lib
+from effnet_tf import config, layers, mbconv, weights as weights_lib
 from effnet_tf import optim  # noqa: F401  registers what load_model may meet
 from effnet_tf.config import InputError
+from effnet_tf.published import PREPROCESSING
 
 ENDPOINTS = ("stem", "reduction_1", "reduction_2", "reduction_3", "reduction_4", "reduction_5",
              "head", "pooled_features", "logits")
+_PYRAMID = {f"P{i}": f"reduction_{i}" for i in range(1, 6)}  # the names of detection papers
 
 
 def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input_tensor=None,
@@ -26,16 +28,21 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
              dropout_rate=None, drop_connect_rate=0.2, preprocessing=True, name=None):
     """Builds an EfficientNet of any variant.
 
-    The architecture and the preprocessing are the same for every value of `weights`:
-    the model takes pixels in [0, 255] and normalises them with the constants of its
-    family (B: ImageNet mean and deviation; Lite and EdgeTPU: (x - 127) / 128).
+    The architecture is the same for every value of `weights`: the model takes pixels in
+    [0, 255] and normalises them with the constants that belong to the weights, by default
+    those of its family (B: ImageNet mean and deviation; Lite and EdgeTPU: (x - 127) / 128).
 
     Args:
         variant: a name of `effnet_tf.VARIANTS`, or a `Variant`.
         num_classes: classes of the classifier; by default the variant's (1000, or 1001
             for EdgeTPU, whose class 0 is the background).
         include_top: whether pooling, dropout and classifier follow the head.
-        weights: None for random ones, or a file: see `effnet_tf.load_weights`.
+        weights: None for random ones; a file, see `effnet_tf.load_weights`; or the name of
+            published weights, which are downloaded once: "imagenet" (for B0 to B7 those of
+            keras.applications), "autoaugment", "randaugment", "advprop",
+            "noisy-student", "noisy-student-475" (L2), "baseline", each for the variants
+            it was published for. With another `num_classes` the classifier stays random,
+            with other channels the stem is adapted; both are printed.
         input_tensor: a Keras tensor to build on, instead of a new input.
         input_shape: (H, W, C); sides of at least 32 pixels or None. By default the
             variant's resolution with a classifier, (None, None, 3) without.
@@ -44,7 +51,9 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
         dropout_rate: of the dropout before the classifier, in [0, 1); by default the
             variant's.
         drop_connect_rate: end of the ramp of stochastic depth, in [0, 1); paper 0.2.
-        preprocessing: False for a model whose caller normalises the pixels.
+        preprocessing: True for the constants above; "imagenet", "inception"
+            (x * 2 / 255 - 1, as AdvProp's checkpoints need) or "lite" for these; False
+            for a model whose caller normalises the pixels.
         name: of the model; by default "efficientnet-" and the variant.
 
     Returns:
@@ -53,8 +62,8 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
         - without top, the head's feature map (N, H/32, W/32, F), or (N, F) if pooled.
 
     Raises:
-        InputError: unknown variant, a side below 32, another bad argument, or a weights
-            file that does not fit.
+        InputError: unknown variant, a side below 32, another bad argument, or weights
+            that do not fit.
     """
     variant = config.find_variant(variant)
     inputs, endpoints = _network(
@@ -66,32 +75,39 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
     else:
         outputs = _pool(endpoints["head"], pooling)
     model = keras.Model(inputs, outputs, name=name or f"efficientnet-{variant.name}")
-    if weights is not None:
-        weights_lib.load_weights(model, weights)
+    _load(model, variant, weights)
     return model
 
 
-def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, weights=None,
-                      input_tensor=None, input_shape=(None, None, 3), drop_connect_rate=0.2,
-                      preprocessing=True, name=None):
+def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, num_classes=None,
+                      weights=None, input_tensor=None, input_shape=(None, None, 3),
+                      drop_connect_rate=0.2, preprocessing=True, name=None):
     """Builds the model of a variant's named intermediate results.
 
     | endpoint | what | shape for an input (N, H, W, 3) |
     |---|---|---|
     | stem | after the stem's activation | (N, H/2, W/2, F) |
-    | reduction_i, i = 1..5 | the last block before the next stride | (N, H/2^i, W/2^i, F) |
+    | reduction_1, P1 | the last block of stride 2 | (N, H/2, W/2, F), b0: F = 16 |
+    | reduction_2, P2 | of stride 4 | (N, H/4, W/4, F), b0: 24 |
+    | reduction_3, P3 | of stride 8 | (N, H/8, W/8, F), b0: 40 |
+    | reduction_4, P4 | of stride 16 | (N, H/16, W/16, F), b0: 112 |
+    | reduction_5, P5 | of stride 32 | (N, H/32, W/32, F), b0: 320 |
     | head | after the head's activation | (N, H/32, W/32, F) |
     | pooled_features | their mean over the map | (N, F) |
     | logits | the classifier without activation | (N, num_classes) |
 
-    Sides are rounded up at every stride (SAME padding).
+    Sides are rounded up at every stride (SAME padding). `block.filters` of
+    `effnet_tf.blocks(variant)` where `block.reduction` is i are the F of reduction_i.
 
     Args:
         variant: a name of `effnet_tf.VARIANTS`, or a `Variant`.
         endpoints: a name from the table, or several; by default reduction_1..5.
+        output_stride: 32, or 16 or 8 for segmentation: no map is smaller than H over
+            this, and the last stages are dilated instead. The weights are the same. On
+            sides of 32 k + 1 pixels the samples of both networks coincide (DeepLab).
         num_classes: classes of the classifier; by default the variant's.
-        weights: None or a file, as for `model_fn`. Only what the endpoints need is
-            built, and only that is loaded.
+        weights: None, a file or a name, as for `model_fn`. Only what the endpoints need
+            is built, and only that is loaded.
         input_tensor: a Keras tensor to build on, instead of a new input.
         input_shape: (H, W, C), sides of at least 32 pixels or None.
         drop_connect_rate: as for `model_fn`.
@@ -99,7 +115,8 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, we
         name: of the model.
 
     Returns:
-        A `keras.Model` from images in [0, 255] to a dict from endpoint to float tensor.
+        A `keras.Model` from images in [0, 255] to a dict from endpoint, as it was called,
+        to float tensor.
 
     Raises:
         InputError: unknown variant or endpoint, or a bad argument of `model_fn`.
@@ -109,20 +126,31 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, num_classes=None, we
     """
     variant = config.find_variant(variant)
     endpoints = [endpoints] if isinstance(endpoints, str) else list(endpoints)
-    unknown = [endpoint for endpoint in endpoints if endpoint not in ENDPOINTS]
+    ours = {endpoint: _PYRAMID.get(endpoint, endpoint) for endpoint in endpoints}
+    unknown = [endpoint for endpoint in endpoints if ours[endpoint] not in ENDPOINTS]
     if unknown or not endpoints:
         raise InputError(f"There is no endpoint '{unknown[0] if unknown else ''}'; "
-                         f"known: {', '.join(ENDPOINTS)}.")
+                         f"known: {', '.join((*ENDPOINTS, *_PYRAMID))}.")
     inputs, found = _network(
         variant, num_classes=num_classes, input_tensor=input_tensor, input_shape=input_shape,
         include_top=True, activation=None, dropout_rate=None,
-        drop_connect_rate=drop_connect_rate, preprocessing=preprocessing)
-    model = keras.Model(inputs, {endpoint: found[endpoint] for endpoint in endpoints},
+        drop_connect_rate=drop_connect_rate, preprocessing=preprocessing,
+        output_stride=output_stride)
+    model = keras.Model(inputs, {endpoint: found[name] for endpoint, name in ours.items()},
                         name=name or f"efficientnet-{variant.name}-features")
-    if weights is not None:
-        report = weights_lib.load_weights(model, weights, strict=False)  # prints what is unused
-        report.check_complete()
+    _load(model, variant, weights)
     return model
+
+
+def _load(model, variant, weights):
+    """Loads weights into a new model, if any."""
+    if weights is None:
+        return
+    fits = weights_lib.load_weights(model, weights, adapt=True).variants
+    # The first blocks of two variants can have the same shapes.
+    if fits and config.blocks(variant) not in map(config.blocks, fits):
+        raise InputError(f"'{weights}' holds weights of variant {' or '.join(fits)}, not of "
+                         f"'{variant.name}'.")
 
 
 def load_model(path, compile=True):
@@ -142,16 +170,16 @@ def load_model(path, compile=True):
 
 
 def _network(variant, *, num_classes, input_tensor, input_shape, include_top, activation,
-             dropout_rate, drop_connect_rate, preprocessing):
+             dropout_rate, drop_connect_rate, preprocessing, output_stride=32):
     """Builds the graph of a variant; returns (inputs, dict from endpoint to tensor)."""
     inputs, x = _input(variant, input_tensor, input_shape, include_top)
     stem, head = config.stem_and_head_filters(variant)
     endpoints = {}
     if preprocessing:
-        mean, std = normalization(variant, x.shape[-1])
+        mean, std = normalization(variant, x.shape[-1], preprocessing)
         x = layers.Normalize(mean, std, name="normalization")(x)
     x = endpoints["stem"] = _conv_bn_activation(x, stem, 3, 2, variant.activation, "stem")
-    for block in config.blocks(variant, drop_connect_rate):
+    for block in config.blocks(variant, drop_connect_rate, output_stride):
         x = _block_layer(block, variant.activation)(x)
         if block.reduction is not None:
             endpoints[f"reduction_{block.reduction}"] = x
@@ -187,17 +215,23 @@ def _check_shape(shape, variant):
             config.check_resolution(side, f"variant '{variant.name}'")
 
 
-def normalization(variant, channels):
+def normalization(variant, channels, preprocessing=True):
     """Returns the (mean, std) of a variant, a list per channel, in grey levels.
 
-    RGB images have the variant's constants. For other channel counts every channel
-    gets the average of the three, with a warning: pass `preprocessing=False` and
-    normalise yourself where you know better.
+    RGB images have the variant's constants, or those that `preprocessing` names. For
+    other channel counts every channel gets the average of the three, with a warning:
+    pass `preprocessing=False` and normalise yourself where you know better.
     """
+    means, stds = variant.mean, variant.std
+    if preprocessing is not True:
+        if preprocessing not in PREPROCESSING:
+            raise InputError(f"preprocessing is {preprocessing!r}; it must be True, False, or one "
+                             f"of {', '.join(map(repr, PREPROCESSING))}.")
+        means, stds = PREPROCESSING[preprocessing]
     if channels == 3:
-        return list(variant.mean), list(variant.std)
-    mean, std = sum(variant.mean) / 3, sum(variant.std) / 3
-    if len(set(variant.mean + variant.std)) > 2:
+        return list(means), list(stds)
+    mean, std = sum(means) / 3, sum(stds) / 3
+    if len({*means, *stds}) > 2:
         warnings.warn(f"The constants of variant '{variant.name}' are for RGB; each of the "
                       f"{channels} channels is normalised by their average, "
                       f"(x - {mean:.2f}) / {std:.2f}.", stacklevel=4)
@@ -211,10 +245,10 @@ def _conv_bn_activation(x, filters, kernel_size, strides, activation, prefix):
 
 
 def _block_layer(block, activation):
-    layer = layers.FusedMBConv if block.fused else layers.MBConv
+    layer = mbconv.FusedMBConv if block.fused else mbconv.MBConv
     return layer(block.filters, block.expanded_filters, block.kernel_size, block.strides,
                  block.se_filters, block.drop_connect_rate, activation, block.skip,
-                 name=block.name)
+                 block.dilation_rate, name=block.name)
 
 
 def _add_top(variant, endpoints, num_classes, activation, dropout_rate):
@@ -270,12 +304,12 @@ def _constructor_doc(variant):
 
     The arguments are those of `keras.applications.EfficientNetB0`, and its meaning is
     kept: pixels in [0, 255], `include_top=False` gives the feature map of
-    `top_activation`. What differs is that the architecture and the preprocessing do
-    not change with `weights`. `model_fn` explains every argument.
+    `top_activation`. What differs is that the architecture does not change with
+    `weights`. `model_fn` explains every argument.
 
     Args:
         include_top: whether pooling, dropout and classifier are there.
-        weights: "imagenet", a file, or None for random weights.
+        weights: "imagenet" or another published name, a file, or None for random weights.
         input_tensor: a Keras tensor to build on.
         input_shape: (H, W, C), by default {variant.resolution} pixels with a classifier.
         pooling: without a classifier: None, "avg" or "max".
@@ -284,7 +318,8 @@ def _constructor_doc(variant):
         name: of the model.
         dropout_rate: before the classifier; by default {variant.dropout_rate}.
         drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
-        preprocessing: False where the caller normalises the pixels.
+        preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
+            the pixels; True for what belongs to the weights.
 
     Returns:
         A `keras.Model` from images (N, H, W, C) in [0, 255] to float32 class scores

@@ -7,9 +7,15 @@ what Keras does by default.
 Source (main.py, utils.py below): tensorflow/tpu models/official/efficientnet.
 """
 
+import math
+import re
+
 import keras
 import tensorflow as tf
 from keras import ops
+
+
+_BODY = re.compile(r"(^|/)(stem_|top_|block\d+[a-z]+/)")  # variables below the classifier
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -19,8 +25,23 @@ class RMSprop(keras.optimizers.RMSprop):
     Keras 3 has the same formula, epsilon inside the root, but starts the mean square at
     0 where TF1 starts it at 1: its first step is up to 1/sqrt(epsilon) = 30 times larger.
 
-    Args and behaviour otherwise: `keras.optimizers.RMSprop`.
+    Args:
+        *args, **kwargs: of `keras.optimizers.RMSprop`.
+        body_rate: factor on the learning rate of all variables of an EfficientNet but its
+            classifier, for fine-tuning; your own layers have the full rate, too.
     """
+
+    def __init__(self, *args, body_rate=1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.body_rate = float(body_rate)
+
+    def update_step(self, gradient, variable, learning_rate):
+        if self.body_rate != 1 and _BODY.search(variable.path):
+            learning_rate = learning_rate * self.body_rate
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "body_rate": self.body_rate}
 
     def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
         if name == "velocity":
@@ -61,17 +82,50 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
                 "decay_steps": self.decay_steps, "warmup_steps": self.warmup_steps}
 
 
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then half a cosine that has been descending since step 0.
+
+    `peak * (1 + cos(pi * step / total_steps)) / 2`, replaced by
+    `peak * step / warmup_steps` while step < warmup_steps (utils.py: build_learning_rate).
+
+    Args:
+        peak: the learning rate of the cosine's start and of the warm-up's end.
+        total_steps: where the rate reaches 0, warm-up included.
+        warmup_steps: steps of the warm-up; 0 for none.
+    """
+
+    def __init__(self, peak, total_steps, warmup_steps):
+        self.peak = float(peak)
+        self.total_steps = float(total_steps)
+        self.warmup_steps = int(warmup_steps)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        done = ops.minimum(step / self.total_steps, 1.0)
+        rate = 0.5 * self.peak * (1 + ops.cos(math.pi * done))
+        warm = self.peak * step / max(self.warmup_steps, 1)
+        return ops.where(step < self.warmup_steps, warm, rate)
+
+    def get_config(self):
+        return {"peak": self.peak, "total_steps": self.total_steps,
+                "warmup_steps": self.warmup_steps}
+
+
 def schedule(recipe, steps_per_epoch):
     """Returns the learning rate of a `Recipe`; `steps_per_epoch` is a float, as published."""
-    return WarmupStaircase(
-        recipe.learning_rate(), recipe.decay_rate, recipe.decay_epochs * steps_per_epoch,
-        int(recipe.warmup_epochs * steps_per_epoch))
+    warmup = int(recipe.warmup_epochs * steps_per_epoch)
+    if recipe.schedule == "cosine":
+        return WarmupCosine(recipe.learning_rate(), recipe.epochs * steps_per_epoch, warmup)
+    return WarmupStaircase(recipe.learning_rate(), recipe.decay_rate,
+                           recipe.decay_epochs * steps_per_epoch, warmup)
 
 
 def optimizer(recipe, steps_per_epoch):
-    """Returns the optimiser of a `Recipe`."""
+    """Returns the optimiser of a `Recipe`, for `Trainer` and for `model.compile`."""
     return RMSprop(schedule(recipe, steps_per_epoch), rho=recipe.rmsprop_rho,
-                   momentum=recipe.momentum, epsilon=recipe.rmsprop_epsilon)
+                   momentum=recipe.momentum, epsilon=recipe.rmsprop_epsilon,
+                   body_rate=recipe.body_rate)
 
 
 def decayed(variables):

@@ -54,6 +54,23 @@ class Recipe:
         0.2, "end of the linear ramp of stochastic depth (paper: survival probability 0.8)",
         low=0, high=1)
 
+    num_classes: int | None = _field(
+        None, "classes of the classifier; none: as many as the data set has, which is all that "
+        "it may be: give it to have it checked", low=2)
+
+    # Fine-tuning.
+    init_weights: str | None = _field(
+        None, "weights to start from: a file or run (see effnet_tf.load_weights), or the name of "
+        "published ones such as 'imagenet'; none: random")
+    freeze_until: str | None = _field(
+        None, "the first stage that trains (stem, stage_1 to stage_7, head, classifier); those "
+        "before it keep their weights; none: all train")
+    batch_norm: str = _field(
+        "trainable", "batch norm of the stages that train: trainable; inference: its statistics "
+        "stay; frozen: gamma and beta, too", choices=("trainable", "inference", "frozen"))
+    body_rate: float = _field(
+        1.0, "factor on the learning rate of everything but the classifier", low=0)
+
     # The data.
     dataset: str = _field(
         "imagenet2012", "'digits' (bundled with scikit-learn), 'folder' (one folder per "
@@ -86,6 +103,9 @@ class Recipe:
         0.016, "learning rate per 256 images of the batch (main.py; 0.256 at 4,096 as in the "
         "paper)", low=0)
     warmup_epochs: float = _field(5.0, "linear warm-up from 0 (mnasnet; main.py)", low=0)
+    schedule: str = _field(
+        "staircase", "staircase of --decay_rate (paper), or cosine to 0 (main.py: utils.py)",
+        choices=("staircase", "cosine"))
     decay_rate: float = _field(0.97, "factor of the learning-rate staircase (paper)", low=0.001)
     decay_epochs: float = _field(2.4, "epochs per stair, counted from step 0 (paper)", low=0.001)
     rmsprop_rho: float = _field(0.9, "decay of the mean square of RMSProp (paper)", low=0, high=1)
@@ -119,6 +139,9 @@ class Recipe:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_range(field.name, getattr(self, field.name), **field.metadata)
+        if self.freeze_until not in (None, "stem") and self.init_weights is None:
+            raise config.InputError(f"freeze_until '{self.freeze_until}' would freeze random "
+                                    "weights: give --init_weights, a file or 'imagenet'.")
 
     def resolved_variant(self):
         """Returns the `Variant` of this recipe: its row, or the row scaled by phi.
@@ -195,6 +218,15 @@ RECIPES = {
     "small": Recipe(
         dataset="folder", image_size=128, batch_size=16, epochs=60, warmup_epochs=2.0,
         decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9),
+
+    # python train_tpu.py --recipe finetune --dataset folder --data_dir photos \
+    #   --workdir runs/photos
+    # From published weights (or --init_weights FILE) on some hundreds to some thousands of
+    # images. Not yet run with published weights: we have no network.
+    "finetune": Recipe(
+        init_weights="imagenet", batch_norm="frozen", body_rate=0.1, dataset="folder",
+        schedule="cosine", batch_size=32, epochs=20, warmup_epochs=1.0, crop_area_min=0.25,
+        ema_decay=0.99),
 
     # python train_tpu.py --recipe smoke --workdir /tmp/smoke
     # The whole path in half a minute on a laptop: it shows that things run, nothing else.

@@ -23,7 +23,7 @@ from effnet_tf import data, plots
 from effnet_tf.config import CompoundScaling, InputError
 from effnet_tf.recipe import Recipe, differences
 from effnet_tf.trainer import Trainer
-from effnet_tf.weights import latest_checkpoint
+from effnet_tf.formats import latest_checkpoint
 
 
 # --- where it runs ----------------------------------------------------------------------------
@@ -158,7 +158,8 @@ def _remove_run(workdir, whole):
 def run(recipe, workdir, strategy=None):
     """Trains, evaluates and checkpoints a recipe in a run directory; resumes one there.
 
-    What is restored, in this order: the newest checkpoint in `workdir`; else nothing.
+    What is restored, in this order: the newest checkpoint in `workdir`; else the recipe's
+    `init_weights`; else nothing.
     Sets Keras' global random seed to the recipe's.
 
     Args:
@@ -205,7 +206,10 @@ def _train(trainer, workdir):
     newest = latest_checkpoint(folder)
     if newest:
         checkpoint.restore(newest).assert_consumed()
+        trainer.restore_constants()
         print(f"Resumed from {newest}, step {trainer.step:,}")
+    elif trainer.recipe.init_weights:
+        trainer.load_initial_weights()
     manager = tf.train.CheckpointManager(checkpoint, folder, trainer.recipe.keep_checkpoints)
     history = _history(workdir, trainer.step)
     iterator = trainer.train_iterator(trainer.step)

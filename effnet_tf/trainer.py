@@ -9,7 +9,7 @@ import contextlib
 import keras
 import tensorflow as tf
 
-from effnet_tf import data, model as model_lib, optim
+from effnet_tf import data, finetune, model as model_lib, optim, weights
 from effnet_tf.config import InputError
 
 
@@ -58,12 +58,17 @@ class Trainer:
         keras.utils.set_random_seed(recipe.seed)  # the initial weights and every mask
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
             self.models = {"raw": self._build()}
+            self._freeze(self.models["raw"])
             self.optimizer = optim.optimizer(recipe, self.steps_per_epoch)
             self.optimizer.build(self.models["raw"].trainable_variables)
             if recipe.ema_decay:
                 self.models["ema"] = self._build()
                 self._copy_weights()
             self.sums = {name: self._sum_variable() for name in self._sum_names()}
+        normalize = self.models["raw"].get_layer("normalization")
+        # They come with the initial weights, and so belong into the checkpoint.
+        self.constants = {name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
+                          for name in ("mean", "std")}
         # Compiled once each, whatever the number of steps.
         self.train_steps = tf.function(self._train_steps)
         self.eval_steps = tf.function(self._eval_steps)
@@ -84,6 +89,28 @@ class Trainer:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.momentum = recipe.batch_norm_momentum
         return model
+
+    def _freeze(self, model):
+        """Freezes what the recipe says; the average needs nothing, it never trains."""
+        if self.recipe.freeze_until or self.recipe.batch_norm != "trainable":
+            finetune.set_trainable(
+                model, self.recipe.freeze_until or "stem", self.recipe.batch_norm)
+
+    def load_initial_weights(self):
+        """Starts from the recipe's `init_weights`, but for a classifier of other classes."""
+        raw = self.models["raw"]
+        print(weights.load_weights(raw, self.recipe.init_weights, adapt=True))
+        for name, constants in self.constants.items():
+            constants.assign(getattr(raw.get_layer("normalization"), name))
+        self.restore_constants()
+        if "ema" in self.models:
+            self._copy_weights()
+
+    def restore_constants(self):
+        """Gives every model the pixel constants of the checkpoint; before the first step."""
+        for model in self.models.values():
+            for name, constants in self.constants.items():
+                setattr(model.get_layer("normalization"), name, constants.numpy().tolist())
 
     def _copy_weights(self):
         for average, variable in zip(self.models["ema"].weights, self.models["raw"].weights):
@@ -142,7 +169,8 @@ class Trainer:
         checkpoint would hold the first one's.
         """
         if self.replicas > 1:
-            statistics = [v.value for v in self.models["raw"].non_trainable_weights]
+            statistics = [v.value for v in self.models["raw"].weights
+                          if v.name in ("moving_mean", "moving_variance")]
             means = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
             for statistic, mean in zip(statistics, means):
@@ -218,14 +246,15 @@ class Trainer:
     def checkpoint(self):
         """Returns the tf.train.Checkpoint of everything that a resumed run needs."""
         raw = self.models["raw"]
-        weights = {id(variable) for variable in raw.weights}
+        known = {id(variable) for variable in raw.weights}
         # Keras' seed generators are no part of any Keras or TensorFlow checkpoint.
-        seeds = [variable for variable in raw.variables if id(variable) not in weights]
+        seeds = [variable for variable in raw.variables if id(variable) not in known]
         groups = {
             "weights": {variable.path: variable.value for variable in raw.weights},
             "optimizer": {str(number): variable.value
                           for number, variable in enumerate(self.optimizer.variables)},
-            "seeds": {str(number): variable.value for number, variable in enumerate(seeds)}}
+            "seeds": {str(number): variable.value for number, variable in enumerate(seeds)},
+            "normalization": self.constants}
         if "ema" in self.models:
             groups["ema"] = {variable.path: variable.value
                              for variable in self.models["ema"].weights}

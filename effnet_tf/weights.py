@@ -1,19 +1,17 @@
 """How do weights get from a file into a model, with nothing skipped in silence?
 
-The format is found by looking at the file. Variables are matched by name and shape;
-what does not match is an error (`strict=True`) or a printed table.
+Variables are matched by canonical name and shape (`names.py`), whatever the format
+(`formats.py`); what does not match is an error (`strict=True`) or a printed table.
 """
 
 import dataclasses
-import io
-import zipfile
+import re
 
-import h5py
-import tensorflow as tf
+import numpy as np
 
-from effnet_tf.config import InputError
-
-_HDF5_MAGIC, _ZIP_MAGIC = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
+from effnet_tf import formats, names, published
+from effnet_tf.config import VARIANTS, InputError
+from effnet_tf.layers import Normalize, flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,58 +20,72 @@ class LoadReport:
 
     Attributes:
         source: the file or checkpoint that was read.
-        kind: its format, and whether the raw or the averaged (EMA) weights were read.
-        matched: names of the variables that were set.
-        missing: "name shape" of the model's variables that the file lacks, or has in
-            another shape.
-        unused: "name shape" of the file's variables that the model did not take.
+        kind: its format.
+        ema: True for averaged weights, False for raw ones of a file that may have both,
+            None where the file has one set only.
+        matched: names of the variables that were set from the file as it is.
+        reshaped: "name (shape in file) -> (shape in model): what was done" of those that
+            the file has in another shape.
+        missing: "name (shape)" of the model's variables that were not set.
+        unused: "name (shape)" of the file's variables that the model did not take, by
+            their names in the file.
+        variants: names of the released variants that the file fits.
+        normalization: (mean, std) that the model got from the file; None if it kept its own.
     """
 
     source: str
     kind: str
+    ema: bool | None = None
     matched: tuple[str, ...] = ()
+    reshaped: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    normalization: tuple | None = None
 
     def __str__(self):
-        lines = [f"weights: {self.source} ({self.kind})", f"  matched  {len(self.matched)}"]
-        for what in ("missing", "unused"):
+        which = {True: ", averaged weights", False: ", raw weights", None: ""}[self.ema]
+        of = f", of {' or '.join(self.variants)}" if self.variants else ""
+        lines = [f"weights: {self.source} ({self.kind}{of}{which})",
+                 f"  matched  {len(self.matched)}"]
+        for what in ("reshaped", "missing", "unused"):
             lines.append(f"  {what:8} {_shorten(getattr(self, what))}")
+        if self.normalization:
+            mean, std = (", ".join(f"{value:.6g}" for value in values)
+                         for values in self.normalization)
+            lines.append(f"  pixels   (x - [{mean}]) / [{std}]")
         return "\n".join(lines)
 
-    def check_complete(self):
-        """Raises InputError if a variable of the model did not get its value."""
-        if self.missing:
-            raise InputError(f"{self.source} ({self.kind}) lacks variables of this model: "
-                             f"{_shorten(self.missing)}. It has, unused: "
-                             f"{_shorten(self.unused)}. Is it of another variant?")
 
-    def check_exact(self):
-        """Raises InputError if anything of the model or of the file is left over."""
-        self.check_complete()
-        if self.unused:
-            raise InputError(f"{self.source} ({self.kind}) has variables this model does not: "
-                             f"{_shorten(self.unused)}. Is it of another variant, or of a model "
-                             "with a classifier? strict=False loads what fits.")
+def _shorten(items, most=6):
+    rest = f" and {len(items) - most} more" if len(items) > most else ""
+    return f"{len(items)}: {', '.join(items[:most])}{rest}" if items else "0"
 
 
-def _shorten(names, most=6):
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)}: {', '.join(names[:most])}{rest}" if names else "0"
+def load_weights(model, path, *, ema=True, strict=True, adapt=False):
+    """Loads weights of any known origin into an EfficientNet.
 
+    The format is found by looking at the file: a run directory or checkpoint of
+    `train_tpu.py`; a checkpoint of Google's original code (or its extracted archive); a
+    legacy `.h5`, a `.weights.h5` or a `.keras` file of keras.applications or of this
+    package; a `.safetensors` or (with PyTorch installed) `.pth` file of timm's
+    `tf_efficientnet_*`.
 
-def load_weights(model, path, *, ema=True, strict=True):
-    """Loads a file's weights into a model made by effnet_tf.
-
-    Recognised by content: a run directory of `train_tpu.py` or one of its checkpoints,
-    a Keras `.weights.h5`, and a `.keras` file.
+    If the file says which pixels its model takes, the model's `Normalize` layer gets
+    these constants. TF1 and timm files do not say it: build the model with
+    `preprocessing="inception"` for AdvProp weights.
 
     Args:
-        model: a `keras.Model` of this package; variables are matched by their paths.
-        path: a file, a checkpoint prefix or a run directory.
-        ema: for a checkpoint that has averaged weights, take these.
+        model: a `keras.Model` of this package.
+        path: the above, or a name of published weights, see `model_fn`.
+        ema: take averaged weights where the file has raw ones too.
         strict: raise unless file and model have the same variables. Otherwise what
-            fits is loaded and the report printed.
+            fits is loaded, adapted as below, and the report printed.
+        adapt: accept, although strict, and print, what transfer learning needs. A
+            classifier of other size, or missing on either side, keeps its initial values.
+            Less than 3 input channels each get the sum of the RGB kernels over their
+            number; more get R, G, B, R, ... times 3 over their number: responses keep
+            their size. A model that ends early takes what it has.
 
     Returns:
         A `LoadReport`.
@@ -82,130 +94,152 @@ def load_weights(model, path, *, ema=True, strict=True):
         InputError: nothing readable at `path`, or (strict) a variable is missing, left
             over, or of another shape. The model is unchanged then.
     """
-    path = str(path)
-    kind, values = _read(model, path, ema)
-    report = _match(model, values, path, kind)
+    path, constants, variables = str(path), None, _canonical(model)
+    if path in published.PUBLISHED:
+        path, constants = _fetch(path, model, variables)
+    contents = formats.read(path, ema, list(dict.fromkeys(
+        name.rpartition("/")[0] for name in variables)))
+    match = _match(variables, contents.values, adapt or not strict)
+    report = _report(match, variables, contents, path)
     if strict:
-        report.check_exact()
-    else:
+        _check(match.allowed(variables) if adapt else match, variables, report)
+    for name, value in match.found.items():
+        variables[name].assign(value)
+    report = dataclasses.replace(
+        report, normalization=_normalize(model, contents.normalization or constants))
+    if not strict or report.reshaped or report.missing or report.unused or report.normalization:
         print(report)
-    for variable in model.weights:
-        if variable.path in report.matched:
-            variable.assign(values[variable.path])
     return report
 
 
-def _match(model, values, path, kind):
-    wanted = {variable.path: tuple(variable.shape) for variable in model.weights}
-    matched = tuple(name for name, shape in wanted.items()
-                    if name in values and values[name].shape == shape)
+def _canonical(model):
+    """Returns {canonical name: variable} of a model, in its order."""
+    variables = {variable.path: variable for variable in model.weights}
+    return {name: variables[path] for path, name in names.from_keras(variables).items()}
+
+
+def _shapes(variables):
+    return {name: tuple(variable.shape) for name, variable in variables.items()}
+
+
+def _fetch(name, model, variables):
+    """Downloads weights by name; returns (path, (mean, std))."""
+    variants = names.identify(_shapes(variables))
+    if not variants:
+        raise InputError(f"No weights '{name}' were published for '{model.name}', which is none of "
+                         "the released variants: pass weights=None, or a file.")
+    classifier = variables.get("predictions/kernel")
+    classes = VARIANTS[variants[0]].num_classes
+    return published.fetch(name, variants[0],
+                           classifier is not None and classifier.shape[-1] == classes)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Match:
+    """Canonical names, by how file and model agree on them."""
+
+    found: dict  # name -> the array to assign
+    adapted: tuple  # of `found`, those that the file has in another shape
+    reshaped: tuple
+    missing: tuple
+    unused: tuple
+
+    def allowed(self, variables):
+        """Returns what is left to complain about where a classifier may differ."""
+        def is_classifier(name):
+            return name.startswith("predictions/")
+
+        ours = {name.split("/")[0] for name in variables}
+
+        def comes_later(name):
+            part = name.split("/")[0]
+            # Other people's layers on top of the network, and its end.
+            return is_classifier(name) or part not in ours and (
+                not re.match(r"stem_|blocks_|top_", part) or "top_conv" not in ours)
+
+        return dataclasses.replace(
+            self, adapted=(),
+            reshaped=tuple(name for name in self.reshaped if not is_classifier(name)),
+            missing=tuple(name for name in self.missing if not is_classifier(name)),
+            unused=tuple(name for name in self.unused if not comes_later(name)))
+
+
+def _match(variables, values, adapt):
+    found, adapted, reshaped = {}, [], []
+    for name, shape in _shapes(variables).items():
+        value = values[name][1] if name in values else None
+        if value is not None and value.shape == shape:
+            found[name] = value
+        elif value is not None:
+            stem = _adapt_stem(name, value, shape) if adapt else None
+            (reshaped if stem is None else adapted).append(name)
+            if stem is not None:
+                found[name] = stem
+    return _Match(found, tuple(adapted), tuple(reshaped),
+                  tuple(name for name in variables if name not in values),
+                  tuple(name for name in values if name not in variables))
+
+
+def _adapt_stem(name, kernel, shape):
+    """Returns an RGB stem kernel (k, k, 3, F) for other channels; None if it is none."""
+    if name != "stem_conv/kernel" or kernel.shape != (*shape[:2], 3, shape[3]):
+        return None
+    channels = shape[2]
+    if channels < 3:
+        return np.repeat(kernel.sum(2, keepdims=True) / channels, channels, axis=2)
+    return kernel[:, :, np.arange(channels) % 3] * (3 / channels)
+
+
+def _report(match, variables, contents, path):
+    shapes = {name: value.shape for name, (_, value) in contents.values.items()}
+
+    def ours(name):
+        return f"{variables[name].path} {tuple(variables[name].shape)}"
+
+    def changed(name, done):
+        return (f"{variables[name].path} {shapes[name]} -> {tuple(variables[name].shape)}: {done}")
+
     return LoadReport(
-        path, kind, matched,
-        missing=tuple(f"{name} {shape}" for name, shape in wanted.items()
-                      if name not in matched),
-        unused=tuple(f"{name} {value.shape}" for name, value in values.items()
-                     if name not in matched))
+        path, contents.kind, contents.ema,
+        matched=tuple(variables[name].path for name in match.found if name not in match.adapted),
+        reshaped=(*(changed(name, "adapted from RGB") for name in match.adapted),
+                  *(changed(name, "keeps its initial values") for name in match.reshaped)),
+        missing=tuple(map(ours, match.missing)),
+        unused=tuple(f"{contents.values[name][0]} {shapes[name]}" for name in match.unused),
+        variants=tuple(names.identify(shapes)))
 
 
-def _read(model, path, ema):
-    """Returns (format, dict from variable path to array) of whatever lies at `path`."""
-    prefix = checkpoint_prefix(path)
-    if prefix:
-        return _read_checkpoint(prefix, ema)
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise InputError(
-            f"There are no weights at '{path}': no file, checkpoint or run directory. "
-            "(Published weights by name, such as 'imagenet', are not available yet: pass "
-            "weights=None for random weights, or a file.)")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        content = file.read()
-    if content.startswith(_HDF5_MAGIC):
-        return "Keras .weights.h5", _read_h5(model, content, path)
-    if content.startswith(_ZIP_MAGIC):
-        try:
-            # Only its weights: nothing of the file is deserialised, so nothing of it runs.
-            inside = zipfile.ZipFile(io.BytesIO(content)).read("model.weights.h5")
-        except (zipfile.BadZipFile, KeyError) as error:
-            raise InputError(f"'{path}' is a zip file, but no whole .keras file: "
-                             f"{error}.") from error
-        return ".keras file", _read_h5(model, inside, path)
-    raise InputError(f"'{path}' is no weights file effnet_tf knows: it is neither a checkpoint "
-                     "of train_tpu.py, nor a .weights.h5, nor a .keras file.")
+def _check(match, variables, report):
+    """Raises InputError if file and model differ."""
+    wrong = (*match.adapted, *match.reshaped, *match.missing, *match.unused)
+    if not wrong:
+        return
+    ours = names.identify(_shapes(variables))
+    problem = "does not fit this model"
+    if report.variants and ours and not set(ours) & set(report.variants):
+        problem = (f"holds weights of variant {' or '.join(report.variants)}, and this model is "
+                   f"{' or '.join(ours)}")
+    lines = [f"{what} {_shorten(getattr(report, what))}"
+             for what in ("reshaped", "missing", "unused") if getattr(report, what)]
+    raise InputError(f"'{report.source}' ({report.kind}) {problem}; {'; '.join(lines)}. "
+                     "(strict=False loads what fits, adapt=True accepts another classifier.)")
 
 
-def _read_h5(model, content, path):
-    """Reads bytes in Keras 3's HDF5 layout; returns {variable path: array}.
-
-    Keras numbers the variables of a layer; their names come from the layer of the same
-    path in `model`.
-    """
-    leaves = {}
-    for variable in model.weights:
-        layer, _, leaf = variable.path.rpartition("/")
-        leaves.setdefault(layer, []).append(leaf)
-    values = {}
-    try:
-        with h5py.File(io.BytesIO(content)) as root:
-            if "layers" not in root:
-                raise InputError(f"'{path}' is HDF5, but not of Keras 3's save_weights(). (Legacy "
-                                 ".h5 files, as of keras.applications, are not supported yet.)")
-            for layer, index, value in _h5_variables(root["layers"]):
-                names = leaves.get(layer, [])
-                values[f"{layer}/{names[index] if index < len(names) else index}"] = value
-    except OSError as error:
-        raise InputError(f"'{path}' is damaged: {error}.") from error
-    return values
-
-
-def _h5_variables(group, path=""):
-    """Yields (layer's path, index, array) of every variable below an HDF5 group."""
-    if "vars" in group:
-        variables = group["vars"]
-        path = f"{path}/{variables.attrs['name']}".lstrip("/")
-        for index in range(len(variables)):
-            yield path, index, variables[str(index)][()]
-    for key, child in group.items():
-        if key != "vars":
-            yield from _h5_variables(child, path)
-
-
-def latest_checkpoint(folder):
-    """Returns the prefix of the newest checkpoint in a folder, or None.
-
-    Raises:
-        InputError: the folder's `checkpoint` file, which names it, is damaged.
-    """
-    try:
-        return tf.train.latest_checkpoint(folder)
-    except ValueError as error:
-        raise InputError(f"'{folder}/checkpoint' is damaged ({error}). Remove it, or write into "
-                         'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
-                         'it".') from error
-
-
-def checkpoint_prefix(path):
-    """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None."""
-    for folder in (path, f"{path.rstrip('/')}/checkpoints"):
-        latest = tf.io.gfile.isdir(folder) and latest_checkpoint(folder)
-        if latest:
-            return latest
-    prefix = path.removesuffix(".index")
-    return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
-
-
-def _read_checkpoint(prefix, ema):
-    """Reads the `weights` or `ema` dictionary that train.py checkpoints."""
-    reader = tf.train.load_checkpoint(prefix)
-    suffix, groups = "/.ATTRIBUTES/VARIABLE_VALUE", {"weights": {}, "ema": {}}
-    for key in reader.get_variable_to_shape_map():
-        group, _, name = key.removesuffix(suffix).partition("/")
-        if group in groups and key.endswith(suffix):
-            # tf.train.Checkpoint writes the "/" of a dictionary's key as ".S".
-            groups[group][name.replace(".S", "/")] = key
-    if not groups["weights"]:
-        raise InputError(f"'{prefix}' is a TensorFlow checkpoint, but not one of train_tpu.py.")
-    which = "ema" if ema and groups["ema"] else "weights"
-    if ema and which != "ema":
-        print(f"{prefix} holds no averaged weights: the raw ones are loaded.")
-    kind = f"checkpoint, {'averaged' if which == 'ema' else 'raw'} weights"
-    return kind, {name: reader.get_tensor(key) for name, key in groups[which].items()}
+def _normalize(model, constants):
+    """Gives the model's Normalize layers other constants; returns them if they were others."""
+    if constants is None:
+        return None
+    changed = None
+    for layer in flatten(model):
+        if isinstance(layer, Normalize):
+            mean, std = (np.ravel(values).astype(float) for values in constants)
+            channels = len(layer.mean)
+            if channels not in (1, len(mean)) or len(mean) not in (1, channels):
+                mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+            mean, std = (np.broadcast_to(values, channels).tolist() for values in (mean, std))
+            if not np.allclose([mean, std], [layer.mean, layer.std], rtol=1e-5, atol=1e-4):
+                layer.mean, layer.std = mean, std
+                changed = mean, std
+    if changed:  # what was traced has the old constants inside
+        model.train_function = model.test_function = model.predict_function = None
+    return changed

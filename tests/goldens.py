@@ -50,6 +50,22 @@ def seeded_value(name, shape, kernel_gain):
     return value.astype("float32")
 
 
+def timm_value(name, shape):
+    """The value that reference/make_timm.py gave to an entry of timm's state dicts."""
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    if name.endswith("num_batches_tracked"):
+        return np.zeros(shape, "int64")
+    if name.endswith("running_var"):
+        value = random.uniform(0.5, 1.5, shape)
+    elif name.endswith(("bias", "running_mean")):
+        value = random.normal(0, 0.1, shape)
+    elif len(shape) == 1:
+        value = random.uniform(0.8, 1.2, shape)
+    else:
+        value = random.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape)
+    return value.astype("float32")
+
+
 def load_seeded(model, golden):
     """Sets every weight of a model to the golden run's; order, leaf and shape must agree."""
     assert len(model.weights) == len(golden["variables"])

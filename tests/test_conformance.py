@@ -19,6 +19,7 @@ from effnet_tf import model as model_lib
 
 # name -> (make, input shape, expected output shape)
 LAYERS = {
+    "BatchNorm": (lambda **k: effnet_tf.BatchNorm("inference", **k), (4, 6, 6, 8), (4, 6, 6, 8)),
     "DropConnect": (lambda **k: effnet_tf.DropConnect(0.3, seed=1, **k), (4, 6, 6, 8),
                     (4, 6, 6, 8)),
     "Dropout": (lambda **k: effnet_tf.Dropout(0.3, seed=1, **k), (4, 8), (4, 8)),
@@ -47,8 +48,11 @@ OTHERS = {
                     "blocks"),
     "test_cost": ("Cost", "cost"),
     "test_recipe": ("RECIPES", "Recipe"),
-    "test_optim": ("RMSprop", "WarmupStaircase"),
-    "test_model": ("model_fn", "feature_extractor", "load_model", "LoadReport", "load_weights"),
+    "test_optim": ("RMSprop", "WarmupCosine", "WarmupStaircase"),
+    "test_model": ("model_fn", "feature_extractor", "load_model"),
+    "test_weights": ("LoadReport", "load_weights"),
+    "test_published": ("decode_predictions", "preprocess_input"),
+    "test_finetune": ("set_trainable",),
     "test_package": ("MissingTensorFlow",),
     "test_data": ("data",),
     "test_export": ("export",),
@@ -61,7 +65,8 @@ def test_the_tables_are_complete():
               *(name for names in OTHERS.values() for name in names)]
     assert sorted(listed) == sorted(effnet_tf.__all__)
     assert sorted([*ALWAYS, *SLOW, *TOO_LARGE]) == sorted(model_lib.CONSTRUCTORS)
-    public_layers = {name for name, value in vars(effnet_tf.layers).items()
+    layers = {**vars(effnet_tf.layers), **vars(effnet_tf.mbconv)}
+    public_layers = {name for name, value in layers.items()
                      if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
                      and not name.startswith("_")}
     assert public_layers == set(LAYERS)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import layers
+from effnet_tf import layers, mbconv
 
 
 def run_replicas(count, function):
@@ -97,7 +97,7 @@ def test_squeeze_excite_mean_is_float32_under_float16():
 
 class TestMBConv:
     def test_without_expansion_has_no_expansion_weights(self):
-        layer = layers.MBConv(16, 32)
+        layer = mbconv.MBConv(16, 32)
         layer.build((None, None, None, 32))
         assert [w.path.split("/")[-2] for w in layer.trainable_weights] == [
             "dwconv", "bn", "bn", "project_conv", "project_bn", "project_bn"]
@@ -105,7 +105,7 @@ class TestMBConv:
     @pytest.mark.parametrize("arguments, adds", [
         (dict(filters=8), True), (dict(filters=8, skip=False), False),
         (dict(filters=16), False), (dict(filters=8, strides=2), False)])
-    @pytest.mark.parametrize("kind", [layers.MBConv, layers.FusedMBConv])
+    @pytest.mark.parametrize("kind", [mbconv.MBConv, mbconv.FusedMBConv])
     def test_adds_its_input_where_it_may(self, kind, arguments, adds):
         layer = kind(expanded_filters=16, **arguments)
         inputs = tf.random.normal((1, 4, 4, 8))
@@ -116,7 +116,7 @@ class TestMBConv:
         assert np.array_equal(outputs, inputs) if adds else not outputs.any()
 
     def test_drops_the_branch_not_the_residual(self):
-        layer = layers.MBConv(8, 16, drop_connect_rate=0.999)
+        layer = mbconv.MBConv(8, 16, drop_connect_rate=0.999)
         inputs = tf.random.normal((64, 4, 4, 8))
         outputs = np.asarray(layer(inputs, training=True))
         unchanged = (outputs == np.asarray(inputs)).all(axis=(1, 2, 3))
@@ -124,7 +124,7 @@ class TestMBConv:
 
     def test_initialises_as_the_original(self):
         # FACTS.md 1.3: untruncated normal, sqrt(2 / k^2) for depthwise kernels.
-        layer = layers.MBConv(512, 1024, kernel_size=3)
+        layer = mbconv.MBConv(512, 1024, kernel_size=3)
         layer.build((None, None, None, 128))
         depthwise = layer.dwconv.kernel.numpy()
         assert depthwise.std() == pytest.approx(np.sqrt(2 / 9), rel=0.03)
@@ -132,11 +132,11 @@ class TestMBConv:
         assert layer.project_conv.kernel.numpy().std() == pytest.approx(np.sqrt(2 / 512), rel=0.02)
 
     def test_batch_norm_has_the_original_constants(self):
-        layer = layers.MBConv(8, 16)
+        layer = mbconv.MBConv(8, 16)
         layer.build((None, None, None, 8))
         assert {(bn.momentum, bn.epsilon) for bn in (layer.expand_bn, layer.bn, layer.project_bn)} \
             == {(0.99, 1e-3)}
 
 
 def test_layers_are_public():
-    assert effnet_tf.MBConv is layers.MBConv
+    assert effnet_tf.MBConv is mbconv.MBConv

@@ -157,7 +157,8 @@ def test_input_tensor():
     (dict(num_classes=0), "num_classes"), (dict(dropout_rate=1.0), "dropout_rate"),
     (dict(drop_connect_rate=-1), "drop_connect_rate"),
     (dict(include_top=False, pooling="sum"), "pooling"),
-    (dict(weights="imagenet"), "not available yet"), (dict(weights="/no/file"), "no weights at"),
+    (dict(weights="imagenet"), "none of the released variants"),
+    (dict(weights="/no/file"), "no weights at"), (dict(preprocessing="caffe"), "must be True"),
 ])
 def test_bad_arguments(arguments, message):
     with pytest.raises(effnet_tf.InputError, match=message):
@@ -207,65 +208,6 @@ class TestFeatureExtractor:
     def test_unknown_endpoint(self, endpoints):
         with pytest.raises(effnet_tf.InputError, match="known: stem, reduction_1"):
             effnet_tf.feature_extractor("b0", endpoints)
-
-
-class TestWeights:
-    @pytest.fixture(scope="class")
-    def saved(self, tmp_path_factory):
-        folder = tmp_path_factory.mktemp("weights")
-        model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
-        paths = [str(folder / "a.weights.h5"), str(folder / "a.keras")]
-        model.save_weights(paths[0])
-        model.save(paths[1])
-        # The format is found by content: names may say anything.
-        for number, path in enumerate(list(paths)):
-            odd = folder / f"odd{number}.bin"
-            odd.write_bytes(open(path, "rb").read())
-            paths.append(str(odd))
-        return model, paths
-
-    @pytest.mark.parametrize("which", range(4))
-    def test_a_file_is_loaded_whatever_its_name(self, saved, which):
-        model, paths = saved
-        again = effnet_tf.model_fn(TINY, 4, weights=paths[which], input_shape=(64, 64, 3))
-        for one, other in zip(model.get_weights(), again.get_weights()):
-            np.testing.assert_array_equal(one, other)
-
-    @pytest.mark.parametrize("which", range(2))
-    def test_another_network_is_refused_and_nothing_changes(self, saved, which):
-        other = effnet_tf.model_fn(TINY, 7, input_shape=(32, 32, 3))
-        before = other.get_weights()
-        with pytest.raises(effnet_tf.InputError):
-            effnet_tf.load_weights(other, saved[1][which])
-        for one, two in zip(before, other.get_weights()):
-            np.testing.assert_array_equal(one, two)
-
-    def test_not_strict_loads_what_fits_and_prints_the_rest(self, saved, capsys):
-        other = effnet_tf.model_fn(TINY, 7, input_shape=(32, 32, 3))
-        report = effnet_tf.load_weights(other, saved[1][1], strict=False)
-        assert set(report.missing) == {"predictions/kernel (600, 7)", "predictions/bias (7,)"}
-        assert set(report.unused) == {"predictions/kernel (600, 4)", "predictions/bias (4,)"}
-        assert "predictions/kernel (600, 7)" in capsys.readouterr().out
-        np.testing.assert_array_equal(other.get_layer("top_conv").kernel,
-                                      saved[0].get_layer("top_conv").kernel)
-
-    def test_feature_extractor_takes_what_it_needs(self, saved, capsys):
-        model = effnet_tf.feature_extractor(TINY, ["reduction_2"], weights=saved[1][1])
-        np.testing.assert_array_equal(model.get_layer("stem_conv").kernel,
-                                      saved[0].get_layer("stem_conv").kernel)
-        assert "unused" in capsys.readouterr().out
-
-    @pytest.mark.parametrize("which, message", [(0, "is damaged"), (1, "no whole .keras")])
-    def test_a_damaged_file(self, saved, tmp_path, which, message):
-        whole = open(saved[1][which], "rb").read()
-        (tmp_path / "half").write_bytes(whole[:len(whole) // 2])
-        with pytest.raises(effnet_tf.InputError, match=message):
-            effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "half"))
-
-    def test_a_file_of_another_kind(self, tmp_path):
-        (tmp_path / "weights.h5").write_text("not really")
-        with pytest.raises(effnet_tf.InputError, match="no weights file"):
-            effnet_tf.model_fn(TINY, weights=str(tmp_path / "weights.h5"))
 
 
 def fresh(code):

@@ -18,11 +18,12 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 # Imports go down only. Floors 0 and 1 need no TensorFlow.
 FLOORS = {
     "config": 0,
-    "cost": 1, "recipe": 1,
-    "layers": 2, "augment": 2, "optim": 2, "weights": 2, "plots": 2,
-    "model": 3, "data": 3,
-    "trainer": 4, "export": 4,
-    "train": 5,
+    "cost": 1, "recipe": 1, "names": 1,
+    "layers": 2, "augment": 2, "optim": 2, "formats": 2, "published": 2, "plots": 2,
+    "mbconv": 3, "weights": 3, "data": 3,
+    "model": 4, "finetune": 4, "export": 4,
+    "trainer": 5,
+    "train": 6,
 }
 MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 4500
 

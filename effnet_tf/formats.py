@@ -1,0 +1,340 @@
+"""What do the weights files of this world hold?
+
+`read` looks at a file, never at its name, and returns its variables under the
+canonical names of `names.py`, in Keras' layouts.
+
+The formats: Google's TF1 checkpoints (tensorflow/tpu models/official/efficientnet),
+files of keras.applications (Keras 2 and 3), state dicts of timm's `tf_efficientnet_*`,
+and this package's own checkpoints and files. timm's models without `tf_` look alike but
+compute something else (other padding and epsilon): their weights are not for this network.
+"""
+
+import dataclasses
+import io
+import json
+import os
+import re
+import zipfile
+
+import h5py
+import numpy as np
+import tensorflow as tf
+
+from effnet_tf import names
+from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a weights file holds.
+
+    Attributes:
+        kind: its format, for people.
+        values: canonical name -> (name in the file, array).
+        ema: whether these are averaged weights; None where the file has one set only.
+        normalization: (mean, std) per channel, on pixels in [0, 255], of the model the
+            file was written for; None if it does not say.
+    """
+
+    kind: str
+    values: dict
+    ema: bool | None = None
+    normalization: tuple | None = None
+
+
+def read(path, ema, layers):
+    """Reads whatever weights lie at `path`.
+
+    Args:
+        path: a file, a checkpoint prefix, a run directory, or an extracted archive.
+        ema: whether to take averaged weights where there are raw ones too.
+        layers: canonical names of the model's layers in order, for files without names.
+
+    Returns:
+        `Contents`.
+
+    Raises:
+        InputError: nothing readable.
+    """
+    prefix = checkpoint_prefix(path)
+    if prefix:
+        return _read_checkpoint(prefix, ema)
+    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory.")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    try:
+        return _read_bytes(content, path, ema, layers)
+    except InputError:
+        raise
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"'{path}' is damaged: {str(error).splitlines()[0]}.") from error
+
+
+def _read_bytes(content, path, ema, layers):
+    if content.startswith(b"\x89HDF\r\n\x1a\n"):
+        return _read_h5(content, path, layers)
+    if content.startswith(b"PK\x03\x04"):
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        if "model.weights.h5" in archive.namelist():
+            # Only data is read: nothing of the file is deserialised, so nothing of it runs.
+            return _read_h5(archive.read("model.weights.h5"), path, layers,
+                            json.loads(archive.read("config.json")), ".keras file")
+        if any(name.endswith("/data.pkl") for name in archive.namelist()):
+            return _read_torch(content, path, ema)
+    if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 100_000_000:
+        return _read_safetensors(content)
+    if content.startswith(b"\x80\x02"):  # a pickle: torch before 1.6
+        return _read_torch(content, path, ema)
+    if content.startswith(b"\x1f\x8b"):
+        raise InputError(f"'{path}' is an archive: extract it, and give the directory.")
+    raise InputError(f"'{path}' is no weights file effnet_tf knows: neither a checkpoint, nor "
+                     "HDF5, .keras, .safetensors or .pth.")
+
+
+def _named(values, canonical):
+    """Returns the `values` of `Contents`, from {name: array} and {name: canonical name}."""
+    return {canonical[name]: (name, value) for name, value in values.items()}
+
+
+# --- checkpoints ------------------------------------------------------------------------------
+
+def latest_checkpoint(folder):
+    """Returns the prefix of the newest checkpoint in a folder, or None.
+
+    Raises:
+        InputError: the folder's `checkpoint` file, which names it, is damaged.
+    """
+    try:
+        latest = tf.train.latest_checkpoint(folder)
+    except ValueError as error:
+        raise InputError(f"'{folder}/checkpoint' is damaged ({error}). Remove it, or write into "
+                         'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
+                         'it".') from error
+    # In a copied folder it may name the checkpoint's old place.
+    here = latest and os.path.join(folder, os.path.basename(latest))
+    return here if here and tf.io.gfile.exists(f"{here}.index") else latest
+
+
+def checkpoint_prefix(path):
+    """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None."""
+    path = path.rstrip("/")
+    for folder in (path, f"{path}/checkpoints"):
+        latest = tf.io.gfile.isdir(folder) and latest_checkpoint(folder)
+        if latest:
+            return latest
+    # A `checkpoint` file may be missing, or name a place of the machine that wrote it; an
+    # archive may have a folder inside.
+    indices = tf.io.gfile.glob(f"{path}/*.index") or tf.io.gfile.glob(f"{path}/*/*.index")
+    if len(indices) > 1:
+        raise InputError(f"'{path}' holds {len(indices)} checkpoints, and no `checkpoint` file "
+                         f"that says which is the newest: name one, such as '{indices[0]}'.")
+    if indices:
+        return indices[0].removesuffix(".index")
+    prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
+    return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
+
+
+def _read_checkpoint(prefix, ema):
+    try:
+        reader = tf.train.load_checkpoint(prefix)
+        keys = sorted(reader.get_variable_to_shape_map())
+        own = any(key.startswith("weights/") for key in keys)
+        contents = (_own_checkpoint if own else _tf1_checkpoint)(reader, keys, prefix, ema)
+    except (tf.errors.OpError, IndexError) as error:  # IndexError: fewer bytes than it says
+        raise InputError(f"The checkpoint '{prefix}' is damaged or incomplete: "
+                         f"{str(error).splitlines()[0]}.") from error
+    if ema and not contents.ema:
+        print(f"{prefix} holds no averaged weights: the raw ones are loaded.")
+    return contents
+
+
+def _own_checkpoint(reader, keys, prefix, ema):
+    """Reads the dictionaries `weights` or `ema` that trainer.py checkpoints."""
+    suffix, groups = "/.ATTRIBUTES/VARIABLE_VALUE", {"weights": {}, "ema": {}, "normalization": {}}
+    for key in keys:
+        group, _, name = key.removesuffix(suffix).partition("/")
+        if group in groups and key.endswith(suffix):
+            # tf.train.Checkpoint writes the "/" of a dictionary's key as ".S".
+            groups[group][name.replace(".S", "/")] = key
+    averaged = bool(ema and groups["ema"])
+    chosen = groups["ema" if averaged else "weights"]
+    constants = {name: reader.get_tensor(key) for name, key in groups["normalization"].items()}
+    return Contents("checkpoint of train_tpu.py", _named(
+        {name: reader.get_tensor(key) for name, key in chosen.items()},
+        names.from_keras(chosen)), averaged,
+        (constants["mean"], constants["std"]) if constants else None)
+
+
+_EMA = "/ExponentialMovingAverage"
+
+
+def _tf1_checkpoint(reader, keys, prefix, ema):
+    """Reads a checkpoint of Google's original code; optimiser slots are left out."""
+    averages = {key.removesuffix(_EMA): key for key in keys if key.endswith(_EMA)}
+    raw = {key: key for key in keys if names.is_tf1(key)}
+    if not any(map(names.is_tf1, {**averages, **raw})):
+        raise InputError(f"'{prefix}' is a TensorFlow checkpoint, but neither of train_tpu.py nor "
+                         f"of Google's EfficientNet code. It holds {', '.join(keys[:3])} ...")
+    others = {key: key for key in keys if key not in raw and key != "global_step"
+              and key not in averages.values() and key.rpartition("/")[0] not in raw}
+    chosen = {**raw, **others, **(averages if ema else {})}
+    kind = "TF1 checkpoint of Google's code"
+    if ema and averages and len(averages) < len(raw):
+        kind += f"; {len(raw) - len(averages)} variables have no average and are raw"
+    return Contents(kind, _named({name: reader.get_tensor(key) for name, key in chosen.items()},
+                                 names.from_tf1(chosen)), bool(ema and averages))
+
+
+# --- HDF5 and .keras --------------------------------------------------------------------------
+
+def _read_h5(content, path, layers, config=None, kind="Keras .weights.h5"):
+    with h5py.File(io.BytesIO(content)) as root:
+        if "layers" in root:
+            values = dict(_h5_variables(root["layers"], names.Nameless(layers)))
+        else:
+            kind = "legacy Keras .h5"
+            values = _legacy_variables(root.get("model_weights", root))
+            if "model_config" in root.attrs:
+                config = json.loads(root.attrs["model_config"])
+    constants = {name.rpartition("/")[2].split(":")[0]: name for name in values
+                 if re.search(r"(^|/)normalization(_\d+)?/(mean|variance|std|count)(:0)?$", name)}
+    statistics = {leaf: values.pop(name) for leaf, name in constants.items()}
+    return Contents(kind, _named(values, names.from_keras(values)),
+                    normalization=_normalization(statistics, config))
+
+
+def _h5_variables(group, nameless, path=""):
+    """Yields (Keras path, array) of every variable below a group of Keras 3's layout."""
+    if "vars" in group:
+        variables, own = group["vars"], group.name.rpartition("/")[2]
+        path = f"{path}/{variables.attrs.get('name') or nameless.find(own)}".lstrip("/")
+        for key, value in variables.items():
+            yield f"{path}/{_leaf(path, key)}", value[()]
+    for key, child in group.items():
+        if key != "vars":
+            yield from _h5_variables(child, nameless, path)
+
+
+def _leaf(layer, key):
+    """The name of a layer's variable, which Keras 3 numbers."""
+    if not key.isdigit():
+        return key
+    name = layer.rpartition("/")[2]
+    leaves = (names.BATCH_NORM if name.endswith("bn") else
+              ("mean", "variance", "count") if name.startswith("normalization") else
+              ("kernel", "bias"))
+    return leaves[int(key)] if int(key) < len(leaves) else key
+
+
+def _legacy_variables(root):
+    """Returns {Keras path: array} of Keras 2's layout: layer/layer/kernel:0, and so on."""
+    values = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
+            values[name] = item[()]
+
+    root.visititems(visit)
+    return values
+
+
+def _normalization(statistics, config):
+    """Returns the (mean, std), in grey levels, that a file's model applies; or None.
+
+    The published files of keras.applications hold the standard deviation where the
+    variance belongs; `weights="imagenet"` adds a Rescaling that makes up for it
+    (github.com/tensorflow/tensorflow/issues/49930). A file that holds the whole model
+    shows that layer; for one of weights only, these very values give it away.
+    """
+    if "std" in statistics:
+        return tuple(np.asarray(statistics[name]) for name in ("mean", "std"))
+    layers = _layers_with_stem(config)
+    if layers is not None:
+        return _composed(layers, statistics)
+    if "variance" not in statistics:
+        return None
+    mean, variance = np.ravel(statistics["mean"]), np.ravel(statistics["variance"])
+    published = (np.allclose(255 * mean, IMAGENET_MEAN, atol=0.01)
+                 and np.allclose(255 * variance, IMAGENET_STD, atol=0.01))
+    return 255.0 * mean, 255.0 * (variance if published else np.sqrt(variance))
+
+
+def _composed(layers, statistics):
+    """The (mean, std) of what the layers before stem_conv do to pixels, or None for nothing."""
+    scale, offset, found = np.ones(1), np.zeros(1), False
+    for layer in layers:
+        settings, kind = layer["config"], layer["class_name"].rpartition(">")[2]
+        if kind == "Rescaling":
+            factor, shift = np.asarray(settings["scale"]), np.asarray(settings["offset"])
+        elif kind == "Normalization" and "variance" in statistics:
+            factor = 1 / np.sqrt(np.ravel(statistics["variance"]))
+            shift = -np.ravel(statistics["mean"]) * factor
+        elif kind == "Normalize":  # ours
+            factor = 1 / np.asarray(settings["std"])
+            shift = -np.asarray(settings["mean"]) * factor
+        elif settings.get("name") == "stem_conv":
+            return (-offset / scale, 1 / scale) if found else None
+        else:
+            continue
+        scale, offset, found = scale * factor, offset * factor + shift, True
+    return None
+
+
+def _layers_with_stem(config):
+    """Finds the list of layers that holds stem_conv in a model's configuration."""
+    layers = config.get("config", {}).get("layers", []) if isinstance(config, dict) else []
+    if any(layer["config"].get("name") == "stem_conv" for layer in layers):
+        return layers
+    found = (_layers_with_stem(layer) for layer in layers)
+    return next((layers for layers in found if layers is not None), None)
+
+
+# --- timm -------------------------------------------------------------------------------------
+
+def _read_safetensors(content):
+    try:
+        from safetensors import SafetensorError, numpy as safetensors
+    except ImportError as error:
+        raise InputError("Reading .safetensors needs a package: pip install safetensors") from error
+    try:
+        return _timm(safetensors.load(content), ".safetensors of timm")
+    except SafetensorError as error:
+        raise ValueError(error) from error
+
+
+def _read_torch(content, path, ema):
+    """Reads tensors with torch, if it is there; weights_only runs no code of the file."""
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"'{path}' is a PyTorch file, which only PyTorch can read: pip install "
+                         "torch, or convert it to .safetensors.") from error
+    import pickle
+    try:
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(f"'{path}' is damaged, or holds more than tensors, which is not read for "
+                         "safety: save model.state_dict() alone.") from error
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state dict")
+    averaged = True if ema and "state_dict_ema" in state else None
+    for key in ("state_dict_ema",) if averaged else ("state_dict", "model"):
+        state = state.get(key, state)
+    return dataclasses.replace(_timm(
+        {name: value.float().numpy() for name, value in state.items() if torch.is_tensor(value)},
+        ".pth of timm"), ema=averaged)
+
+
+def _timm(state, kind):
+    """Turns a state dict into `Contents`: kernels from OIHW to HWIO."""
+    state = {name: value for name, value in state.items()
+             if not name.endswith("num_batches_tracked")}
+    values = {}
+    for name, canonical in names.from_timm(state).items():
+        value = state[name]
+        if value.ndim == 4:
+            depthwise = canonical.endswith("dwconv/kernel")
+            value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
+        values[canonical] = name, value.T if value.ndim == 2 else value
+    return Contents(kind, values)
