@@ -60,7 +60,8 @@ def read(path, ema, layers):
     if prefix:
         return _read_checkpoint(prefix, ema)
     if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory.")
+        raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory; "
+                         "nor is it a name of published weights (effnet_tf.published.PUBLISHED).")
     with tf.io.gfile.GFile(path, "rb") as file:
         content = file.read()
     try:

@@ -107,7 +107,8 @@ class BatchNorm(keras.layers.BatchNormalization):
     def mode(self, mode):
         check_batch_norm_mode(mode)
         self._mode = mode
-        self.trainable = self.trainable
+        # Not self.trainable = ...: TensorFlow skips the assignment of what is there already.
+        BatchNorm.trainable.fset(self, self.trainable)
 
     @property
     def trainable(self):

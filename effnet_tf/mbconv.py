@@ -39,9 +39,12 @@ class _InvertedBottleneck(keras.layers.Layer):
     def batch_norm(self, mode):
         check_batch_norm_mode(mode)
         self._batch_norm = mode
+        self._apply_batch_norm()
+
+    def _apply_batch_norm(self):
         for name in ("expand_bn", "bn", "project_bn"):
             if hasattr(self, name):
-                getattr(self, name).mode = mode
+                getattr(self, name).mode = self._batch_norm
                 getattr(self, name).trainable = self.trainable
 
     def _build_expansion(self, input_shape):
@@ -64,8 +67,9 @@ class _InvertedBottleneck(keras.layers.Layer):
                            and input_shape[-1] == self.filters)
         self.drop_connect = DropConnect(self.drop_connect_rate, name="drop_connect", dtype=dtype)
         # A block that was frozen before it was built, as one loaded from a file, hands that on.
-        self.trainable = self.trainable
-        self.batch_norm = self._batch_norm
+        # (TensorFlow would skip self.trainable = self.trainable.)
+        keras.layers.Layer.trainable.fset(self, self.trainable)
+        self._apply_batch_norm()
         self.built = True
 
     def _expand(self, inputs, training):

@@ -36,7 +36,8 @@ class RMSprop(keras.optimizers.RMSprop):
         self.body_rate = float(body_rate)
 
     def update_step(self, gradient, variable, learning_rate):
-        if self.body_rate != 1 and _BODY.search(variable.path):
+        # A tf.Variable here, whose name is the Keras variable's path.
+        if self.body_rate != 1 and _BODY.search(variable.name):
             learning_rate = learning_rate * self.body_rate
         super().update_step(gradient, variable, learning_rate)
 

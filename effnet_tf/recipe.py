@@ -225,8 +225,8 @@ RECIPES = {
     # images. Not yet run with published weights: we have no network.
     "finetune": Recipe(
         init_weights="imagenet", batch_norm="frozen", body_rate=0.1, dataset="folder",
-        schedule="cosine", batch_size=32, epochs=20, warmup_epochs=1.0, crop_area_min=0.25,
-        ema_decay=0.99),
+        schedule="cosine", base_learning_rate=0.064, batch_size=32, epochs=20, warmup_epochs=1.0,
+        crop_area_min=0.25, ema_decay=0.99),
 
     # python train_tpu.py --recipe smoke --workdir /tmp/smoke
     # The whole path in half a minute on a laptop: it shows that things run, nothing else.

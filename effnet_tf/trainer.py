@@ -5,6 +5,8 @@ tf.distribute strategy; `train.run` decides when to call them.
 """
 
 import contextlib
+import json
+import os
 
 import keras
 import tensorflow as tf
@@ -98,8 +100,18 @@ class Trainer:
 
     def load_initial_weights(self):
         """Starts from the recipe's `init_weights`, but for a classifier of other classes."""
-        raw = self.models["raw"]
-        print(weights.load_weights(raw, self.recipe.init_weights, adapt=True))
+        raw, start = self.models["raw"], self.recipe.init_weights
+        classifier = raw.get_layer("predictions")
+        fresh = classifier.get_weights()
+        report = weights.load_weights(raw, start, adapt=True)
+        if report.exact:  # else it has been printed
+            print(report)
+        classes = os.path.join(start, "classes.json")  # a run of ours
+        if tf.io.gfile.exists(classes):
+            with tf.io.gfile.GFile(classes) as file:
+                if tuple(json.load(file)) != self.source.class_names:
+                    classifier.set_weights(fresh)
+                    print("Its classes are not these: the classifier starts afresh.")
         for name, constants in self.constants.items():
             constants.assign(getattr(raw.get_layer("normalization"), name))
         self.restore_constants()

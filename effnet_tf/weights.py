@@ -43,6 +43,11 @@ class LoadReport:
     variants: tuple[str, ...] = ()
     normalization: tuple | None = None
 
+    @property
+    def exact(self):
+        """Whether file and model agreed in everything; if not, it was printed."""
+        return not (self.reshaped or self.missing or self.unused or self.normalization)
+
     def __str__(self):
         which = {True: ", averaged weights", False: ", raw weights", None: ""}[self.ema]
         of = f", of {' or '.join(self.variants)}" if self.variants else ""
@@ -107,7 +112,7 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False):
         variables[name].assign(value)
     report = dataclasses.replace(
         report, normalization=_normalize(model, contents.normalization or constants))
-    if not strict or report.reshaped or report.missing or report.unused or report.normalization:
+    if not (strict and report.exact):
         print(report)
     return report
 

@@ -39,7 +39,9 @@ class Run:
         """Returns the classifier with averaged weights, giving probabilities."""
         from effnet_tf import model, weights
         classifier = model.model_fn(self.recipe.resolved_variant(), len(self.class_names))
-        print(weights.load_weights(classifier, self.workdir))
+        report = weights.load_weights(classifier, self.workdir)
+        if report.exact:  # else it has been printed
+            print(report)
         return classifier
 
     def held_out(self, most):
