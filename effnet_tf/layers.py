@@ -97,7 +97,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         check_batch_norm_mode(mode)
         self._mode = mode
         super().__init__(**kwargs)
-        self.mode = mode
+        BatchNorm.mode.fset(self, mode)
 
     @property
     def mode(self):

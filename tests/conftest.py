@@ -13,6 +13,12 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+@pytest.fixture(scope="session")
+def mirrored():
+    """The MirroredStrategy of this process: the collectives of a second one would collide."""
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
 @pytest.fixture
 def photos(tmp_path):
     """A folder of real JPEG and PNG files: two classes, 12 images each."""

@@ -120,8 +120,9 @@ class TestSetTrainable:
     def test_it_says_what_trains(self, capsys):
         model = tiny()
         set_trainable(model, "classifier")
-        assert capsys.readouterr().out == (f"{600 * 3 + 3:,} of {model.count_params():,} parameters "
-                                           "train, from classifier on; batch norm: frozen\n")
+        assert capsys.readouterr().out == (
+            f"1,803 of {model.count_params():,} parameters train, from classifier on; "
+            "batch norm: frozen\n")
 
     def test_a_compiled_model_must_be_compiled_again(self):
         model = tiny()

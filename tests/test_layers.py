@@ -138,5 +138,114 @@ class TestMBConv:
             == {(0.99, 1e-3)}
 
 
+    def test_frozen_before_it_is_built(self):
+        # As a block is that comes from a file: what it is made of must be frozen, too.
+        layer = mbconv.MBConv(8, 16, se_filters=2, trainable=False)
+        layer.build((None, None, None, 8))
+        inputs = tf.random.normal((2, 4, 4, 8), mean=3.0)
+        np.testing.assert_array_equal(layer(inputs, training=True), layer(inputs))
+        assert not layer.bn.trainable and not layer.se.reduce.trainable
+
+    @pytest.mark.parametrize("kind", [mbconv.MBConv, mbconv.FusedMBConv])
+    def test_dilation_sees_every_other_pixel(self, kind):
+        # On every second pixel a dilated block is the plain one on the smaller map.
+        plain, dilated = kind(8, 16), kind(8, 16, dilation_rate=2)
+        inputs = tf.random.normal((2, 9, 9, 8))
+        plain(inputs), dilated(inputs)
+        dilated.set_weights(plain.get_weights())
+        np.testing.assert_allclose(dilated(inputs)[:, ::2, ::2], plain(inputs[:, ::2, ::2]),
+                                   atol=1e-5)
+
+    def test_an_unknown_batch_norm_mode(self):
+        with pytest.raises(ValueError, match="batch_norm is 'off'; it must be one of 'trainable'"):
+            mbconv.MBConv(8, 16, batch_norm="off")
+
+
+class TestBatchNorm:
+    INPUTS = np.random.default_rng(0).normal(5, 2, (4, 3, 3, 2)).astype("float32")
+
+    @pytest.mark.parametrize("mode", ["inference", "frozen"])
+    def test_uses_and_keeps_moving_statistics_in_training(self, mode):
+        layer = layers.BatchNorm(mode)
+        layer.build((None, 3, 3, 2))
+        layer.moving_mean.assign([1.0, 2.0])
+        outputs = layer(self.INPUTS, training=True)
+        np.testing.assert_allclose(outputs, (self.INPUTS - [1, 2]) / np.sqrt(1 + 1e-3), rtol=1e-5)
+        np.testing.assert_array_equal(layer.moving_mean, [1, 2])
+        assert len(layer.trainable_weights) == (2 if mode == "inference" else 0)
+
+    def test_trainable_is_keras_own(self):
+        ours, theirs = layers.BatchNorm(), keras.layers.BatchNormalization()
+        for training in (True, False):
+            np.testing.assert_array_equal(ours(self.INPUTS, training=training),
+                                          theirs(self.INPUTS, training=training))
+
+    def test_the_mode_can_change(self):
+        layer = layers.BatchNorm("frozen")
+        layer.build((None, 3, 3, 2))
+        layer.trainable = True
+        assert not layer.trainable_weights
+        layer.mode = "trainable"
+        layer.trainable = True
+        assert len(layer.trainable_weights) == 2
+        with pytest.raises(ValueError, match="must be one of"):
+            layer.mode = "of course"
+
+
+class TestNormalize:
+    PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
+
+    def model(self, nested=False, **options):
+        inputs = keras.Input((32, 32, 3))
+        network = layers.Normalize([123.0] * 3, [58.0] * 3)(inputs)
+        network = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(network))
+        network = keras.Model(inputs, network)
+        if nested:
+            inputs = keras.Input((32, 32, 3))
+            network = keras.Model(inputs, keras.layers.Dense(3)(network(inputs)))
+        network.compile("sgd", "mse", **options)
+        return network
+
+    @pytest.mark.parametrize("nested", [False, True])
+    @pytest.mark.parametrize("use", [
+        lambda model, x: model.fit(x, np.zeros((4, 3)), verbose=0),
+        lambda model, x: model.predict(x, verbose=0),
+        lambda model, x: model.evaluate(x, np.zeros((4, 3)), verbose=0),
+        lambda model, x: model.fit(tf.data.Dataset.from_tensors((x, np.zeros((4, 3)))), verbose=0,
+                                   shuffle=False),
+        lambda model, x: model(x)])
+    def test_scaled_pixels_are_noticed_once(self, use, nested):
+        model, scaled = self.model(nested), (self.PIXELS / 255).astype("float32")
+        with pytest.warns(UserWarning, match=r"scaled to \[0, 1\], but this model takes pixels"):
+            use(model, scaled)
+        use(model, scaled)  # a second warning would be an error
+
+    @pytest.mark.parametrize("scale, offset, words", [
+        (2 / 255, -1, r"scaled to \[-1, 1\]"), (1 / 58, -2.1, "normalised already")])
+    def test_other_scalings(self, scale, offset, words):
+        with pytest.warns(UserWarning, match=words):
+            self.model().predict((self.PIXELS * scale + offset).astype("float32"), verbose=0)
+
+    @pytest.mark.parametrize("pixels", [
+        PIXELS.astype("uint8"), PIXELS.astype("float32"), np.zeros((4, 32, 32, 3), "float32")])
+    def test_pixels_as_they_should_be_pass(self, pixels):
+        self.model().predict(pixels, verbose=0)
+        self.model()(pixels)
+
+    def test_nothing_of_it_is_exported_or_compiled_by_xla(self, tmp_path):
+        model, scaled = self.model(jit_compile=True), (self.PIXELS / 255).astype("float32")
+        model.predict(scaled, verbose=0)  # would fail on a call to Python
+        model.export(tmp_path / "saved", verbose=False)
+        operations = tf.saved_model.load(tmp_path / "saved").signatures["serving_default"].graph
+        assert not [op for op in operations.get_operations() if "PyFunc" in op.type]
+
+    def test_constants_are_saved_with_the_weights(self, tmp_path):
+        one, other = self.model(), self.model()
+        one.layers[1].mean, one.layers[1].std = [1.0, 2.0, 3.1], [4.0, 5.0, 6.7]
+        one.save_weights(tmp_path / "a.weights.h5")
+        other.load_weights(tmp_path / "a.weights.h5")
+        assert (other.layers[1].mean, other.layers[1].std) == ([1.0, 2.0, 3.1], [4.0, 5.0, 6.7])
+
+
 def test_layers_are_public():
     assert effnet_tf.MBConv is mbconv.MBConv

@@ -210,6 +210,95 @@ class TestFeatureExtractor:
             effnet_tf.feature_extractor("b0", endpoints)
 
 
+class TestPyramid:
+    """What detection and segmentation need."""
+
+    def test_both_vocabularies(self):
+        model = effnet_tf.feature_extractor("b0", ["P1", "P2", "P3", "P4", "P5", "reduction_3"])
+        outputs = model(tf.zeros((1, 96, 64, 3)))
+        assert {name: tuple(value.shape[1:]) for name, value in outputs.items()} == {
+            "P1": (48, 32, 16), "P2": (24, 16, 24), "P3": (12, 8, 40), "P4": (6, 4, 112),
+            "P5": (3, 2, 320), "reduction_3": (12, 8, 40)}
+
+    @pytest.mark.parametrize("output_stride, sides", [(32, (9, 5, 3)), (16, (9, 5, 5)),
+                                                      (8, (9, 9, 9))])
+    def test_output_stride(self, output_stride, sides):
+        model = effnet_tf.feature_extractor("b0", ["P3", "P4", "P5"], output_stride=output_stride)
+        outputs = model(tf.zeros((1, 65, 65, 3)))
+        assert tuple(outputs[name].shape[1] for name in ("P3", "P4", "P5")) == sides
+
+    @pytest.mark.parametrize("variant", ["lite0", "edgetpu-s"])
+    @pytest.mark.parametrize("output_stride", [8, 16])
+    def test_a_dilated_network_samples_the_same_function(self, variant, output_stride):
+        # Exactly so on 32 k + 1 pixels without squeeze-and-excite, whose mean has more pixels.
+        plain = effnet_tf.feature_extractor(variant, ["P4", "P5"], input_shape=(65, 97, 3))
+        dilated = effnet_tf.feature_extractor(variant, ["P4", "P5"], input_shape=(65, 97, 3),
+                                              output_stride=output_stride)
+        assert [w.path for w in dilated.weights] == [w.path for w in plain.weights]
+        dilated.set_weights(plain.get_weights())
+        images = np.random.default_rng(0).integers(0, 256, (1, 65, 97, 3)).astype("uint8")
+        expected, found = plain(images), dilated(images)
+        for name, stride in (("P4", 16), ("P5", 32)):
+            step = max(stride // output_stride, 1)
+            values = np.asarray(expected[name])
+            np.testing.assert_allclose(found[name][:, ::step, ::step], values,
+                                       atol=1e-4 * values.std())
+
+    def test_another_output_stride(self):
+        with pytest.raises(effnet_tf.InputError, match="output_stride is 4; it must be 8, 16 or"):
+            effnet_tf.feature_extractor("b0", output_stride=4)
+
+    def test_blocks_keep_their_skips(self):
+        plain, dilated = effnet_tf.blocks("b0"), effnet_tf.blocks("b0", output_stride=8)
+        assert [block.skip for block in plain] == [block.skip for block in dilated]
+        assert [block.dilation_rate for block in dilated] == [1] * 6 + [2] * 6 + [4] * 4
+        assert max(block.strides for block in dilated[6:]) == 1
+
+
+def conv(x, filters, size=1, dilation=1):
+    x = keras.layers.Conv2D(filters, size, padding="same", dilation_rate=dilation)(x)
+    return keras.layers.Activation("relu")(x)
+
+
+def fpn(inputs):
+    """A feature pyramid network (arXiv 1612.03144) that says at stride 8 what is where."""
+    features = effnet_tf.feature_extractor(TINY, ["P3", "P4", "P5"])(inputs)
+    x = conv(features["P5"], 16)
+    for name in ("P4", "P3"):
+        x = keras.layers.UpSampling2D(2)(x) + conv(features[name], 16)
+    x = keras.layers.Conv2D(2, 3, padding="same")(x)
+    return keras.layers.UpSampling2D(8)(x)
+
+
+def deeplab(inputs):
+    """DeepLabV3+ (arXiv 1802.02611): atrous pyramid at stride 16, decoder at stride 4."""
+    features = effnet_tf.feature_extractor(TINY, ["P2", "P5"], output_stride=16)(inputs)
+    x = features["P5"]
+    x = keras.layers.Concatenate()([conv(x, 16), *(conv(x, 16, 3, rate) for rate in (2, 4))])
+    x = keras.layers.UpSampling2D(4, interpolation="bilinear")(conv(x, 16))
+    x = keras.layers.Concatenate()([x, conv(features["P2"], 8)])
+    x = keras.layers.Conv2D(2, 3, padding="same")(conv(x, 16, 3))
+    return keras.layers.UpSampling2D(4, interpolation="bilinear")(x)
+
+
+@pytest.mark.parametrize("head", [fpn, deeplab])
+def test_a_segmentation_head_learns(head):
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    images = random.integers(0, 80, (8, 64, 96, 3)).astype("uint8")
+    masks = np.zeros((8, 64, 96), "uint8")
+    for image, mask in zip(images, masks):  # a bright square to be found
+        top, left = random.integers(0, 32), random.integers(0, 64)
+        image[top:top + 32, left:left + 32] += 150
+        mask[top:top + 32, left:left + 32] = 1
+    inputs = keras.Input((64, 96, 3))
+    model = keras.Model(inputs, head(inputs))
+    model.compile(keras.optimizers.Adam(0.01),
+                  keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    losses = model.fit(images, masks, batch_size=4, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < 0.6 * losses[0]
+
+
 def fresh(code):
     """Runs code in a new process that has imported nothing; returns the finished process."""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,

@@ -111,3 +111,36 @@ def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
 def test_l2_penalty_is_half_the_sum_of_squares():
     variables = [keras.Variable([3.0, 4.0], name="kernel"), keras.Variable([9.0], name="gamma")]
     assert float(optim.l2_penalty(variables, 0.1)) == pytest.approx(0.1 * 25 / 2)
+
+
+def test_cosine_with_warmup():
+    # FACTS.md 3: 0.5 * lr * (1 + cos(pi * step / total)), total includes the warm-up.
+    schedule = optim.schedule(Recipe(batch_size=256, epochs=10, warmup_epochs=1.0,
+                                     schedule="cosine"), 100.0)
+    assert isinstance(schedule, optim.WarmupCosine)
+    for step, expected in {0: 0, 50: 0.008, 99: 0.01584, 100: 0.008 * (1 + np.cos(np.pi * 0.1)),
+                           500: 0.008, 1000: 0, 1200: 0}.items():
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+    again = optim.WarmupCosine.from_config(schedule.get_config())
+    assert float(again(321)) == float(schedule(321))
+
+
+@pytest.mark.parametrize("distributed", [False, True])
+def test_the_body_has_a_lower_rate(distributed, mirrored):
+    class Layer(keras.layers.Layer):
+        def build(self, _):
+            self.kernel = self.add_weight(shape=(1,), initializer="zeros", name="kernel")
+
+    strategy = mirrored if distributed else tf.distribute.get_strategy()
+    names = ("stem_conv", "block2a", "top_bn", "predictions", "mine", "my_block2a_head")
+    with strategy.scope():
+        layers = [Layer(name=name) for name in names]
+        for layer in layers:
+            layer.build(None)
+        optimizer = optim.RMSprop(1.0, body_rate=0.25)
+        variables = [layer.kernel for layer in layers]
+        optimizer.build(variables)
+    strategy.run(lambda: optimizer.apply_gradients(
+        [(tf.constant([1.0]), variable) for variable in variables]))
+    steps = np.concatenate([variable.numpy() for variable in variables])
+    np.testing.assert_allclose(steps / steps[3], [0.25, 0.25, 0.25, 1, 1, 1], rtol=1e-6)

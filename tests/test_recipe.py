@@ -110,3 +110,23 @@ def test_what_does_not_change_the_result_may_change():
 def test_recipes_for_images_need_only_their_place():
     given = parse("--recipe", "small", "--data_dir", "photos")
     assert (given.dataset, given.data_dir) == ("folder", "photos")
+
+
+def test_finetune_is_gentle_with_the_body():
+    recipe = RECIPES["finetune"]
+    assert (recipe.schedule, recipe.batch_norm, recipe.init_weights) \
+        == ("cosine", "frozen", "imagenet")
+    assert recipe.body_rate < 1
+
+
+def test_freezing_random_weights_is_refused():
+    with pytest.raises(config.InputError, match="would freeze random weights: give --init_weights"):
+        Recipe(freeze_until="stage_5")
+    assert Recipe(freeze_until="stem").init_weights is None
+
+
+def test_the_issues_command_parses():
+    given = parse("--recipe", "finetune", "--init_weights", "w.h5", "--num_classes", "5",
+                  "--freeze_until", "stage_5")
+    assert (given.init_weights, given.num_classes, given.freeze_until) == ("w.h5", 5, "stage_5")
+    assert Recipe.from_json(given.to_json()) == given

@@ -30,7 +30,7 @@ def finished(tmp_path_factory):
 def checkpoint_values(workdir):
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(f"{workdir}/checkpoints"))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()
-            if name.split("/")[0] in ("weights", "ema", "optimizer", "seeds")}
+            if name.split("/")[0] in ("weights", "ema", "optimizer", "seeds", "normalization")}
 
 
 class TestARun:
@@ -58,7 +58,7 @@ class TestARun:
         values = checkpoint_values(finished[0])
         model = effnet_tf.model_fn(SMOKE.resolved_variant(), 10)
         groups = {name.split("/")[0] for name in values}
-        assert groups == {"weights", "ema", "optimizer", "seeds"}
+        assert groups == {"weights", "ema", "optimizer", "seeds", "normalization"}
         for group in ("weights", "ema"):
             assert sum(name.startswith(f"{group}/") for name in values) == len(model.weights)
 
@@ -67,7 +67,7 @@ class TestARun:
         for ema in (True, False):
             model = effnet_tf.model_fn(SMOKE.resolved_variant(), 10)
             report = effnet_tf.load_weights(model, finished[0], ema=ema)
-            assert ("averaged" if ema else "raw") in report.kind
+            assert report.ema is ema
             assert len(report.matched) == len(model.weights)
             loaded[ema] = {v.path: v.numpy() for v in model.weights}
         for name in ("stem_conv/kernel", "stem_bn/moving_variance", "predictions/bias"):
@@ -175,10 +175,9 @@ class TestAStep:
         assert float(optim.ema_decay(0.9, 1)) == pytest.approx(2 / 11)
 
 
-def test_two_replicas(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_two_replicas(mirrored, tmp_path):
     recipe = dataclasses.replace(SMOKE, epochs=1, eval_batch_size=50)
-    trainer = Trainer(recipe, data.open_source(recipe), strategy)
+    trainer = Trainer(recipe, data.open_source(recipe), mirrored)
     iterator = trainer.train_iterator(0)
     trainer.train_steps(iterator, tf.constant(2))
     sums = trainer.read_sums("")
@@ -196,11 +195,10 @@ def test_two_replicas(tmp_path):
                                   trainer.models["ema"].get_layer("stem_conv").kernel.numpy())
 
 
-def test_a_batch_that_replicas_cannot_share():
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_a_batch_that_replicas_cannot_share(mirrored):
     recipe = dataclasses.replace(SMOKE, batch_size=63)
     with pytest.raises(InputError, match="batch_size is 63, which 2 replicas cannot share"):
-        Trainer(recipe, data.open_source(recipe), strategy)
+        Trainer(recipe, data.open_source(recipe), mirrored)
 
 
 class TestFailures:
@@ -331,3 +329,136 @@ def test_without_averaging_the_raw_weights_are_evaluated(tmp_path, capsys):
     model = effnet_tf.model_fn(recipe.resolved_variant(), 10)
     effnet_tf.load_weights(model, str(tmp_path / "run"))
     assert "holds no averaged weights" in capsys.readouterr().out
+
+
+class TestFineTuning:
+    @pytest.fixture(scope="class")
+    def tuned(self, finished, tmp_path_factory):
+        """(recipe, directory, output): the digits' run fine-tuned on cats and dogs."""
+        root = tmp_path_factory.mktemp("tuned")
+        recipe = dataclasses.replace(
+            RECIPES["finetune"], phi=-8.0, image_size=32, init_weights=finished[0], epochs=2,
+            data_dir=str(conftest.write_photos(root / "photos")), batch_size=8, num_classes=2,
+            freeze_until="stage_5")
+        with pytest.MonkeyPatch.context() as patch:
+            printed = []
+            patch.setattr("builtins.print", lambda *values, **_: printed.append(str(values[0])))
+            train.run(recipe, str(root / "run"), CPU)
+        return recipe, str(root / "run"), "\n".join(printed)
+
+    def test_says_what_it_starts_from(self, tuned, finished):
+        assert f"weights: {finished[0]}" in tuned[2] and "averaged weights" in tuned[2]
+        assert "predictions/kernel (600, 10) -> (600, 2): keeps its initial values" in tuned[2]
+        assert "parameters train, from stage_5 on; batch norm: frozen" in tuned[2]
+
+    def test_what_is_frozen_stays_and_the_rest_moves(self, tuned, finished):
+        before, after = checkpoint_values(finished[0]), checkpoint_values(tuned[1])
+        for name, value in after.items():
+            if not name.startswith("weights/") or "predictions" in name:
+                continue
+            start = before[name.replace("weights/", "ema/", 1)]
+            frozen = "_bn." in name or ".Sbn." in name or any(
+                part in name for part in ("stem", *(f"block{i}" for i in range(1, 5))))
+            moved = np.abs(value - start).max()
+            assert moved == 0 if frozen else moved > 0 or "Sse.S" in name, name
+
+    def test_resumes_exactly_without_its_initial_weights(self, tuned, tmp_path, monkeypatch):
+        recipe, workdir, _ = tuned
+        evaluate, copy = Trainer.evaluate, str(tmp_path / "run")
+
+        def stop_in_second_epoch(trainer):
+            if trainer.step > 3:
+                raise Stop
+            return evaluate(trainer)
+
+        monkeypatch.setattr(Trainer, "evaluate", stop_in_second_epoch)
+        with pytest.raises(Stop):
+            train.run(recipe, copy, CPU)
+        monkeypatch.undo()
+        monkeypatch.setattr(Trainer, "load_initial_weights", None)  # not called again
+        train.run(recipe, copy, CPU)
+        expected, found = checkpoint_values(workdir), checkpoint_values(copy)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(value, found[name], err_msg=name)
+
+    def test_other_classes_of_the_same_number_get_a_fresh_classifier(self, finished, monkeypatch,
+                                                                     capsys):
+        recipe = dataclasses.replace(SMOKE, init_weights=finished[0])
+        source = data.open_source(recipe)
+        letters = dataclasses.replace(source, class_names=tuple("abcdefghij"))
+        kernels = []
+        for which in (source, letters):
+            trainer = Trainer(recipe, which, CPU)
+            trainer.load_initial_weights()
+            kernels.append([model.get_layer("predictions").kernel.numpy()
+                            for model in trainer.models.values()])
+        old = checkpoint_values(finished[0])[
+            "ema/predictions.Skernel/.ATTRIBUTES/VARIABLE_VALUE"]
+        np.testing.assert_array_equal(kernels[0], [old, old])
+        assert (kernels[1][0] != old).any() and (kernels[1][0] == kernels[1][1]).all()
+        assert "the classifier starts afresh" in capsys.readouterr().out
+
+    def test_pixel_constants_travel_with_the_weights(self, tmp_path):
+        variant = SMOKE.resolved_variant()
+        start = effnet_tf.model_fn(variant, 10, preprocessing="inception")
+        start.save_weights(tmp_path / "a.weights.h5")
+        recipe = dataclasses.replace(SMOKE, epochs=1, init_weights=str(tmp_path / "a.weights.h5"))
+        workdir = str(tmp_path / "run")
+        train.run(recipe, workdir, CPU)
+        loaded = effnet_tf.model_fn(variant, 10, weights=workdir)
+        assert loaded.get_layer("normalization").mean == [127.5] * 3
+        trainer = Trainer(recipe, data.open_source(recipe), CPU)  # and through a resume
+        trainer.checkpoint().restore(tf.train.latest_checkpoint(f"{workdir}/checkpoints"))
+        trainer.restore_constants()
+        for model in trainer.models.values():
+            assert model.get_layer("normalization").std == [127.5] * 3
+
+    def test_two_replicas_leave_frozen_weights_alone(self, finished, mirrored):
+        recipe = dataclasses.replace(SMOKE, init_weights=finished[0], freeze_until="head",
+                                     batch_norm="inference", body_rate=0.5)
+        trainer = Trainer(recipe, data.open_source(recipe), mirrored)
+        trainer.load_initial_weights()
+        before = {v.path: v.numpy() for v in trainer.models["raw"].weights}
+        trainer.train_steps(trainer.train_iterator(0), tf.constant(2))
+        changed = {v.path for v in trainer.models["raw"].weights
+                   if (v.numpy() != before[v.path]).any()}
+        assert changed == {"top_conv/kernel", "top_bn/gamma", "top_bn/beta",
+                           "predictions/kernel", "predictions/bias"}
+
+    def test_a_wrong_number_of_classes(self, tmp_path):
+        with pytest.raises(InputError, match="num_classes is 5, but Handwritten digits has 10"):
+            train.run(dataclasses.replace(SMOKE, num_classes=5), str(tmp_path / "run"), CPU)
+        assert os.listdir(tmp_path) == []
+
+    @pytest.mark.parametrize("change, message", [
+        (dict(init_weights="/no/file"), "no weights at '/no/file'"),
+        (dict(freeze_until="stage_9", init_weights="x"), "no stage 'stage_9'")])
+    def test_what_cannot_be_used_leaves_nothing(self, change, message, tmp_path):
+        with pytest.raises(InputError, match=message):
+            train.run(dataclasses.replace(SMOKE, **change), str(tmp_path / "run"), CPU)
+        assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_fine_tuning_beats_training_from_scratch(tmp_path):
+    """Digits 0 to 4 teach a network something about digits 5 to 9: transfer, for real."""
+    from sklearn import datasets
+    digits = datasets.load_digits()
+    for root, classes, count in (("low", range(5), 200), ("high", range(5, 10), 40)):
+        for name in classes:
+            folder = tmp_path / root / str(name)
+            folder.mkdir(parents=True)
+            for number in np.flatnonzero(digits.target == name)[:count]:
+                pixels = np.round(digits.images[number] * 255 / 16).astype("uint8")[..., None]
+                (folder / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
+    common = dict(phi=-4.0, image_size=32, dataset="folder", flip=False, eval_crop_padding=0,
+                  crop_area_min=0.85, batch_size=32)
+    low = dataclasses.replace(RECIPES["digits"], **common, data_dir=str(tmp_path / "low"))
+    assert train.run(low, str(tmp_path / "run"), CPU)["eval_accuracy"] > 0.9
+    tuned = dataclasses.replace(RECIPES["finetune"], **common, data_dir=str(tmp_path / "high"),
+                                init_weights=str(tmp_path / "run"), epochs=10)
+    scratch = dataclasses.replace(RECIPES["small"], **common, data_dir=str(tmp_path / "high"),
+                                  epochs=10)
+    accuracies = [train.run(recipe, str(tmp_path / name), CPU)["eval_accuracy"]
+                  for name, recipe in (("tuned", tuned), ("scratch", scratch))]
+    assert accuracies[0] > 0.75 and accuracies[0] > accuracies[1]
