@@ -32,6 +32,7 @@ $(VENV)/%-ready: setup.py
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing TensorFlow ($(TENSORFLOW)) and effnet_tf into $(VENV); this takes some minutes ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(TENSORFLOW),$*]'
+	$(if $(filter test,$*),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tf_keras)
 	@touch $@
 
 clean:

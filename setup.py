@@ -42,8 +42,11 @@ setuptools.setup(
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
         "tpu": [f"tensorflow-tpu{TENSORFLOW}"],
         "demo": ["matplotlib", "scikit-learn"],
-        "test": ["build", "matplotlib", "pytest", "pytest-xdist", "scikit-learn",
-                 "setuptools>=77", "wheel"],
+        "examples": ["tensorboard"],
+        "timm": ["safetensors"],
+        # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
+        "test": ["build", "matplotlib", "pytest", "pytest-xdist", "safetensors", "scikit-learn",
+                 "setuptools>=77", "tensorboard", "wheel"],
     },
     entry_points={"console_scripts": [
         "effnet-train = train_tpu:console",

@@ -2,7 +2,6 @@
 
 import math
 import re
-import warnings
 
 from effnet_tf.config import InputError
 from effnet_tf.layers import BatchNorm, check_batch_norm_mode, flatten
@@ -31,7 +30,8 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
 
     Frozen layers keep their weights, and their batch norm is in inference mode, also in
     training. Your own layers on top are left as they are. Say it before `model.compile`,
-    or compile again: Keras does not notice otherwise. The choice is saved in `.keras`.
+    or compile again: the optimiser knows only what trained then. The choice is saved in
+    `.keras` files.
 
     Args:
         model: an EfficientNet of this package, or a `keras.Model` with one inside.
@@ -63,9 +63,7 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
             elif isinstance(layer, (MBConv, FusedMBConv)):
                 layer.batch_norm = batch_norm
             layer.trainable = names.index(stage) >= names.index(from_stage)
-    if getattr(model, "compiled", False):
-        warnings.warn("The model was compiled before: compile it again, or Keras goes on training "
-                      "what it did.", stacklevel=2)
+    model.train_function = None  # what Keras traced trains the old part
     training = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     print(f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
           f"batch norm: {batch_norm}")

@@ -124,11 +124,14 @@ class TestSetTrainable:
             f"1,803 of {model.count_params():,} parameters train, from classifier on; "
             "batch norm: frozen\n")
 
-    def test_a_compiled_model_must_be_compiled_again(self):
+    def test_freezing_between_two_fits(self):
         model = tiny()
-        model.compile("sgd", "mse")
-        with pytest.warns(UserWarning, match="compile it again"):
-            set_trainable(model, "head")
+        train(model)
+        set_trainable(model, "classifier")
+        before = model.get_weights()
+        model.fit(IMAGES, LABELS, verbose=0)  # without compiling again
+        changed = [w.path for w, old in zip(model.weights, before) if (w.numpy() != old).any()]
+        assert changed == ["predictions/kernel", "predictions/bias"]
 
     @pytest.mark.parametrize("arguments, message", [
         (("stage_8",), "it has stem, stage_1.*classifier"), (("block2a",), "no stage 'block2a'"),
