@@ -3,6 +3,8 @@
 import math
 import re
 
+import keras
+
 from effnet_tf.config import InputError
 from effnet_tf.layers import BatchNorm, check_batch_norm_mode, flatten
 from effnet_tf.mbconv import FusedMBConv, MBConv
@@ -14,8 +16,11 @@ def stages(model):
     The stages are "stem", "stage_1" to "stage_7" (EdgeTPU: 6), "head" (the last
     convolution and its batch norm) and, where there is one, "classifier".
     """
+    layers = list(flatten(model))
+    if not any(isinstance(layer, (MBConv, FusedMBConv)) for layer in layers):
+        return {}  # keras.applications' layers have the same names
     found = {}
-    for layer in flatten(model):
+    for layer in layers:
         block = re.fullmatch(r"block(\d+)[a-z]+", layer.name)
         stage = (f"stage_{block[1]}" if block else
                  {"stem_conv": "stem", "stem_bn": "stem", "top_conv": "head", "top_bn": "head",
@@ -56,6 +61,7 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
         check_batch_norm_mode(batch_norm)
     except ValueError as error:
         raise InputError(str(error)) from error
+    _thaw(model)
     for stage, layers in found.items():
         for layer in layers:
             if isinstance(layer, BatchNorm):
@@ -67,3 +73,15 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
     training = sum(math.prod(weight.shape) for weight in model.trainable_weights)
     print(f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
           f"batch norm: {batch_norm}")
+
+
+def _thaw(model):
+    """Makes frozen models trainable, and leaves the layers in them as they are."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            _thaw(layer)
+    if not model.trainable:
+        before = [(layer, layer.trainable) for layer in model.layers]
+        model.trainable = True
+        for layer, trainable in before:
+            layer.trainable = trainable

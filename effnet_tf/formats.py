@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import names
-from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, InputError
+from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Contents:
         values: canonical name -> (name in the file, array).
         ema: whether these are averaged weights; None where the file has one set only.
         normalization: (mean, std) per channel, on pixels in [0, 255], of the model the
-            file was written for; None if it does not say.
+            file was written for; () if its caller normalised; None if it does not say.
     """
 
     kind: str
@@ -42,13 +42,26 @@ class Contents:
     normalization: tuple | None = None
 
 
-def read(path, ema, layers):
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """The model that a file is read for, as far as formats need it.
+
+    Attributes:
+        layers: canonical names of its layers, in order.
+        numbers: (stage, index) -> number of the block, see `names.canonical`.
+    """
+
+    layers: list
+    numbers: dict
+
+
+def read(path, ema, target):
     """Reads whatever weights lie at `path`.
 
     Args:
         path: a file, a checkpoint prefix, a run directory, or an extracted archive.
         ema: whether to take averaged weights where there are raw ones too.
-        layers: canonical names of the model's layers in order, for files without names.
+        target: `Target`.
 
     Returns:
         `Contents`.
@@ -56,46 +69,71 @@ def read(path, ema, layers):
     Raises:
         InputError: nothing readable.
     """
-    prefix = checkpoint_prefix(path)
-    if prefix:
-        return _read_checkpoint(prefix, ema)
-    if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
-        raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory; "
-                         "nor is it a name of published weights (effnet_tf.published.PUBLISHED).")
-    with tf.io.gfile.GFile(path, "rb") as file:
-        content = file.read()
     try:
-        return _read_bytes(content, path, ema, layers)
+        prefix = checkpoint_prefix(path)
+        if prefix:
+            return _read_checkpoint(prefix, ema, target)
+        if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+            raise InputError(f"There are no weights at '{path}': no file, checkpoint or run "
+                             "directory.")
+        with tf.io.gfile.GFile(path, "rb") as file:
+            content = file.read()
+    except tf.errors.OpError as error:
+        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
+    try:
+        return _read_bytes(content, path, ema, target)
     except InputError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"'{path}' is damaged: {str(error).splitlines()[0]}.") from error
+    except Exception as error:  # h5py and others raise anything for a damaged file
+        raise InputError(f"'{path}' is damaged: {first_line(error)}.") from error
 
 
-def _read_bytes(content, path, ema, layers):
+def first_line(error):
+    """The first line of what an exception says, or its kind."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _read_bytes(content, path, ema, target):
     if content.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_h5(content, path, layers)
+        return _read_h5(content, target)
     if content.startswith(b"PK\x03\x04"):
         archive = zipfile.ZipFile(io.BytesIO(content))
         if "model.weights.h5" in archive.namelist():
             # Only data is read: nothing of the file is deserialised, so nothing of it runs.
-            return _read_h5(archive.read("model.weights.h5"), path, layers,
+            return _read_h5(archive.read("model.weights.h5"), target,
                             json.loads(archive.read("config.json")), ".keras file")
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
-            return _read_torch(content, path, ema)
+            return _read_torch(content, path, ema, target)
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 100_000_000:
-        return _read_safetensors(content)
+        return _read_safetensors(content, path, target)
     if content.startswith(b"\x80\x02"):  # a pickle: torch before 1.6
-        return _read_torch(content, path, ema)
+        return _read_torch(content, path, ema, target)
     if content.startswith(b"\x1f\x8b"):
         raise InputError(f"'{path}' is an archive: extract it, and give the directory.")
     raise InputError(f"'{path}' is no weights file effnet_tf knows: neither a checkpoint, nor "
                      "HDF5, .keras, .safetensors or .pth.")
 
 
-def _named(values, canonical):
-    """Returns the `values` of `Contents`, from {name: array} and {name: canonical name}."""
-    return {canonical[name]: (name, value) for name, value in values.items()}
+def _named(values, split, target):
+    """Returns the `values` of `Contents`, from {name: array} and the names' split."""
+    for name, value in values.items():
+        if value.dtype.kind not in "fiu":
+            raise ValueError(f"'{name}' holds no numbers but {value.dtype}")
+
+    def named(canonical):
+        found = {}
+        for name, value in values.items():
+            other = found.setdefault(canonical[name], (name, value))[0]
+            if other != name:
+                raise InputError(f"The file holds several networks: '{other}' and '{name}' are "
+                                 "both the same variable of an EfficientNet.")
+        return found
+
+    counted = named(names.canonical(split))
+    if names.identify({name: value.shape for name, (_, value) in counted.items()}):
+        return counted
+    # A network of one's own, or a block is missing: the model knows how many there are.
+    return named(names.canonical(split, target.numbers))
 
 
 # --- checkpoints ------------------------------------------------------------------------------
@@ -136,21 +174,22 @@ def checkpoint_prefix(path):
     return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
 
 
-def _read_checkpoint(prefix, ema):
+def _read_checkpoint(prefix, ema, target):
     try:
         reader = tf.train.load_checkpoint(prefix)
         keys = sorted(reader.get_variable_to_shape_map())
         own = any(key.startswith("weights/") for key in keys)
-        contents = (_own_checkpoint if own else _tf1_checkpoint)(reader, keys, prefix, ema)
+        contents = (_own_checkpoint if own else _tf1_checkpoint)(
+            reader, keys, prefix, ema, target)
     except (tf.errors.OpError, IndexError) as error:  # IndexError: fewer bytes than it says
         raise InputError(f"The checkpoint '{prefix}' is damaged or incomplete: "
-                         f"{str(error).splitlines()[0]}.") from error
+                         f"{first_line(error)}.") from error
     if ema and not contents.ema:
-        print(f"{prefix} holds no averaged weights: the raw ones are loaded.")
+        print(f"{prefix} holds no averaged weights: the raw ones are taken.")
     return contents
 
 
-def _own_checkpoint(reader, keys, prefix, ema):
+def _own_checkpoint(reader, keys, prefix, ema, target):
     """Reads the dictionaries `weights` or `ema` that trainer.py checkpoints."""
     suffix, groups = "/.ATTRIBUTES/VARIABLE_VALUE", {"weights": {}, "ema": {}, "normalization": {}}
     for key in keys:
@@ -163,46 +202,72 @@ def _own_checkpoint(reader, keys, prefix, ema):
     constants = {name: reader.get_tensor(key) for name, key in groups["normalization"].items()}
     return Contents("checkpoint of train_tpu.py", _named(
         {name: reader.get_tensor(key) for name, key in chosen.items()},
-        names.from_keras(chosen)), averaged,
+        names.split_keras(chosen), target), averaged,
         (constants["mean"], constants["std"]) if constants else None)
 
 
 _EMA = "/ExponentialMovingAverage"
 
 
-def _tf1_checkpoint(reader, keys, prefix, ema):
+def _tf1_checkpoint(reader, keys, prefix, ema, target):
     """Reads a checkpoint of Google's original code; optimiser slots are left out."""
     averages = {key.removesuffix(_EMA): key for key in keys if key.endswith(_EMA)}
     raw = {key: key for key in keys if names.is_tf1(key)}
     if not any(map(names.is_tf1, {**averages, **raw})):
         raise InputError(f"'{prefix}' is a TensorFlow checkpoint, but neither of train_tpu.py nor "
                          f"of Google's EfficientNet code. It holds {', '.join(keys[:3])} ...")
-    others = {key: key for key in keys if key not in raw and key != "global_step"
+    shapes = reader.get_variable_to_shape_map()  # scalars are counters of the optimiser
+    others = {key: key for key in keys if key not in raw and shapes[key]
               and key not in averages.values() and key.rpartition("/")[0] not in raw}
     chosen = {**raw, **others, **(averages if ema else {})}
     kind = "TF1 checkpoint of Google's code"
     if ema and averages and len(averages) < len(raw):
         kind += f"; {len(raw) - len(averages)} variables have no average and are raw"
     return Contents(kind, _named({name: reader.get_tensor(key) for name, key in chosen.items()},
-                                 names.from_tf1(chosen)), bool(ema and averages))
+                                 names.split_tf1(chosen), target), bool(ema and averages))
 
 
 # --- HDF5 and .keras --------------------------------------------------------------------------
 
-def _read_h5(content, path, layers, config=None, kind="Keras .weights.h5"):
+def _read_h5(content, target, config=None, kind="Keras .weights.h5"):
     with h5py.File(io.BytesIO(content)) as root:
         if "layers" in root:
-            values = dict(_h5_variables(root["layers"], names.Nameless(layers)))
+            values = _find_names(root["layers"], target)
         else:
             kind = "legacy Keras .h5"
             values = _legacy_variables(root.get("model_weights", root))
             if "model_config" in root.attrs:
                 config = json.loads(root.attrs["model_config"])
-    constants = {name.rpartition("/")[2].split(":")[0]: name for name in values
-                 if re.search(r"(^|/)normalization(_\d+)?/(mean|variance|std|count)(:0)?$", name)}
-    statistics = {leaf: values.pop(name) for leaf, name in constants.items()}
-    return Contents(kind, _named(values, names.from_keras(values)),
+    statistics = {leaf: values.pop(name) for leaf, name in _statistics(values).items()}
+    return Contents(kind, _named(values, names.split_keras(values), target),
                     normalization=_normalization(statistics, config))
+
+
+def _find_names(group, target):
+    """Returns {Keras path: array}; without names in the file, by the layers' numbers."""
+    nameless = names.Nameless(target.layers)
+    values = dict(_h5_variables(group, nameless))
+    candidates = iter(VARIANTS if nameless.asked else ())
+    while nameless.asked and not names.identify(_shapes(values)):
+        variant = next(candidates, None)
+        if variant is None:
+            return dict(_h5_variables(group, names.Nameless(target.layers)))
+        values = dict(_h5_variables(group, names.Nameless(names.layers(variant))))
+    return values
+
+
+def _shapes(values):
+    canonical = names.canonical(names.split_keras(values))
+    return {canonical[name]: value.shape for name, value in values.items()}
+
+
+def _statistics(values):
+    """Finds {leaf: path} of the Normalization that stands beside stem_conv."""
+    stem = next((name for name in values if re.search(r"(^|/)stem_conv/kernel(:0)?$", name)), "")
+    beside = re.escape(stem.partition("stem_conv")[0]) + r"(?:normalization(?:_\d+)?/){1,2}"
+    found = {name: re.fullmatch(beside + r"(mean|variance|std|count)(?::0)?", name)
+             for name in values}
+    return {match[1]: name for name, match in found.items() if match}
 
 
 def _h5_variables(group, nameless, path=""):
@@ -246,36 +311,44 @@ def _normalization(statistics, config):
     The published files of keras.applications hold the standard deviation where the
     variance belongs; `weights="imagenet"` adds a Rescaling that makes up for it
     (github.com/tensorflow/tensorflow/issues/49930). A file that holds the whole model
-    shows that layer; for one of weights only, these very values give it away.
+    shows that layer; for one of weights only, these very values give it away (also where
+    `weights="<path>"`, which does not make up for it, was fine-tuned: there is no telling).
     """
     if "std" in statistics:
         return tuple(np.asarray(statistics[name]) for name in ("mean", "std"))
     layers = _layers_with_stem(config)
-    if layers is not None:
+    if layers:
         return _composed(layers, statistics)
     if "variance" not in statistics:
         return None
     mean, variance = np.ravel(statistics["mean"]), np.ravel(statistics["variance"])
     published = (np.allclose(255 * mean, IMAGENET_MEAN, atol=0.01)
                  and np.allclose(255 * variance, IMAGENET_STD, atol=0.01))
-    return 255.0 * mean, 255.0 * (variance if published else np.sqrt(variance))
+    return 255.0 * mean, 255.0 * (variance if published else _root(variance))
+
+
+def _root(variance):
+    return np.maximum(np.sqrt(variance), 1e-7)  # as keras.layers.Normalization
 
 
 def _composed(layers, statistics):
-    """The (mean, std) of what the layers before stem_conv do to pixels, or None for nothing."""
+    """The (mean, std) of what the layers before stem_conv do to pixels, () for nothing."""
     scale, offset, found = np.ones(1), np.zeros(1), False
     for layer in layers:
         settings, kind = layer["config"], layer["class_name"].rpartition(">")[2]
         if kind == "Rescaling":
             factor, shift = np.asarray(settings["scale"]), np.asarray(settings["offset"])
-        elif kind == "Normalization" and "variance" in statistics:
-            factor = 1 / np.sqrt(np.ravel(statistics["variance"]))
-            shift = -np.ravel(statistics["mean"]) * factor
+        elif kind == "Normalization":
+            mean, variance = (settings.get(name) if settings.get(name) is not None
+                              else statistics.get(name, value)
+                              for name, value in (("mean", 0.0), ("variance", 1.0)))
+            factor = 1 / _root(np.ravel(variance))
+            shift = -np.ravel(mean) * factor
         elif kind == "Normalize":  # ours
             factor = 1 / np.asarray(settings["std"])
             shift = -np.asarray(settings["mean"]) * factor
         elif settings.get("name") == "stem_conv":
-            return (-offset / scale, 1 / scale) if found else None
+            return (0.0 - offset / scale, 1 / scale) if found else ()
         else:
             continue
         scale, offset, found = scale * factor, offset * factor + shift, True
@@ -293,18 +366,21 @@ def _layers_with_stem(config):
 
 # --- timm -------------------------------------------------------------------------------------
 
-def _read_safetensors(content):
+def _read_safetensors(content, path, target):
     try:
         from safetensors import SafetensorError, numpy as safetensors
     except ImportError as error:
         raise InputError("Reading .safetensors needs a package: pip install safetensors") from error
     try:
-        return _timm(safetensors.load(content), ".safetensors of timm")
+        return _timm(safetensors.load(content), ".safetensors of timm", target)
     except SafetensorError as error:
         raise ValueError(error) from error
+    except KeyError as error:
+        raise InputError(f"'{path}' holds tensors of type {error}: save them as float32 or "
+                         "float16.") from error
 
 
-def _read_torch(content, path, ema):
+def _read_torch(content, path, ema, target):
     """Reads tensors with torch, if it is there; weights_only runs no code of the file."""
     try:
         import torch
@@ -317,25 +393,23 @@ def _read_torch(content, path, ema):
     except pickle.UnpicklingError as error:
         raise InputError(f"'{path}' is damaged, or holds more than tensors, which is not read for "
                          "safety: save model.state_dict() alone.") from error
+    averaged = isinstance(state, dict) and "state_dict_ema" in state
+    for key in ("state_dict_ema",) if averaged and ema else ("state_dict", "model"):
+        state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
         raise ValueError("it holds no state dict")
-    averaged = True if ema and "state_dict_ema" in state else None
-    for key in ("state_dict_ema",) if averaged else ("state_dict", "model"):
-        state = state.get(key, state)
-    return dataclasses.replace(_timm(
-        {name: value.float().numpy() for name, value in state.items() if torch.is_tensor(value)},
-        ".pth of timm"), ema=averaged)
+    contents = _timm({name: value.float().numpy() for name, value in state.items()
+                      if isinstance(name, str) and torch.is_tensor(value)}, ".pth of timm", target)
+    return dataclasses.replace(contents, ema=ema if averaged else None)
 
 
-def _timm(state, kind):
+def _timm(state, kind, target):
     """Turns a state dict into `Contents`: kernels from OIHW to HWIO."""
-    state = {name: value for name, value in state.items()
-             if not name.endswith("num_batches_tracked")}
+    split = names.split_timm([name for name in state if not name.endswith("num_batches_tracked")])
     values = {}
-    for name, canonical in names.from_timm(state).items():
+    for name, (_, local) in split.items():
         value = state[name]
         if value.ndim == 4:
-            depthwise = canonical.endswith("dwconv/kernel")
-            value = value.transpose((2, 3, 0, 1) if depthwise else (2, 3, 1, 0))
-        values[canonical] = name, value.T if value.ndim == 2 else value
-    return Contents(kind, values)
+            value = value.transpose((2, 3, 0, 1) if local == "dwconv/kernel" else (2, 3, 1, 0))
+        values[name] = value.T if value.ndim == 2 else value
+    return Contents(kind, _named(values, split, target))

@@ -135,8 +135,8 @@ class Normalize(keras.layers.Layer):
     with it, in `.keras` and `.weights.h5` files.
 
     The first batch of float pixels is looked at: if it seems to be scaled to [0, 1] or
-    [-1, 1] already, a warning says so. (Not under XLA, Keras' default on a GPU, which
-    lets nothing out: call the model once on a batch there.)
+    [-1, 1] already, a warning says so. (Not under XLA, Keras' default on a GPU, nor in a
+    tf.function of your own: call the model once on a batch there.)
 
     Args:
         mean: one float per channel, in grey levels.

@@ -53,7 +53,8 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
         drop_connect_rate: end of the ramp of stochastic depth, in [0, 1); paper 0.2.
         preprocessing: True for the constants above; "imagenet", "inception"
             (x * 2 / 255 - 1, as AdvProp's checkpoints need) or "lite" for these; False
-            for a model whose caller normalises the pixels.
+            for a model whose caller normalises the pixels. Weights that say it themselves
+            (by name, and files of Keras) win, and it is printed.
         name: of the model; by default "efficientnet-" and the variant.
 
     Returns:
@@ -75,7 +76,8 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
     else:
         outputs = _pool(endpoints["head"], pooling)
     model = keras.Model(inputs, outputs, name=name or f"efficientnet-{variant.name}")
-    _load(model, variant, weights)
+    if weights is not None:
+        weights_lib.load_weights(model, weights, adapt=True, variant=variant)
     return model
 
 
@@ -104,7 +106,8 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, nu
         endpoints: a name from the table, or several; by default reduction_1..5.
         output_stride: 32, or 16 or 8 for segmentation: no map is smaller than H over
             this, and the last stages are dilated instead. The weights are the same. On
-            sides of 32 k + 1 pixels the samples of both networks coincide (DeepLab).
+            sides of 32 k + 1 pixels the samples of both networks coincide (DeepLab), but
+            for the squeeze's mean, which is over more pixels.
         num_classes: classes of the classifier; by default the variant's.
         weights: None, a file or a name, as for `model_fn`. Only what the endpoints need
             is built, and only that is loaded.
@@ -138,19 +141,9 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, nu
         output_stride=output_stride)
     model = keras.Model(inputs, {endpoint: found[name] for endpoint, name in ours.items()},
                         name=name or f"efficientnet-{variant.name}-features")
-    _load(model, variant, weights)
+    if weights is not None:
+        weights_lib.load_weights(model, weights, adapt=True, variant=variant)
     return model
-
-
-def _load(model, variant, weights):
-    """Loads weights into a new model, if any."""
-    if weights is None:
-        return
-    fits = weights_lib.load_weights(model, weights, adapt=True).variants
-    # The first blocks of two variants can have the same shapes.
-    if fits and config.blocks(variant) not in map(config.blocks, fits):
-        raise InputError(f"'{weights}' holds weights of variant {' or '.join(fits)}, not of "
-                         f"'{variant.name}'.")
 
 
 def load_model(path, compile=True):

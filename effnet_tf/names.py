@@ -15,12 +15,27 @@ from effnet_tf import config
 BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 
 
-def number_blocks(split):
-    """Turns {anything: (block's sort key or None, name)} into {anything: canonical name}."""
-    order = {key: number for number, key in enumerate(sorted(
-        {key for key, _ in split.values() if key is not None}))}
-    return {item: name if key is None else f"blocks_{order[key]}/{name}"
-            for item, (key, name) in split.items()}
+def canonical(split, numbers=None):
+    """Turns the split names of a format into canonical ones.
+
+    Args:
+        split: name -> (block, name inside it); block is None, the number of the block
+            over all stages, or (stage, index in it), from 1 and 0.
+        numbers: (stage, index) -> number; by default they are counted, which is wrong for
+            a file that lacks a block.
+
+    Returns:
+        name -> canonical name; a block without a number leaves the name as it is.
+    """
+    keys = {key for key, _ in split.values() if isinstance(key, tuple)}
+    numbers = {key: number for number, key in enumerate(sorted(keys))} if numbers is None \
+        else numbers
+    found = {}
+    for name, (key, local) in split.items():
+        number = numbers.get(key) if isinstance(key, tuple) else key
+        found[name] = (local if key is None else name if number is None
+                       else f"blocks_{number}/{local}")
+    return found
 
 
 def _batch_norms(expands, depthwise):
@@ -30,25 +45,28 @@ def _batch_norms(expands, depthwise):
 
 # --- Keras, and this package -------------------------------------------------------------------
 
-_LAYER = re.compile(r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_])?((?:stem|top)_(?:conv|bn)|predictions|"
-                    r"(?:expand|project)_(?:conv|bn)|dwconv|bn|se[/_](?:reduce|expand))$")
+_LAYER = re.compile(r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_]((?:expand|project)_(?:conv|bn)|dwconv|"
+                    r"bn|se[/_](?:reduce|expand))|((?:stem|top)_(?:conv|bn)|predictions))$")
 
 
-def from_keras(paths):
-    """Maps paths such as `block2a/se/reduce/kernel` or `block2a_bn/gamma:0` to canonical."""
-    return number_blocks({path: _split_keras(path) for path in paths})
+def split_keras(paths):
+    """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`."""
+    return {path: _split_keras(path) for path in paths}
 
 
 def _split_keras(path):
-    """Returns (block's sort key or None, name inside it) of a Keras variable's path."""
     layer, _, leaf = path.rpartition("/")
     found = _LAYER.match(layer)
     if not found:
         return None, path
-    stage, letters, name = found.groups()
+    stage, letters, inside, outside = found.groups()
     leaf = leaf.split(":")[0].replace("depthwise_kernel", "kernel")
-    key = (int(stage), len(letters), letters) if stage else None
-    return key, f"{name.replace('se_', 'se/')}/{leaf}"
+    if outside:
+        return None, f"{outside}/{leaf}"
+    index = 0
+    for letter in letters:  # a, ..., z, aa: the inverse of config.block_letter
+        index = 26 * index + ord(letter) - ord("a") + 1
+    return (int(stage), index - 1), f"{inside.replace('se_', 'se/')}/{leaf}"
 
 
 class Nameless:
@@ -58,10 +76,13 @@ class Nameless:
 
     Args:
         layers: canonical names of the model's layers, in order.
+
+    Attributes:
+        asked: whether anything was looked up.
     """
 
     def __init__(self, layers):
-        self.layers = {}
+        self.layers, self.asked = {}, False
         for layer in layers:
             name = layer.rpartition("/")[2]
             kind = ("batch_normalization" if name.endswith("bn") else
@@ -70,11 +91,12 @@ class Nameless:
 
     def find(self, name):
         """Returns the Keras path of the layer called, for example, `conv2d_3`."""
+        self.asked = True
         kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
         known, number = self.layers.get(kind, []), int(number or 0)
         if number >= len(known):
             return name
-        # from_keras() numbers the blocks again.
+        # As a Keras path, of whose blocks each is a stage.
         return re.sub(r"blocks_(\d+)", lambda block: f"block{int(block[1]) + 1}a", known[number])
 
 
@@ -89,15 +111,14 @@ def is_tf1(name):
     return bool(_TF1.search(name))
 
 
-def from_tf1(names):
-    """Maps names such as `efficientnet-b0/blocks_1/conv2d_1/kernel` to canonical ones."""
+def split_tf1(names):
+    """Splits names such as `efficientnet-b0/blocks_1/conv2d_1/kernel`."""
     found = {name: _TF1.search(name) for name in names}
     layers = {}  # of each part: a name's number counts the layers of its class there
     for match in filter(None, found.values()):
         layers.setdefault(match[1], set()).add(match[3])
-    return number_blocks({
-        name: (int(match[2]) if match[2] else None, _tf1_local(match, layers[match[1]]))
-        if match else (None, name) for name, match in found.items()})
+    return {name: (int(match[2]) if match[2] else None, _tf1_local(match, layers[match[1]]))
+            if match else (None, name) for name, match in found.items()}
 
 
 def _tf1_local(match, layers):
@@ -114,7 +135,7 @@ def _tf1_local(match, layers):
     elif kind == "depthwise_conv2d":
         names, leaf = ["dwconv"], "kernel"
     else:
-        expands = "conv2d_1" in layers
+        expands = not layers.isdisjoint(("conv2d_1", "tpu_batch_normalization_2"))
         names = (["expand_conv"] * expands + ["project_conv"] if kind == "conv2d" else
                  _batch_norms(expands, "depthwise_conv2d" in layers))
     return f"{names[number] if number < len(names) else layer}/{leaf}"
@@ -126,8 +147,8 @@ _TIMM = re.compile(r"(?:module\.)?(?:blocks\.(\d+)\.(\d+)\.)?(.+)\.(\w+)$")
 _TIMM_LEAVES = {"running_mean": "moving_mean", "running_var": "moving_variance"}
 
 
-def from_timm(names):
-    """Maps names such as `blocks.1.0.conv_pwl.weight` to canonical ones."""
+def split_timm(names):
+    """Splits names such as `blocks.1.0.conv_pwl.weight`."""
     found = {name: _TIMM.match(name) for name in names}
     layers = {}
     for match in filter(None, found.values()):
@@ -137,9 +158,9 @@ def from_timm(names):
         split[name] = (None, name)
         if match:
             layer = _timm_layer(match[3], match[1] and layers[match.group(1, 2)])
-            key = (int(match[1]), int(match[2])) if match[1] else None
+            key = (int(match[1]) + 1, int(match[2])) if match[1] else None
             split[name] = key, f"{layer}/{_timm_leaf(layer, match[4])}"
-    return number_blocks(split)
+    return split
 
 
 def _timm_leaf(layer, leaf):
@@ -163,6 +184,20 @@ def _timm_layer(layer, block):
 
 
 # --- whose are they? ----------------------------------------------------------------------------
+
+def layers(variant):
+    """Returns the canonical names of a classifier's layers, in order."""
+    inside = ["expand_conv", "expand_bn", "dwconv", "bn", "se/reduce", "se/expand",
+              "project_conv", "project_bn"]
+    kernels, found = block_kernels(variant), ["stem_conv", "stem_bn"]
+    for number in range(len(config.blocks(variant))):
+        for layer in inside:
+            conv = {"expand_bn": "expand_conv", "bn": "dwconv", "project_bn": "project_conv"}.get(
+                layer, layer)
+            if f"blocks_{number}/{conv}/kernel" in kernels:
+                found.append(f"blocks_{number}/{layer}")
+    return [*found, "top_conv", "top_bn", "predictions"]
+
 
 def block_kernels(variant):
     """Returns {canonical name: shape} of every kernel in the blocks of a variant."""

@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import ops
 
 
-_BODY = re.compile(r"(^|/)(stem_|top_|block\d+[a-z]+/)")  # variables below the classifier
+_BODY = re.compile(r"(^|/)((stem|top)_(conv|bn)|block\d+[a-z]+)/")  # variables below the classifier
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

@@ -139,9 +139,11 @@ class Recipe:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             _check_range(field.name, getattr(self, field.name), **field.metadata)
-        if self.freeze_until not in (None, "stem") and self.init_weights is None:
-            raise config.InputError(f"freeze_until '{self.freeze_until}' would freeze random "
-                                    "weights: give --init_weights, a file or 'imagenet'.")
+        if self.init_weights is None and (
+                self.freeze_until not in (None, "stem") or self.batch_norm != "trainable"):
+            raise config.InputError(
+                f"freeze_until {self.freeze_until} with batch_norm {self.batch_norm} would freeze "
+                "random weights: give --init_weights, a file or 'imagenet'.")
 
     def resolved_variant(self):
         """Returns the `Variant` of this recipe: its row, or the row scaled by phi.

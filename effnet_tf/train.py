@@ -205,7 +205,12 @@ def _train(trainer, workdir):
     checkpoint, folder = trainer.checkpoint(), os.path.join(workdir, "checkpoints")
     newest = latest_checkpoint(folder)
     if newest:
-        checkpoint.restore(newest).assert_consumed()
+        try:
+            checkpoint.restore(newest).assert_consumed()
+        except AssertionError as error:
+            raise InputError(f"The checkpoint '{newest}' was written by another version of "
+                             "effnet_tf, or another program: use another --workdir, and "
+                             "--init_weights to start from it.") from error
         trainer.restore_constants()
         print(f"Resumed from {newest}, step {trainer.step:,}")
     elif trainer.recipe.init_weights:

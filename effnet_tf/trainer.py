@@ -11,8 +11,9 @@ import os
 import keras
 import tensorflow as tf
 
-from effnet_tf import data, finetune, model as model_lib, optim, weights
+from effnet_tf import data, finetune, formats, model as model_lib, optim, weights
 from effnet_tf.config import InputError
+from effnet_tf.layers import BatchNorm
 
 
 def _policy_name(recipe, strategy):
@@ -88,7 +89,7 @@ class Trainer:
             classifier_activation=None, dropout_rate=recipe.dropout_rate,
             drop_connect_rate=recipe.drop_connect_rate)
         for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
+            if isinstance(layer, BatchNorm):
                 layer.momentum = recipe.batch_norm_momentum
         return model
 
@@ -106,17 +107,26 @@ class Trainer:
         report = weights.load_weights(raw, start, adapt=True)
         if report.exact:  # else it has been printed
             print(report)
-        classes = os.path.join(start, "classes.json")  # a run of ours
-        if tf.io.gfile.exists(classes):
-            with tf.io.gfile.GFile(classes) as file:
-                if tuple(json.load(file)) != self.source.class_names:
-                    classifier.set_weights(fresh)
-                    print("Its classes are not these: the classifier starts afresh.")
+        if self._is_of_other_classes(start):
+            classifier.set_weights(fresh)
+            print("Its classes are not these: the classifier starts afresh.")
         for name, constants in self.constants.items():
             constants.assign(getattr(raw.get_layer("normalization"), name))
         self.restore_constants()
         if "ema" in self.models:
             self._copy_weights()
+
+    def _is_of_other_classes(self, start):
+        """Whether weights are of a run of ours on other classes; of a file nobody knows."""
+        prefix = formats.checkpoint_prefix(start)
+        path = prefix and os.path.join(os.path.dirname(os.path.dirname(prefix)), "classes.json")
+        if not path or not tf.io.gfile.exists(path):
+            return False
+        with tf.io.gfile.GFile(path) as file:
+            try:
+                return tuple(json.load(file)) != self.source.class_names
+            except ValueError as error:
+                raise InputError(f"'{path}' is damaged: {error}.") from error
 
     def restore_constants(self):
         """Gives every model the pixel constants of the checkpoint; before the first step."""
@@ -181,8 +191,10 @@ class Trainer:
         checkpoint would hold the first one's.
         """
         if self.replicas > 1:
-            statistics = [v.value for v in self.models["raw"].weights
-                          if v.name in ("moving_mean", "moving_variance")]
+            statistics = [
+                variable.value for layer in self.models["raw"]._flatten_layers()
+                if isinstance(layer, BatchNorm) and layer.trainable and layer.mode == "trainable"
+                for variable in layer.non_trainable_weights]
             means = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
             for statistic, mean in zip(statistics, means):

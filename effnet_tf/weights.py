@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from effnet_tf import formats, names, published
-from effnet_tf.config import VARIANTS, InputError
+from effnet_tf.config import VARIANTS, InputError, nearest
 from effnet_tf.layers import Normalize, flatten
 
 
@@ -30,7 +30,7 @@ class LoadReport:
         unused: "name (shape)" of the file's variables that the model did not take, by
             their names in the file.
         variants: names of the released variants that the file fits.
-        normalization: (mean, std) that the model got from the file; None if it kept its own.
+        notes: what became of the constants that normalise the pixels, if anything did.
     """
 
     source: str
@@ -41,12 +41,12 @@ class LoadReport:
     missing: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
-    normalization: tuple | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def exact(self):
         """Whether file and model agreed in everything; if not, it was printed."""
-        return not (self.reshaped or self.missing or self.unused or self.normalization)
+        return not (self.reshaped or self.missing or self.unused or self.notes)
 
     def __str__(self):
         which = {True: ", averaged weights", False: ", raw weights", None: ""}[self.ema]
@@ -55,10 +55,7 @@ class LoadReport:
                  f"  matched  {len(self.matched)}"]
         for what in ("reshaped", "missing", "unused"):
             lines.append(f"  {what:8} {_shorten(getattr(self, what))}")
-        if self.normalization:
-            mean, std = (", ".join(f"{value:.6g}" for value in values)
-                         for values in self.normalization)
-            lines.append(f"  pixels   (x - [{mean}]) / [{std}]")
+        lines += [f"  pixels   {note}" for note in self.notes]
         return "\n".join(lines)
 
 
@@ -67,7 +64,7 @@ def _shorten(items, most=6):
     return f"{len(items)}: {', '.join(items[:most])}{rest}" if items else "0"
 
 
-def load_weights(model, path, *, ema=True, strict=True, adapt=False):
+def load_weights(model, path, *, ema=True, strict=True, adapt=False, variant=None):
     """Loads weights of any known origin into an EfficientNet.
 
     The format is found by looking at the file: a run directory or checkpoint of
@@ -78,7 +75,8 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False):
 
     If the file says which pixels its model takes, the model's `Normalize` layer gets
     these constants. TF1 and timm files do not say it: build the model with
-    `preprocessing="inception"` for AdvProp weights.
+    `preprocessing="inception"` for AdvProp weights. Models that contain this one and have
+    predicted before go on with the old constants: compile them again.
 
     Args:
         model: a `keras.Model` of this package.
@@ -91,6 +89,8 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False):
             Less than 3 input channels each get the sum of the RGB kernels over their
             number; more get R, G, B, R, ... times 3 over their number: responses keep
             their size. A model that ends early takes what it has.
+        variant: name or `Variant` of the model, for one of so few blocks that they are the
+            same in several variants.
 
     Returns:
         A `LoadReport`.
@@ -100,39 +100,73 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False):
             over, or of another shape. The model is unchanged then.
     """
     path, constants, variables = str(path), None, _canonical(model)
+    ours = _variants(variables, variant)
     if path in published.PUBLISHED:
-        path, constants = _fetch(path, model, variables)
-    contents = formats.read(path, ema, list(dict.fromkeys(
-        name.rpartition("/")[0] for name in variables)))
+        path, constants = _fetch(path, model, variables, ours)
+    contents = _read(path, ema, variables)
     match = _match(variables, contents.values, adapt or not strict)
     report = _report(match, variables, contents, path)
     if strict:
-        _check(match.allowed(variables) if adapt else match, variables, report)
+        _check(match.allowed(variables) if adapt else match, report, ours)
+        if ours and report.variants and not set(ours) & set(report.variants):
+            # The first blocks of two variants can have the same shapes.
+            raise InputError(f"'{path}' holds weights of variant {' or '.join(report.variants)}, "
+                             f"not of {' or '.join(ours)}.")
     for name, value in match.found.items():
         variables[name].assign(value)
-    report = dataclasses.replace(
-        report, normalization=_normalize(model, contents.normalization or constants))
+    known = contents.normalization if contents.normalization is not None else constants
+    report = dataclasses.replace(report, notes=_normalize(model, known))
     if not (strict and report.exact):
         print(report)
     return report
 
 
+def _read(path, ema, variables):
+    """Reads a file for a model of these variables."""
+    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in variables))
+    keys = names.split_keras([variable.path for variable in variables.values()])
+    numbers = {key: int(name.split("/")[0].removeprefix("blocks_"))
+               for name, (key, _) in zip(variables, keys.values()) if key is not None}
+    try:
+        return formats.read(path, ema, formats.Target(layers, numbers))
+    except InputError as error:
+        if re.fullmatch(r"[\w-]+", path) and "no weights at" in str(error):
+            raise InputError(f"{error} Nor were weights of this name published. "
+                             f"{nearest(path, published.PUBLISHED)}") from error
+        raise
+
+
+def _variants(variables, variant):
+    """The names of the released variants that a model can be of."""
+    if variant is None:
+        return names.identify(_shapes(variables))
+    kernels = names.block_kernels(variant)
+    return [name for name in VARIANTS if names.block_kernels(name) == kernels]
+
+
 def _canonical(model):
     """Returns {canonical name: variable} of a model, in its order."""
-    variables = {variable.path: variable for variable in model.weights}
-    return {name: variables[path] for path, name in names.from_keras(variables).items()}
+    variables = {}
+    paths = names.canonical(names.split_keras([weight.path for weight in model.weights]))
+    for weight in model.weights:
+        if variables.setdefault(paths[weight.path], weight) is not weight:
+            raise InputError(f"Model '{model.name}' holds several networks (two variables are "
+                             f"'{weight.path}'): load into each of them.")
+    return variables
 
 
 def _shapes(variables):
     return {name: tuple(variable.shape) for name, variable in variables.items()}
 
 
-def _fetch(name, model, variables):
+def _fetch(name, model, variables, variants):
     """Downloads weights by name; returns (path, (mean, std))."""
-    variants = names.identify(_shapes(variables))
     if not variants:
         raise InputError(f"No weights '{name}' were published for '{model.name}', which is none of "
                          "the released variants: pass weights=None, or a file.")
+    if len(variants) > 1:
+        raise InputError(f"Model '{model.name}' could be the first blocks of "
+                         f"{' or '.join(variants)}: say which by variant=.")
     classifier = variables.get("predictions/kernel")
     classes = VARIANTS[variants[0]].num_classes
     return published.fetch(name, variants[0],
@@ -214,12 +248,11 @@ def _report(match, variables, contents, path):
         variants=tuple(names.identify(shapes)))
 
 
-def _check(match, variables, report):
+def _check(match, report, ours):
     """Raises InputError if file and model differ."""
     wrong = (*match.adapted, *match.reshaped, *match.missing, *match.unused)
     if not wrong:
         return
-    ours = names.identify(_shapes(variables))
     problem = "does not fit this model"
     if report.variants and ours and not set(ours) & set(report.variants):
         problem = (f"holds weights of variant {' or '.join(report.variants)}, and this model is "
@@ -231,20 +264,29 @@ def _check(match, variables, report):
 
 
 def _normalize(model, constants):
-    """Gives the model's Normalize layers other constants; returns them if they were others."""
+    """Gives the model's Normalize layers the constants of the file; returns notes of it."""
     if constants is None:
-        return None
-    changed = None
-    for layer in flatten(model):
-        if isinstance(layer, Normalize):
-            mean, std = (np.ravel(values).astype(float) for values in constants)
-            channels = len(layer.mean)
-            if channels not in (1, len(mean)) or len(mean) not in (1, channels):
-                mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
-            mean, std = (np.broadcast_to(values, channels).tolist() for values in (mean, std))
-            if not np.allclose([mean, std], [layer.mean, layer.std], rtol=1e-5, atol=1e-4):
-                layer.mean, layer.std = mean, std
-                changed = mean, std
-    if changed:  # what was traced has the old constants inside
+        return ()
+    normalizers = [layer for layer in flatten(model) if isinstance(layer, Normalize)]
+    if not constants:
+        return tuple(f"the file's model left them to its caller; this one does "
+                     f"{_formula(layer.mean, layer.std)}" for layer in normalizers)
+    wanted = [np.ravel(values).astype(float) for values in constants]
+    if not normalizers:
+        return (f"the weights expect {_formula(*wanted)}, which this model leaves to its caller",)
+    notes = []
+    for layer in normalizers:
+        channels = len(layer.mean)
+        mean, std = (np.broadcast_to(values if len(values) in (1, channels) else values.mean(),
+                                     channels).tolist() for values in wanted)
+        if not np.allclose([mean, std], [layer.mean, layer.std], rtol=1e-5, atol=1e-4):
+            layer.mean, layer.std = mean, std
+            notes.append(_formula(mean, std))
+    if notes:  # what was traced has the old constants inside
         model.train_function = model.test_function = model.predict_function = None
-    return changed
+    return tuple(notes)
+
+
+def _formula(mean, std):
+    mean, std = (", ".join(f"{value:.6g}" for value in values) for values in (mean, std))
+    return f"(x - [{mean}]) / [{std}]"

@@ -19,7 +19,7 @@ def tf1_variables(variant):
 
 def canonical_shapes(variant):
     variables = dict(map(tuple, ((name, tuple(shape)) for name, shape in tf1_variables(variant))))
-    translated = names.from_tf1(variables)
+    translated = names.canonical(names.split_tf1(variables))
     return {translated[name]: shape for name, shape in variables.items()}
 
 
@@ -66,13 +66,13 @@ def test_nothing_is_no_variant():
     ("kernel", "kernel"),
 ])
 def test_keras_names(path, expected):
-    assert names.from_keras([path]) == {path: expected}
+    assert names.canonical(names.split_keras([path])) == {path: expected}
 
 
 def test_keras_blocks_are_numbered_over_stages_and_beyond_z():
     paths = [f"block6{letters}_bn/gamma" for letters in ("a", "b", "z", "aa")]
     paths += ["block1a_bn/gamma", "block10a_bn/gamma"]
-    assert list(names.from_keras(paths).values()) == [
+    assert list(names.canonical(names.split_keras(paths)).values()) == [
         f"blocks_{number}/bn/gamma" for number in (1, 2, 3, 4, 0, 5)]
 
 
@@ -82,7 +82,7 @@ def test_keras_blocks_are_numbered_over_stages_and_beyond_z():
     ("something.else", "something/else"), ("odd", "odd"),
 ])
 def test_timm_names_outside_blocks(name, expected):
-    assert names.from_timm([name]) == {name: expected}
+    assert names.canonical(names.split_timm([name])) == {name: expected}
 
 
 def test_timm_blocks_by_their_kind():
@@ -91,7 +91,7 @@ def test_timm_blocks_by_their_kind():
     inverted = ["blocks.1.0.conv_pw.weight", "blocks.1.0.conv_dw.weight",
                 "blocks.1.0.conv_pwl.weight", "blocks.1.0.bn1.weight", "blocks.1.0.bn3.weight"]
     fused = ["blocks.1.1.conv_exp.weight", "blocks.1.1.conv_pwl.weight", "blocks.1.1.bn2.weight"]
-    assert list(names.from_timm(separable + inverted + fused).values()) == [
+    assert list(names.canonical(names.split_timm(separable + inverted + fused)).values()) == [
         "blocks_0/dwconv/kernel", "blocks_0/project_conv/kernel", "blocks_0/bn/beta",
         "blocks_0/project_bn/beta", "blocks_0/se/expand/bias",
         "blocks_1/expand_conv/kernel", "blocks_1/dwconv/kernel", "blocks_1/project_conv/kernel",

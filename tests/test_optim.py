@@ -132,7 +132,7 @@ def test_the_body_has_a_lower_rate(distributed, mirrored):
             self.kernel = self.add_weight(shape=(1,), initializer="zeros", name="kernel")
 
     strategy = mirrored if distributed else tf.distribute.get_strategy()
-    names = ("stem_conv", "block2a", "top_bn", "predictions", "mine", "my_block2a_head")
+    names = ("stem_conv", "block2a", "top_bn", "predictions", "top_dense", "my_block2a_head")
     with strategy.scope():
         layers = [Layer(name=name) for name in names]
         for layer in layers:

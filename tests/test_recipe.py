@@ -120,8 +120,9 @@ def test_finetune_is_gentle_with_the_body():
 
 
 def test_freezing_random_weights_is_refused():
-    with pytest.raises(config.InputError, match="would freeze random weights: give --init_weights"):
-        Recipe(freeze_until="stage_5")
+    for frozen in (dict(freeze_until="stage_5"), dict(batch_norm="frozen")):
+        with pytest.raises(config.InputError, match="would freeze random weights: give --init"):
+            Recipe(**frozen)
     assert Recipe(freeze_until="stem").init_weights is None
 
 

@@ -19,13 +19,14 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 FLOORS = {
     "config": 0,
     "cost": 1, "recipe": 1, "names": 1,
-    "layers": 2, "augment": 2, "optim": 2, "formats": 2, "published": 2, "plots": 2,
-    "mbconv": 3, "weights": 3, "data": 3,
-    "model": 4, "finetune": 4, "export": 4,
-    "trainer": 5,
-    "train": 6,
+    "layers": 2, "augment": 2, "optim": 2, "formats": 2, "plots": 2,
+    "mbconv": 3, "published": 3, "data": 3,
+    "weights": 4, "finetune": 4, "export": 4,
+    "model": 5,
+    "trainer": 6,
+    "train": 7,
 }
-MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 4500
+MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 5000
 
 
 def imports(path):

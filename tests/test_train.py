@@ -284,6 +284,13 @@ class TestFailures:
             train.run(recipe, str(tmp_path / "run"), CPU)
         assert os.listdir(tmp_path) == ["photos"]
 
+    def test_a_checkpoint_of_another_version(self, finished, tmp_path):
+        copy = shutil.copytree(finished[0], tmp_path / "run")
+        newest = tf.train.latest_checkpoint(str(copy / "checkpoints"))
+        tf.train.Checkpoint(weights=tf.Variable(1.0)).write(newest)
+        with pytest.raises(InputError, match="was written by another version of effnet_tf"):
+            train.run(SMOKE, str(copy), CPU)
+
     def test_no_run_directory(self, tmp_path):
         with pytest.raises(InputError, match="no run directory"):
             train.read_run(str(tmp_path))
@@ -387,7 +394,9 @@ class TestFineTuning:
         source = data.open_source(recipe)
         letters = dataclasses.replace(source, class_names=tuple("abcdefghij"))
         kernels = []
-        for which in (source, letters):
+        prefix = dataclasses.replace(recipe, init_weights=tf.train.latest_checkpoint(
+            f"{finished[0]}/checkpoints"))
+        for recipe, which in ((recipe, source), (recipe, letters), (prefix, letters)):
             trainer = Trainer(recipe, which, CPU)
             trainer.load_initial_weights()
             kernels.append([model.get_layer("predictions").kernel.numpy()
@@ -395,7 +404,8 @@ class TestFineTuning:
         old = checkpoint_values(finished[0])[
             "ema/predictions.Skernel/.ATTRIBUTES/VARIABLE_VALUE"]
         np.testing.assert_array_equal(kernels[0], [old, old])
-        assert (kernels[1][0] != old).any() and (kernels[1][0] == kernels[1][1]).all()
+        for raw, average in kernels[1:]:
+            assert (raw != old).any() and (raw == average).all()
         assert "the classifier starts afresh" in capsys.readouterr().out
 
     def test_pixel_constants_travel_with_the_weights(self, tmp_path):

@@ -1,9 +1,11 @@
 """weights.py and formats.py: real files of every format compute what their model computed."""
 
+import dataclasses
 import gzip
 import io
 import json
 import pathlib
+import re
 import shutil
 import sys
 import zipfile
@@ -15,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import InputError, formats, load_weights
+from effnet_tf import InputError, formats, load_weights, names
 from tests import files, goldens
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
@@ -139,7 +141,7 @@ class TestTf1:
 
     def test_another_variant_through_the_first_blocks(self, tf1):
         # block1a and its input are the same in b0 and b1; reduction_1 comes after block1b there.
-        with pytest.raises(InputError, match="variant b0, not of 'b1'"):
+        with pytest.raises(InputError, match="variant b0, not of b1"):
             effnet_tf.feature_extractor("b1", "stem", weights=str(tf1[1]))
 
     def test_a_checkpoint_of_something_else(self, tmp_path):
@@ -442,6 +444,165 @@ class TestOwn:
         for path in (tmp_path, tmp_path / "no"):
             with pytest.raises(InputError, match="no weights at"):
                 effnet_tf.model_fn(TINY, weights=str(path))
+
+
+class TestNothingIsLostInSilence:
+    """What a second reader found: each passed, strictly, without a word."""
+
+    def test_two_networks_in_one_model(self, tmp_path):
+        inputs = keras.Input((32, 32, 3))
+        ensemble = keras.Model(inputs, keras.layers.Average()([
+            effnet_tf.model_fn(TINY, 4, name=name, input_shape=(32, 32, 3))(inputs)
+            for name in ("one", "other")]))
+        ensemble.save_weights(tmp_path / "a.weights.h5")
+        with pytest.raises(InputError, match="holds several networks"):
+            load_weights(ensemble, tmp_path / "a.weights.h5")
+        with pytest.raises(InputError, match="The file holds several networks"):
+            effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "a.weights.h5"))
+
+    def test_blocks_of_ones_own_on_top(self, tmp_path):
+        def build():
+            inputs = keras.Input((32, 32, 3))
+            x = effnet_tf.model_fn(TINY, include_top=False)(inputs)
+            for name in ("fpn1", "fpn2"):
+                x = effnet_tf.MBConv(600, 600, name=name)(x)
+            return keras.Model(inputs, x)
+
+        one, other = build(), build()
+        one.save_weights(tmp_path / "a.weights.h5")
+        assert len(load_weights(other, tmp_path / "a.weights.h5").matched) == len(one.weights)
+        for mine, theirs in zip(one.get_weights(), other.get_weights()):
+            np.testing.assert_array_equal(mine, theirs)
+
+    def test_a_missing_block_moves_no_other(self, tmp_path):
+        from safetensors.numpy import save_file
+        save_file({key: value for key, value in timm_state("tf_efficientnet_b0").items()
+                   if not key.startswith("blocks.3.0.")}, tmp_path / "a.safetensors")
+        model = effnet_tf.model_fn("b0")
+        with pytest.raises(InputError, match=r"missing 19: block4a/expand_conv/kernel"):
+            load_weights(model, tmp_path / "a.safetensors")
+        report = load_weights(model, tmp_path / "a.safetensors", strict=False)
+        assert not report.reshaped
+        np.testing.assert_array_equal(
+            model.get_layer("block5a").project_bn.beta,
+            goldens.timm_value("blocks.4.0.bn3.bias", (112,)))
+
+    def test_a_renamed_block_of_tf1_is_named(self, tmp_path):
+        variables = {name.replace("blocks_5/", "blocks_five/"): value
+                     for name, value in files.seeded(goldens.read("b0")).items()}
+        files.write_tf1(tmp_path, variables)
+        model = effnet_tf.model_fn("b0")
+        with pytest.raises(InputError, match="missing 19: block4a.*unused .*blocks_five"):
+            load_weights(model, tmp_path)
+
+    def test_ones_own_normalization_is_not_the_networks(self, tmp_path):
+        base = keras.applications.EfficientNetB0(weights=None, include_top=False)
+        inputs = keras.Input((64, 64, 3))
+        own = keras.layers.Normalization(name="normalization_7", mean=[9.0] * 3,
+                                         variance=[4.0] * 3)
+        outer = keras.Model(inputs, base(own(inputs)))
+        for name in ("a.keras", "a.weights.h5"):
+            (outer.save if "keras" in name else outer.save_weights)(tmp_path / name)
+            loaded = effnet_tf.EfficientNetB0(weights=str(tmp_path / name), include_top=False)
+            assert (loaded.get_layer("normalization").mean[0],
+                    loaded.get_layer("normalization").std[0]) == pytest.approx((0, 255))
+
+    def test_constants_in_the_configuration(self, tmp_path):
+        inputs = keras.Input((32, 32, 3))
+        x = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[100.0, 225.0, 400.0],
+                                       name="normalization")(inputs)
+        body = effnet_tf.model_fn(TINY, 4, input_tensor=x, preprocessing=False)
+        body.save(tmp_path / "a.keras")
+        loaded = effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "a.keras"),
+                                    input_shape=(32, 32, 3))
+        np.testing.assert_allclose(loaded.get_layer("normalization").mean, [120, 110, 100])
+        np.testing.assert_allclose(loaded.get_layer("normalization").std, [10, 15, 20])
+
+    @pytest.mark.parametrize("theirs, mine, words", [
+        (False, True, "the file's model left them to its caller; this one does"),
+        (True, False, r"the weights expect .x - .123.675.*leaves to its caller")])
+    def test_who_normalises(self, theirs, mine, words, tmp_path, capsys):
+        effnet_tf.model_fn(TINY, 4, preprocessing=theirs).save(tmp_path / "a.keras")
+        model = effnet_tf.model_fn(TINY, 4, preprocessing=mine)
+        report = load_weights(model, tmp_path / "a.keras")
+        assert not report.exact and re.search(words, capsys.readouterr().out)
+
+    def test_a_variable_that_is_no_number(self, tmp_path):
+        model = effnet_tf.model_fn(TINY, 4)
+        model.save_weights(tmp_path / "a.weights.h5")
+        with h5py.File(tmp_path / "a.weights.h5", "r+") as root:
+            del root["layers/dense/vars/0"]
+            root["layers/dense/vars/0"] = np.full((600, 4), b"x")
+        before = model.get_weights()
+        with pytest.raises(InputError, match="holds no numbers"):
+            load_weights(model, tmp_path / "a.weights.h5")
+        assert_untouched(model, before)
+
+    def test_random_damage_is_a_sentence(self, tmp_path):
+        model = effnet_tf.model_fn(TINY, 4)
+        path, random = tmp_path / "a.weights.h5", np.random.default_rng(0)
+        model.save_weights(path)
+        whole, refused = path.read_bytes(), 0
+        for _ in range(40):
+            damaged = bytearray(whole)
+            for place in random.integers(0, 3000, 20):
+                damaged[place] = random.integers(256)
+            path.write_bytes(bytes(damaged))
+            try:
+                load_weights(model, path)
+            except InputError:
+                refused += 1
+        assert refused > 10
+
+    def test_a_place_that_cannot_be_read(self):
+        with pytest.raises(InputError, match="'s3://bucket/x' cannot be read|no weights at"):
+            effnet_tf.model_fn(TINY, weights="s3://bucket/x")
+
+    def test_a_misspelt_name_is_no_riddle(self):
+        with pytest.raises(InputError, match="Did you mean noisy-student"):
+            effnet_tf.model_fn(TINY, weights="noisystudent")
+
+
+class TestSmallModels:
+    @pytest.mark.parametrize("variant, endpoint", [("b2", "P1"), ("lite2", "P2"), ("b0", "stem")])
+    def test_a_name_fetches_the_right_variant(self, variant, endpoint, monkeypatch):
+        class Asked(Exception):
+            pass
+
+        def fetch(name, asked, _):
+            raise Asked(asked)
+
+        monkeypatch.setattr(effnet_tf.published, "fetch", fetch)
+        with pytest.raises(Asked, match=f"^{variant}$"):
+            effnet_tf.feature_extractor(variant, endpoint, weights="imagenet")
+
+    def test_without_a_variant_it_asks(self):
+        model = effnet_tf.feature_extractor("lite2", "P1")
+        with pytest.raises(InputError, match="lite0 or lite1.* say which by variant="):
+            load_weights(model, "imagenet")
+
+    def test_changed_strides_need_no_other_weights(self, tmp_path):
+        stages = tuple(dataclasses.replace(stage, strides=1) for stage in TINY.stages)
+        model = effnet_tf.model_fn(TINY, 4)
+        model.save_weights(tmp_path / "a.weights.h5")
+        fine = dataclasses.replace(TINY, name="fine", stages=stages)
+        again = effnet_tf.model_fn(fine, 4, weights=str(tmp_path / "a.weights.h5"))
+        np.testing.assert_array_equal(again.get_layer("block7a").dwconv.kernel,
+                                      model.get_layer("block7a").dwconv.kernel)
+
+
+def test_a_file_without_names_says_which_variant_it_is(tmp_path):
+    shapes, counts = names.block_kernels("b1"), {"conv2d": 1}  # the first one is the stem's
+    with h5py.File(tmp_path / "b1.weights.h5", "w") as root:
+        for layer in names.layers("b1"):
+            if f"{layer}/kernel" in shapes:
+                kind = "depthwise_conv2d" if "dwconv" in layer else "conv2d"
+                number = counts.get(kind, 0)
+                counts[kind] = number + 1
+                root[f"layers/{kind}{f'_{number}' * bool(number)}/vars/0"] = np.zeros(
+                    shapes[f"{layer}/kernel"], "float32")
+    with pytest.raises(InputError, match="of variant b1, and this model is b0"):
+        effnet_tf.model_fn("b0", weights=str(tmp_path / "b1.weights.h5"))
 
 
 # --- other heads and inputs ---------------------------------------------------------------------
