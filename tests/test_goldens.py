@@ -21,7 +21,8 @@ def test_equals_the_original(name):
 
 
 def test_all_seventeen_are_there():
-    files = {path.name for path in goldens.REFERENCE.glob("*.json.gz")}
+    files = {path.name for path in goldens.REFERENCE.glob("efficientnet-*.json.gz")
+             if ".variables." not in path.name}
     assert len(files) == len(goldens.variants()) == 17
 
 
