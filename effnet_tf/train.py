@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from effnet_tf import data, plots
 from effnet_tf.config import CompoundScaling, InputError
+from effnet_tf.formats import latest_checkpoint
 from effnet_tf.recipe import Recipe, differences
 from effnet_tf.trainer import Trainer
-from effnet_tf.formats import latest_checkpoint
 
 
 # --- where it runs ----------------------------------------------------------------------------
