@@ -190,11 +190,11 @@ class Trainer:
         Keras 3 lets each replica keep its own; they would evaluate differently, and a
         checkpoint would hold the first one's.
         """
-        if self.replicas > 1:
-            statistics = [
-                variable.value for layer in self.models["raw"]._flatten_layers()
-                if isinstance(layer, BatchNorm) and layer.trainable and layer.mode == "trainable"
-                for variable in layer.non_trainable_weights]
+        statistics = [
+            variable.value for layer in self.models["raw"]._flatten_layers()
+            if isinstance(layer, BatchNorm) and layer.trainable and layer.mode == "trainable"
+            for variable in layer.non_trainable_weights]
+        if self.replicas > 1 and statistics:
             means = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
             for statistic, mean in zip(statistics, means):

@@ -66,6 +66,7 @@ def fit(model, images, held_out, recipe, callbacks):
 
 def main():
     options = parse()
+    keras.utils.set_random_seed(0)
     size = options.image_size or effnet_tf.VARIANTS[options.variant].resolution
     images, held_out, class_names = load_images(options.data_dir, size)
     # Pixels stay in [0, 255]: the model normalises them itself.

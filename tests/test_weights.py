@@ -55,8 +55,9 @@ def tf1(tmp_path_factory):
 
 class TestTf1:
     @pytest.mark.parametrize("variant, scope", [
-        ("b0", "efficientnet-b0"), ("lite0", "efficientnet-lite0"), ("b2", "b2/model"),
-        ("edgetpu-s", "efficientnet-edgetpu-S")])
+        ("b0", "efficientnet-b0"), ("lite0", "lite0/model"),
+        ("edgetpu-s", "efficientnet-edgetpu-S"),
+        pytest.param("b2", "efficientnet-b2", marks=pytest.mark.slow)])
     def test_averages_give_the_original_logits(self, variant, scope, tmp_path):
         golden = goldens.read(variant)
         prefix = files.write_tf1(tmp_path, files.seeded(golden), scope)
