@@ -28,7 +28,7 @@ def write_digits(root, classes, count):
 
 def test_finetune(tmp_path):
     write_digits(tmp_path / "digits", (0, 1), 60)
-    # Of other classes, as a published file is; that fine-tuning pays is tested in test_train.
+    # Of other classes, as a published file is.
     effnet_tf.model_fn("lite0", 10).save_weights(tmp_path / "start.weights.h5")
 
     finished = subprocess.run(

@@ -447,28 +447,3 @@ class TestFineTuning:
         with pytest.raises(InputError, match=message):
             train.run(dataclasses.replace(SMOKE, **change), str(tmp_path / "run"), CPU)
         assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_fine_tuning_beats_training_from_scratch(tmp_path):
-    """Digits 0 to 4 teach a network something about digits 5 to 9: transfer, for real."""
-    from sklearn import datasets
-    digits = datasets.load_digits()
-    for root, classes, count in (("low", range(5), 200), ("high", range(5, 10), 40)):
-        for name in classes:
-            folder = tmp_path / root / str(name)
-            folder.mkdir(parents=True)
-            for number in np.flatnonzero(digits.target == name)[:count]:
-                pixels = np.round(digits.images[number] * 255 / 16).astype("uint8")[..., None]
-                (folder / f"{number}.png").write_bytes(tf.io.encode_png(pixels).numpy())
-    common = dict(phi=-4.0, image_size=32, dataset="folder", flip=False, eval_crop_padding=0,
-                  crop_area_min=0.85, batch_size=32)
-    low = dataclasses.replace(RECIPES["digits"], **common, data_dir=str(tmp_path / "low"))
-    assert train.run(low, str(tmp_path / "run"), CPU)["eval_accuracy"] > 0.9
-    tuned = dataclasses.replace(RECIPES["finetune"], **common, data_dir=str(tmp_path / "high"),
-                                init_weights=str(tmp_path / "run"), epochs=10)
-    scratch = dataclasses.replace(RECIPES["small"], **common, data_dir=str(tmp_path / "high"),
-                                  epochs=10)
-    accuracies = [train.run(recipe, str(tmp_path / name), CPU)["eval_accuracy"]
-                  for name, recipe in (("tuned", tuned), ("scratch", scratch))]
-    assert accuracies[0] > 0.75 and accuracies[0] > accuracies[1]
