@@ -36,9 +36,9 @@ def dense_initializer():
     return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
 
 
-def batch_norm(name, dtype=None, mode="trainable"):
+def batch_norm(name, dtype=None):
     """A batch normalisation with the constants of the original."""
-    return BatchNorm(mode, momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name,
+    return BatchNorm(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name,
                      dtype=dtype)
 
 

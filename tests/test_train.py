@@ -109,18 +109,23 @@ def test_a_log_file_gets_a_line_per_minute(capsys, monkeypatch):
     assert lines[1].endswith("39:10 left")  # 94 steps of 25 seconds
 
 
-def test_an_interrupted_run_resumes_exactly(finished, tmp_path, monkeypatch):
-    workdir, evaluate = str(tmp_path / "run"), Trainer.evaluate
+def run_until(step, recipe, workdir):
+    """Runs a recipe that is interrupted at the first evaluation after a step."""
+    evaluate = Trainer.evaluate
 
-    def stop_in_second_epoch(trainer):
-        if trainer.step > 10:
+    def stop(trainer):
+        if trainer.step > step:
             raise Stop
         return evaluate(trainer)
 
-    monkeypatch.setattr(Trainer, "evaluate", stop_in_second_epoch)
-    with pytest.raises(Stop):
-        train.run(SMOKE, workdir, CPU)
-    monkeypatch.undo()
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(Trainer, "evaluate", stop)
+        train.run(recipe, workdir, CPU)
+
+
+def test_an_interrupted_run_resumes_exactly(finished, tmp_path):
+    workdir = str(tmp_path / "run")
+    run_until(10, SMOKE, workdir)
     metrics = train.run(SMOKE, workdir, CPU)
     expected, found = checkpoint_values(finished[0]), checkpoint_values(workdir)
     assert sorted(expected) == sorted(found)
@@ -371,17 +376,8 @@ class TestFineTuning:
 
     def test_resumes_exactly_without_its_initial_weights(self, tuned, tmp_path, monkeypatch):
         recipe, workdir, _ = tuned
-        evaluate, copy = Trainer.evaluate, str(tmp_path / "run")
-
-        def stop_in_second_epoch(trainer):
-            if trainer.step > 3:
-                raise Stop
-            return evaluate(trainer)
-
-        monkeypatch.setattr(Trainer, "evaluate", stop_in_second_epoch)
-        with pytest.raises(Stop):
-            train.run(recipe, copy, CPU)
-        monkeypatch.undo()
+        copy = str(tmp_path / "run")
+        run_until(3, recipe, copy)
         monkeypatch.setattr(Trainer, "load_initial_weights", None)  # not called again
         train.run(recipe, copy, CPU)
         expected, found = checkpoint_values(workdir), checkpoint_values(copy)
