@@ -6,6 +6,10 @@
         --tpu local --workdir gs://BUCKET/b0
 
 The same command again resumes an interrupted run.
+
+Exit codes: 0 done; 1 a fault of the program; 2 bad input; 3 training has diverged; 74 a
+file cannot be written; 75 the machine was about to be taken away (SIGTERM, or the notice
+of Google Cloud), the state is saved: run the command again; 130 interrupted by hand.
 """
 
 import argparse
@@ -19,14 +23,30 @@ from effnet_tf import recipe as recipe_lib
 from effnet_tf.config import InputError
 
 
+# Exit codes, besides 0, argparse's 2 and Python's 1; 74 and 75 are sysexits.h's.
+BAD_INPUT, DIVERGED, CANNOT_SAVE, PREEMPTED, INTERRUPTED = 2, 3, 74, 75, 130
+STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")  # strategy.py needs TensorFlow
+
+
+def fail(error, code):
+    """Ends the program with a sentence."""
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
 def parse(argv):
     """Returns the parsed command line."""
     parser = argparse_flags.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", required=True, help="directory of the run, local or gs://; "
                         "it holds checkpoints, metrics and recipe.json")
-    parser.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM; "
-                        "without it GPUs are used, or else the CPU")
+    parser.add_argument("--strategy", default="auto", choices=STRATEGIES,
+                        help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
+                        "cpu; auto: what there is (printed)")
+    parser.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM")
+    parser.add_argument("--virtual_devices", type=int, metavar="N",
+                        help="with --strategy mirrored: so many devices made of the CPU, to try "
+                        "several replicas out")
     recipe_lib.add_options(parser)
     return parser.parse_args(argv[1:])
 
@@ -37,15 +57,24 @@ def main(options):
     try:
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()  # before TensorFlow starts, which takes seconds
-        from effnet_tf import train
-        train.run(recipe, options.workdir, train.choose_strategy(options.tpu))
+        from effnet_tf import checkpoints, interruption, train
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        fail(error, BAD_INPUT)
+    try:
+        strategy = train.choose_strategy(options.strategy, options.tpu, options.virtual_devices)
+        train.run(recipe, options.workdir, strategy)
+    except InputError as error:
+        fail(error, BAD_INPUT)
+    except train.TrainingStopped as error:
+        fail(error, DIVERGED)
+    except checkpoints.SaveError as error:
+        fail(error, CANNOT_SAVE)
+    except interruption.Preempted as error:
+        fail(error, PREEMPTED)
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on from the last checkpoint, if any.",
               file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
 
 
 def console():

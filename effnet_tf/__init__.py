@@ -18,7 +18,8 @@ __version__ = "0.1.0"
 _LAZY = {
     "layers": ("BatchNorm", "DropConnect", "Dropout", "Normalize", "SqueezeExcite"),
     "mbconv": ("FusedMBConv", "MBConv"),
-    "optim": ("RMSprop", "WarmupCosine", "WarmupStaircase"),
+    "optim": ("AdamW", "LARS", "RMSprop", "SGD", "WarmupCosine", "WarmupPolynomial",
+              "WarmupStaircase"),
     "finetune": ("set_trainable",),
     "published": ("decode_predictions", "preprocess_input"),
     "weights": ("LoadReport", "load_weights"),
@@ -29,7 +30,9 @@ _LAZY = {
         *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = (*_LAZY, "augment", "data", "export", "formats", "names", "plots", "train", "trainer")
+_MODULES = (*_LAZY, "augment", "checkpoints", "data", "diagnosis", "export", "formats",
+            "interruption", "names", "plots", "policies", "rundir", "step", "strategy", "train",
+            "trainer", "watch")
 
 __all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingTensorFlow",
            "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data", "export", "train",

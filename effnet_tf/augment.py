@@ -1,7 +1,8 @@
-"""What happens to one image between its bytes and the batch?
+"""What happens to one image between its bytes and the batch, and to pairs of images in it?
 
 The published preprocessing: the training crop and flip, the evaluation crop, and
-TF1's bicubic resize. Results are uint8: the model normalises, on the device.
+TF1's bicubic resize. Results are uint8: the model normalises, on the device. Mixup and
+cutmix are drawn with the image and applied to the batch, on the device, too.
 
 Source (preprocessing.py below): tensorflow/tpu models/official/efficientnet.
 """
@@ -100,3 +101,72 @@ def resize(image, size):
         images=image[tf.newaxis], size=[size, size], align_corners=False,
         half_pixel_centers=False)[0]
     return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def mixing(seed, size, mixup_alpha, cutmix_alpha):
+    """Draws how an image is mixed with its partner in the batch: mixup, or cutmix.
+
+    Args:
+        seed: (2,) int64.
+        size: side of the image in pixels.
+        mixup_alpha: of Beta(alpha, alpha); 0: no mixup. As main.py, the larger share is
+            the image's own.
+        cutmix_alpha: of the same for the area that is kept; 0: no cutmix. With both, each
+            image draws one of them.
+
+    Returns:
+        (6,) float32: the share of its own label, the share of its own pixels outside the
+        pasted box, and top, bottom, left and right of that box.
+    """
+    draw_seed, mixup_seed, cutmix_seed = tf.unstack(
+        tf.random.experimental.stateless_split(seed, 3))
+    paste = tf.random.stateless_uniform((), draw_seed) < 0.5
+    if mixup_alpha and cutmix_alpha:
+        return tf.where(paste, _cutmix(cutmix_seed, size, cutmix_alpha),
+                        _mixup(mixup_seed, mixup_alpha))
+    return (_mixup(mixup_seed, mixup_alpha) if mixup_alpha
+            else _cutmix(cutmix_seed, size, cutmix_alpha))
+
+
+def _beta(seed, alpha):
+    one, other = tf.unstack(tf.random.stateless_gamma((2,), seed, alpha))
+    return tf.math.divide_no_nan(one, one + other)  # both underflow for a tiny alpha
+
+
+def _mixup(seed, alpha):
+    share = _beta(seed, alpha)
+    share = tf.maximum(share, 1 - share)
+    return tf.concat([[share, share], tf.zeros(4)], 0)
+
+
+def _cutmix(seed, size, alpha):
+    share_seed, place_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    half = size * tf.sqrt(1 - _beta(share_seed, alpha)) / 2
+    middle = tf.random.stateless_uniform((2,), place_seed, 0, size)
+    low, high = (tf.clip_by_value(tf.round(edge), 0, size)
+                 for edge in (middle - half, middle + half))
+    share = 1 - tf.reduce_prod(high - low) / size**2  # what the border left of the box
+    return tf.stack([share, 1.0, low[0], high[0], low[1], high[1]])
+
+
+def mix(images, targets, mixing):
+    """Mixes each image and target of a batch with its partner, the batch reversed (main.py).
+
+    Args:
+        images: (N, S, S, 3) uint8.
+        targets: (N, classes) float32.
+        mixing: (N, 6) float32, of `mixing`.
+
+    Returns:
+        (images (N, S, S, 3) float32 in [0, 255], targets (N, classes) float32).
+    """
+    images = tf.cast(images, tf.float32)
+    share, blend, *edges = (mixing[:, column] for column in range(6))
+    top, bottom, left, right = (edge[:, tf.newaxis] for edge in edges)
+    place = tf.range(images.shape[1], dtype=tf.float32)[tf.newaxis]
+    inside = (((place >= top) & (place < bottom))[:, :, tf.newaxis]
+              & ((place >= left) & (place < right))[:, tf.newaxis])
+    kept = tf.where(inside, 0.0, blend[:, tf.newaxis, tf.newaxis])[..., tf.newaxis]
+    share = share[:, tf.newaxis]
+    return (kept * images + (1 - kept) * images[::-1],
+            share * targets + (1 - share) * targets[::-1])

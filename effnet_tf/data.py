@@ -1,19 +1,20 @@
 """Where do batches of images come from?
 
-Three sources with one face: scikit-learn's handwritten digits, a folder with one
-folder per class, and any TFDS classification data set on disk. All yield encoded
-image files; `training` and `evaluation` turn these into batches.
+Four sources with one face: scikit-learn's handwritten digits, a folder with one folder
+per class, any TFDS classification data set on disk, and coloured noise. All yield
+encoded image files; `training` and `evaluation` turn these into batches.
 """
 
 import dataclasses
 import hashlib
 import os
+import re
 import typing
 
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import augment, config
+from effnet_tf import augment, config, policies
 from effnet_tf.config import InputError
 
 EVAL_SPLITS = ("validation", "val", "test")
@@ -31,7 +32,8 @@ class Source:
         num_train: training images.
         num_eval: held-out images.
         train_examples: (seed, start, shard, num_shards) -> an endless tf.data.Dataset of
-            (encoded image, label), that starts at this shard's example number `start`.
+            (encoded image, label, key of the record), that starts at this shard's example
+            number `start`.
         eval_examples: (shard, num_shards) -> a tf.data.Dataset of the held-out images.
         find_unreadable: () -> paths of the images that cannot be decoded.
     """
@@ -59,6 +61,8 @@ def open_source(recipe):
         source = _digits(recipe)
     elif recipe.dataset == "folder":
         source = _folder(recipe)
+    elif recipe.dataset == "synthetic":
+        source = synthetic(recipe)
     else:
         source = _tfds(recipe)
     if len(source.class_names) < 2:
@@ -97,15 +101,24 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         num_shards: number of hosts.
 
     Returns:
-        A tf.data.Dataset of (images (batch_size, size, size, 3) uint8, labels
-        (batch_size,) int64).
+        A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
+        (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
     """
     def prepare(number, example):
-        encoded, label = example
+        encoded, label, key = example
+        # One seed per purpose: from the same one, crop and policy would be correlated.
         seed = tf.stack([tf.cast(recipe.seed, tf.int64), number * num_shards + shard])
-        return augment.training_image(
+        crop_seed, policy_seed, mix_seed = tf.unstack(
+            tf.random.experimental.stateless_split(seed, 3))
+        image = augment.training_image(
             encoded, size, crop_area_min=recipe.crop_area_min,
-            crop_padding=recipe.eval_crop_padding, flip=recipe.flip, seed=seed), label
+            crop_padding=recipe.eval_crop_padding, flip=recipe.flip, seed=crop_seed)
+        element = {"images": _apply_policy(recipe, image, policy_seed),
+                   "labels": _checked(source, label, key)}
+        if recipe.mixup_alpha or recipe.cutmix_alpha:
+            element["mixing"] = augment.mixing(
+                mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha)
+        return element
 
     examples = source.train_examples(recipe.seed, start, shard, num_shards)
     return (tf.data.Dataset.zip(tf.data.Dataset.counter(start), examples)
@@ -114,17 +127,38 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
             .prefetch(tf.data.AUTOTUNE))
 
 
+def _apply_policy(recipe, image, seed):
+    if recipe.augment == "autoaugment":
+        return policies.autoaugment(image, seed)
+    if recipe.augment == "randaugment":
+        return policies.randaugment(image, seed, recipe.randaugment_layers,
+                                    recipe.randaugment_magnitude)
+    return image
+
+
+def _checked(source, label, key):
+    """Returns the label; one out of range stops the run and names its record."""
+    classes = len(source.class_names)
+    right = tf.debugging.Assert((label >= 0) & (label < classes), [
+        f"BAD LABEL of {source.name}: labels are 0 to {classes - 1}, and record", key, "has",
+        label])
+    with tf.control_dependencies([right]):
+        return tf.identity(label)
+
+
 def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_shards=1):
     """Returns the held-out images of one host, each once, padded to whole batches.
 
     Returns:
-        A tf.data.Dataset of `num_batches` elements (images, labels, weights (batch_size,)
-        float32: 1 for an image, 0 for padding).
+        A tf.data.Dataset of `num_batches` elements {"images", "labels", "weights":
+        (batch_size,) float32, 1 for an image, 0 for padding}.
     """
-    def prepare(encoded, label):
-        return augment.evaluation_image(encoded, size, recipe.eval_crop_padding), label, 1.0
+    def prepare(encoded, label, key):
+        return {"images": augment.evaluation_image(encoded, size, recipe.eval_crop_padding),
+                "labels": _checked(source, label, key), "weights": 1.0}
 
-    padding = (tf.zeros((size, size, 3), tf.uint8), tf.zeros((), tf.int64), 0.0)
+    padding = {"images": tf.zeros((size, size, 3), tf.uint8),
+               "labels": tf.zeros((), tf.int64), "weights": 0.0}
     return (source.eval_examples(shard, num_shards)
             .map(prepare, tf.data.AUTOTUNE)
             .concatenate(tf.data.Dataset.from_tensors(padding).repeat())
@@ -135,12 +169,18 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
 
 # --- sources that are a list of images ------------------------------------------------------
 
-def _listed(name, class_names, train, held_out, load=lambda item: item):
-    """Makes a Source of two lists of (item, label); `load` turns an item into bytes."""
+def _listed(name, class_names, train, held_out, load=lambda item: item, key="image"):
+    """Makes a Source of two lists of (item, label); `load` turns an item into bytes.
+
+    `key` names a record: a path is its own name, images in memory have a number.
+    """
     def columns(rows):
         # An empty list still needs the types of its columns.
         return (tf.constant([item for item, _ in rows], tf.string),
                 tf.constant([label for _, label in rows], tf.int64))
+
+    def name_of(item, index):
+        return item if key == "path" else tf.strings.join([key, " ", tf.strings.as_string(index)])
 
     def train_examples(seed, start, shard, num_shards):
         items, labels = columns(train)
@@ -151,14 +191,15 @@ def _listed(name, class_names, train, held_out, load=lambda item: item):
             # A seeded permutation per epoch, without a buffer to fill or to save.
             seeds = tf.stack([tf.cast(seed, tf.int64), number // count])
             index = tf.random.experimental.index_shuffle(number % count, seeds, count - 1)
-            return load(items[index]), labels[index]
+            return load(items[index]), labels[index], name_of(items[index], index)
 
         return tf.data.Dataset.counter(start).map(pick, tf.data.AUTOTUNE)
 
     def eval_examples(shard, num_shards):
-        return (tf.data.Dataset.from_tensor_slices(columns(held_out))
+        return (tf.data.Dataset.from_tensor_slices(columns(held_out)).enumerate()
                 .shard(num_shards, shard)
-                .map(lambda item, label: (load(item), label), tf.data.AUTOTUNE))
+                .map(lambda index, row: (load(row[0]), row[1], name_of(row[0], index)),
+                     tf.data.AUTOTUNE))
 
     return Source(name, tuple(class_names), len(train), len(held_out), train_examples,
                   eval_examples, lambda: _unreadable([item for item, _ in train + held_out], load))
@@ -206,6 +247,22 @@ def _digits(recipe):
                    [row[:2] for row in train], [row[:2] for row in held_out])
 
 
+def synthetic(recipe, num_classes=10):
+    """Coloured noise, one colour per class: for trying a run out without its data."""
+    classes = recipe.num_classes or num_classes
+    random = np.random.default_rng(recipe.seed)
+    colours = random.integers(0, 256, (classes, 3))
+
+    def image(label):
+        noise = random.integers(-60, 61, (64, 64, 3))
+        return tf.io.encode_jpeg(np.clip(colours[label] + noise, 0, 255).astype("uint8")).numpy()
+
+    rows = [(image(number % classes), number % classes)
+            for number in range(max(2 * recipe.batch_size, 2 * classes) + 40)]
+    return _listed("Synthetic images", [f"colour {number}" for number in range(classes)],
+                   rows[40:], rows[:40])
+
+
 def _folder(recipe):
     """One folder per class; or such folders under train/ and val/."""
     root = recipe.data_dir
@@ -230,7 +287,8 @@ def _folder(recipe):
         train, held_out = _held_out(rows, lambda row: os.path.relpath(row[0], root).replace(
             os.sep, "/"), recipe.holdout)
         how = f"{recipe.holdout:.0%} held out by a hash of the file name"
-    source = _listed(f"Folder '{root}' ({how})", class_names, train, held_out, tf.io.read_file)
+    source = _listed(f"Folder '{root}' ({how})", class_names, train, held_out, tf.io.read_file,
+                     key="path")
     if source.num_train + source.num_eval <= CHECKED_UP_FRONT:
         refuse_unreadable(source)
     else:
@@ -241,6 +299,13 @@ def _folder(recipe):
 
 def _odd(a, b):
     return ", ".join(sorted(set(a) ^ set(b)))
+
+
+def refuse_bad_label(error):
+    """Raises InputError if an error of TensorFlow is that of a label out of range."""
+    found = re.search(r"BAD LABEL of (.*)", str(error))
+    if found:
+        raise InputError(f"A label is out of range: {found[1]}.") from error
 
 
 def refuse_unreadable(source):
@@ -295,12 +360,15 @@ def _tfds(recipe):
     skip_decoding = {image_key: tfds.decode.SkipDecoding()}
 
     def read(split, **options):
-        examples = builder.as_dataset(split=split, decoders=skip_decoding, **options)
-        return examples.map(lambda row: (row[image_key], tf.cast(row[label_key], tf.int64)))
+        reading = tfds.ReadConfig(add_tfds_id=True, **options)  # the id names a record
+        examples = builder.as_dataset(split=split, decoders=skip_decoding,
+                                      shuffle_files="shuffle_seed" in options,
+                                      read_config=reading)
+        return examples.map(lambda row: (
+            row[image_key], tf.cast(row[label_key], tf.int64), row["tfds_id"]))
 
     def train_examples(seed, start, shard, num_shards):
-        order = tfds.ReadConfig(shuffle_seed=seed, shuffle_reshuffle_each_iteration=True)
-        return (read(train_split, shuffle_files=True, read_config=order)
+        return (read(train_split, shuffle_seed=seed, shuffle_reshuffle_each_iteration=True)
                 .shard(num_shards, shard)
                 .shuffle(min(count(train_split), 2_048), seed, reshuffle_each_iteration=True)
                 .repeat().skip(start))

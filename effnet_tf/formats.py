@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import names
+from effnet_tf import checkpoints, names
 from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, InputError
 
 
@@ -159,6 +159,10 @@ def checkpoint_prefix(path):
     """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None."""
     path = path.rstrip("/")
     for folder in (path, f"{path}/checkpoints"):
+        ours = checkpoints.newest(folder)
+        if ours:
+            return ours
+    for folder in (path, f"{path}/checkpoints"):
         latest = tf.io.gfile.isdir(folder) and latest_checkpoint(folder)
         if latest:
             return latest
@@ -190,15 +194,14 @@ def _read_checkpoint(prefix, ema, target):
 
 
 def _own_checkpoint(reader, keys, prefix, ema, target):
-    """Reads the dictionaries `weights` or `ema` that trainer.py checkpoints."""
-    suffix, groups = "/.ATTRIBUTES/VARIABLE_VALUE", {"weights": {}, "ema": {}, "normalization": {}}
+    """Reads the raw or averaged network of a state that trainer.py saved."""
+    groups = {"weights": {}, "batch_norm": {}, "ema": {}, "normalization": {}}
     for key in keys:
-        group, _, name = key.removesuffix(suffix).partition("/")
-        if group in groups and key.endswith(suffix):
-            # tf.train.Checkpoint writes the "/" of a dictionary's key as ".S".
-            groups[group][name.replace(".S", "/")] = key
+        group, _, name = key.partition("/")
+        if group in groups:
+            groups[group][name] = key
     averaged = bool(ema and groups["ema"])
-    chosen = groups["ema" if averaged else "weights"]
+    chosen = groups["ema"] if averaged else {**groups["weights"], **groups["batch_norm"]}
     constants = {name: reader.get_tensor(key) for name, key in groups["normalization"].items()}
     return Contents("checkpoint of train_tpu.py", _named(
         {name: reader.get_tensor(key) for name, key in chosen.items()},

@@ -4,6 +4,9 @@ Keras 3 layers that take plain numbers: nothing here rounds, scales or knows a
 variant. Feature maps are (N, H, W, C); padding is TensorFlow's SAME.
 """
 
+import contextlib
+import itertools
+import threading
 import warnings
 
 import keras
@@ -97,6 +100,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         check_batch_norm_mode(mode)
         self._mode = mode
         super().__init__(**kwargs)
+        # Replicas that share statistics under tf.distribute; how a model is trained, not saved.
+        self.sync_replicas = 1
         BatchNorm.mode.fset(self, mode)
 
     @property
@@ -122,8 +127,34 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(self, inputs, training=None, mask=None):
         return super().call(inputs, training and self.mode == "trainable", mask)
 
+    def _moments(self, inputs, mask):
+        if self.sync_replicas == 1 or tf.distribute.get_replica_context() is None:
+            return super()._moments(inputs, mask)
+        return group_moments(inputs, self.sync_replicas)
+
     def get_config(self):
         return {**super().get_config(), "mode": self.mode}
+
+
+def group_moments(inputs, size):
+    """Returns mean and variance per channel over groups of `size` neighbouring replicas.
+
+    Called in a replica context, with equally many images on every replica. As in the
+    original (utils.py: TpuBatchNormalization) the variance is E[x^2] - E[x]^2.
+
+    Args:
+        inputs: (N, H, W, C) float32.
+        size: a divisor of the number of replicas.
+    """
+    context = tf.distribute.get_replica_context()
+    count = context.num_replicas_in_sync // size
+    # Each group adds up in a row of its own: one all-reduce serves every kind of strategy.
+    mine = tf.one_hot(context.replica_id_in_sync_group // size, count)[:, tf.newaxis, tf.newaxis]
+    mean, variance = tf.nn.moments(inputs, (0, 1, 2))
+    local = tf.stack([mean, variance + tf.square(mean)])
+    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, mine * local)
+    mean, mean_square = tf.unstack(tf.reduce_sum(mine * rows, 0) / size)
+    return mean, tf.maximum(mean_square - tf.square(mean), 0.0)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -281,7 +312,7 @@ class DropConnect(keras.layers.Layer):
             return inputs
         keep = 1 - self.rate
         shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
-        uniform = tf.random.stateless_uniform(shape, replica_seed(self.seed_generator))
+        uniform = tf.random.stateless_uniform(shape, mask_seed(self.seed_generator))
         mask = ops.cast(ops.floor(keep + uniform), inputs.dtype)
         return inputs / keep * mask
 
@@ -292,17 +323,38 @@ class DropConnect(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
-def replica_seed(generator):
-    """Returns the next seed of a `SeedGenerator`, different on every replica.
+_masks = threading.local()  # a MirroredStrategy runs every replica in a thread of its own
+
+
+@contextlib.contextmanager
+def masks_from(key):
+    """Makes the masks drawn inside a function of `key`, their order and the replica alone.
+
+    Without it Dropout and DropConnect count calls in Keras' SeedGenerators, whose state is
+    in no Keras or TensorFlow checkpoint: a resumed run would replay its first masks.
+
+    Args:
+        key: (2,) int32, such as (seed, step).
+    """
+    _masks.key, _masks.numbers = key, itertools.count()
+    try:
+        yield
+    finally:
+        _masks.key = None
+
+
+def mask_seed(generator):
+    """Returns the (2,) seed of the next mask, different on every replica.
 
     A plain SeedGenerator gives every replica of a MirroredStrategy the same numbers.
     """
-    seed = tf.convert_to_tensor(generator.next())  # (seed, counter)
     context = tf.distribute.get_replica_context()
-    if context is None or context.num_replicas_in_sync == 1:
-        return seed
-    replica = tf.cast(context.replica_id_in_sync_group, seed.dtype)
-    return tf.stack([seed[0] + replica, seed[1]])
+    replica = context.replica_id_in_sync_group if context else 0
+    if getattr(_masks, "key", None) is not None:
+        seed = tf.random.experimental.stateless_fold_in(_masks.key, next(_masks.numbers))
+        return tf.random.experimental.stateless_fold_in(seed, replica)
+    seed = tf.convert_to_tensor(generator.next())  # (seed, counter)
+    return tf.stack([seed[0] + tf.cast(replica, seed.dtype), seed[1]])
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -331,7 +383,7 @@ class Dropout(keras.layers.Dropout):
         if not training or self.rate == 0:
             return inputs
         return tf.nn.experimental.stateless_dropout(
-            inputs, self.rate, replica_seed(self.seed_generator), noise_shape=self.noise_shape)
+            inputs, self.rate, mask_seed(self.seed_generator), noise_shape=self.noise_shape)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

@@ -1,10 +1,11 @@
-"""Which optimiser, schedule and weight average does the published recipe use?
+"""Which optimisers, schedules and weight average do recipes use?
 
-TF1's RMSProp, a staircase with linear warm-up, L2 on everything but batch norm, and
-an exponential moving average that includes batch-norm statistics. Each differs from
-what Keras does by default.
+The published one: TF1's RMSProp, a staircase with linear warm-up, L2 on everything but
+batch norm, and an exponential moving average that includes batch-norm statistics. Each
+differs from what Keras does by default. Besides: SGD and AdamW (Keras' own), and LARS
+with polynomial decay for large batches.
 
-Source (main.py, utils.py below): tensorflow/tpu models/official/efficientnet.
+Source (main.py, utils.py, lars_optimizer.py below): tensorflow/tpu models/official/efficientnet.
 """
 
 import math
@@ -14,40 +15,122 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+OPTIMIZERS = ("rmsprop", "sgd", "adamw", "lars")
 
-_BODY = re.compile(r"(^|/)((stem|top)_(conv|bn)|block\d+[a-z]+)/")  # variables below the classifier
+_STAGE = re.compile(r"(?:^|/)(?:(stem)_(?:conv|bn)|block(\d+)[a-z]+|(top)_(?:conv|bn))/")
+_HEAD = 8  # the number of the head among the stages; stem: 0
+
+
+def stage_of(name):
+    """Returns the stage of a variable: 0 stem, 1 to 7 blocks, 8 head, None for all others."""
+    match = _STAGE.search(name)
+    if not match:
+        return None
+    stem, block, _ = match.groups()
+    return 0 if stem else int(block) if block else _HEAD
+
+
+class _StageRates:
+    """Gives the stages of an EfficientNet lower learning rates, for fine-tuning.
+
+    Args:
+        *args, **kwargs: of the optimiser.
+        body_rate: factor of all variables of an EfficientNet but its classifier; your
+            own layers have the full rate, too.
+        layer_decay: further factor per stage below the classifier: the head has it once,
+            the stem nine times.
+    """
+
+    def __init__(self, *args, body_rate=1.0, layer_decay=1.0, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.body_rate, self.layer_decay = float(body_rate), float(layer_decay)
+
+    def update_step(self, gradient, variable, learning_rate):
+        stage = stage_of(variable.name)  # a tf.Variable, whose name is the Keras variable's path
+        if stage is not None:
+            learning_rate *= self.body_rate * self.layer_decay ** (_HEAD + 1 - stage)
+        super().update_step(gradient, variable, learning_rate)
+
+    def get_config(self):
+        return {**super().get_config(), "body_rate": self.body_rate,
+                "layer_decay": self.layer_decay}
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
-class RMSprop(keras.optimizers.RMSprop):
+class RMSprop(_StageRates, keras.optimizers.RMSprop):
     """RMSProp as TensorFlow 1 computes it, and so as the paper trained.
 
     Keras 3 has the same formula, epsilon inside the root, but starts the mean square at
     0 where TF1 starts it at 1: its first step is up to 1/sqrt(epsilon) = 30 times larger.
 
     Args:
-        *args, **kwargs: of `keras.optimizers.RMSprop`.
-        body_rate: factor on the learning rate of all variables of an EfficientNet but its
-            classifier, for fine-tuning; your own layers have the full rate, too.
+        *args, **kwargs: of `keras.optimizers.RMSprop`; and `body_rate` and
+            `layer_decay`: factors on the rates of all but the classifier, and per stage.
     """
-
-    def __init__(self, *args, body_rate=1.0, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.body_rate = float(body_rate)
-
-    def update_step(self, gradient, variable, learning_rate):
-        # A tf.Variable here, whose name is the Keras variable's path.
-        if self.body_rate != 1 and _BODY.search(variable.name):
-            learning_rate = learning_rate * self.body_rate
-        super().update_step(gradient, variable, learning_rate)
-
-    def get_config(self):
-        return {**super().get_config(), "body_rate": self.body_rate}
 
     def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
         if name == "velocity":
             initializer = "ones"
         return super().add_optimizer_variables(trainable_variables, name, initializer)
+
+
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class SGD(_StageRates, keras.optimizers.SGD):
+    """Keras' SGD, with `body_rate` and `layer_decay` as `RMSprop` has them."""
+
+
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class AdamW(_StageRates, keras.optimizers.AdamW):
+    """Keras' AdamW, with `body_rate` and `layer_decay` as `RMSprop` has them."""
+
+
+class _Lars(keras.optimizers.Optimizer):
+    def __init__(self, learning_rate=0.1, momentum=0.9, weight_decay=1e-5, coefficient=0.001,
+                 name="lars", **kwargs):
+        # Not as Keras' weight decay, which is decoupled from the gradient.
+        super().__init__(learning_rate=learning_rate, name=name, **kwargs)
+        self.momentum, self.decay = float(momentum), float(weight_decay)
+        self.coefficient = float(coefficient)
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            self._momenta = self.add_optimizer_variables(variables, "momentum")
+
+    def update_step(self, gradient, variable, learning_rate):
+        if variable.name.rpartition("/")[2].partition(":")[0] not in ("gamma", "beta", "bias"):
+            weight, slope = tf.norm(variable), tf.norm(gradient)
+            trust = self.coefficient * weight / (slope + self.decay * weight)
+            learning_rate *= tf.where((weight > 0) & (slope > 0), trust, 1.0)
+            gradient += self.decay * variable
+        momentum = self._momenta[self._get_variable_index(variable)]
+        self.assign(momentum, self.momentum * momentum + gradient)
+        self.assign_sub(variable, learning_rate * momentum)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("weight_decay")
+        return {**config, "momentum": self.momentum, "weight_decay": self.decay,
+                "coefficient": self.coefficient}
+
+
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class LARS(_StageRates, _Lars):
+    """Layer-wise adaptive rates for large batches (You et al., arXiv 1708.03888).
+
+    As in lars_optimizer.py: the rate of each kernel is scaled by
+    `coefficient * |w| / (|g| + weight_decay * |w|)`, its gradient gets
+    `weight_decay * w`, and momentum follows. Biases and batch norm's gamma and beta
+    have plain momentum and no decay.
+
+    Args:
+        learning_rate: a float or a schedule.
+        momentum: factor of the last update, in [0, 1).
+        weight_decay: of the kernels.
+        coefficient: the paper's eta; main.py: 0.001.
+        **kwargs: of `keras.optimizers.Optimizer`; and `body_rate` and `layer_decay` as
+            `RMSprop` has them.
+    """
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -113,20 +196,89 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
                 "warmup_steps": self.warmup_steps}
 
 
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear warm-up, then a polynomial decay that starts where the warm-up ends.
+
+    `end + (peak - end) * (1 - done) ** power`, done being (step - warmup_steps) /
+    (total_steps - warmup_steps); before, `peak * step / warmup_steps` (main.py, for LARS).
+
+    Args:
+        peak: the learning rate at the end of the warm-up.
+        end: the last learning rate; main.py: 0.1.
+        power: main.py: 2.
+        total_steps: where `end` is reached, warm-up included.
+        warmup_steps: steps of the warm-up; 0 for none.
+    """
+
+    def __init__(self, peak, end, power, total_steps, warmup_steps):
+        self.peak, self.end, self.power = float(peak), float(end), float(power)
+        self.total_steps, self.warmup_steps = float(total_steps), int(warmup_steps)
+
+    def __call__(self, step):
+        step = ops.cast(step, "float32")
+        span = max(self.total_steps - self.warmup_steps, 1.0)
+        left = 1 - ops.clip((step - self.warmup_steps) / span, 0.0, 1.0)
+        rate = self.end + (self.peak - self.end) * ops.power(left, self.power)
+        warm = self.peak * step / max(self.warmup_steps, 1)
+        return ops.where(step < self.warmup_steps, warm, rate)
+
+    def get_config(self):
+        return {"peak": self.peak, "end": self.end, "power": self.power,
+                "total_steps": self.total_steps, "warmup_steps": self.warmup_steps}
+
+
 def schedule(recipe, steps_per_epoch):
     """Returns the learning rate of a `Recipe`; `steps_per_epoch` is a float, as published."""
     warmup = int(recipe.warmup_epochs * steps_per_epoch)
+    total = recipe.epochs * steps_per_epoch
     if recipe.schedule == "cosine":
-        return WarmupCosine(recipe.learning_rate(), recipe.epochs * steps_per_epoch, warmup)
+        return WarmupCosine(recipe.learning_rate(), total, warmup)
+    if recipe.schedule == "polynomial":
+        return WarmupPolynomial(recipe.learning_rate(), recipe.end_learning_rate,
+                                recipe.decay_power, total, warmup)
     return WarmupStaircase(recipe.learning_rate(), recipe.decay_rate,
                            recipe.decay_epochs * steps_per_epoch, warmup)
 
 
 def optimizer(recipe, steps_per_epoch):
-    """Returns the optimiser of a `Recipe`, for `Trainer` and for `model.compile`."""
-    return RMSprop(schedule(recipe, steps_per_epoch), rho=recipe.rmsprop_rho,
-                   momentum=recipe.momentum, epsilon=recipe.rmsprop_epsilon,
-                   body_rate=recipe.body_rate)
+    """Returns the optimiser of a `Recipe`, for `Trainer` and for `model.compile`.
+
+    Weight decay is L2 in the loss for rmsprop and sgd (`l2_penalty`), part of the
+    optimiser for adamw and lars. Gradients are clipped by `clip`, which sees them summed
+    over all replicas.
+    """
+    rates = dict(body_rate=recipe.body_rate, layer_decay=recipe.layer_decay)
+    rate = schedule(recipe, steps_per_epoch)
+    if recipe.optimizer == "sgd":
+        return SGD(rate, momentum=recipe.momentum, **rates)
+    if recipe.optimizer == "lars":
+        return LARS(rate, recipe.momentum, recipe.weight_decay, recipe.lars_coefficient, **rates)
+    if recipe.optimizer == "adamw":
+        made = AdamW(rate, weight_decay=recipe.weight_decay, beta_1=recipe.momentum,
+                     beta_2=recipe.adam_beta_2, **rates)
+        made.exclude_from_weight_decay(var_names=["/gamma", "/beta", "/bias"])
+        return made
+    return RMSprop(rate, rho=recipe.rmsprop_rho, momentum=recipe.momentum,
+                   epsilon=recipe.rmsprop_epsilon, **rates)
+
+
+def clip(gradients, norm, replicas):
+    """Scales gradients so that their sum over all replicas has at most a global norm.
+
+    Called in a replica context; returns gradients whose sum over replicas is the clipped
+    one, as Keras' optimisers expect them.
+
+    Args:
+        gradients: list of tensors, this replica's share.
+        norm: a float.
+        replicas: how many there are.
+    """
+    if replicas > 1:
+        gradients = tf.distribute.get_replica_context().all_reduce(
+            tf.distribute.ReduceOp.SUM, gradients)
+    clipped, _ = tf.clip_by_global_norm(gradients, norm)
+    return [gradient / replicas for gradient in clipped]
 
 
 def decayed(variables):
@@ -138,9 +290,11 @@ def decayed(variables):
     return [variable for variable in variables if variable.name not in ("gamma", "beta")]
 
 
-def l2_penalty(variables, weight_decay):
+def l2_penalty(recipe, variables):
     """Returns weight_decay * sum(v**2) / 2, () float32 (main.py; Keras' L2 has no 1/2)."""
-    return weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(variable.value, tf.float32))
+    if recipe.optimizer in ("adamw", "lars"):
+        return 0.0
+    return recipe.weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(variable.value, tf.float32))
                                     for variable in decayed(variables)])
 
 
@@ -159,18 +313,12 @@ def ema_decay(decay, step):
 def update_ema(averages, variables, decay):
     """Moves `averages` towards `variables`: a -= (1 - decay) * (a - v).
 
-    Called in a replica context; makes one update per device, without communication.
+    In a replica context it moves this replica's copies, without communication.
 
     Args:
         averages: tf.Variables, one per variable; all weights, batch-norm statistics too.
         variables: tf.Variables.
         decay: () float32.
     """
-    def move(average, value, decay):
-        average.assign_sub((1 - decay) * (average - value))
-
-    def on_all_devices(strategy, decay):
-        for average, variable in zip(averages, variables):
-            strategy.extended.update(average, move, args=(variable, decay), group=False)
-
-    tf.distribute.get_replica_context().merge_call(on_all_devices, args=(decay,))
+    for average, variable in zip(averages, variables):
+        average.assign_sub((1 - decay) * (average - variable))

@@ -1,8 +1,8 @@
 """Which hyper-parameters does a training run have, and where does each come from?
 
 `Recipe` holds every one of them once, with the paper's value as its default;
-`RECIPES` are the runs we ship; `add_options` makes each field a command-line
-option of the same name. Standard library only.
+`RECIPES` are the runs we ship, and `ABOUT` says of each what to expect; `add_options`
+makes each field a command-line option of the same name. Standard library only.
 
 Sources, by the short names used below:
   paper    arXiv 1905.11946, section 5.2.
@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import types
 import typing
 
@@ -70,11 +71,15 @@ class Recipe:
         "stay; frozen: gamma and beta, too", choices=("trainable", "inference", "frozen"))
     body_rate: float = _field(
         1.0, "factor on the learning rate of everything but the classifier", low=0)
+    layer_decay: float = _field(
+        1.0, "further factor per stage below the classifier: the head has it once, the stem nine "
+        "times", low=0, high=1)
 
     # The data.
     dataset: str = _field(
         "imagenet2012", "'digits' (bundled with scikit-learn), 'folder' (one folder per "
-        "class), or the name of a TFDS classification data set on disk")
+        "class), 'synthetic' (coloured noise, for trying things out), or the name of a TFDS "
+        "classification data set on disk")
     data_dir: str | None = _field(
         None, "where the data lies: the TFDS directory, or the image folder")
     train_split: str | None = _field(
@@ -94,6 +99,23 @@ class Recipe:
         32, "the evaluation crop is the central image_size / (image_size + this) of the short "
         "side (main.py: preprocessing.py, CROP_PADDING); 0 takes all of it", low=0)
     flip: bool = _field(True, "mirror half of the training images (main.py: preprocessing.py)")
+    augment: str = _field(
+        "autoaugment", "none, autoaugment (policy v0, as the paper), or randaugment",
+        choices=("none", "autoaugment", "randaugment"))
+    randaugment_layers: int = _field(2, "operations per image (main.py)", low=1, high=10)
+    randaugment_magnitude: float = _field(
+        10.0, "strength of the operations (main.py: 10; README.md: B5 17, B7 28)", low=0, high=30)
+    mixup_alpha: float = _field(
+        0.0, "of the Beta distribution that mixes each image with another (arXiv 1710.09412; "
+        "main.py: 0, off)", low=0)
+    cutmix_alpha: float = _field(
+        0.0, "of the Beta distribution of the area pasted from another image (arXiv 1905.04899); "
+        "0: off; with mixup_alpha each batch gets one of the two", low=0)
+    start_image_size: int | None = _field(
+        None, "progressive resizing: side of the training images in the first epochs, in pixels; "
+        "it grows to image_size in `size_stages` equal stages (arXiv 2104.00298); none: off",
+        low=32)
+    size_stages: int = _field(4, "stages of progressive resizing", low=2)
 
     # Optimisation.
     epochs: int = _field(350, "passes over the training images (main.py: 218,949 steps of "
@@ -104,20 +126,38 @@ class Recipe:
         "paper)", low=0)
     warmup_epochs: float = _field(5.0, "linear warm-up from 0 (mnasnet; main.py)", low=0)
     schedule: str = _field(
-        "staircase", "staircase of --decay_rate (paper), or cosine to 0 (main.py: utils.py)",
-        choices=("staircase", "cosine"))
+        "staircase", "staircase of --decay_rate (paper), cosine to 0 (main.py: utils.py), or "
+        "polynomial to --end_learning_rate (main.py, for LARS)",
+        choices=("staircase", "cosine", "polynomial"))
     decay_rate: float = _field(0.97, "factor of the learning-rate staircase (paper)", low=0.001)
     decay_epochs: float = _field(2.4, "epochs per stair, counted from step 0 (paper)", low=0.001)
+    decay_power: float = _field(2.0, "of the polynomial schedule (main.py)", low=0.001)
+    end_learning_rate: float = _field(0.1, "of the polynomial schedule (main.py)", low=0)
+    optimizer: str = _field(
+        "rmsprop", "rmsprop (paper), sgd, adamw (Keras'), or lars (main.py, large batches)",
+        choices=("rmsprop", "sgd", "adamw", "lars"))
     rmsprop_rho: float = _field(0.9, "decay of the mean square of RMSProp (paper)", low=0, high=1)
-    momentum: float = _field(0.9, "momentum of RMSProp (paper)", low=0, high=1)
+    momentum: float = _field(
+        0.9, "momentum of RMSProp (paper), SGD and LARS; beta_1 of AdamW", low=0, high=1)
     rmsprop_epsilon: float = _field(
         1e-3, "added to the mean square inside RMSProp's root (main.py: utils.py)", low=0)
+    adam_beta_2: float = _field(0.999, "of AdamW (Keras)", low=0, high=1)
+    lars_coefficient: float = _field(0.001, "of LARS, its eta (main.py)", low=0)
     weight_decay: float = _field(
         1e-5, "times half the sum of squares of every trainable variable outside batch norm "
-        "(paper; main.py)", low=0)
+        "(paper; main.py); adamw and lars decay kernels only, in the optimiser", low=0)
+    clip_norm: float | None = _field(
+        None, "largest global norm of the gradient of a step; none: no clipping (main.py)",
+        low=1e-12)
+    gradient_accumulation: int = _field(
+        1, "parts in which every replica works through its share of a batch, one after the other: "
+        "less memory, same step; batch norm sees a part", low=1)
     batch_norm_momentum: float = _field(
         0.99, "of the moving statistics of batch norm (paper); a run of some hundred steps needs "
         "0.9, or it evaluates with statistics of its first steps", low=0, high=1)
+    bn_sync: str = _field(
+        "auto", "replicas that share batch statistics: none, all, group:N, or auto, which is none "
+        "up to 8 replicas and groups of max(8, replicas / 8) above (main.py: utils.py)")
     label_smoothing: float = _field(0.1, "share of the uniform label (main.py)", low=0, high=1)
     ema_decay: float = _field(
         0.9999, "decay of the moving average of all weights, batch-norm statistics included; "
@@ -129,10 +169,21 @@ class Recipe:
         choices=("auto", "float32", "mixed_bfloat16"))
     steps_per_loop: int = _field(
         100, "training steps between two returns to Python, at most an epoch (main.py: 1,251)",
-        low=1)
+        low=1, high=2048)
     eval_batch_size: int | None = _field(
         None, "images per evaluation step, over all replicas; none: as batch_size", low=1)
+    checkpoint_every: int | None = _field(
+        None, "steps between checkpoints within an epoch; none: only its end is saved", low=1)
     keep_checkpoints: int = _field(3, "how many checkpoints stay in the workdir", low=1)
+    background_saves: bool = _field(
+        True, "write checkpoints while training goes on")
+    loss_spike: float = _field(
+        10.0, "a step whose loss is more than this many times the smoothed loss, and twice that of "
+        "guessing, changes nothing, like one that is not finite; 0: off", low=0)
+    max_bad_steps: int = _field(
+        5, "after so many steps in a row that changed nothing, go back to the last checkpoint and "
+        "skip the batches since", low=1)
+    max_rollbacks: int = _field(3, "how often to go back before the run stops", low=0)
     seed: int = _field(0, "of the initial weights, the order of the images and every draw",
                        low=0, high=2**32 - 1)
 
@@ -144,6 +195,9 @@ class Recipe:
             raise config.InputError(
                 f"freeze_until {self.freeze_until} with batch_norm {self.batch_norm} would freeze "
                 "random weights: give --init_weights, a file or 'imagenet'.")
+        if not re.fullmatch(r"auto|none|all|group:[1-9]\d*", self.bn_sync):
+            raise config.InputError(f"bn_sync is {self.bn_sync!r}; it must be auto, none, all, or "
+                                    "group:N with N replicas per group, such as group:8.")
 
     def resolved_variant(self):
         """Returns the `Variant` of this recipe: its row, or the row scaled by phi.
@@ -162,6 +216,22 @@ class Recipe:
     def learning_rate(self):
         """The peak learning rate: `base_learning_rate * batch_size / 256` (main.py)."""
         return self.base_learning_rate * self.batch_size / 256
+
+    def image_size_at(self, epoch):
+        """The side of the training images in an epoch, counted from 0: whole multiples of 16.
+
+        Progressive resizing as in arXiv 2104.00298, section 4: stages of equal length, sizes
+        in equal steps from `start_image_size` to the recipe's own size.
+        """
+        final = self.resolved_variant().resolution
+        if self.start_image_size is None:
+            return final
+        stage = min(int(epoch * self.size_stages / self.epochs), self.size_stages - 1)
+        if stage == self.size_stages - 1:
+            return final
+        size = self.start_image_size + stage * (final - self.start_image_size) / (
+            self.size_stages - 1)
+        return max(32, round(size / 16) * 16)
 
     def to_json(self):
         """Returns the recipe as an indented JSON object, one field per line."""
@@ -198,45 +268,81 @@ def _check_range(name, value, low, high, choices, help):
         raise config.InputError(f"{name} is {value}; it must be {bounds}.")
 
 
+_OWN = dict(augment="none")  # from scratch on few images: the paper's policy is for ImageNet
+
 RECIPES = {
-    # python train_tpu.py --recipe imagenet --variant b0 --data_dir gs://BUCKET/tfds \
-    #   --tpu local --workdir gs://BUCKET/b0
-    # Paper: B0 77.1 % top-1 with AutoAugment (v5), 76.3 % without, as here (v1); 23 hours
-    # on a v2-8 (arXiv 2011.00071). Not yet run by us: we have no TPU.
     "imagenet": Recipe(),
 
-    # python train_tpu.py --recipe digits --workdir runs/digits
-    # 1,797 scans of 8x8 pixels; on 2 CPU cores about 2 minutes, 98.7 to 99.5 % of the
-    # 377 held out (seeds 0 to 2). The paper's schedule shrunk to 16 epochs; digits have
-    # no mirror image.
+    # Batch, optimiser and hardware: arXiv 2011.00071, abstract. Its table of rates could not be
+    # had: 0.081 and 43 epochs are from memory, not verified.
+    "large_batch": Recipe(
+        variant="b5", optimizer="lars", schedule="polynomial", batch_size=65536,
+        base_learning_rate=0.081, warmup_epochs=43.0),
+
+    # The paper's schedule shrunk to 16 epochs; digits have no mirror image.
     "digits": Recipe(
         phi=-4.0, image_size=32, dataset="digits", batch_size=32, epochs=16, warmup_epochs=1.0,
         decay_epochs=0.16, crop_area_min=0.85, eval_crop_padding=0, flip=False, ema_decay=0.995,
-        batch_norm_momentum=0.9, drop_connect_rate=0.1),
+        batch_norm_momentum=0.9, drop_connect_rate=0.1, **_OWN),
 
-    # python train_tpu.py --recipe small --dataset folder --data_dir photos --workdir runs/photos
-    # From scratch on some hundreds to some thousands of images; the paper's schedule
-    # shrunk to 60 epochs. Accuracy depends on the images; not yet run on a public set.
+    # The paper's schedule shrunk to 60 epochs.
     "small": Recipe(
         dataset="folder", image_size=128, batch_size=16, epochs=60, warmup_epochs=2.0,
-        decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9),
+        decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9, **_OWN),
 
-    # python train_tpu.py --recipe finetune --dataset folder --data_dir photos \
-    #   --workdir runs/photos
-    # From published weights (or --init_weights FILE) on some hundreds to some thousands of
-    # images. Not yet run with published weights: we have no network.
     "finetune": Recipe(
         init_weights="imagenet", batch_norm="frozen", body_rate=0.1, dataset="folder",
         schedule="cosine", base_learning_rate=0.064, batch_size=32, epochs=20, warmup_epochs=1.0,
-        crop_area_min=0.25, ema_decay=0.99),
+        crop_area_min=0.25, ema_decay=0.99, **_OWN),
 
-    # python train_tpu.py --recipe smoke --workdir /tmp/smoke
-    # The whole path in half a minute on a laptop: it shows that things run, nothing else.
     "smoke": Recipe(
         phi=-8.0, image_size=32, dataset="digits", batch_size=64, epochs=2, warmup_epochs=0.5,
         decay_epochs=1.0, eval_crop_padding=0, flip=False, ema_decay=0.9, holdout=0.5,
-        batch_norm_momentum=0.9),
+        batch_norm_momentum=0.9, **_OWN),
 }
+
+_TPU = ("python train_tpu.py --recipe {} --data_dir gs://BUCKET/tfds --tpu local --workdir "
+        "gs://BUCKET/{}. ")
+_NEVER = " Not yet run by us: we have no TPU."
+
+# What each recipe is for: its command, hardware, hours and accuracy, with the source.
+ABOUT = {
+    "imagenet": _TPU.format("imagenet", "b0") + "B0 as the paper trains it; --variant takes any "
+    "other. Cloud TPU; 23 hours on a v2-8 (arXiv 2011.00071); 77.1 % top-1 (paper, table 2)."
+    + _NEVER,
+    "large_batch": _TPU.format("large_batch", "b5").replace("--tpu local", "--tpu NAME")
+    + "B5 with LARS and a batch of 65,536; 1,024 TPU v3 cores, 1 h 04 min, 83 % top-1 (arXiv "
+    "2011.00071, abstract)." + _NEVER,
+    "digits": "python train_tpu.py --recipe digits --workdir runs/digits. 1,797 scans of 8x8 "
+    "pixels; 2 CPU cores, about 2 minutes, 98.7 to 99.5 % of 377 held out (seeds 0 to 2).",
+    "small": "python train_tpu.py --recipe small --data_dir photos --workdir runs/photos. From "
+    "scratch on some hundreds to thousands of images; time and accuracy depend on them. Not yet "
+    "run on a public set.",
+    "finetune": "python train_tpu.py --recipe finetune --data_dir photos --workdir runs/photos. "
+    "From published weights on some hundreds to thousands of images; time and accuracy depend on "
+    "them. Not yet run with published weights: we have no network.",
+    "smoke": "python train_tpu.py --recipe smoke --workdir /tmp/smoke. The whole path in half a "
+    "minute on a laptop: it shows that things run, nothing else.",
+}
+
+# variant, augmentation and magnitude, published top-1 in % with its source.
+_PUBLISHED = (
+    *((f"b{number}", "autoaugment", 10.0, f"{top1} % (paper, table 2)") for number, top1 in
+      enumerate((77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3))),
+    ("b8", "autoaugment", 10.0, "none published (with AdvProp 85.5 %)"),
+    ("l2", "autoaugment", 10.0, "none published (with Noisy Student 88.4 %)"),
+    *((f"lite{number}", "none", 10.0, f"{top1} % (lite/README.md; its augmentation is not said)")
+      for number, top1 in enumerate((75.1, 76.7, 77.6, 79.8, 81.5))),
+    *((f"edgetpu-{size}", "none", 10.0, f"{top1} % (edgetpu/README.md; its augmentation is not "
+       "said)") for size, top1 in (("s", 77.23), ("m", 78.69), ("l", 80.62))),
+    ("b5", "randaugment", 17.0, "83.7 % (README.md)"),
+    ("b7", "randaugment", 28.0, "84.7 % (README.md)"),
+)
+for _variant, _augment, _magnitude, _top1 in _PUBLISHED:
+    _name = f"imagenet-{_variant}" + ("-randaugment" if _augment == "randaugment" else "")
+    RECIPES[_name] = Recipe(variant=_variant, augment=_augment, randaugment_magnitude=_magnitude)
+    ABOUT[_name] = (f"{_TPU.format(_name, _variant)}Cloud TPU; hours not known; top-1 {_top1}."
+                    f"{_NEVER}")
 
 
 def default_recipe_name(dataset):
@@ -290,13 +396,15 @@ def from_options(options):
     if name is None:
         name = default_recipe_name(getattr(options, "dataset", None))
         print(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
+    print(f"{name}: {ABOUT[name]}")
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)
              if hasattr(options, field.name)}
     return dataclasses.replace(RECIPES[name], **given)
 
 
 # Fields that may change when a run is resumed: they do not change what is computed.
-FREE_TO_CHANGE = ("data_dir", "steps_per_loop", "eval_batch_size", "keep_checkpoints")
+FREE_TO_CHANGE = ("data_dir", "steps_per_loop", "eval_batch_size", "checkpoint_every",
+                  "keep_checkpoints", "background_saves", "max_bad_steps", "max_rollbacks")
 
 
 def differences(old, new):

@@ -1,165 +1,35 @@
 """How does a recipe become a trained checkpoint?
 
 `run` does all of it: strategy, model, a loop of compiled steps, evaluation of every
-held-out image, checkpoints, resume. A run directory holds
-
-    recipe.json      every hyper-parameter, written first
-    classes.json     the class names, in the order of the labels
-    checkpoints/     the newest checkpoints: weights, averages, optimiser, seeds
-    metrics.jsonl    one line per epoch
-    learning_curve.png
-    result.json      the last line of metrics.jsonl, once training is complete
+held-out image, checkpoints, resume. rundir.py says what a run directory holds.
 """
 
 import contextlib
 import json
 import os
-import sys
 import time
 
 import tensorflow as tf
 
-from effnet_tf import data, plots
+from effnet_tf import checkpoints, data, diagnosis, plots, rundir, watch
 from effnet_tf.config import CompoundScaling, InputError
-from effnet_tf.formats import latest_checkpoint
-from effnet_tf.recipe import Recipe, differences
+from effnet_tf.interruption import Interruption, Preempted
+from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
+from effnet_tf.strategy import any_worker, choose_strategy, is_chief
 from effnet_tf.trainer import Trainer
 
-
-# --- where it runs ----------------------------------------------------------------------------
-
-def choose_strategy(tpu=None):
-    """Returns the tf.distribute strategy for this machine, and prints which it is.
-
-    Args:
-        tpu: name or address of a Cloud TPU, "local" on a TPU VM, or None.
-
-    Returns:
-        A TPUStrategy if `tpu` is given, else a MirroredStrategy over all GPUs, else the
-        default strategy, on the CPU.
-
-    Raises:
-        InputError: the TPU cannot be reached.
-    """
-    gpus = tf.config.list_logical_devices("GPU")
-    if tpu:
-        strategy, what = _tpu_strategy(tpu), f"TPU '{tpu}'"
-    elif gpus:
-        strategy, what = tf.distribute.MirroredStrategy(), f"{len(gpus)} GPU(s)"
-    else:
-        strategy, what = tf.distribute.get_strategy(), "CPU (no GPU found; --tpu for a TPU)"
-    print(f"Training on {what}: {type(strategy).__name__}, "
-          f"{strategy.num_replicas_in_sync} replica(s)")
-    return strategy
+SHOWN = 16  # images of the picture of a batch
 
 
-def _tpu_strategy(tpu):
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=tpu)
-        tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        raise InputError(f"The TPU '{tpu}' cannot be used: {str(error).splitlines()[0]} "
-                         "(On a TPU VM say --tpu local, and install tensorflow-tpu.)") from error
-    return tf.distribute.TPUStrategy(resolver)
+class TrainingStopped(RuntimeError):
+    """Training cannot go on: it has diverged, again and again."""
 
-
-# --- the run directory ------------------------------------------------------------------------
-
-RUN_FILES = ("recipe.json", "classes.json", "metrics.jsonl", "checkpoints",
-             "learning_curve.png", "result.json")
-
-
-def write_text(path, text):
-    """Writes a text file (local or gs://) whole or not at all."""
-    temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "w") as file:
-        file.write(text)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
-def read_text(path):
-    """Returns the text of a file, local or gs://."""
-    with tf.io.gfile.GFile(path, "r") as file:
-        return file.read()
-
-
-def read_run(workdir):
-    """Returns the (`Recipe`, class names) of a run directory.
-
-    Raises:
-        InputError: `workdir` is no run directory.
-    """
-    paths = [os.path.join(workdir, name) for name in ("recipe.json", "classes.json")]
-    for path in paths:
-        if not tf.io.gfile.exists(path):
-            raise InputError(f"'{workdir}' is no run directory: it has no "
-                             f"{os.path.basename(path)}. Train one: python train_tpu.py "
-                             "--workdir ...")
-    recipe, classes = map(read_text, paths)
-    return Recipe.from_json(recipe), tuple(json.loads(classes))
-
-
-@contextlib.contextmanager
-def _claimed(workdir, recipe, class_names):
-    """Writes the recipe into `workdir`; takes it back if a new run fails with nothing saved."""
-    is_new_directory = not tf.io.gfile.exists(workdir)
-    is_new_run = not tf.io.gfile.exists(os.path.join(workdir, "recipe.json"))
-    if is_new_run:
-        _check_no_foreign_files(workdir)
-    else:
-        _check_same_run(workdir, recipe, class_names)
-    try:
-        tf.io.gfile.makedirs(workdir)
-        write_text(os.path.join(workdir, "recipe.json"), recipe.to_json())
-        write_text(os.path.join(workdir, "classes.json"), json.dumps(class_names) + "\n")
-    except tf.errors.OpError as error:
-        raise InputError(f"The workdir '{workdir}' cannot be written: {error.message}.") from error
-    try:
-        yield
-    except BaseException:
-        if is_new_run and not tf.train.latest_checkpoint(os.path.join(workdir, "checkpoints")):
-            _remove_run(workdir, is_new_directory)
-        raise
-
-
-def _check_no_foreign_files(workdir):
-    """Refuses a directory that holds files by our names, which a run would overwrite."""
-    for name in RUN_FILES:
-        if tf.io.gfile.exists(os.path.join(workdir, name)):
-            raise InputError(f"The workdir '{workdir}' has '{name}' but no recipe.json: it is no "
-                             "run directory of this program. Choose another --workdir.")
-
-
-def _check_same_run(workdir, recipe, class_names):
-    """Refuses to resume a run of another recipe or of other classes."""
-    old_recipe, old_classes = read_run(workdir)
-    changed = differences(old_recipe, recipe)
-    if old_classes != tuple(class_names):
-        changed.append(f"classes: {', '.join(old_classes)} -> {', '.join(class_names)}")
-    if changed:
-        raise InputError(f"The workdir '{workdir}' holds a run of another recipe "
-                         f"({'; '.join(changed)}). Give the same options to resume it, or "
-                         "another --workdir.")
-
-
-def _remove_run(workdir, whole):
-    """Removes what a new run wrote: `_check_no_foreign_files` says that all of it is ours."""
-    for name in RUN_FILES if not whole else ("",):
-        path = os.path.join(workdir, name)
-        if tf.io.gfile.isdir(path):
-            tf.io.gfile.rmtree(path)
-        elif tf.io.gfile.exists(path):
-            tf.io.gfile.remove(path)
-
-
-# --- the loop ------------------------------------------------------------------------------------
 
 def run(recipe, workdir, strategy=None):
     """Trains, evaluates and checkpoints a recipe in a run directory; resumes one there.
 
-    What is restored, in this order: the newest checkpoint in `workdir`; else the recipe's
-    `init_weights`; else nothing.
+    What is restored, in this order: the newest unharmed checkpoint in `workdir`; else the
+    recipe's `init_weights`; else nothing.
     Sets Keras' global random seed to the recipe's.
 
     Args:
@@ -173,19 +43,31 @@ def run(recipe, workdir, strategy=None):
 
     Raises:
         InputError: a recipe, data set or workdir that cannot be used. Nothing new stays
-            in `workdir` then, unless a checkpoint had been written.
+            in `workdir` then, unless steps had been saved.
+        TrainingStopped: loss or gradients were not finite, or the loss too high, even
+            after going back to older checkpoints.
+        checkpoints.SaveError: the disk does not take a file; older checkpoints remain.
+        Preempted: the machine will be taken away; the state is saved.
     """
+    goodput = watch.Goodput(workdir)
     source = data.open_source(recipe)
     strategy = strategy or choose_strategy()
-    with _claimed(workdir, recipe, source.class_names):
+    chief = is_chief(strategy)
+    claim = (rundir.claimed(workdir, recipe, source.class_names) if chief
+             else contextlib.nullcontext(lambda: None))
+    with claim as check, Interruption() as interruption:
         print("Building the network ...", flush=True)
         trainer = Trainer(recipe, source, strategy)
         _describe(recipe, trainer)
+        loop = _Loop(trainer, workdir, goodput, interruption, check, chief)
         try:
-            return _train(trainer, workdir)
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError):
+            return loop.run()
+        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
+            data.refuse_bad_label(error)
             data.refuse_unreadable(source)  # names the image, if it was an image
             raise
+        finally:
+            loop.close()
 
 
 def _describe(recipe, trainer):
@@ -195,119 +77,252 @@ def _describe(recipe, trainer):
         print(f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
               f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi")
     print(f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "
-          f"input {trainer.size} x {trainer.size}; "
+          f"input {trainer.size} x {trainer.size}; {recipe.optimizer}, "
           f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
           f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
           f"{recipe.batch_size} images = {recipe.epochs} epochs")
+    if trainer.replicas > 1:
+        print(f"{trainer.replicas} replicas of {trainer.per_replica} images; batch statistics over "
+              f"groups of {trainer.sync_replicas} replica(s) (bn_sync {recipe.bn_sync})")
 
 
-def _train(trainer, workdir):
-    checkpoint, folder = trainer.checkpoint(), os.path.join(workdir, "checkpoints")
-    newest = latest_checkpoint(folder)
-    if newest:
-        try:
-            checkpoint.restore(newest).assert_consumed()
-        except AssertionError as error:
-            raise InputError(f"The checkpoint '{newest}' was written by another version of "
-                             "effnet_tf, or another program: use another --workdir, and "
-                             "--init_weights to start from it.") from error
-        trainer.restore_constants()
-        print(f"Resumed from {newest}, step {trainer.step:,}")
-    elif trainer.recipe.init_weights:
-        trainer.load_initial_weights()
-    manager = tf.train.CheckpointManager(checkpoint, folder, trainer.recipe.keep_checkpoints)
-    history = _history(workdir, trainer.step)
-    iterator = trainer.train_iterator(trainer.step)
-    progress = Progress(trainer)
-    while trainer.step < trainer.total_steps:
-        metrics = _epoch(trainer, iterator, progress)
-        history.append(metrics)
-        # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
-        write_text(os.path.join(workdir, "metrics.jsonl"),
-                   "".join(json.dumps(row) + "\n" for row in history))
-        manager.save(checkpoint_number=trainer.step)
-        plots.learning_curve(history, os.path.join(workdir, "learning_curve.png"))
-    if not history:  # complete, but somebody removed metrics.jsonl
-        history = [dict(step=trainer.step, epoch=trainer.recipe.epochs, **trainer.evaluate())]
-    write_text(os.path.join(workdir, "result.json"), json.dumps(history[-1], indent=2) + "\n")
-    print(f"Done: {history[-1]['eval_accuracy']:.2%} of {history[-1]['eval_images']:,} held-out "
-          f"images right; the run is in {workdir}")
-    return history[-1]
+class _Loop:
+    """Runs a `Trainer` to its end, epoch by epoch, and keeps the run directory."""
 
+    def __init__(self, trainer, workdir, goodput, interruption, check, chief):
+        self.trainer, self.recipe, self.workdir = trainer, trainer.recipe, workdir
+        self.goodput, self.interruption, self.check_claim = goodput, interruption, check
+        self.chief = chief
+        self.store = checkpoints.Store(os.path.join(workdir, "checkpoints"),
+                                       self.recipe.keep_checkpoints, self.recipe.background_saves)
+        self.board, self.iterator, self.history = None, None, []
+        self.saved_step = None
+        if not isinstance(trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            # Several workers must end their loops at the same step.
+            interruption.on_notice = lambda: trainer.stop.assign(True)
 
-def _history(workdir, step):
-    """Returns the rows of metrics.jsonl up to a step; an interrupted epoch leaves none."""
-    path = os.path.join(workdir, "metrics.jsonl")
-    if not tf.io.gfile.exists(path):
-        return []
-    rows = [json.loads(line) for line in read_text(path).splitlines()]
-    return [row for row in rows if row["step"] <= step]
+    def close(self):
+        """Ends the background work, and writes where the time went."""
+        with contextlib.ExitStack() as stack:
+            if self.board:
+                stack.callback(self.board.close)
+            if self.chief and self.saved_step is not None:
+                stack.callback(lambda: print(self.goodput))
+                stack.callback(self.goodput.write)
+            stack.callback(self.store.close)
 
+    def run(self):
+        """Trains from where the run directory is to the end; returns the last metrics."""
+        trainer = self.trainer
+        self._resume()
+        self.progress = watch.Progress(trainer, quiet=not self.chief)
+        if self.chief:
+            self.board = watch.TensorBoard(self.workdir, self.recipe)
+            self._show_batch()
+        while trainer.step < trainer.total_steps:
+            self._epoch()
+        self.store.wait()
+        if not self.history:  # complete, but somebody removed metrics.jsonl
+            self.history = [dict(step=trainer.step, epoch=self.recipe.epochs,
+                                 **trainer.evaluate())]
+        last = self.history[-1]
+        self._write("result.json", json.dumps(last, indent=2) + "\n")
+        print(f"Done: {last['eval_accuracy']:.2%} of {last['eval_images']:,} held-out images "
+              f"right; the run is in {self.workdir}")
+        return last
 
-def _epoch(trainer, iterator, progress):
-    """Trains to the next whole epoch, evaluates; returns the row of metrics."""
-    epoch = int(trainer.step / trainer.steps_per_epoch) + 1
-    if round(epoch * trainer.steps_per_epoch) <= trainer.step:
-        epoch += 1  # the step before was the rounded end of the epoch
-    end = min(round(epoch * trainer.steps_per_epoch), trainer.total_steps)
-    loss = correct = images = 0.0
-    while trainer.step < end:
-        count = min(progress.next_steps(), end - trainer.step)
-        trainer.train_steps(iterator, tf.constant(count))
-        sums = trainer.read_sums("")
-        loss, correct, images = (total + sums[name] for total, name in (
-            (loss, "loss"), (correct, "correct"), (images, "images")))
-        if not loss < float("inf"):
-            raise InputError(f"The loss is {loss} at step {trainer.step}: training has diverged. "
-                             "Start again with a smaller --base_learning_rate, in another "
-                             "--workdir if this one holds checkpoints.")
-        progress.show(epoch, trainer.step, loss / images, correct / images)
-    metrics = dict(step=trainer.step, epoch=epoch, train_loss=loss / images,
-                   train_accuracy=correct / images, images_per_second=progress.rate,
-                   learning_rate=float(trainer.optimizer.learning_rate), **trainer.evaluate())
-    progress.end_epoch(metrics)
-    return metrics
+    def _resume(self):
+        found = self.store.newest()
+        if found:
+            self.trainer.restore(found[1])
+            print(f"Resumed from {self.store.folder}, step {found[0]:,}")
+        else:
+            self.trainer.start()
+        self._check_workers_agree()
+        if self.chief:
+            self.goodput.load()
+            self.saved_step = found and found[0]
+            if not found:
+                self._save()  # something to go back to; and the disk is tried at once
+        self._read_history()
 
+    def _check_workers_agree(self):
+        strategy, step = self.trainer.strategy, self.trainer.step
+        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return
+        if any_worker(strategy, step > 0) and step == 0:
+            raise InputError(f"Another worker resumes a run, and this one finds no checkpoint in "
+                             f"'{self.workdir}': the workdir must be one that all workers share.")
 
-class Progress:
-    """The line a person watches: epoch, step, loss, accuracy, images/s, time left."""
+    def _read_history(self):
+        """Reads the rows of metrics.jsonl up to this step; an interrupted epoch leaves none."""
+        path = os.path.join(self.workdir, "metrics.jsonl")
+        rows = rundir.read_text(path).splitlines() if tf.io.gfile.exists(path) else []
+        self.history = [row for row in map(json.loads, rows) if row["step"] <= self.trainer.step]
 
-    def __init__(self, trainer):
-        self.recipe, self.total = trainer.recipe, trainer.total_steps
-        self.last_step, self.last = trainer.step, None  # the clock starts once compiled
-        self.rate = 0.0
-        self.live, self.printed = sys.stdout.isatty(), time.monotonic()
-        if trainer.step < self.total:
-            print("Compiling the first step; this takes a while ...", flush=True)
+    def _show_batch(self):
+        """Draws the images that come next, as the network gets them."""
+        trainer, recipe = self.trainer, self.recipe
+        if trainer.step < trainer.total_steps:
+            batch = next(iter(data.training(
+                trainer.source, recipe, trainer.size, min(SHOWN, recipe.batch_size),
+                start=trainer.position * recipe.batch_size)))
+            names = [trainer.source.class_names[label] for label in batch["labels"]]
+            with rundir.writing(self.workdir):
+                self.board.batch(batch["images"].numpy(), names)
 
-    def next_steps(self):
-        """How many steps to run at once: a single one first, which compiles."""
-        return 1 if self.last is None else self.recipe.steps_per_loop
+    # --- an epoch -----------------------------------------------------------------------------
 
-    def show(self, epoch, step, loss, accuracy):
-        """Prints the state after some steps; on a terminal it overwrites its line."""
-        now = time.monotonic()
-        if self.last is not None:
-            self.rate = (step - self.last_step) * self.recipe.batch_size / (now - self.last)
-        left = (self.total - step) * self.recipe.batch_size / self.rate if self.rate else 0
-        self.last, self.last_step = now, step
-        self.line = (f"epoch {epoch}/{self.recipe.epochs}  step {step:,}/{self.total:,}  "
-                     f"loss {loss:.3f}  accuracy {accuracy:.1%}  {self.rate:,.0f} images/s  "
-                     f"{_clock(left) if self.rate else '?'} left")
-        if self.live:
-            print(f"\r{self.line}\033[K", end="", flush=True)
-        elif now - self.printed > 60:  # a log file gets a line per minute and per epoch
-            print(self.line, flush=True)
-            self.printed = now
+    def _epoch(self):
+        """Trains to the next whole epoch, or to where it must go back; evaluates, saves."""
+        trainer, start = self.trainer, self.trainer.step
+        epoch = int(start / trainer.steps_per_epoch) + 1
+        if round(epoch * trainer.steps_per_epoch) <= start:
+            epoch += 1  # the step before was the rounded end of the epoch
+        end = min(round(epoch * trainer.steps_per_epoch), trainer.total_steps)
+        self.image_size = self.recipe.image_size_at(epoch - 1)
+        self.iterator = trainer.train_iterator(trainer.position, self.image_size)
+        while trainer.step < end:
+            if not self._steps(end):
+                return
+            self._show(epoch)
+            self._check_interrupted()
+            if self.recipe.checkpoint_every and trainer.step % self.recipe.checkpoint_every == 0:
+                self._save()
+        metrics = self._end_epoch(epoch)
+        self.progress.end_epoch(metrics)
+        self._save()
 
-    def end_epoch(self, metrics):
-        """Ends the epoch's line with the evaluation."""
-        self.last = self.printed = time.monotonic()  # evaluation is no training time
-        start = "\r" if self.live else ""
-        print(f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}", flush=True)
+    def _steps(self, end):
+        """Runs some steps; returns False if the run has gone back to a checkpoint instead."""
+        trainer, position = self.trainer, self.trainer.position
+        count = min(self.progress.next_steps(), end - trainer.step)
+        if self.recipe.checkpoint_every:
+            count = min(count, self.recipe.checkpoint_every
+                        - trainer.step % self.recipe.checkpoint_every)
+        begun = time.monotonic()
+        with self.goodput.timed("steps" if self.progress.compiled else "start_up"):
+            waited = float(trainer.train_steps(self.iterator, tf.constant(count)))
+            rows = trainer.rows_since(position)
+        if self.progress.compiled:
+            waited = min(waited, time.monotonic() - begun)
+            self.goodput.move(waited, "steps", "data_wait")
+        self.progress.steps_done(len(rows), time.monotonic() - begun, waited)
+        return self._count(position, rows)
 
+    def _count(self, position, rows):
+        """Adds rows of steps to the epoch's totals, one by one: however they were grouped.
 
-def _clock(seconds):
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+        Returns:
+            False if too many in a row were bad, and the run has gone back.
+        """
+        totals, guard = self.trainer.totals, self.trainer.guard
+        sums = {name: float(variable.numpy()) for name, variable in totals.items()}
+        bad = int(guard["bad_steps"].numpy())
+        for number, row in enumerate(rows, position):
+            if row[GOOD]:
+                bad = 0
+                for name, column in (("loss", LOSS), ("correct", CORRECT), ("images", IMAGES)):
+                    sums[name] += float(row[column])
+                continue
+            bad += 1
+            self._report_bad(number, row)
+            if bad >= self.recipe.max_bad_steps:
+                self._go_back(number)
+                return False
+        guard["bad_steps"].assign(bad)
+        for name, value in sums.items():
+            totals[name].assign(value)
+        return True
+
+    def _report_bad(self, number, row):
+        what = ("loss or gradients are not finite" if row[NOT_FINITE] else
+                f"the loss is {row[LOSS] / row[IMAGES]:.3g}, usually "
+                f"{float(self.trainer.train_step.smoothed_loss.numpy()):.3g}")
+        print(f"\nBatch {number:,} after step {self.trainer.step:,} (learning rate "
+              f"{self._learning_rate():.3g}): {what}; it changed nothing.", flush=True)
+
+    def _go_back(self, number):
+        """Takes the newest checkpoint, and goes on after the batches that were tried since."""
+        trainer = self.trainer
+        rollbacks = int(trainer.guard["rollbacks"].numpy()) + 1
+        where = (f"{self.recipe.max_bad_steps} steps in a row were bad, the last at step "
+                 f"{trainer.step:,}, learning rate {self._learning_rate():.3g}")
+        if rollbacks > self.recipe.max_rollbacks:
+            found = diagnosis.first_not_finite(trainer, number, self.image_size)
+            raise TrainingStopped(
+                f"Training has diverged: {where}, after going back {rollbacks - 1} times. {found} "
+                "Start again with a smaller --base_learning_rate in another --workdir; the "
+                "checkpoints here are finite.")
+        self.goodput.lose()
+        step, values = self.store.newest()
+        trainer.restore({**values, "position": number + 1, "guard/rollbacks": rollbacks,
+                         "guard/bad_steps": 0})
+        self._read_history()
+        print(f"{where}: back to the checkpoint of step {step:,}, and on with batch "
+              f"{number + 1:,} (time {rollbacks} of {self.recipe.max_rollbacks}).", flush=True)
+
+    def _learning_rate(self):
+        return float(self.trainer.optimizer.learning_rate)
+
+    def _means(self):
+        sums = {name: float(value.numpy()) for name, value in self.trainer.totals.items()}
+        images = max(sums["images"], 1.0)
+        return sums["loss"] / images, sums["correct"] / images
+
+    def _show(self, epoch):
+        loss, accuracy = self._means()
+        self.progress.show(epoch, self.trainer.step, loss, accuracy, self._learning_rate())
+        if self.chief:
+            self.board.scalars(self.trainer.step, {
+                "train/loss": loss, "train/accuracy": accuracy,
+                "learning_rate": self._learning_rate(), "images_per_second": self.progress.rate,
+                "data_wait": self.progress.wait})
+
+    def _end_epoch(self, epoch):
+        """Evaluates; returns the row of metrics, which holds nothing of time or chance."""
+        trainer = self.trainer
+        with self.goodput.timed("evaluation"):
+            evaluated = trainer.evaluate()
+        loss, accuracy = self._means()
+        metrics = dict(step=trainer.step, epoch=epoch, train_loss=loss, train_accuracy=accuracy,
+                       learning_rate=self._learning_rate(), **evaluated)
+        for variable in trainer.totals.values():
+            variable.assign(0.0)
+        self.history.append(metrics)
+        if self.chief:
+            self.board.scalars(trainer.step, {
+                f"eval/{name}": value for name, value in evaluated.items()})
+            # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
+            self._write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
+            with rundir.writing(self.workdir):
+                plots.learning_curve(self.history,
+                                     os.path.join(self.workdir, "learning_curve.png"))
+        return metrics
+
+    def _write(self, name, text):
+        if self.chief:
+            rundir.write_text(os.path.join(self.workdir, name), text)
+
+    # --- saving -------------------------------------------------------------------------------
+
+    def _save(self):
+        if not self.chief:
+            return
+        with self.goodput.timed("checkpoint"):
+            self.check_claim()
+            self.store.save(self.trainer.step, self.trainer.snapshot())
+        self.saved_step = self.trainer.step
+        self.goodput.checkpointed()
+        self.goodput.write()
+
+    def _check_interrupted(self):
+        """Reports a failed background save; saves and leaves if the machine goes away."""
+        self.store.poll()
+        if any_worker(self.trainer.strategy, bool(self.interruption.reason)):
+            if self.saved_step != self.trainer.step:
+                self._save()
+            self.store.wait()
+            raise Preempted(f"Saved step {self.trainer.step:,} after the notice "
+                            f"({self.interruption.reason or 'of another worker'}): the same "
+                            "command goes on from there.")

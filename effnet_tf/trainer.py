@@ -1,7 +1,16 @@
-"""What is one step of training, and what is its state?
+"""What is the state of a training, and how is it run forward?
 
 `Trainer` holds the models, the optimiser and the compiled loops over them, under any
 tf.distribute strategy; `train.run` decides when to call them.
+
+All randomness is a function of (seed, step, replica) or of (seed, number of the example).
+So the registry `state` is everything that a resumed run needs:
+
+    weights/*, batch_norm/*     of the network          step      successful steps
+    ema/*                       averages of both        position  batches consumed
+    slots/*                     of the optimiser        seed      of every mask
+    normalization/*             the pixel constants     totals/*  of the running epoch
+    guard/*                     what the guard against bad steps remembers
 """
 
 import contextlib
@@ -9,11 +18,13 @@ import json
 import os
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from effnet_tf import data, finetune, formats, model as model_lib, optim, weights
+from effnet_tf import data, finetune, model as model_lib, optim, weights
 from effnet_tf.config import InputError
-from effnet_tf.layers import BatchNorm
+from effnet_tf.formats import checkpoint_prefix
+from effnet_tf.step import LOG_LENGTH, Step, batch_norms
 
 
 def _policy_name(recipe, strategy):
@@ -44,9 +55,14 @@ class Trainer:
     Attributes:
         models: {"raw": model} and, with averaging, {"ema": model of the averages}; they
             give logits.
-        optimizer: its `iterations` count the steps.
+        optimizer: its `iterations` count the steps that changed something.
+        state: {name: tf.Variable}, the registry of all that a checkpoint holds.
+        stop: tf.Variable; once True, the loop ends after the step in flight.
         steps_per_epoch: a float.
         total_steps: of the whole run.
+
+    Raises:
+        InputError: a batch that the replicas cannot share, or groups that do not fit.
     """
 
     def __init__(self, recipe, source, strategy):
@@ -56,22 +72,21 @@ class Trainer:
         self.per_replica = self._share(recipe.batch_size, "batch_size")
         self.eval_per_replica = self._share(recipe.eval_batch_size or recipe.batch_size,
                                             "eval_batch_size")
+        if self.per_replica % recipe.gradient_accumulation:
+            raise InputError(f"A replica has {self.per_replica} images of a batch, which cannot be "
+                             f"cut into {recipe.gradient_accumulation} equal parts "
+                             "(gradient_accumulation).")
+        self.sync_replicas = replicas_in_sync(recipe.bn_sync, self.replicas)
         self.steps_per_epoch = source.num_train / recipe.batch_size
         self.total_steps = round(recipe.epochs * self.steps_per_epoch)
-        keras.utils.set_random_seed(recipe.seed)  # the initial weights and every mask
+        keras.utils.set_random_seed(recipe.seed)  # the initial weights
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
-            self.models = {"raw": self._build()}
-            self._freeze(self.models["raw"])
-            self.optimizer = optim.optimizer(recipe, self.steps_per_epoch)
-            self.optimizer.build(self.models["raw"].trainable_variables)
-            if recipe.ema_decay:
-                self.models["ema"] = self._build()
-                self._copy_weights()
-            self.sums = {name: self._sum_variable() for name in self._sum_names()}
-        normalize = self.models["raw"].get_layer("normalization")
-        # They come with the initial weights, and so belong into the checkpoint.
-        self.constants = {name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
-                          for name in ("mean", "std")}
+            self._make_models()
+            self.train_step = Step(recipe, len(source.class_names), self.models, self.optimizer,
+                                   self.replicas)
+            self.eval_sums = {name: self._sum_variable() for name in self._sum_names()}
+        self.stop = tf.Variable(False, trainable=False)
+        self.state = self._registry()
         # Compiled once each, whatever the number of steps.
         self.train_steps = tf.function(self._train_steps)
         self.eval_steps = tf.function(self._eval_steps)
@@ -82,15 +97,29 @@ class Trainer:
                              f"share: use a multiple of {self.replicas}.")
         return batch_size // self.replicas
 
-    def _build(self):
+    # --- models and variables -----------------------------------------------------------------
+
+    def _make_models(self):
+        recipe = self.recipe
+        self.models = {"raw": self.build()}
+        self._freeze(self.models["raw"])
+        self.optimizer = optim.optimizer(recipe, self.steps_per_epoch)
+        self.optimizer.build(self.models["raw"].trainable_variables)
+        if recipe.ema_decay:
+            self.models["ema"] = self.build()
+            self._copy_weights()
+
+    def build(self):
+        """Returns a new network of the recipe that gives logits."""
         recipe = self.recipe
         model = model_lib.model_fn(
             recipe.resolved_variant(), len(self.source.class_names),
+            input_shape=(None, None, 3) if recipe.start_image_size else None,
             classifier_activation=None, dropout_rate=recipe.dropout_rate,
             drop_connect_rate=recipe.drop_connect_rate)
-        for layer in model._flatten_layers():
-            if isinstance(layer, BatchNorm):
-                layer.momentum = recipe.batch_norm_momentum
+        for layer in batch_norms(model):
+            layer.momentum = recipe.batch_norm_momentum
+            layer.sync_replicas = self.sync_replicas
         return model
 
     def _freeze(self, model):
@@ -99,7 +128,48 @@ class Trainer:
             finetune.set_trainable(
                 model, self.recipe.freeze_until or "stem", self.recipe.batch_norm)
 
-    def load_initial_weights(self):
+    def _sum_names(self):
+        return ["images", *(f"{what}_{name}" for name in self.models for what in
+                            ("loss", "correct"))]
+
+    @staticmethod
+    def _sum_variable():
+        # One per replica, added up when read: exact, and no traffic inside the loop.
+        return tf.Variable(0.0, trainable=False, aggregation=tf.VariableAggregation.SUM,
+                           synchronization=tf.VariableSynchronization.ON_READ)
+
+    def _registry(self):
+        raw, slots = self.models["raw"], self.optimizer.variables[1:]
+        normalize = raw.get_layer("normalization")
+        with tf.device("CPU"):
+            # They come with the initial weights, and so belong into the checkpoint.
+            self.constants = {name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
+                              for name in ("mean", "std")}
+            self.totals = {name: tf.Variable(0.0, dtype=tf.float64)
+                           for name in ("loss", "correct", "images")}
+            self.guard = {name: tf.Variable(0, dtype=tf.int64)
+                          for name in ("bad_steps", "rollbacks")}
+        state = {("batch_norm/" if "moving_" in v.path else "weights/") + v.path: v.value
+                 for v in raw.weights}
+        if "ema" in self.models:
+            state |= {f"ema/{v.path}": v.value for v in self.models["ema"].weights}
+        # Not the whole path: Keras numbers the optimisers of a process.
+        state |= {f"slots/{number:04}/{v.path.partition('/')[2]}": v.value
+                  for number, v in enumerate(slots)}
+        for group in ("normalization", "totals", "guard"):
+            values = self.constants if group == "normalization" else getattr(self, group)
+            state |= {f"{group}/{name}": variable for name, variable in values.items()}
+        step = self.train_step
+        return state | {"step": self.optimizer.iterations.value, "position": step.position,
+                        "seed": step.seed, "guard/smoothed_loss": step.smoothed_loss}
+
+    def start(self):
+        """Prepares a new run: the seed, and the recipe's initial weights."""
+        self.train_step.seed.assign(self.recipe.seed)
+        if self.recipe.init_weights:
+            self._load_initial_weights()
+
+    def _load_initial_weights(self):
         """Starts from the recipe's `init_weights`, but for a classifier of other classes."""
         raw, start = self.models["raw"], self.recipe.init_weights
         classifier = raw.get_layer("predictions")
@@ -112,15 +182,16 @@ class Trainer:
             print("Its classes are not these: the classifier starts afresh.")
         for name, constants in self.constants.items():
             constants.assign(getattr(raw.get_layer("normalization"), name))
-        self.restore_constants()
+        self._hand_on_constants()
         if "ema" in self.models:
             self._copy_weights()
 
     def _is_of_other_classes(self, start):
         """Whether weights are of a run of ours on other classes; of a file nobody knows."""
-        prefix = formats.checkpoint_prefix(start)
-        path = prefix and os.path.join(os.path.dirname(os.path.dirname(prefix)), "classes.json")
-        if not path or not tf.io.gfile.exists(path):
+        prefix = checkpoint_prefix(start)
+        run = prefix and os.path.dirname(os.path.dirname(os.path.dirname(prefix)))
+        path = os.path.join(run or "", "classes.json")
+        if not run or not tf.io.gfile.exists(path):
             return False
         with tf.io.gfile.GFile(path) as file:
             try:
@@ -128,8 +199,8 @@ class Trainer:
             except ValueError as error:
                 raise InputError(f"'{path}' is damaged: {error}.") from error
 
-    def restore_constants(self):
-        """Gives every model the pixel constants of the checkpoint; before the first step."""
+    def _hand_on_constants(self):
+        """Gives every model the pixel constants of the state; before the first step."""
         for model in self.models.values():
             for name, constants in self.constants.items():
                 setattr(model.get_layer("normalization"), name, constants.numpy().tolist())
@@ -138,99 +209,94 @@ class Trainer:
         for average, variable in zip(self.models["ema"].weights, self.models["raw"].weights):
             average.assign(variable.value)
 
-    def _sum_names(self):
-        return ["loss", "correct", "images"] + [
-            f"eval_{what}_{name}" for name in self.models for what in ("loss", "correct")] + [
-            "eval_images"]
+    def snapshot(self):
+        """Returns {name: array} of the whole state."""
+        return {name: variable.numpy() for name, variable in self.state.items()}
 
-    @staticmethod
-    def _sum_variable():
-        # One per replica, added up when read: exact, and no traffic inside the loop.
-        return tf.Variable(0.0, trainable=False, aggregation=tf.VariableAggregation.SUM,
-                           synchronization=tf.VariableSynchronization.ON_READ)
+    def restore(self, values):
+        """Takes over a snapshot.
 
-    def read_sums(self, prefix):
-        """Returns {name: float} of the sums that start with `prefix`, and resets all."""
-        values = {name: float(variable.read_value()) for name, variable in self.sums.items()
-                  if name.startswith(prefix)}
-        for variable in self.sums.values():
-            variable.assign(0.0)
-        return values
+        Raises:
+            InputError: it is of another network, recipe or version.
+        """
+        expected = {name: tuple(variable.shape) for name, variable in self.state.items()}
+        found = {name: np.shape(value) for name, value in values.items()}
+        if expected != found:
+            odd = sorted(name for name in {**expected, **found}
+                         if expected.get(name) != found.get(name))
+            raise InputError(f"The checkpoint is of another version of effnet_tf, or another "
+                             f"program ({len(odd)} entries differ, such as '{odd[0]}'): use "
+                             "another --workdir, and --init_weights to start from it.")
+        for name, variable in self.state.items():
+            variable.assign(values[name])
+        self._hand_on_constants()
+
+    @property
+    def step(self):
+        """Steps that changed something, of this run and those it resumes."""
+        return int(self.optimizer.iterations.numpy())
+
+    @property
+    def position(self):
+        """Batches consumed; more than `step` after bad steps."""
+        return int(self.train_step.position.numpy())
+
+    # --- training -----------------------------------------------------------------------------
 
     def _train_steps(self, iterator, count):
-        for _ in tf.range(count):
-            self.strategy.run(self._train_step, args=(next(iterator),))
+        """Runs up to `count` steps on the device; returns the seconds spent waiting for data.
 
-    def _train_step(self, batch):
-        """One step of one replica on (images, labels)."""
-        images, labels = batch
-        recipe, model = self.recipe, self.models["raw"]
-        classes = len(self.source.class_names)
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            target = tf.one_hot(labels, classes) * (1 - recipe.label_smoothing)
-            target += recipe.label_smoothing / classes
-            losses = tf.nn.softmax_cross_entropy_with_logits(target, logits)
-            # Replicas' gradients are added up: each contributes its share of the mean.
-            objective = (tf.reduce_sum(losses) / recipe.batch_size
-                         + optim.l2_penalty(model.trainable_variables, recipe.weight_decay)
-                         / self.replicas)
-        variables = model.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(objective, variables), variables))
-        self._average_statistics()
-        if recipe.ema_decay:
-            optim.update_ema([v.value for v in self.models["ema"].weights],
-                             [v.value for v in model.weights],
-                             optim.ema_decay(recipe.ema_decay, self.optimizer.iterations.value))
-        self._add(tf.ones_like(losses), labels, logits, losses, "loss", "correct", "images")
-
-    def _average_statistics(self):
-        """Gives all replicas the mean of their batch-norm statistics.
-
-        Keras 3 lets each replica keep its own; they would evaluate differently, and a
-        checkpoint would hold the first one's.
+        On a TPU, where a step is only started from here, the next batch is fetched
+        meanwhile: there the seconds include that, and are an upper bound.
         """
-        statistics = [
-            variable.value for layer in self.models["raw"]._flatten_layers()
-            if isinstance(layer, BatchNorm) and layer.trainable and layer.mode == "trainable"
-            for variable in layer.non_trainable_weights]
-        if self.replicas > 1 and statistics:
-            means = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
-            for statistic, mean in zip(statistics, means):
-                statistic.assign(mean)
+        waits = not isinstance(self.strategy, tf.distribute.TPUStrategy)
+        done, waited, last = tf.constant(0), tf.constant(0.0, tf.float64), tf.constant(True)
+        while tf.logical_and(done < count, tf.logical_not(self.stop)):
+            with tf.control_dependencies([last] if waits else []):
+                start = tf.timestamp()
+            with tf.control_dependencies([start]):
+                batch = next(iterator)
+            with tf.control_dependencies(tf.nest.flatten(batch, expand_composites=True)):
+                waited += tf.timestamp() - start
+            good = self.strategy.run(self.train_step, args=(batch,))
+            if waits:
+                last = self.strategy.experimental_local_results(good)[0]
+            done += 1
+        return waited
+
+    def rows_since(self, position):
+        """Returns the rows (steps, 5) of the batches from `position` on."""
+        numbers = np.arange(position, self.position) % LOG_LENGTH
+        return self.train_step.log.numpy()[numbers]
+
+    def train_iterator(self, position, size=None):
+        """Returns the iterator over the training batches from number `position` on."""
+        def dataset(context):
+            hosts = context.num_input_pipelines
+            start = position * self.recipe.batch_size // hosts
+            return data.training(
+                self.source, self.recipe, size or self.size, self.per_replica, start=start,
+                shard=context.input_pipeline_id, num_shards=hosts)
+
+        return iter(self.strategy.distribute_datasets_from_function(dataset))
+
+    # --- evaluation ---------------------------------------------------------------------------
 
     def _eval_steps(self, iterator, count):
         for _ in tf.range(count):
             self.strategy.run(self._eval_step, args=(next(iterator),))
 
+    @tf.autograph.experimental.do_not_convert
     def _eval_step(self, batch):
-        """Adds up loss and hits of every model on (images, labels, weights)."""
-        images, labels, weights = batch
+        """Adds up loss and hits of every model on a batch; padding has weight 0."""
+        labels, share = batch["labels"], batch["weights"]
         for name, model in self.models.items():
-            logits = model(images, training=False)
+            logits = model(batch["images"], training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            self._add(weights, labels, logits, losses,
-                      f"eval_loss_{name}", f"eval_correct_{name}")
-        self.sums["eval_images"].assign_add(tf.reduce_sum(weights))
-
-    def _add(self, weights, labels, logits, losses, loss, correct, images=None):
-        hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
-        self.sums[loss].assign_add(tf.reduce_sum(losses * weights))
-        self.sums[correct].assign_add(tf.reduce_sum(hits * weights))
-        if images:
-            self.sums[images].assign_add(tf.reduce_sum(weights))
-
-    def train_iterator(self, step):
-        """Returns the iterator over training batches that follow `step`."""
-        def dataset(context):
-            hosts = context.num_input_pipelines
-            start = step * self.recipe.batch_size // hosts
-            return data.training(
-                self.source, self.recipe, self.size, self.per_replica, start=start,
-                shard=context.input_pipeline_id, num_shards=hosts)
-
-        return iter(self.strategy.distribute_datasets_from_function(dataset))
+            hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
+            self.eval_sums[f"loss_{name}"].assign_add(tf.reduce_sum(losses * share))
+            self.eval_sums[f"correct_{name}"].assign_add(tf.reduce_sum(hits * share))
+        self.eval_sums["images"].assign_add(tf.reduce_sum(share))
 
     def evaluate(self):
         """Evaluates every held-out image once.
@@ -251,39 +317,41 @@ class Trainer:
                 batches["steps"] * local_replicas, shard=context.input_pipeline_id,
                 num_shards=hosts)
 
+        for variable in self.eval_sums.values():
+            variable.assign(0.0)
         iterator = iter(self.strategy.distribute_datasets_from_function(dataset))
         self.eval_steps(iterator, tf.constant(batches["steps"]))
-        sums = self.read_sums("eval_")
-        return self._eval_metrics(sums)
+        return self._eval_metrics({name: float(variable.read_value())
+                                   for name, variable in self.eval_sums.items()})
 
     def _eval_metrics(self, sums):
-        count = sums["eval_images"]
+        count = sums["images"]
         if count != self.source.num_eval:
             raise RuntimeError(f"Evaluated {count:.0f} images instead of {self.source.num_eval}.")
         metrics = {"eval_images": int(count)}
         for name in self.models:  # "ema" comes last, and so is the plain name's meaning
             for what, key in (("loss", "loss"), ("accuracy", "correct")):
-                value = sums[f"eval_{key}_{name}"] / count
+                value = sums[f"{key}_{name}"] / count
                 metrics[f"eval_{what}_{name}"] = metrics[f"eval_{what}"] = value
         return metrics
 
-    def checkpoint(self):
-        """Returns the tf.train.Checkpoint of everything that a resumed run needs."""
-        raw = self.models["raw"]
-        known = {id(variable) for variable in raw.weights}
-        # Keras' seed generators are no part of any Keras or TensorFlow checkpoint.
-        seeds = [variable for variable in raw.variables if id(variable) not in known]
-        groups = {
-            "weights": {variable.path: variable.value for variable in raw.weights},
-            "optimizer": {str(number): variable.value
-                          for number, variable in enumerate(self.optimizer.variables)},
-            "seeds": {str(number): variable.value for number, variable in enumerate(seeds)},
-            "normalization": self.constants}
-        if "ema" in self.models:
-            groups["ema"] = {variable.path: variable.value
-                             for variable in self.models["ema"].weights}
-        return tf.train.Checkpoint(**groups)
 
-    @property
-    def step(self):
-        return int(self.optimizer.iterations.numpy())
+def replicas_in_sync(bn_sync, replicas):
+    """Returns how many replicas share batch statistics.
+
+    Args:
+        bn_sync: of the recipe: none, all, group:N, or auto: the original's rule, utils.py:
+            TpuBatchNormalization.
+        replicas: how many there are.
+
+    Raises:
+        InputError: groups that do not divide the replicas.
+    """
+    if bn_sync == "auto":
+        size = 1 if replicas <= 8 else max(8, replicas // 8)
+    else:
+        size = {"none": 1, "all": replicas}.get(bn_sync) or int(bn_sync.partition(":")[2])
+    if replicas % size:
+        raise InputError(f"bn_sync {bn_sync} makes groups of {size} replicas, which do not divide "
+                         f"{replicas}: use group:N with a divisor.")
+    return size

@@ -21,7 +21,7 @@ def add_programs(programs):
 
 def write(options):
     """Writes, verifies and reports; a file that fails its check is exit code 1."""
-    from effnet_tf import export, train
+    from effnet_tf import export, rundir
     opened = run.open_run(options)
     model = opened.load_model()
     images, _ = opened.held_out(options.verify_images)
@@ -36,7 +36,7 @@ def write(options):
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     variant = opened.recipe.resolved_variant()
-    train.write_text(run.report_path(options.out), json.dumps({
+    rundir.write_text(run.report_path(options.out), json.dumps({
         "variant": variant.name, "image_size": variant.resolution,
         "eval_crop_padding": opened.recipe.eval_crop_padding, "class_names": opened.class_names,
         "workdir": options.workdir, "check": dataclasses.asdict(report)}, indent=2) + "\n")

@@ -60,8 +60,8 @@ class Run:
 
 def open_run(options):
     """Returns the `Run` that --workdir and --data_dir name."""
-    from effnet_tf import train
-    recipe, class_names = train.read_run(options.workdir)
+    from effnet_tf import rundir
+    recipe, class_names = rundir.read_run(options.workdir)
     if options.data_dir:
         recipe = dataclasses.replace(recipe, data_dir=options.data_dir)
     return Run(options.workdir, recipe, class_names)

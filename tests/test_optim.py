@@ -110,7 +110,10 @@ def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
 
 def test_l2_penalty_is_half_the_sum_of_squares():
     variables = [keras.Variable([3.0, 4.0], name="kernel"), keras.Variable([9.0], name="gamma")]
-    assert float(optim.l2_penalty(variables, 0.1)) == pytest.approx(0.1 * 25 / 2)
+    in_loss = 0.1 * 25 / 2  # the others decay in the optimiser
+    for name, expected in dict(rmsprop=in_loss, sgd=in_loss, adamw=0, lars=0).items():
+        recipe = Recipe(weight_decay=0.1, optimizer=name)
+        assert float(optim.l2_penalty(recipe, variables)) == pytest.approx(expected)
 
 
 def test_cosine_with_warmup():

@@ -19,12 +19,14 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 FLOORS = {
     "config": 0,
     "cost": 1, "recipe": 1, "names": 1,
-    "layers": 2, "augment": 2, "optim": 2, "formats": 2, "plots": 2,
-    "mbconv": 3, "published": 3, "data": 3,
-    "weights": 4, "finetune": 4, "export": 4,
-    "model": 5,
-    "trainer": 6,
-    "train": 7,
+    "layers": 2, "augment": 2, "policies": 2, "optim": 2, "plots": 2, "checkpoints": 2,
+    "interruption": 2, "strategy": 2,
+    "mbconv": 3, "data": 3, "formats": 3, "rundir": 3, "step": 3,
+    "published": 4, "finetune": 4, "export": 4, "watch": 4, "diagnosis": 4,
+    "weights": 5,
+    "model": 6,
+    "trainer": 7,
+    "train": 8,
 }
 MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 5000
 

@@ -1,0 +1,230 @@
+"""How does the state of a run reach the disk, and come back unharmed?
+
+A checkpoint is a folder named by its step: a TensorFlow checkpoint and a manifest.
+
+    checkpoints/00000780/state.index
+                         state.data-00000-of-00001
+                         manifest.json              the step, size and SHA-256 of both
+
+The manifest is written last and so is the commit mark: readers ignore a folder without
+one, wherever it lies; no rename is needed, which object stores (gs://) do not have. All
+hashes are checked before TensorFlow opens anything, because damaged files can crash it.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import os
+import re
+
+import numpy as np
+import tensorflow as tf
+
+PREFIX, MANIFEST = "state", "manifest.json"
+_CHUNK = 1 << 24
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written, or must not be; older ones are as they were."""
+
+
+class Store:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they lie, local or gs://.
+        keep: how many stay; while one is written there is one more.
+        in_background: whether `save` returns before the files are written.
+    """
+
+    def __init__(self, folder, keep=3, in_background=False):
+        self.folder, self.keep, self.in_background = folder, keep, in_background
+        self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        self._pending = None
+        self._good = None  # the newest step known to be unharmed: never removed
+
+    def save(self, step, values):
+        """Writes a checkpoint, after the one that is still being written.
+
+        Args:
+            step: its number.
+            values: {name: array}; all must be finite.
+
+        Raises:
+            SaveError: this one, or with `in_background` the one before, cannot be written.
+        """
+        self.wait()
+        _refuse_not_finite(step, values)
+        self._pending = self._writer.submit(self._write, step, values)
+        if not self.in_background:
+            self.wait()
+
+    def poll(self):
+        """Raises the error of a background save that has failed."""
+        if self._pending and self._pending.done():
+            self.wait()
+
+    def wait(self):
+        """Returns once the last save is on disk; raises its error."""
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
+
+    def close(self):
+        """Waits, and ends the background thread."""
+        self._writer.shutdown()
+        self.wait()
+
+    def newest(self):
+        """Returns (step, {name: array}) of the newest unharmed checkpoint, or None.
+
+        Says which are damaged.
+        """
+        self.wait()
+        prefix = newest(self.folder)
+        if prefix is None:
+            return None
+        self._good = step_of(prefix)
+        return self._good, read(prefix)
+
+    def _write(self, step, values):
+        folder = os.path.join(self.folder, f"{step:08}")
+        try:
+            self.sweep()
+            _remove(folder)
+            tf.io.gfile.makedirs(folder)
+            names = sorted(values)
+            tf.raw_ops.SaveV2(
+                prefix=os.path.join(folder, PREFIX), tensor_names=names,
+                shape_and_slices=[""] * len(names), tensors=[values[name] for name in names])
+            _write_manifest(folder, step)
+            self._good = step
+            self.sweep()
+        except (tf.errors.OpError, OSError) as error:
+            left = self._clean_up(folder)
+            raise SaveError(
+                f"The checkpoint of step {step:,} cannot be written to '{folder}': "
+                f"{reason(error)}. Older checkpoints are as they were{left}. Make room or mend "
+                "the disk; the same command then goes on from the newest.") from error
+
+    def _clean_up(self, folder):
+        """Removes what a failed save has written; returns what to say if that fails, too."""
+        try:
+            _remove(folder)
+            return ""
+        except (tf.errors.OpError, OSError):
+            return f"; '{folder}' is incomplete and will be removed by the next save"
+
+    def sweep(self):
+        """Removes what interrupted saves left, and all checkpoints but the newest `keep`."""
+        kept = _committed(self.folder)[-self.keep:]
+        for folder in _folders(self.folder):
+            if folder not in kept and step_of(folder) != self._good:
+                _remove(folder)
+
+
+def newest(folder):
+    """Returns the prefix of the newest checkpoint in a folder whose hashes are right, or None.
+
+    Says of each newer one why it is passed over.
+    """
+    for candidate in reversed(_committed(folder)):
+        harm = verify(candidate)
+        if harm is None:
+            return os.path.join(candidate, PREFIX)
+        print(f"The checkpoint '{candidate}' is damaged ({harm}): an older one is tried.")
+    return None
+
+
+def verify(folder):
+    """Returns what is wrong with a checkpoint's folder, in words, or None.
+
+    Its files are only read as bytes.
+    """
+    try:
+        manifest = json.loads(_read(os.path.join(folder, MANIFEST)))
+        if manifest["step"] != step_of(folder):
+            return f"it is of step {manifest['step']}"
+        for name, (size, digest) in sorted(manifest["files"].items()):
+            found = _size_and_hash(os.path.join(folder, name))
+            if found != (size, digest):
+                what = "size" if found[0] != size else "SHA-256"
+                return f"{name} has another {what} than when it was written"
+        if not any(name.endswith(".index") for name in manifest["files"]):
+            return "its manifest names no index"
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return f"its manifest cannot be read: {error}"
+    except (tf.errors.OpError, OSError) as error:
+        return reason(error)
+    return None
+
+
+def read(prefix):
+    """Returns {name: array} of a checkpoint; `verify` it first."""
+    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def _refuse_not_finite(step, values):
+    for name, value in values.items():
+        if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
+            raise SaveError(f"The state of step {step:,} is not finite ('{name}'), and so is not "
+                            "saved; older checkpoints are as they were.")
+
+
+def _write_manifest(folder, step):
+    files = {name: _size_and_hash(os.path.join(folder, name))
+             for name in tf.io.gfile.listdir(folder)}
+    path = os.path.join(folder, MANIFEST)
+    with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
+        file.write(json.dumps({"step": step, "files": files}, indent=1))
+    tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)  # a mark is whole, or not there
+
+
+def _size_and_hash(path):
+    digest, size = hashlib.sha256(), 0
+    with tf.io.gfile.GFile(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return size, digest.hexdigest()
+
+
+def reason(error):
+    """Returns the first line of an error of TensorFlow or Python, without its full stop."""
+    text = getattr(error, "message", None) or str(error)
+    return re.sub(r"\{\{.*?\}\} ", "", text).splitlines()[0].removesuffix(".")
+
+
+def _read(path):
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return file.read()
+
+
+def step_of(path):
+    """Returns the step of a checkpoint, by its folder or its prefix."""
+    folder = path.removesuffix(f"/{PREFIX}")
+    return int(os.path.basename(folder))
+
+
+def _folders(folder):
+    """The checkpoints in a folder, complete or not, by step."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+    return [os.path.join(folder, name) for name in sorted(names, key=lambda n: (len(n), n))
+            if name.isdigit()]
+
+
+def _committed(folder):
+    return [path for path in _folders(folder)
+            if tf.io.gfile.exists(os.path.join(path, MANIFEST))]
+
+
+def _remove(folder):
+    """Removes a checkpoint, first its manifest: a half-removed one is not complete."""
+    manifest = os.path.join(folder, MANIFEST)
+    if tf.io.gfile.exists(manifest):
+        tf.io.gfile.remove(manifest)
+    if tf.io.gfile.exists(folder):
+        tf.io.gfile.rmtree(folder)

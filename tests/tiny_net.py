@@ -1,0 +1,25 @@
+"""A network of three blocks, for tests of training that compile it many times over."""
+
+import dataclasses
+
+from effnet_tf import config
+from effnet_tf.recipe import RECIPES
+
+
+def register():
+    """Makes the variant "tiny" known to this process."""
+    b0 = config.VARIANTS["b0"]
+    tiny = dataclasses.replace(
+        b0, name="tiny", resolution=32, stem_filters=8, head_filters=16, stages=tuple(
+            dataclasses.replace(b0.stages[number], filters=8, repeats=repeats)
+            for number, repeats in ((0, 1), (1, 2))))
+    config.VARIANTS["tiny"] = tiny
+    return tiny
+
+
+def recipe(**changes):
+    """The recipe `smoke` with the tiny network, on coloured noise."""
+    register()
+    return dataclasses.replace(RECIPES["smoke"], **{
+        "variant": "tiny", "phi": None, "dataset": "synthetic", "num_classes": 3,
+        "batch_size": 16, "epochs": 4, "steps_per_loop": 3, **changes})
