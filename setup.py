@@ -8,7 +8,7 @@ import setuptools
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(),
                     re.MULTILINE).group(1)
-TENSORFLOW = ">=2.21"
+TENSORFLOW = ">=2.20"
 
 setuptools.setup(
     name="effnet_tf",
@@ -40,7 +40,10 @@ setuptools.setup(
         "cpu": [f"tensorflow-cpu{TENSORFLOW}; platform_system != 'Darwin'",
                 f"tensorflow{TENSORFLOW}; platform_system == 'Darwin'"],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
-        "tpu": [f"tensorflow-tpu{TENSORFLOW}"],
+        # The newest on PyPI. Later libtpus abort TensorFlow's import: docs/cloud_tpu.md.
+        "tpu": ["tensorflow-tpu==2.20.0", "libtpu==0.0.18"],
+        # tools/tpu_check.py: the TPU's compiler on a machine without a TPU.
+        "tpu-check": ["jax", "libtpu"],
         "demo": ["matplotlib", "scikit-learn"],
         "examples": ["tensorboard"],
         "timm": ["safetensors"],

@@ -5,7 +5,8 @@
     python train_tpu.py --variant b0 --dataset imagenet2012 --data_dir gs://BUCKET/tfds \\
         --tpu local --workdir gs://BUCKET/b0
 
-The same command again resumes an interrupted run.
+The same command again resumes an interrupted run; with --dry_run it says what it would cost,
+and tries everything out.
 
 Exit codes: 0 done; 1 a fault of the program; 2 bad input; 3 training has diverged; 74 a
 file cannot be written; 75 the machine was about to be taken away (SIGTERM, or the notice
@@ -38,8 +39,10 @@ def parse(argv):
     """Returns the parsed command line."""
     parser = argparse_flags.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", required=True, help="directory of the run, local or gs://; "
-                        "it holds checkpoints, metrics and recipe.json")
+    parser.add_argument("--workdir", help="directory of the run, local or gs://; it holds "
+                        "checkpoints, metrics and recipe.json")
+    parser.add_argument("--dry_run", action="store_true", help="print what the run would cost, and "
+                        "try the whole path on small images of noise, on 8 virtual devices")
     parser.add_argument("--strategy", default="auto", choices=STRATEGIES,
                         help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
                         "cpu; auto: what there is (printed)")
@@ -48,7 +51,10 @@ def parse(argv):
                         help="with --strategy mirrored: so many devices made of the CPU, to try "
                         "several replicas out")
     recipe_lib.add_options(parser)
-    return parser.parse_args(argv[1:])
+    options = parser.parse_args(argv[1:])
+    if not options.workdir and not options.dry_run:
+        parser.error("give --workdir, where the run is to be kept (or --dry_run)")
+    return options
 
 
 def main(options):
@@ -57,15 +63,18 @@ def main(options):
     try:
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()  # before TensorFlow starts, which takes seconds
-        from effnet_tf import checkpoints, interruption, train
+        from effnet_tf import checkpoints, dryrun, interruption, train
     except InputError as error:
         fail(error, BAD_INPUT)
     try:
+        if options.dry_run:
+            dryrun.dry_run(recipe, train.choose_strategy("mirrored", None, dryrun.DEVICES))
+            return
         strategy = train.choose_strategy(options.strategy, options.tpu, options.virtual_devices)
         train.run(recipe, options.workdir, strategy)
     except InputError as error:
         fail(error, BAD_INPUT)
-    except train.TrainingStopped as error:
+    except (train.TrainingStopped, checkpoints.NotFinite) as error:
         fail(error, DIVERGED)
     except checkpoints.SaveError as error:
         fail(error, CANNOT_SAVE)

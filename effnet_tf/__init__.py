@@ -30,7 +30,7 @@ _LAZY = {
         *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
 }
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
-_MODULES = (*_LAZY, "augment", "checkpoints", "data", "diagnosis", "export", "formats",
+_MODULES = (*_LAZY, "augment", "checkpoints", "data", "diagnosis", "dryrun", "export", "formats",
             "interruption", "names", "plots", "policies", "rundir", "step", "strategy", "train",
             "trainer", "watch")
 

@@ -1,6 +1,7 @@
 """How does the state of a run reach the disk, and come back unharmed?
 
-A checkpoint is a folder named by its step: a TensorFlow checkpoint and a manifest.
+A checkpoint is a folder named by its step (a second one of the same step has "-1" added):
+a TensorFlow checkpoint and a manifest.
 
     checkpoints/00000780/state.index
                          state.data-00000-of-00001
@@ -20,12 +21,18 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from effnet_tf.config import InputError
+
 PREFIX, MANIFEST = "state", "manifest.json"
 _CHUNK = 1 << 24
 
 
 class SaveError(RuntimeError):
-    """A checkpoint could not be written, or must not be; older ones are as they were."""
+    """A checkpoint could not be written; older ones are as they were."""
+
+
+class NotFinite(SaveError):
+    """A state must not be saved, because it is not finite."""
 
 
 class Store:
@@ -41,7 +48,8 @@ class Store:
         self.folder, self.keep, self.in_background = folder, keep, in_background
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._pending = None
-        self._good = None  # the newest step known to be unharmed: never removed
+        self._good = None  # the newest folder known to be unharmed: never removed
+        self._harmed = ()  # newer ones
 
     def save(self, step, values):
         """Writes a checkpoint, after the one that is still being written.
@@ -76,36 +84,47 @@ class Store:
         self.wait()
 
     def newest(self):
-        """Returns (step, {name: array}) of the newest unharmed checkpoint, or None.
+        """Returns (step, {name: array}) of the newest unharmed checkpoint; None without any.
 
         Says which are damaged.
+
+        Raises:
+            InputError: there are some, and all are damaged.
         """
         self.wait()
-        prefix = newest(self.folder)
+        prefix, complete = newest(self.folder), committed(self.folder)
+        if prefix is None and complete:
+            raise InputError(f"None of the {len(complete)} checkpoints in '{self.folder}' can be "
+                             "read. If they can be after a while or from a copy, run the command "
+                             "again; to start afresh, choose another --workdir.")
         if prefix is None:
             return None
-        self._good = step_of(prefix)
-        return self._good, read(prefix)
+        self._good = os.path.dirname(prefix)
+        self._harmed = complete[complete.index(self._good) + 1:]
+        return step_of(prefix), read(prefix)
 
     def _write(self, step, values):
-        folder = os.path.join(self.folder, f"{step:08}")
+        folder = None
         try:
             self.sweep()
-            _remove(folder)
+            folder = _next_folder(self.folder, step)
             tf.io.gfile.makedirs(folder)
             names = sorted(values)
             tf.raw_ops.SaveV2(
                 prefix=os.path.join(folder, PREFIX), tensor_names=names,
                 shape_and_slices=[""] * len(names), tensors=[values[name] for name in names])
             _write_manifest(folder, step)
-            self._good = step
-            self.sweep()
         except (tf.errors.OpError, OSError) as error:
-            left = self._clean_up(folder)
+            left = folder and self._clean_up(folder) or ""
             raise SaveError(
-                f"The checkpoint of step {step:,} cannot be written to '{folder}': "
+                f"The checkpoint of step {step:,} cannot be written to '{self.folder}': "
                 f"{reason(error)}. Older checkpoints are as they were{left}. Make room or mend "
                 "the disk; the same command then goes on from the newest.") from error
+        self._good = folder
+        try:
+            self.sweep()
+        except (tf.errors.OpError, OSError) as error:
+            print(f"Older checkpoints cannot be removed now: {reason(error)}.")
 
     def _clean_up(self, folder):
         """Removes what a failed save has written; returns what to say if that fails, too."""
@@ -117,9 +136,10 @@ class Store:
 
     def sweep(self):
         """Removes what interrupted saves left, and all checkpoints but the newest `keep`."""
-        kept = _committed(self.folder)[-self.keep:]
+        kept = [folder for folder in committed(self.folder)
+                if folder not in self._harmed][-self.keep:]
         for folder in _folders(self.folder):
-            if folder not in kept and step_of(folder) != self._good:
+            if folder not in kept and folder != self._good:
                 _remove(folder)
 
 
@@ -128,7 +148,7 @@ def newest(folder):
 
     Says of each newer one why it is passed over.
     """
-    for candidate in reversed(_committed(folder)):
+    for candidate in reversed(committed(folder)):
         harm = verify(candidate)
         if harm is None:
             return os.path.join(candidate, PREFIX)
@@ -168,7 +188,7 @@ def read(prefix):
 def _refuse_not_finite(step, values):
     for name, value in values.items():
         if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
-            raise SaveError(f"The state of step {step:,} is not finite ('{name}'), and so is not "
+            raise NotFinite(f"The state of step {step:,} is not finite ('{name}'), and so is not "
                             "saved; older checkpoints are as they were.")
 
 
@@ -192,7 +212,7 @@ def _size_and_hash(path):
 
 def reason(error):
     """Returns the first line of an error of TensorFlow or Python, without its full stop."""
-    text = getattr(error, "message", None) or str(error)
+    text = getattr(error, "message", None) or str(error) or type(error).__name__
     return re.sub(r"\{\{.*?\}\} ", "", text).splitlines()[0].removesuffix(".")
 
 
@@ -203,8 +223,22 @@ def _read(path):
 
 def step_of(path):
     """Returns the step of a checkpoint, by its folder or its prefix."""
-    folder = path.removesuffix(f"/{PREFIX}")
-    return int(os.path.basename(folder))
+    return _number(os.path.basename(path.removesuffix(f"/{PREFIX}")))[0]
+
+
+def _number(name):
+    """(step, how many there were of it before) of a folder's name."""
+    step, _, again = name.partition("-")
+    return int(step), int(again or 0)
+
+
+def _next_folder(root, step):
+    """A folder for a step, newer than complete ones of the same step: they may be needed still."""
+    taken = [_number(os.path.basename(folder))[1] for folder in committed(root)
+             if step_of(folder) == step]
+    folder = os.path.join(root, f"{step:08}" + (f"-{max(taken) + 1}" if taken else ""))
+    _remove(folder)
+    return folder
 
 
 def _folders(folder):
@@ -212,11 +246,12 @@ def _folders(folder):
     if not tf.io.gfile.isdir(folder):
         return []
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
-    return [os.path.join(folder, name) for name in sorted(names, key=lambda n: (len(n), n))
-            if name.isdigit()]
+    ours = [name for name in names if re.fullmatch(r"\d+(-\d+)?", name)]
+    return [os.path.join(folder, name) for name in sorted(ours, key=_number)]
 
 
-def _committed(folder):
+def committed(folder):
+    """Returns the folders of the complete checkpoints in a folder, by step; unverified."""
     return [path for path in _folders(folder)
             if tf.io.gfile.exists(os.path.join(path, MANIFEST))]
 

@@ -104,6 +104,7 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
         (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
     """
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes a second
     def prepare(number, example):
         encoded, label, key = example
         # One seed per purpose: from the same one, crop and policy would be correlated.
@@ -153,6 +154,7 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
         A tf.data.Dataset of `num_batches` elements {"images", "labels", "weights":
         (batch_size,) float32, 1 for an image, 0 for padding}.
     """
+    @tf.autograph.experimental.do_not_convert
     def prepare(encoded, label, key):
         return {"images": augment.evaluation_image(encoded, size, recipe.eval_crop_padding),
                 "labels": _checked(source, label, key), "weights": 1.0}
@@ -186,6 +188,7 @@ def _listed(name, class_names, train, held_out, load=lambda item: item, key="ima
         items, labels = columns(train)
         count = len(train)
 
+        @tf.autograph.experimental.do_not_convert
         def pick(position):
             number = position * num_shards + shard  # over all hosts and epochs
             # A seeded permutation per epoch, without a buffer to fill or to save.
@@ -248,7 +251,7 @@ def _digits(recipe):
 
 
 def synthetic(recipe, num_classes=10):
-    """Coloured noise, one colour per class: for trying a run out without its data."""
+    """Coloured noise, one colour per class: two batches, for trying a run out without data."""
     classes = recipe.num_classes or num_classes
     random = np.random.default_rng(recipe.seed)
     colours = random.integers(0, 256, (classes, 3))
@@ -258,7 +261,7 @@ def synthetic(recipe, num_classes=10):
         return tf.io.encode_jpeg(np.clip(colours[label] + noise, 0, 255).astype("uint8")).numpy()
 
     rows = [(image(number % classes), number % classes)
-            for number in range(max(2 * recipe.batch_size, 2 * classes) + 40)]
+            for number in range(2 * recipe.batch_size + 40)]
     return _listed("Synthetic images", [f"colour {number}" for number in range(classes)],
                    rows[40:], rows[:40])
 

@@ -4,11 +4,11 @@ SIGTERM, and the notice of Google Cloud's metadata server: a preempted spot mach
 about 30 seconds. (TensorFlow's own PreemptionCheckpointHandler does not work on TPUs.)
 """
 
+import http.client
 import os
 import signal
 import socket
 import threading
-import urllib.error
 import urllib.request
 
 POLL_SECONDS = 1.0
@@ -104,8 +104,9 @@ def _metadata(host, name):
     """Returns a value of the metadata server, None while it does not answer."""
     request = urllib.request.Request(f"http://{host}/computeMetadata/v1/instance/{name}",
                                      headers={"Metadata-Flavor": "Google"})
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with urllib.request.urlopen(request, timeout=2) as answer:
+        with direct.open(request, timeout=2) as answer:
             return answer.read().decode().strip()
-    except (urllib.error.URLError, OSError):  # it is asked again in a second
-        return None
+    except (OSError, http.client.HTTPException, UnicodeDecodeError):
+        return None  # it is asked again in a second

@@ -128,7 +128,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         return super().call(inputs, training and self.mode == "trainable", mask)
 
     def _moments(self, inputs, mask):
-        if self.sync_replicas == 1 or tf.distribute.get_replica_context() is None:
+        context = tf.distribute.get_replica_context()
+        if self.sync_replicas == 1 or context is None or context.num_replicas_in_sync == 1:
             return super()._moments(inputs, mask)
         return group_moments(inputs, self.sync_replicas)
 

@@ -96,16 +96,21 @@ class _Lars(keras.optimizers.Optimizer):
         if not self.built:
             super().build(variables)
             self._momenta = self.add_optimizer_variables(variables, "momentum")
+            # By Keras' names: those of a replica's copy end in "/replica_1".
+            self._is_adapted = [variable.name not in ("gamma", "beta", "bias")
+                                for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        if variable.name.rpartition("/")[2].partition(":")[0] not in ("gamma", "beta", "bias"):
+        number = self._get_variable_index(variable)
+        if self._is_adapted[number]:
             weight, slope = tf.norm(variable), tf.norm(gradient)
             trust = self.coefficient * weight / (slope + self.decay * weight)
             learning_rate *= tf.where((weight > 0) & (slope > 0), trust, 1.0)
             gradient += self.decay * variable
-        momentum = self._momenta[self._get_variable_index(variable)]
-        self.assign(momentum, self.momentum * momentum + gradient)
-        self.assign_sub(variable, learning_rate * momentum)
+        momentum = self._momenta[number]
+        # The rate is inside the momentum, as in the original.
+        self.assign(momentum, self.momentum * momentum + learning_rate * gradient)
+        self.assign_sub(variable, momentum)
 
     def get_config(self):
         config = super().get_config()
@@ -200,8 +205,8 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
 class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
     """Linear warm-up, then a polynomial decay that starts where the warm-up ends.
 
-    `end + (peak - end) * (1 - done) ** power`, done being (step - warmup_steps) /
-    (total_steps - warmup_steps); before, `peak * step / warmup_steps` (main.py, for LARS).
+    `end + (peak - end) * (1 - done) ** power`, done being max(1, step - warmup_steps) /
+    (total_steps - warmup_steps + 1); before, `peak * step / warmup_steps` (utils.py).
 
     Args:
         peak: the learning rate at the end of the warm-up.
@@ -213,12 +218,12 @@ class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
 
     def __init__(self, peak, end, power, total_steps, warmup_steps):
         self.peak, self.end, self.power = float(peak), float(end), float(power)
-        self.total_steps, self.warmup_steps = float(total_steps), int(warmup_steps)
+        self.total_steps, self.warmup_steps = int(total_steps), int(warmup_steps)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
-        span = max(self.total_steps - self.warmup_steps, 1.0)
-        left = 1 - ops.clip((step - self.warmup_steps) / span, 0.0, 1.0)
+        span = max(self.total_steps - self.warmup_steps + 1, 1)
+        left = 1 - ops.minimum(ops.maximum(step - self.warmup_steps, 1.0) / span, 1.0)
         rate = self.end + (self.peak - self.end) * ops.power(left, self.power)
         warm = self.peak * step / max(self.warmup_steps, 1)
         return ops.where(step < self.warmup_steps, warm, rate)
@@ -244,9 +249,9 @@ def schedule(recipe, steps_per_epoch):
 def optimizer(recipe, steps_per_epoch):
     """Returns the optimiser of a `Recipe`, for `Trainer` and for `model.compile`.
 
-    Weight decay is L2 in the loss for rmsprop and sgd (`l2_penalty`), part of the
-    optimiser for adamw and lars. Gradients are clipped by `clip`, which sees them summed
-    over all replicas.
+    Weight decay is L2 in the loss (`l2_penalty`); adamw has it in the optimiser instead, at
+    the plain rate whatever the stage, and lars in both, as main.py does. Gradients are
+    clipped by `clip`, which sees them summed over all replicas.
     """
     rates = dict(body_rate=recipe.body_rate, layer_decay=recipe.layer_decay)
     rate = schedule(recipe, steps_per_epoch)
@@ -257,7 +262,7 @@ def optimizer(recipe, steps_per_epoch):
     if recipe.optimizer == "adamw":
         made = AdamW(rate, weight_decay=recipe.weight_decay, beta_1=recipe.momentum,
                      beta_2=recipe.adam_beta_2, **rates)
-        made.exclude_from_weight_decay(var_names=["/gamma", "/beta", "/bias"])
+        made.exclude_from_weight_decay(var_names=[r"(^|/)(gamma|beta|bias)(/|:|$)"])
         return made
     return RMSprop(rate, rho=recipe.rmsprop_rho, momentum=recipe.momentum,
                    epsilon=recipe.rmsprop_epsilon, **rates)
@@ -292,7 +297,7 @@ def decayed(variables):
 
 def l2_penalty(recipe, variables):
     """Returns weight_decay * sum(v**2) / 2, () float32 (main.py; Keras' L2 has no 1/2)."""
-    if recipe.optimizer in ("adamw", "lars"):
+    if recipe.optimizer == "adamw":
         return 0.0
     return recipe.weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(variable.value, tf.float32))
                                     for variable in decayed(variables)])

@@ -110,7 +110,7 @@ class Recipe:
         "main.py: 0, off)", low=0)
     cutmix_alpha: float = _field(
         0.0, "of the Beta distribution of the area pasted from another image (arXiv 1905.04899); "
-        "0: off; with mixup_alpha each batch gets one of the two", low=0)
+        "0: off; with mixup_alpha each image draws one of the two", low=0)
     start_image_size: int | None = _field(
         None, "progressive resizing: side of the training images in the first epochs, in pixels; "
         "it grows to image_size in `size_stages` equal stages (arXiv 2104.00298); none: off",
@@ -145,13 +145,14 @@ class Recipe:
     lars_coefficient: float = _field(0.001, "of LARS, its eta (main.py)", low=0)
     weight_decay: float = _field(
         1e-5, "times half the sum of squares of every trainable variable outside batch norm "
-        "(paper; main.py); adamw and lars decay kernels only, in the optimiser", low=0)
+        "(paper; main.py); lars decays kernels once more in the optimiser (main.py), adamw only "
+        "there", low=0)
     clip_norm: float | None = _field(
         None, "largest global norm of the gradient of a step; none: no clipping (main.py)",
         low=1e-12)
     gradient_accumulation: int = _field(
         1, "parts in which every replica works through its share of a batch, one after the other: "
-        "less memory, same step; batch norm sees a part", low=1)
+        "less memory, same step; batch norm sees, and moves its statistics by, each part", low=1)
     batch_norm_momentum: float = _field(
         0.99, "of the moving statistics of batch norm (paper); a run of some hundred steps needs "
         "0.9, or it evaluates with statistics of its first steps", low=0, high=1)

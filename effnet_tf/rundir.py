@@ -2,6 +2,7 @@
 
     recipe.json      every hyper-parameter, written first
     classes.json     the class names, in the order of the labels
+    source.json      the data set, and how many images it has
     checkpoints/     the newest checkpoints, see checkpoints.py
     metrics.jsonl    one line per epoch
     learning_curve.png, augmented.png, tensorboard/
@@ -21,8 +22,9 @@ from effnet_tf import checkpoints
 from effnet_tf.config import InputError
 from effnet_tf.recipe import Recipe, differences
 
-RUN_FILES = ("recipe.json", "classes.json", "metrics.jsonl", "checkpoints", "learning_curve.png",
-             "augmented.png", "tensorboard", "goodput.json", "result.json", "owner.json", ".lock")
+RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
+             "learning_curve.png", "augmented.png", "tensorboard", "goodput.json", "result.json",
+             "owner.json", ".lock")
 
 
 @contextlib.contextmanager
@@ -72,10 +74,15 @@ def read_run(workdir):
 
 
 @contextlib.contextmanager
-def claimed(workdir, recipe, class_names):
+def claimed(workdir, recipe, source):
     """Takes a run directory for this process, and writes the recipe into it.
 
     A new run that fails with nothing saved takes everything back.
+
+    Args:
+        workdir: a directory, local or gs://.
+        recipe: a `Recipe`.
+        source: a `data.Source`.
 
     Yields:
         A function that raises InputError if another process has taken over.
@@ -88,27 +95,41 @@ def claimed(workdir, recipe, class_names):
     if is_new_run:
         _check_no_foreign_files(workdir)
     else:
-        _check_same_run(workdir, recipe, class_names)
+        _check_same_run(workdir, recipe, source)
     with contextlib.ExitStack() as stack:
         try:
             tf.io.gfile.makedirs(workdir)
             check = stack.enter_context(_lock(workdir))
-            write_text(os.path.join(workdir, "recipe.json"), recipe.to_json())
-            write_text(os.path.join(workdir, "classes.json"), json.dumps(class_names) + "\n")
+            for name, text in (("recipe", recipe.to_json()),
+                               ("classes", json.dumps(source.class_names) + "\n"),
+                               ("source", json.dumps(_describe(source)) + "\n")):
+                write_text(os.path.join(workdir, f"{name}.json"), text)
         except (tf.errors.OpError, OSError, checkpoints.SaveError) as error:
             raise InputError(f"The workdir '{workdir}' cannot be written: "
                              f"{checkpoints.reason(error)}.") from error
         try:
             yield check
         except BaseException:
-            if is_new_run and not _has_progress(workdir):
+            if is_new_run and _is_ours(check) and not _has_progress(workdir):
                 _remove_run(workdir, is_new_directory)
             raise
 
 
+def _is_ours(check):
+    try:
+        check()
+        return True
+    except InputError:
+        return False
+
+
 def _has_progress(workdir):
-    newest = checkpoints.newest(os.path.join(workdir, "checkpoints"))
-    return newest is not None and checkpoints.step_of(newest) > 0
+    complete = checkpoints.committed(os.path.join(workdir, "checkpoints"))
+    return any(checkpoints.step_of(folder) for folder in complete)
+
+
+def _describe(source):
+    return {"name": source.name, "num_train": source.num_train, "num_eval": source.num_eval}
 
 
 @contextlib.contextmanager
@@ -134,8 +155,7 @@ def _own(workdir):
 
     def check():
         if json.loads(read_text(path))["owner"] != mark:
-            raise InputError(f"Another process has taken over '{workdir}': this one stops, and "
-                             "has written nothing since.")
+            raise InputError(f"Another process has taken over '{workdir}': this one stops.")
     return check
 
 
@@ -147,12 +167,19 @@ def _check_no_foreign_files(workdir):
                              "run directory of this program. Choose another --workdir.")
 
 
-def _check_same_run(workdir, recipe, class_names):
-    """Refuses to resume a run of another recipe or of other classes."""
-    old_recipe, old_classes = read_run(workdir)
-    changed = differences(old_recipe, recipe)
-    if old_classes != tuple(class_names):
-        changed.append(f"classes: {', '.join(old_classes)} -> {', '.join(class_names)}")
+def _check_same_run(workdir, recipe, source):
+    """Refuses to resume a run of another recipe, of other classes or other images."""
+    changed = differences(
+        Recipe.from_json(read_text(os.path.join(workdir, "recipe.json"))), recipe)
+    # They follow recipe.json, and a killed process may have left it alone.
+    if tf.io.gfile.exists(os.path.join(workdir, "classes.json")):
+        old = read_run(workdir)[1]
+        if old != tuple(source.class_names):
+            changed.append(f"classes: {', '.join(old)} -> {', '.join(source.class_names)}")
+    if tf.io.gfile.exists(os.path.join(workdir, "source.json")):
+        old, new = json.loads(read_text(os.path.join(workdir, "source.json"))), _describe(source)
+        changed += [f"{name}: {old[name]} -> {new[name]}" for name in ("num_train", "num_eval")
+                    if old[name] != new[name]]
     if changed:
         raise InputError(f"The workdir '{workdir}' holds a run of another recipe "
                          f"({'; '.join(changed)}). Give the same options to resume it, or "
@@ -161,7 +188,9 @@ def _check_same_run(workdir, recipe, class_names):
 
 def _remove_run(workdir, whole):
     """Removes what a new run wrote: `_check_no_foreign_files` says that all of it is ours."""
-    for name in RUN_FILES if not whole else ("",):
+    # recipe.json last: without it the rest would look like somebody else's.
+    written = [f"{name}{suffix}" for name in reversed(RUN_FILES) for suffix in (".tmp", "")]
+    for name in ("",) if whole else written:
         path = os.path.join(workdir, name)
         if tf.io.gfile.isdir(path):
             tf.io.gfile.rmtree(path)

@@ -78,6 +78,8 @@ class Step:
         parts, sums = recipe.gradient_accumulation, tf.zeros(IMAGES + 1)
         gradients = [0.0] * len(variables)
         for part, piece in enumerate(zip(*(tf.split(t, parts) for t in (images, labels, targets)))):
+            with tf.control_dependencies(gradients if part else []):  # one after the other
+                piece = [tf.identity(tensor) for tensor in piece]
             key = tf.stack([self.seed, self.optimizer.iterations.value * parts + part])
             with masks_from(tf.cast(key, tf.int32)), tf.GradientTape() as tape:
                 losses, row = self._losses(*piece)
@@ -88,6 +90,7 @@ class Step:
             gradients = [a + b for a, b in zip(gradients, tape.gradient(objective, variables))]
             sums += row
         size = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients]) + sums[LOSS]
+        size += tf.add_n([tf.reduce_sum(value) for value in self._statistics()] or [0.0])
         not_finite = tf.cast(tf.logical_not(tf.math.is_finite(size)), tf.float32)
         return gradients, tf.concat([sums, [not_finite]], 0)
 
@@ -133,16 +136,19 @@ class Step:
         self.log.assign(tf.where(place[:, tf.newaxis], row, self.log))
         self.position.assign_add(1)
 
+    def _statistics(self):
+        """The moving statistics that training moves."""
+        return [variable.value for layer in batch_norms(self.models["raw"])
+                if layer.trainable and layer.mode == "trainable"
+                for variable in layer.non_trainable_weights]
+
     def _average_statistics(self):
         """Gives all replicas the mean of their batch-norm statistics.
 
         Keras 3 lets each replica keep its own; they would evaluate differently, and a
         checkpoint would hold the first one's.
         """
-        statistics = [
-            variable.value for layer in batch_norms(self.models["raw"])
-            if layer.trainable and layer.mode == "trainable"
-            for variable in layer.non_trainable_weights]
+        statistics = self._statistics()
         if self.replicas > 1 and statistics:
             means = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])

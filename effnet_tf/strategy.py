@@ -30,7 +30,8 @@ def choose_strategy(name="auto", tpu=None, virtual_devices=None):
     if virtual_devices:
         _split_cpu(virtual_devices)
     chosen = _automatic(tpu) if name == "auto" else name
-    make = {"tpu": lambda: _tpu_strategy(tpu or "local"), "mirrored": _mirrored_strategy,
+    make = {"tpu": lambda: _tpu_strategy(tpu or os.environ.get("TPU_NAME") or "local"),
+            "mirrored": lambda: _mirrored_strategy(virtual_devices),
             "multiworker": _multiworker_strategy,
             "cpu": lambda: tf.distribute.OneDeviceStrategy("/cpu:0")}.get(chosen)
     if make is None:
@@ -43,7 +44,9 @@ def choose_strategy(name="auto", tpu=None, virtual_devices=None):
 
 
 def _automatic(tpu):
-    if tpu or glob.glob("/dev/accel*") or os.environ.get("TPU_NAME"):
+    # Devices of a TPU VM: /dev/accel0 up to v4; v5e and v6e, it seems, /dev/vfio/0.
+    if tpu or os.environ.get("TPU_NAME") or glob.glob("/dev/accel[0-9]*") or (
+            glob.glob("/dev/vfio/[0-9]*")):
         return "tpu"
     if os.environ.get("TF_CONFIG"):
         return "multiworker"
@@ -70,8 +73,8 @@ def _tpu_strategy(tpu):
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _mirrored_strategy():
-    gpus = tf.config.list_logical_devices("GPU")
+def _mirrored_strategy(virtual_devices):
+    gpus = None if virtual_devices else tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy(
         [device.name for device in gpus or tf.config.list_logical_devices("CPU")])
 
@@ -90,17 +93,29 @@ def _multiworker_strategy():
 
 def is_chief(strategy):
     """Whether this process writes the files of a run; of several workers, the first does."""
-    resolver = strategy.cluster_resolver
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+    if not has_workers(strategy):
         return True
-    return resolver.task_id == 0 and resolver.task_type in ("worker", "chief", None)
+    resolver = strategy.cluster_resolver
+    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return resolver.task_id == 0 and resolver.task_type == first
+
+
+def has_workers(strategy):
+    """Whether a strategy spans several processes like this one."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def any_worker(strategy, flag):
     """Whether `flag` is true on any worker: all of them ask, and all get the same answer."""
-    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        return flag
-    return bool(_adder(strategy)(tf.constant(float(flag))) > 0)
+    return bool(mean_over_workers(strategy, float(flag)) > 0)
+
+
+def mean_over_workers(strategy, value):
+    """Returns the mean of a number over all workers, which all ask; a barrier."""
+    if not has_workers(strategy):
+        return value
+    total = float(_adder(strategy)(tf.constant(value, tf.float32)))
+    return total / strategy.num_replicas_in_sync
 
 
 @functools.cache  # compiled once per strategy
@@ -108,7 +123,8 @@ def _adder(strategy):
     @tf.function
     def add_up(value):
         def on_replica():
+            mine = tf.identity(value)  # now it has a device
             return tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, value)
+                tf.distribute.ReduceOp.SUM, mine)
         return strategy.experimental_local_results(strategy.run(on_replica))[0]
     return add_up

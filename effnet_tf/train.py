@@ -15,10 +15,13 @@ from effnet_tf import checkpoints, data, diagnosis, plots, rundir, watch
 from effnet_tf.config import CompoundScaling, InputError
 from effnet_tf.interruption import Interruption, Preempted
 from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
-from effnet_tf.strategy import any_worker, choose_strategy, is_chief
+from effnet_tf.strategy import (any_worker, choose_strategy, has_workers, is_chief,
+                                mean_over_workers)
 from effnet_tf.trainer import Trainer
 
+TOGETHER = 10  # steps after which several workers ask each other whether to go on
 SHOWN = 16  # images of the picture of a batch
+REDRAW = 60  # seconds between two learning curves
 
 
 class TrainingStopped(RuntimeError):
@@ -53,7 +56,7 @@ def run(recipe, workdir, strategy=None):
     source = data.open_source(recipe)
     strategy = strategy or choose_strategy()
     chief = is_chief(strategy)
-    claim = (rundir.claimed(workdir, recipe, source.class_names) if chief
+    claim = (rundir.claimed(workdir, recipe, source) if chief
              else contextlib.nullcontext(lambda: None))
     with claim as check, Interruption() as interruption:
         print("Building the network ...", flush=True)
@@ -95,21 +98,25 @@ class _Loop:
         self.chief = chief
         self.store = checkpoints.Store(os.path.join(workdir, "checkpoints"),
                                        self.recipe.keep_checkpoints, self.recipe.background_saves)
-        self.board, self.iterator, self.history = None, None, []
+        self.board, self.history = None, []
+        self.iterator = self.image_size = None
+        self.drawn = time.monotonic()
         self.saved_step = None
-        if not isinstance(trainer.strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            # Several workers must end their loops at the same step.
+        self.strategy, self.several = trainer.strategy, has_workers(trainer.strategy)
+        if not self.several:  # several workers must end their loops at the same step
             interruption.on_notice = lambda: trainer.stop.assign(True)
+            if interruption.reason:
+                interruption.on_notice()
 
     def close(self):
         """Ends the background work, and writes where the time went."""
         with contextlib.ExitStack() as stack:
+            stack.callback(self.store.close)
             if self.board:
                 stack.callback(self.board.close)
             if self.chief and self.saved_step is not None:
-                stack.callback(lambda: print(self.goodput))
                 stack.callback(self.goodput.write)
-            stack.callback(self.store.close)
+                print(self.goodput)
 
     def run(self):
         """Trains from where the run directory is to the end; returns the last metrics."""
@@ -118,85 +125,109 @@ class _Loop:
         self.progress = watch.Progress(trainer, quiet=not self.chief)
         if self.chief:
             self.board = watch.TensorBoard(self.workdir, self.recipe)
-            self._show_batch()
-        while trainer.step < trainer.total_steps:
+            if not trainer.position:
+                self._show_batch()
+        while trainer.step < trainer.total_steps or self._is_unfinished():
             self._epoch()
-        self.store.wait()
+        self._leave_together(None)
         if not self.history:  # complete, but somebody removed metrics.jsonl
             self.history = [dict(step=trainer.step, epoch=self.recipe.epochs,
                                  **trainer.evaluate())]
         last = self.history[-1]
+        if self.chief:
+            self._draw()
         self._write("result.json", json.dumps(last, indent=2) + "\n")
         print(f"Done: {last['eval_accuracy']:.2%} of {last['eval_images']:,} held-out images "
               f"right; the run is in {self.workdir}")
         return last
 
     def _resume(self):
-        found = self.store.newest()
+        found = self._newest()
         if found:
             self.trainer.restore(found[1])
             print(f"Resumed from {self.store.folder}, step {found[0]:,}")
         else:
             self.trainer.start()
-        self._check_workers_agree()
         if self.chief:
             self.goodput.load()
-            self.saved_step = found and found[0]
+            self.saved_step = found and (found[0], self._is_unfinished())
             if not found:
                 self._save()  # something to go back to; and the disk is tried at once
         self._read_history()
+        self.goodput.switch("other")
 
-    def _check_workers_agree(self):
-        strategy, step = self.trainer.strategy, self.trainer.step
-        if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-            return
-        if any_worker(strategy, step > 0) and step == 0:
-            raise InputError(f"Another worker resumes a run, and this one finds no checkpoint in "
-                             f"'{self.workdir}': the workdir must be one that all workers share.")
+    def _newest(self):
+        """Returns the newest checkpoint; several workers read the same, or stop."""
+        self.store.wait()
+        mean_over_workers(self.strategy, 0.0)  # until the first has written all
+        found = self.store.newest()
+        step = float(found[0] if found else -1)
+        if any_worker(self.strategy, step != mean_over_workers(self.strategy, step)):
+            raise InputError(f"The workers find different checkpoints in '{self.workdir}', this one "
+                             f"step {step:.0f}: the workdir must be one that all workers share.")
+        return found
 
     def _read_history(self):
         """Reads the rows of metrics.jsonl up to this step; an interrupted epoch leaves none."""
         path = os.path.join(self.workdir, "metrics.jsonl")
         rows = rundir.read_text(path).splitlines() if tf.io.gfile.exists(path) else []
-        self.history = [row for row in map(json.loads, rows) if row["step"] <= self.trainer.step]
+        try:
+            rows = [json.loads(row) for row in rows]
+            steps = [int(row["step"]) for row in rows]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"'{path}' is damaged ({error}): remove it, or its damaged "
+                             "lines.") from error
+        # The row of an epoch that is not finished may be there, if its save was cut short.
+        end = self.trainer.step - self._is_unfinished()
+        self.history = [row for row, step in zip(rows, steps) if step <= end]
 
     def _show_batch(self):
-        """Draws the images that come next, as the network gets them."""
+        """Draws the first images as the network gets them."""
         trainer, recipe = self.trainer, self.recipe
-        if trainer.step < trainer.total_steps:
-            batch = next(iter(data.training(
-                trainer.source, recipe, trainer.size, min(SHOWN, recipe.batch_size),
-                start=trainer.position * recipe.batch_size)))
-            names = [trainer.source.class_names[label] for label in batch["labels"]]
-            with rundir.writing(self.workdir):
-                self.board.batch(batch["images"].numpy(), names)
+        batch = next(iter(data.training(trainer.source, recipe, trainer.size,
+                                        min(SHOWN, recipe.batch_size))))
+        names = [trainer.source.class_names[label] for label in batch["labels"]]
+        with rundir.writing(self.workdir):
+            self.board.batch(batch["images"].numpy(), names)
 
     # --- an epoch -----------------------------------------------------------------------------
 
+    def _is_unfinished(self):
+        """Whether steps of the running epoch have been made, but not yet its evaluation."""
+        return self.trainer.totals["images"].numpy() > 0
+
+    def _current_epoch(self):
+        """Returns (number, its last step) of the epoch that is to be trained or evaluated."""
+        trainer = self.trainer
+        epoch = max(1, int(trainer.step / trainer.steps_per_epoch) - 1)
+        while True:  # ends are rounded, and so found by looking
+            end = min(round(epoch * trainer.steps_per_epoch), trainer.total_steps)
+            if end > trainer.step or (end == trainer.step and self._is_unfinished()):
+                return epoch, end
+            epoch += 1
+
     def _epoch(self):
         """Trains to the next whole epoch, or to where it must go back; evaluates, saves."""
-        trainer, start = self.trainer, self.trainer.step
-        epoch = int(start / trainer.steps_per_epoch) + 1
-        if round(epoch * trainer.steps_per_epoch) <= start:
-            epoch += 1  # the step before was the rounded end of the epoch
-        end = min(round(epoch * trainer.steps_per_epoch), trainer.total_steps)
-        self.image_size = self.recipe.image_size_at(epoch - 1)
-        self.iterator = trainer.train_iterator(trainer.position, self.image_size)
+        trainer, every = self.trainer, self.recipe.checkpoint_every
+        epoch, end = self._current_epoch()
+        size = self.recipe.image_size_at(epoch - 1)
+        if self.iterator is None or size != self.image_size:
+            self.image_size, self.iterator = size, trainer.train_iterator(trainer.position, size)
         while trainer.step < end:
             if not self._steps(end):
                 return
             self._show(epoch)
             self._check_interrupted()
-            if self.recipe.checkpoint_every and trainer.step % self.recipe.checkpoint_every == 0:
+            if every and trainer.step % every == 0 and trainer.step < end:
                 self._save()
-        metrics = self._end_epoch(epoch)
-        self.progress.end_epoch(metrics)
+        self.progress.end_epoch(self._end_epoch(epoch))
         self._save()
 
     def _steps(self, end):
         """Runs some steps; returns False if the run has gone back to a checkpoint instead."""
         trainer, position = self.trainer, self.trainer.position
         count = min(self.progress.next_steps(), end - trainer.step)
+        count = min(count, TOGETHER) if self.several else count
         if self.recipe.checkpoint_every:
             count = min(count, self.recipe.checkpoint_every
                         - trainer.step % self.recipe.checkpoint_every)
@@ -218,36 +249,40 @@ class _Loop:
         """
         totals, guard = self.trainer.totals, self.trainer.guard
         sums = {name: float(variable.numpy()) for name, variable in totals.items()}
-        bad = int(guard["bad_steps"].numpy())
+        bad, forgiven = (int(guard[name].numpy()) for name in ("bad_steps", "forgiven"))
+        step = self.trainer.step - int(sum(row[GOOD] for row in rows))
         for number, row in enumerate(rows, position):
             if row[GOOD]:
-                bad = 0
+                bad, step = 0, step + 1
                 for name, column in (("loss", LOSS), ("correct", CORRECT), ("images", IMAGES)):
                     sums[name] += float(row[column])
                 continue
-            bad += 1
-            self._report_bad(number, row)
+            bad += number >= forgiven
+            self._report_bad(number, step, row)
             if bad >= self.recipe.max_bad_steps:
-                self._go_back(number)
+                self._go_back(number, step)
                 return False
         guard["bad_steps"].assign(bad)
         for name, value in sums.items():
             totals[name].assign(value)
         return True
 
-    def _report_bad(self, number, row):
+    def _report_bad(self, number, step, row):
         what = ("loss or gradients are not finite" if row[NOT_FINITE] else
-                f"the loss is {row[LOSS] / row[IMAGES]:.3g}, usually "
-                f"{float(self.trainer.train_step.smoothed_loss.numpy()):.3g}")
-        print(f"\nBatch {number:,} after step {self.trainer.step:,} (learning rate "
-              f"{self._learning_rate():.3g}): {what}; it changed nothing.", flush=True)
+                f"the loss is {row[LOSS] / row[IMAGES]:.3g}, far above what it was")
+        print(f"\nBatch {number:,} after step {step:,} (learning rate "
+              f"{self._learning_rate(step):.3g}): {what}; it changed nothing.", flush=True)
 
-    def _go_back(self, number):
-        """Takes the newest checkpoint, and goes on after the batches that were tried since."""
-        trainer = self.trainer
-        rollbacks = int(trainer.guard["rollbacks"].numpy()) + 1
-        where = (f"{self.recipe.max_bad_steps} steps in a row were bad, the last at step "
-                 f"{trainer.step:,}, learning rate {self._learning_rate():.3g}")
+    def _go_back(self, number, step):
+        """Goes back to the newest checkpoint, and again over the batches since, without bad ones.
+
+        If that has been done from the same checkpoint before, its state is the fault: then
+        on with the batch after the last bad one.
+        """
+        trainer, guard = self.trainer, self.trainer.guard
+        rollbacks = int(guard["rollbacks"].numpy()) + 1
+        where = (f"{self.recipe.max_bad_steps} steps in a row were bad, the last after step "
+                 f"{step:,}, learning rate {self._learning_rate(step):.3g}")
         if rollbacks > self.recipe.max_rollbacks:
             found = diagnosis.first_not_finite(trainer, number, self.image_size)
             raise TrainingStopped(
@@ -255,15 +290,21 @@ class _Loop:
                 "Start again with a smaller --base_learning_rate in another --workdir; the "
                 "checkpoints here are finite.")
         self.goodput.lose()
-        step, values = self.store.newest()
-        trainer.restore({**values, "position": number + 1, "guard/rollbacks": rollbacks,
-                         "guard/bad_steps": 0})
+        saved, values = self._newest()
+        skip = int(guard["returned_to"].numpy()) == saved
+        trainer.restore({**values, **({"position": number + 1} if skip else {}),
+                         "guard/rollbacks": rollbacks, "guard/forgiven": number + 1,
+                         "guard/returned_to": saved, "guard/bad_steps": 0})
+        self.saved_step, self.iterator = (saved, self._is_unfinished()), None
         self._read_history()
-        print(f"{where}: back to the checkpoint of step {step:,}, and on with batch "
-              f"{number + 1:,} (time {rollbacks} of {self.recipe.max_rollbacks}).", flush=True)
+        print(f"{where}: back to the checkpoint of step {saved:,}, and on with batch "
+              f"{trainer.position:,} (time {rollbacks} of {self.recipe.max_rollbacks}).",
+              flush=True)
 
-    def _learning_rate(self):
-        return float(self.trainer.optimizer.learning_rate)
+    def _learning_rate(self, step=None):
+        """The rate that a step has; by default the next."""
+        rate = self.trainer.optimizer.learning_rate
+        return float(rate if step is None else self.trainer.schedule(step))
 
     def _means(self):
         sums = {name: float(value.numpy()) for name, value in self.trainer.totals.items()}
@@ -274,6 +315,7 @@ class _Loop:
         loss, accuracy = self._means()
         self.progress.show(epoch, self.trainer.step, loss, accuracy, self._learning_rate())
         if self.chief:
+            self.goodput.write_sometimes()
             self.board.scalars(self.trainer.step, {
                 "train/loss": loss, "train/accuracy": accuracy,
                 "learning_rate": self._learning_rate(), "images_per_second": self.progress.rate,
@@ -284,6 +326,8 @@ class _Loop:
         trainer = self.trainer
         with self.goodput.timed("evaluation"):
             evaluated = trainer.evaluate()
+        if evaluated is None:
+            self._check_interrupted()  # leaves; the next process evaluates this epoch
         loss, accuracy = self._means()
         metrics = dict(step=trainer.step, epoch=epoch, train_loss=loss, train_accuracy=accuracy,
                        learning_rate=self._learning_rate(), **evaluated)
@@ -295,34 +339,54 @@ class _Loop:
                 f"eval/{name}": value for name, value in evaluated.items()})
             # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
             self._write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
-            with rundir.writing(self.workdir):
-                plots.learning_curve(self.history,
-                                     os.path.join(self.workdir, "learning_curve.png"))
+            if time.monotonic() - self.drawn > REDRAW:
+                self._draw()
         return metrics
+
+    def _draw(self):
+        self.drawn = time.monotonic()
+        with rundir.writing(self.workdir):
+            plots.learning_curve(self.history, os.path.join(self.workdir, "learning_curve.png"))
 
     def _write(self, name, text):
         if self.chief:
+            self.check_claim()
             rundir.write_text(os.path.join(self.workdir, name), text)
 
     # --- saving -------------------------------------------------------------------------------
 
     def _save(self):
-        if not self.chief:
+        if not self.chief or self.saved_step == (self.trainer.step, self._is_unfinished()):
             return
         with self.goodput.timed("checkpoint"):
             self.check_claim()
             self.store.save(self.trainer.step, self.trainer.snapshot())
-        self.saved_step = self.trainer.step
+        self.saved_step = self.trainer.step, self._is_unfinished()
         self.goodput.checkpointed()
         self.goodput.write()
 
     def _check_interrupted(self):
         """Reports a failed background save; saves and leaves if the machine goes away."""
-        self.store.poll()
-        if any_worker(self.trainer.strategy, bool(self.interruption.reason)):
-            if self.saved_step != self.trainer.step:
-                self._save()
-            self.store.wait()
+        error = None
+        try:
+            self.store.poll()
+        except checkpoints.SaveError as caught:
+            error = caught
+        leaving = any_worker(self.strategy, bool(self.interruption.reason))
+        if leaving and error is None:
+            self._save()
+        if leaving or any_worker(self.strategy, error is not None):
+            self._leave_together(error)
+        if leaving:
             raise Preempted(f"Saved step {self.trainer.step:,} after the notice "
                             f"({self.interruption.reason or 'of another worker'}): the same "
                             "command goes on from there.")
+
+    def _leave_together(self, error):
+        """Waits until all is on disk; if that fails on one worker, all of them raise."""
+        try:
+            self.store.wait()
+        except checkpoints.SaveError as caught:
+            error = error or caught
+        if any_worker(self.strategy, error is not None):
+            raise error or checkpoints.SaveError("Another worker could not write a checkpoint.")

@@ -103,6 +103,7 @@ class Trainer:
         recipe = self.recipe
         self.models = {"raw": self.build()}
         self._freeze(self.models["raw"])
+        self.schedule = optim.schedule(recipe, self.steps_per_epoch)
         self.optimizer = optim.optimizer(recipe, self.steps_per_epoch)
         self.optimizer.build(self.models["raw"].trainable_variables)
         if recipe.ema_decay:
@@ -147,8 +148,9 @@ class Trainer:
                               for name in ("mean", "std")}
             self.totals = {name: tf.Variable(0.0, dtype=tf.float64)
                            for name in ("loss", "correct", "images")}
-            self.guard = {name: tf.Variable(0, dtype=tf.int64)
-                          for name in ("bad_steps", "rollbacks")}
+            # forgiven: batches before this number have had their rollback; returned_to: its step.
+            self.guard = {name: tf.Variable(value, dtype=tf.int64) for name, value in (
+                ("bad_steps", 0), ("rollbacks", 0), ("forgiven", 0), ("returned_to", -1))}
         state = {("batch_norm/" if "moving_" in v.path else "weights/") + v.path: v.value
                  for v in raw.weights}
         if "ema" in self.models:
@@ -283,8 +285,10 @@ class Trainer:
     # --- evaluation ---------------------------------------------------------------------------
 
     def _eval_steps(self, iterator, count):
-        for _ in tf.range(count):
+        done = tf.constant(0)
+        while tf.logical_and(done < count, tf.logical_not(self.stop)):
             self.strategy.run(self._eval_step, args=(next(iterator),))
+            done += 1
 
     @tf.autograph.experimental.do_not_convert
     def _eval_step(self, batch):
@@ -303,7 +307,8 @@ class Trainer:
 
         Returns:
             {"eval_loss", "eval_accuracy"} of the averaged weights (of the raw ones without
-            averaging), {"eval_loss_raw", ...} of each model, and "eval_images".
+            averaging), {"eval_loss_raw", ...} of each model, and "eval_images"; None if
+            `stop` was set meanwhile.
         """
         batches = {}
 
@@ -321,6 +326,8 @@ class Trainer:
             variable.assign(0.0)
         iterator = iter(self.strategy.distribute_datasets_from_function(dataset))
         self.eval_steps(iterator, tf.constant(batches["steps"]))
+        if self.stop.numpy():
+            return None
         return self._eval_metrics({name: float(variable.read_value())
                                    for name, variable in self.eval_sums.items()})
 

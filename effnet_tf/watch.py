@@ -28,17 +28,25 @@ class Goodput:
     def __init__(self, workdir):
         self.path = os.path.join(workdir, "goodput.json")
         self.seconds = dict.fromkeys(self.PURPOSES, 0.0)
-        self._purpose, self._since = "start_up", time.monotonic()
+        self._purpose = "start_up"
+        self._since = self._written = time.monotonic()
         self.saved = 0.0  # seconds of steps and data that checkpoints hold
 
     def load(self):
         """Takes over what earlier processes of this run spent."""
         if not tf.io.gfile.exists(self.path):
             return
-        before = json.loads(rundir.read_text(self.path))
-        for purpose in self.PURPOSES:
-            self.seconds[purpose] += before["seconds"][purpose]
-        self.saved = before["saved"]
+        try:
+            before = json.loads(rundir.read_text(self.path))
+            seconds, saved = before["seconds"], float(before["saved"])
+            earlier = {purpose: float(seconds[purpose]) for purpose in self.PURPOSES}
+        except (ValueError, KeyError, TypeError) as error:
+            print(f"'{self.path}' is damaged ({error}): the time of earlier processes is not "
+                  "counted.")
+            return
+        for purpose, spent in earlier.items():
+            self.seconds[purpose] += spent
+        self.saved = saved
         self.lose()
 
     def lose(self):
@@ -84,9 +92,15 @@ class Goodput:
     def write(self):
         """Writes goodput.json."""
         self._book()
+        self._written = self._since
         rundir.write_text(self.path, json.dumps(
             {"seconds": self.seconds, "total": sum(self.seconds.values()), "saved": self.saved},
             indent=2) + "\n")
+
+    def write_sometimes(self):
+        """Writes it every ten seconds: a killed process cannot."""
+        if time.monotonic() - self._written > 10:
+            self.write()
 
     def __str__(self):
         self._book()
@@ -109,6 +123,7 @@ class Progress:
     def __init__(self, trainer, quiet=False):
         self.recipe, self.total = trainer.recipe, trainer.total_steps
         self.rate = self.wait = 0.0
+        self.line = f"step {trainer.step:,}/{self.total:,}"
         self.compiled, self.quiet, self._advised = False, quiet, False
         self.live, self.printed = sys.stdout.isatty(), time.monotonic()
         if trainer.step < self.total:
@@ -175,26 +190,29 @@ class TensorBoard:
             print("Nothing is written for TensorBoard: it is not installed (pip install "
                   "tensorboard).")
             return
-        self.writer = tf.summary.create_file_writer(os.path.join(workdir, "tensorboard"))
-        with self.writer.as_default(step=0):
+        with rundir.writing(workdir):
+            self.writer = tf.summary.create_file_writer(os.path.join(workdir, "tensorboard"))
+        with rundir.writing(workdir), self.writer.as_default(step=0):
             tf.summary.text("recipe", f"```\n{recipe.to_json()}```")
 
     def scalars(self, step, values):
         """Writes numbers; flushes, so that they are seen at once."""
         if self.writer:
-            with self.writer.as_default(step=step):
+            with rundir.writing(self.workdir), self.writer.as_default(step=step):
                 for name, value in values.items():
                     tf.summary.scalar(name, value)
-            self.writer.flush()
+                self.writer.flush()
 
     def batch(self, images, labels):
         """Shows images (N, S, S, 3) uint8 with their class names, in TensorBoard and as PNG."""
-        if self.writer:
-            with self.writer.as_default(step=0):
-                tf.summary.image("augmented batch", images, max_outputs=len(images))
-        plots.predictions(list(images), list(labels), [None] * len(images),
-                          os.path.join(self.workdir, "augmented.png"))
+        with rundir.writing(self.workdir):
+            if self.writer:
+                with self.writer.as_default(step=0):
+                    tf.summary.image("augmented batch", images, max_outputs=len(images))
+            plots.predictions(list(images), list(labels), [None] * len(images),
+                              os.path.join(self.workdir, "augmented.png"))
 
     def close(self):
         if self.writer:
-            self.writer.close()
+            with rundir.writing(self.workdir):
+                self.writer.close()

@@ -53,9 +53,9 @@ class Run:
         source = data.open_source(self.recipe)
         number = min(most, source.num_eval)
         size = self.recipe.resolved_variant().resolution
-        images, labels, _ = next(iter(data.evaluation(
+        batch = next(iter(data.evaluation(
             source, self.recipe, size, number, 1, num_shards=source.num_eval // number)))
-        return images.numpy(), labels.numpy()
+        return batch["images"].numpy(), batch["labels"].numpy()
 
 
 def open_run(options):

@@ -29,15 +29,15 @@ class TestDigits:
         source = data.open_source(self.recipe)
         assert source.num_train + source.num_eval == 1797
         assert source.class_names == tuple("0123456789")
-        encoded, label = take(source.eval_examples(0, 1), 1)[0]
+        encoded, label, _ = take(source.eval_examples(0, 1), 1)[0]
         image = augment.decode(encoded)
         assert image.shape == (8, 8, 3) and image.dtype == tf.uint8 and 0 <= label < 10
 
     def test_the_split_is_stable_and_disjoint(self):
         one, two = (data.open_source(self.recipe) for _ in range(2))
         assert take(one.eval_examples(0, 1), 400) == take(two.eval_examples(0, 1), 400)
-        held_out = [encoded for encoded, _ in take(one.eval_examples(0, 1), 400)]
-        train = [encoded for encoded, _ in take(one.train_examples(0, 0, 0, 1), one.num_train)]
+        held_out = [encoded for encoded, *_ in take(one.eval_examples(0, 1), 400)]
+        train = [encoded for encoded, *_ in take(one.train_examples(0, 0, 0, 1), one.num_train)]
         from sklearn.datasets import load_digits
         distinct = {tuple(row) for row in load_digits().data}
         assert len(set(train) | set(held_out)) == len(distinct)
@@ -79,11 +79,11 @@ class TestTrainingOrder:
         whole = take(data.training(source, recipe, 32, 8), 5)
         rest = take(data.training(source, recipe, 32, 8, start=24), 2)
         for one, other in zip(whole[3:], rest):
-            np.testing.assert_array_equal(one[0], other[0])
-            np.testing.assert_array_equal(one[1], other[1])
+            np.testing.assert_array_equal(one["images"], other["images"])
+            np.testing.assert_array_equal(one["labels"], other["labels"])
 
     def test_batches_are_bytes(self, source):
-        images, labels = take(data.training(source, RECIPES["smoke"], 40, 8), 1)[0]
+        images, labels = take(data.training(source, RECIPES["smoke"], 40, 8), 1)[0].values()
         assert (images.shape, images.dtype) == ((8, 40, 40, 3), np.uint8)
         assert (labels.shape, labels.dtype) == ((8,), np.int64)
 
@@ -98,12 +98,12 @@ def test_evaluation_has_every_image_once(hosts, batch):
         batches = take(data.evaluation(source, recipe, 32, batch, steps, shard=host,
                                        num_shards=hosts), steps + 1)
         assert len(batches) == steps
-        for images, label, weight in batches:
+        for images, label, weight in (batch.values() for batch in batches):
             assert images.shape == (batch, 32, 32, 3)
             labels += list(label[weight == 1])
             total += weight.sum()
     assert total == source.num_eval
-    expected = [label for _, label in take(source.eval_examples(0, 1), source.num_eval)]
+    expected = [label for _, label, _ in take(source.eval_examples(0, 1), source.num_eval)]
     assert sorted(labels) == sorted(expected)
 
 
@@ -116,7 +116,7 @@ class TestFolder:
 
     def test_the_split_does_not_move_when_images_are_added(self, photos):
         def held_out():
-            return {encoded for encoded, _ in take(open_folder(photos).eval_examples(0, 1), 99)}
+            return {encoded for encoded, *_ in take(open_folder(photos).eval_examples(0, 1), 99)}
         before = held_out()
         (photos / "cat" / "new.png").write_bytes((photos / "cat" / "1.png").read_bytes())
         assert before <= held_out()
@@ -213,7 +213,8 @@ class TestTfds:
         source = data.open_source(recipe)
         assert source.class_names == ("red", "green", "blue")
         assert (source.num_train, source.num_eval) == (20, 20)
-        for images, labels in take(data.training(source, recipe, 32, 4), 10):
+        recipe = dataclasses.replace(recipe, augment="none")
+        for images, labels in map(dict.values, take(data.training(source, recipe, 32, 4), 10)):
             # The label is the brightest channel: image and label belong together.
             np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)
 
@@ -352,3 +353,58 @@ class TestAugment:
         assert augment.evaluation_image(encoded, 32, 32).shape == (32, 32, 3)
         assert augment.training_image(encoded, 32, crop_area_min=0.08, crop_padding=32,
                                       flip=True, seed=seed).shape == (32, 32, 3)
+
+
+class TestAugmentation:
+    recipe = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", batch_size=16,
+                                 num_classes=5)
+
+    def batch(self, **changes):
+        recipe = dataclasses.replace(self.recipe, **changes)
+        return take(data.training(data.open_source(recipe), recipe, 32, 16), 1)[0]
+
+    def test_noise_has_two_batches_and_the_classes_asked_for(self):
+        source = data.open_source(self.recipe)
+        assert (source.num_train, source.num_eval, len(source.class_names)) == (32, 40, 5)
+
+    @pytest.mark.parametrize("changes", [
+        dict(augment="autoaugment"), dict(augment="randaugment"),
+        dict(augment="randaugment", randaugment_layers=1, randaugment_magnitude=30.0)])
+    def test_policies_change_images_and_not_labels(self, changes):
+        plain, augmented = self.batch(), self.batch(**changes)
+        np.testing.assert_array_equal(plain["labels"], augmented["labels"])
+        different = (plain["images"] != augmented["images"]).any((1, 2, 3))
+        assert augmented["images"].dtype == np.uint8 and different.sum() > 4
+
+    @pytest.mark.parametrize("changes", [
+        dict(mixup_alpha=0.2), dict(cutmix_alpha=1.0), dict(mixup_alpha=0.2, cutmix_alpha=1.0)])
+    def test_pixels_and_labels_are_mixed_by_the_same_share(self, changes):
+        mixing = np.concatenate([self.batch(seed=seed, **changes)["mixing"] for seed in range(8)])
+        ones = np.zeros((len(mixing), 64, 64, 3), "uint8")
+        ones[:len(mixing) // 2] = 200  # the partner, the batch reversed, has the other colour
+        scale = np.float32([1, 1, 2, 2, 2, 2])  # boxes were drawn for 32 pixels
+        targets = np.eye(2, dtype="float32")[(ones[:, 0, 0, 0] > 0).astype(int)]
+        images, mixed = augment.mix(ones, targets, mixing * scale)
+        share = np.where(targets[:, 1] == 1, mixing[:, 0], 1 - mixing[:, 0])
+        np.testing.assert_allclose(np.mean(images, (1, 2, 3)) / 200, share, atol=1e-5)
+        np.testing.assert_allclose(mixed[:, 1], share, atol=1e-6)
+        assert 0 <= mixing[:, 0].min() and len(np.unique(mixing[:, 0])) > 50
+        if changes.get("cutmix_alpha") is None:
+            assert mixing[:, 0].min() >= 0.5  # main.py: the larger share is the image's own
+
+    def test_cutmix_keeps_about_half_on_average(self):
+        seeds = tf.stack([tf.range(2000, dtype=tf.int64)] * 2, 1)
+        drawn = tf.map_fn(lambda seed: augment.mixing(seed, 32, 0.0, 1.0), seeds,
+                          fn_output_signature=tf.float32).numpy()
+        assert 0.5 < drawn[:, 0].mean() < 0.75  # the border cuts boxes, which keeps more
+        areas = (drawn[:, 3] - drawn[:, 2]) * (drawn[:, 5] - drawn[:, 4]) / 32**2
+        np.testing.assert_allclose(drawn[:, 0], 1 - areas, atol=1e-6)
+
+
+def test_a_label_out_of_range_names_the_record(tmp_path):
+    photos = conftest.write_photos(tmp_path / "photos")
+    source = dataclasses.replace(open_folder(photos), class_names=("cat",))
+    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+        take(data.evaluation(source, FOLDER, 32, 4, 6), 6)
+    with pytest.raises(InputError, match=r"A label is out of range: .*labels are 0 to 0.*dog/"):
+        data.refuse_bad_label(caught.value)

@@ -111,7 +111,7 @@ def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
 def test_l2_penalty_is_half_the_sum_of_squares():
     variables = [keras.Variable([3.0, 4.0], name="kernel"), keras.Variable([9.0], name="gamma")]
     in_loss = 0.1 * 25 / 2  # the others decay in the optimiser
-    for name, expected in dict(rmsprop=in_loss, sgd=in_loss, adamw=0, lars=0).items():
+    for name, expected in dict(rmsprop=in_loss, sgd=in_loss, adamw=0, lars=in_loss).items():
         recipe = Recipe(weight_decay=0.1, optimizer=name)
         assert float(optim.l2_penalty(recipe, variables)) == pytest.approx(expected)
 
@@ -147,3 +147,100 @@ def test_the_body_has_a_lower_rate(distributed, mirrored):
         [(tf.constant([1.0]), variable) for variable in variables]))
     steps = np.concatenate([variable.numpy() for variable in variables])
     np.testing.assert_allclose(steps / steps[3], [0.25, 0.25, 0.25, 1, 1, 1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("leaf, trusted", [("kernel", True), ("bias", False), ("gamma", False)])
+def test_lars_is_the_originals(leaf, trusted):
+    """lars_optimizer.py: trust ratio, then TensorFlow's own momentum kernel."""
+    start, gradients = np.array([3.0, -4.0], "float32"), np.array([[1.0, 2.0], [-0.5, 0.25]], "f4")
+    variable = keras.Variable(start, name=leaf)
+    optimizer = optim.LARS(0.5, momentum=0.9, weight_decay=0.01, coefficient=0.001)
+    optimizer.build([variable])
+    mine, momentum = tf.Variable(start), tf.Variable(np.zeros(2, "f4"))
+    for gradient in gradients:
+        optimizer.apply([tf.constant(gradient)], [variable])
+        rate = 0.5
+        if trusted:
+            weight, slope = np.linalg.norm(mine.numpy()), np.linalg.norm(gradient)
+            rate *= 0.001 * weight / (slope + 0.01 * weight)
+            gradient = gradient + 0.01 * mine.numpy()
+        tf.raw_ops.ResourceApplyMomentum(var=mine.handle, accum=momentum.handle, lr=1.0,
+                                         grad=gradient * rate, momentum=0.9)
+        np.testing.assert_allclose(variable.numpy(), mine.numpy(), rtol=1e-6)
+
+
+def test_polynomial_with_warmup():
+    # FACTS.md 3: power 2, end 0.1, from the end of the warm-up.
+    schedule = optim.schedule(Recipe(batch_size=65536, epochs=100, warmup_epochs=10.0,
+                                     base_learning_rate=0.08, schedule="polynomial"), 10.0)
+    peak = 0.08 * 256
+    def decayed(done):  # utils.py: the span is a step longer, and its first step never seen
+        return 0.1 + (peak - 0.1) * (1 - done / 901) ** 2
+
+    for step, expected in {0: 0, 50: peak / 2, 100: decayed(1), 101: decayed(1), 102: decayed(2),
+                           550: decayed(450), 1000: decayed(900), 2000: 0.1}.items():
+        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
+    again = optim.WarmupPolynomial.from_config(schedule.get_config())
+    assert float(again(321)) == float(schedule(321))
+
+
+def test_adamw_decays_kernels_only():
+    variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
+    optimizer = optim.optimizer(Recipe(optimizer="adamw", weight_decay=0.5, batch_size=256,
+                                       base_learning_rate=0.1, warmup_epochs=0), 100.0)
+    optimizer.build(variables)
+    optimizer.apply([tf.zeros(1)] * 3, variables)
+    assert [float(v.numpy()[0]) for v in variables] == pytest.approx([0.95, 1.0, 1.0])
+
+
+def test_stages_of_variables():
+    names = ["stem_conv/kernel", "m/block1a/bn/gamma", "block7b/se/reduce/bias", "top_bn/beta",
+             "predictions/kernel", "my_block2a_head/kernel"]
+    assert [optim.stage_of(name) for name in names] == [0, 1, 7, 8, None, None]
+
+
+def test_layer_decay_lowers_the_rate_per_stage():
+    class Layer(keras.layers.Layer):
+        def build(self, _):
+            self.kernel = self.add_weight(shape=(1,), initializer="zeros", name="kernel")
+
+    made = [Layer(name=name) for name in ("stem_conv", "block7a", "top_conv", "predictions")]
+    for layer in made:
+        layer.build(None)
+    optimizer = optim.SGD(1.0, layer_decay=0.5)
+    variables = [layer.kernel for layer in made]
+    optimizer.build(variables)
+    optimizer.apply([tf.ones(1)] * 4, variables)
+    steps = [-float(v.numpy()[0]) for v in variables]
+    assert steps == pytest.approx([0.5**9, 0.5**2, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_replicas_stay_equal(name, mirrored):
+    """Under a strategy variables have other names; all must get the same treatment."""
+    class Layer(keras.layers.Layer):
+        def build(self, _):
+            for leaf in ("kernel", "gamma", "bias"):
+                setattr(self, leaf, self.add_weight(shape=(2,), initializer="ones", name=leaf))
+
+    recipe = Recipe(optimizer=name, weight_decay=0.1, warmup_epochs=0, body_rate=0.5)
+    results = []
+    for strategy in (tf.distribute.get_strategy(), mirrored):
+        with strategy.scope():
+            layer = Layer(name="stem_conv")
+            layer.build(None)
+            optimizer = optim.optimizer(recipe, 100.0)
+            optimizer.build(layer.weights)
+
+        def step():
+            share = tf.distribute.get_replica_context().num_replicas_in_sync
+            optimizer.apply([tf.constant([3.0, 4.0]) / share] * 3, layer.weights)
+
+        for _ in range(2):
+            strategy.run(step)
+        copies = [strategy.experimental_local_results(v.value) for v in layer.weights]
+        for copy in copies:
+            for replica in copy:
+                np.testing.assert_array_equal(replica.numpy(), copy[0].numpy())
+        results.append([copy[0].numpy() for copy in copies])
+    np.testing.assert_allclose(*results, rtol=1e-6)

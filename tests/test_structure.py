@@ -27,8 +27,9 @@ FLOORS = {
     "model": 6,
     "trainer": 7,
     "train": 8,
+    "dryrun": 9,
 }
-MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 5000
+MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 7000
 
 
 def imports(path):
@@ -142,7 +143,7 @@ def readme_commands(start):
 def test_readme_training_commands_parse(command):
     from effnet_tf import recipe
     parser = argparse.ArgumentParser(exit_on_error=False)
-    for option in ("--workdir", "--tpu"):
+    for option in ("--workdir", "--tpu", "--strategy"):
         parser.add_argument(option)
     recipe.add_options(parser)
     recipe.from_options(parser.parse_args(shlex.split(command)[2:])).resolved_variant()

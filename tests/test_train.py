@@ -38,7 +38,8 @@ class TestARun:
         workdir, metrics = finished
         assert sorted(os.listdir(workdir)) == [
             ".lock", "augmented.png", "checkpoints", "classes.json", "goodput.json",
-            "learning_curve.png", "metrics.jsonl", "recipe.json", "result.json", "tensorboard"]
+            "learning_curve.png", "metrics.jsonl", "recipe.json", "result.json", "source.json",
+            "tensorboard"]
         recipe, classes = rundir.read_run(workdir)
         assert recipe == SMOKE and classes == tuple("0123456789")
         rows = [json.loads(line) for line in open(f"{workdir}/metrics.jsonl")]
@@ -175,7 +176,7 @@ class TestFailures:
         recipe = dataclasses.replace(SMOKE, base_learning_rate=1e30, warmup_epochs=0.0,
                                      max_bad_steps=2, max_rollbacks=1)
         with pytest.raises(train.TrainingStopped, match="diverged: 2 steps in a row were bad, "
-                           "the last at step 1, .* after going back 1 times"):
+                           "the last after step 1, .* after going back 1 times"):
             train.run(recipe, str(tmp_path / "run"), CPU)
         assert os.listdir(tmp_path) == []
 
@@ -219,9 +220,11 @@ class TestFailures:
 def test_the_recipe_is_the_first_file(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(rundir, "write_text", lambda path, text: written.append(path))
-    with pytest.raises(Stop), rundir.claimed(str(tmp_path / "run"), SMOKE, ("a", "b")):
+    with pytest.raises(Stop), rundir.claimed(
+            str(tmp_path / "run"), SMOKE, data.open_source(SMOKE)):
         raise Stop
-    assert [os.path.basename(path) for path in written] == ["recipe.json", "classes.json"]
+    assert [os.path.basename(path) for path in written] == [
+        "recipe.json", "classes.json", "source.json"]
 
 
 def test_the_recipe_is_written_first(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A network of three blocks, for tests of training that compile it many times over."""
+"""Networks of three and two blocks, for tests of training that compile them many times over."""
 
 import dataclasses
 
@@ -7,14 +7,13 @@ from effnet_tf.recipe import RECIPES
 
 
 def register():
-    """Makes the variant "tiny" known to this process."""
+    """Makes the variants "tiny" and "tinier" known to this process."""
     b0 = config.VARIANTS["b0"]
-    tiny = dataclasses.replace(
-        b0, name="tiny", resolution=32, stem_filters=8, head_filters=16, stages=tuple(
-            dataclasses.replace(b0.stages[number], filters=8, repeats=repeats)
-            for number, repeats in ((0, 1), (1, 2))))
-    config.VARIANTS["tiny"] = tiny
-    return tiny
+    for name, stages in (("tiny", ((0, 1), (1, 2))), ("tinier", ((0, 2),))):
+        config.VARIANTS[name] = dataclasses.replace(
+            b0, name=name, resolution=32, stem_filters=8, head_filters=16, stages=tuple(
+                dataclasses.replace(b0.stages[number], filters=8, repeats=repeats)
+                for number, repeats in stages))
 
 
 def recipe(**changes):
