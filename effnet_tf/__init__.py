@@ -52,7 +52,7 @@ def __getattr__(name):
         if error.name not in ("tensorflow", "keras"):
             raise
         raise MissingTensorFlow(
-            f"effnet_tf.{name} needs TensorFlow 2.21 or later, which is not installed: "
+            f"effnet_tf.{name} needs TensorFlow 2.20 or later, which is not installed: "
             "pip install 'effnet_tf[cpu]' (or [gpu], or [tpu]).") from error
     return getattr(module, name) if name in _HOME else module
 

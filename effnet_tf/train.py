@@ -163,8 +163,8 @@ class _Loop:
         found = self.store.newest()
         step = float(found[0] if found else -1)
         if any_worker(self.strategy, step != mean_over_workers(self.strategy, step)):
-            raise InputError(f"The workers find different checkpoints in '{self.workdir}', this one "
-                             f"step {step:.0f}: the workdir must be one that all workers share.")
+            raise InputError(f"The workers find different checkpoints in '{self.workdir}', this "
+                             f"one step {step:.0f}: all workers must share the workdir.")
         return found
 
     def _read_history(self):
@@ -378,9 +378,11 @@ class _Loop:
         if leaving or any_worker(self.strategy, error is not None):
             self._leave_together(error)
         if leaving:
-            raise Preempted(f"Saved step {self.trainer.step:,} after the notice "
-                            f"({self.interruption.reason or 'of another worker'}): the same "
-                            "command goes on from there.")
+            notice = f"the notice ({self.interruption.reason or 'of another worker'})"
+            done = (f"Saved step {self.trainer.step:,} after {notice}: the same command goes on "
+                    "from there." if self.trainer.step else
+                    f"No step was made before {notice}: run the same command again.")
+            raise Preempted(done)
 
     def _leave_together(self, error):
         """Waits until all is on disk; if that fails on one worker, all of them raise."""

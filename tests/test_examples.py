@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from sklearn import datasets
 
@@ -26,6 +27,7 @@ def write_digits(root, classes, count):
                 tf.io.encode_png(grey[number]).numpy())
 
 
+@pytest.mark.slow
 def test_finetune(tmp_path):
     write_digits(tmp_path / "digits", (0, 1), 60)
     # Of other classes, as a published file is.

@@ -73,11 +73,9 @@ def test_100_kills_change_nothing(whole, tmp_path, series):
     kill_and_go_on(tmp_path, whole, range(101 + 20 * series, 121 + 20 * series))
 
 
-@pytest.mark.parametrize("place", [
-    ("tensors", 4, True), ("sweep", 6, False)])
-def test_a_kill_inside_a_save_loses_one_interval_at_most(whole, tmp_path, place):
+def test_a_kill_inside_a_save_loses_one_interval_at_most(whole, tmp_path):
     workdir = tmp_path / "run"
-    code, out = processes.run(workdir, place=place)
+    code, out = processes.run(workdir, place=("tensors", 4, True))
     assert code == -signal.SIGKILL
     assert_tidy(workdir)
     newest = checkpoints.step_of(checkpoints.newest(str(workdir / "checkpoints")))
@@ -100,7 +98,7 @@ def test_kills_inside_saves(whole, tmp_path, number):
 def check_notice(whole, workdir, send, **environment):
     """A notice at some step: exit code 75, a save after that step, and no step twice."""
     process, log = processes.start(workdir, **environment)
-    processes.wait_for(log, "Compiling")
+    processes.wait_for(log, "epoch 1/4")
     send(process)
     process.join(200)
     out = open(log).read()
@@ -114,12 +112,20 @@ def check_notice(whole, workdir, send, **environment):
     return saved
 
 
-@pytest.mark.parametrize("delay", [0.0, 2.0])
-def test_sigterm_saves_and_leaves(whole, tmp_path, delay):
+def test_sigterm_saves_and_leaves(whole, tmp_path):
     def send(process):
-        threading.Event().wait(delay)
         os.kill(process.pid, signal.SIGTERM)
     check_notice(whole, tmp_path / "run", send)
+
+
+def test_sigterm_before_the_first_step(tmp_path):
+    process, log = processes.start(tmp_path / "run")
+    processes.wait_for(log, "Compiling")
+    os.kill(process.pid, signal.SIGTERM)
+    process.join(200)
+    assert process.exitcode == 75
+    assert "No step was made before the notice (SIGTERM): run the same" in open(log).read()
+    assert not (tmp_path / "run").exists()
 
 
 def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
@@ -135,7 +141,7 @@ def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
 @pytest.mark.parametrize("number", range(20))
 def test_20_sigterms(whole, tmp_path, number):
     def send(process):
-        threading.Event().wait(number * 0.25)
+        threading.Event().wait(number * 0.05)
         os.kill(process.pid, signal.SIGTERM)
     check_notice(whole, tmp_path / "run", send)
 
@@ -166,7 +172,7 @@ def test_the_notice_of_the_metadata_server(tmp_path, name="preempted", value="TR
     server = MetadataServer()
     process, log = processes.start(tmp_path / "run", "--epochs", "4000",
                                    GCE_METADATA_HOST=server.address)
-    processes.wait_for(log, "Compiling")
+    processes.wait_for(log, "epoch 1/")
     server.answers[name] = value
     process.join(60)
     server.http.shutdown()

@@ -281,7 +281,7 @@ def deeplab(inputs):
     return keras.layers.UpSampling2D(4, interpolation="bilinear")(x)
 
 
-@pytest.mark.parametrize("head", [fpn, deeplab])
+@pytest.mark.parametrize("head", [fpn, pytest.param(deeplab, marks=pytest.mark.slow)])
 def test_a_segmentation_head_learns(head):
     keras.utils.set_random_seed(0)
     random = np.random.default_rng(0)

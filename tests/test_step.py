@@ -231,7 +231,8 @@ def test_clipping_sees_the_sum_of_all_replicas(mirrored):
 
 
 @pytest.mark.parametrize("changes", [
-    dict(optimizer="sgd"), dict(optimizer="adamw", base_learning_rate=0.1),
+    pytest.param(dict(optimizer="sgd"), marks=pytest.mark.slow),
+    pytest.param(dict(optimizer="adamw", base_learning_rate=0.1), marks=pytest.mark.slow),
     dict(optimizer="lars", schedule="polynomial", clip_norm=1.0, base_learning_rate=10.0)])
 def test_other_optimisers_learn_the_colours(changes):
     trainer = trainer_of(warmup_epochs=0.0, batch_norm_momentum=0.5, **changes)

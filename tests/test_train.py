@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import checkpoints, data, rundir, train, watch
+from effnet_tf import checkpoints, data, diagnosis, dryrun, rundir, step, train
 from effnet_tf.config import InputError
 from effnet_tf.recipe import RECIPES
 from effnet_tf.trainer import Trainer
@@ -121,6 +121,78 @@ def test_an_interrupted_run_resumes_exactly(finished, tmp_path):
     assert metrics == finished[1]
     assert (open(f"{workdir}/metrics.jsonl").read()
             == open(f"{finished[0]}/metrics.jsonl").read())
+
+
+def poison(patch, is_bad):
+    """Makes the losses of some steps not finite; `is_bad` takes a `Step`."""
+    real = step.Step._losses
+
+    def losses(self, *batch):
+        values, row = real(self, *batch)
+        factor = tf.where(is_bad(self), np.nan, 1.0)
+        return values * factor, row * factor
+
+    patch.setattr(step.Step, "_losses", losses)
+
+
+class TestGoingBack:
+    def test_bad_batches_in_a_row_are_left_out(self, tmp_path, monkeypatch, capsys):
+        """With and without the way back: the same end, which lacks these batches."""
+        recipe = dataclasses.replace(SMOKE, epochs=1, checkpoint_every=2)
+        poison(monkeypatch, lambda self: tf.reduce_any(self.position == tf.constant([3, 4],
+                                                                                    tf.int64)))
+        ends = []
+        for most in (2, 9):
+            workdir = str(tmp_path / str(most))
+            train.run(dataclasses.replace(recipe, max_bad_steps=most), workdir, CPU)
+            ends.append(checkpoint_values(workdir))
+            out = capsys.readouterr().out
+            assert ("back to the checkpoint of step 2, and on with batch 2 (time 1 of 3)" in out
+                    ) == (most == 2)
+            assert "Batch 4 after step 3 (learning rate" in out and "not finite" in out
+        assert ends[0]["position"] == ends[0]["step"] + 2
+        for name, value in ends[1].items():
+            if not name.startswith("guard/"):
+                np.testing.assert_array_equal(ends[0][name], value, err_msg=name)
+
+    def test_a_state_that_is_bad_itself_skips_and_then_stops(self, tmp_path, monkeypatch, capsys):
+        poison(monkeypatch, lambda self: self.optimizer.iterations.value == 2)
+        recipe = dataclasses.replace(SMOKE, epochs=1, checkpoint_every=2, max_bad_steps=2,
+                                     max_rollbacks=2)
+        with pytest.raises(train.TrainingStopped, match="diverged: 2 steps in a row were bad, the "
+                           "last after step 2, learning rate .* after going back 2 times. All lay"):
+            train.run(recipe, str(tmp_path / "run"), CPU)
+        out = capsys.readouterr().out
+        assert "step 2, and on with batch 2 (time 1 of 2)" in out
+        assert "step 2, and on with batch 6 (time 2 of 2)" in out
+        assert checkpoint_values(str(tmp_path / "run"))["step"] == 2  # the finite state stays
+
+
+def test_the_first_layer_that_is_not_finite_is_named():
+    trainer = Trainer(SMOKE, data.open_source(SMOKE), CPU)
+    kernel = trainer.models["raw"].get_layer("block2a").project_bn.gamma
+    found = diagnosis.first_not_finite(trainer, 0, 32)
+    assert "All layers' outputs are finite" in found
+    kernel.assign(kernel * 3e38)
+    trainer.models["raw"].get_layer("block2a").project_bn.beta.assign(kernel * 0 + 3e38)
+    assert "layer whose output is not finite is 'block2" in diagnosis.first_not_finite(
+        trainer, 0, 32)
+    kernel.assign(kernel * np.nan)
+    assert "weight 'block2a/project_bn/gamma' is not finite" in diagnosis.first_not_finite(
+        trainer, 0, 32)
+
+
+def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
+    monkeypatch.setattr(dryrun, "PHI", 0.0)
+    recipe = dataclasses.replace(SMOKE, dataset="imagenet2012", batch_size=4096, epochs=350,
+                                 augment="randaugment", mixup_alpha=0.2)
+    metrics = dryrun.dry_run(recipe, mirrored, replicas=8)
+    out = capsys.readouterr().out
+    assert metrics["step"] == 2 and metrics["eval_images"] == 40
+    for text in ("multiply-adds per step: ", "device memory per replica, estimated: ",
+                 "1,281,167 images per epoch, 312.8 steps of 4,096, 109,475 steps in 350 epochs",
+                 "checkpoints, step 1", "TFLite", "SavedModel", "The dry run is complete"):
+        assert text in out, text
 
 
 class TestFailures:
