@@ -76,10 +76,11 @@ class Step:
         recipe, variables = self.recipe, self.models["raw"].trainable_variables
         images, labels, targets = self._targets(batch)
         parts, sums = recipe.gradient_accumulation, tf.zeros(IMAGES + 1)
-        gradients = [0.0] * len(variables)
+        gradients, wait = [0.0] * len(variables), False
         for part, piece in enumerate(zip(*(tf.split(t, parts) for t in (images, labels, targets)))):
-            with tf.control_dependencies(gradients if part else []):  # one after the other
-                piece = [tf.identity(tensor) for tensor in piece]
+            # False, but only known after the part before: XLA drops control dependencies, and
+            # would work through all parts side by side, in the memory of the whole.
+            piece = [piece[0] + tf.cast(wait, piece[0].dtype), *piece[1:]]
             key = tf.stack([self.seed, self.optimizer.iterations.value * parts + part])
             with masks_from(tf.cast(key, tf.int32)), tf.GradientTape() as tape:
                 losses, row = self._losses(*piece)
@@ -89,7 +90,9 @@ class Step:
                     objective += optim.l2_penalty(recipe, variables) / self.replicas
             gradients = [a + b for a, b in zip(gradients, tape.gradient(objective, variables))]
             sums += row
-        size = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients]) + sums[LOSS]
+            size = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])
+            wait = size < 0
+        size += sums[LOSS]
         size += tf.add_n([tf.reduce_sum(value) for value in self._statistics()] or [0.0])
         not_finite = tf.cast(tf.logical_not(tf.math.is_finite(size)), tf.float32)
         return gradients, tf.concat([sums, [not_finite]], 0)

@@ -244,6 +244,7 @@ class TestFailures:
         assert metrics["eval_accuracy"] == finished[1]["eval_accuracy"]
         assert rundir.read_run(str(copy))[0] == moved
 
+    @pytest.mark.slow
     def test_divergence_is_a_sentence_and_leaves_nothing(self, tmp_path):
         recipe = dataclasses.replace(SMOKE, base_learning_rate=1e30, warmup_epochs=0.0,
                                      max_bad_steps=2, max_rollbacks=1)
@@ -316,6 +317,7 @@ def test_mixed_bfloat16_trains(tmp_path):
     assert keras.config.dtype_policy().name == "float32"  # as it was
 
 
+@pytest.mark.slow
 def test_without_averaging_the_raw_weights_are_evaluated(tmp_path, capsys):
     recipe = dataclasses.replace(SMOKE, epochs=1, ema_decay=0.0)
     metrics = train.run(recipe, str(tmp_path / "run"), CPU)

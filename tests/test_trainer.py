@@ -109,6 +109,7 @@ class TestDroppedGroups:
                 trainer.restore(changed)
 
 
+@pytest.mark.slow
 def test_progressive_sizes_share_one_state():
     recipe = tiny_net.recipe(image_size=48, start_image_size=32, size_stages=2, epochs=4)
     assert [recipe.image_size_at(epoch) for epoch in range(4)] == [32, 32, 48, 48]
