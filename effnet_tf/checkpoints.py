@@ -8,7 +8,7 @@ a TensorFlow checkpoint and a manifest.
                          manifest.json              the step, size and SHA-256 of both
 
 The manifest is written last and so is the commit mark: readers ignore a folder without
-one, wherever it lies; no rename is needed, which object stores (gs://) do not have. All
+one, wherever it lies; no folder is renamed, which object stores (gs://) cannot do. All
 hashes are checked before TensorFlow opens anything, because damaged files can crash it.
 """
 

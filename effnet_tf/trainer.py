@@ -158,8 +158,8 @@ class Trainer:
         # Not the whole path: Keras numbers the optimisers of a process.
         state |= {f"slots/{number:04}/{v.path.partition('/')[2]}": v.value
                   for number, v in enumerate(slots)}
-        for group in ("normalization", "totals", "guard"):
-            values = self.constants if group == "normalization" else getattr(self, group)
+        for group, values in (("normalization", self.constants), ("totals", self.totals),
+                              ("guard", self.guard)):
             state |= {f"{group}/{name}": variable for name, variable in values.items()}
         step = self.train_step
         return state | {"step": self.optimizer.iterations.value, "position": step.position,

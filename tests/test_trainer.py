@@ -10,9 +10,6 @@ from effnet_tf.trainer import Trainer
 from tests import tiny_net
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
-# A variable that is no state: logs and sums that are read before anything is saved, the
-# flag that ends a loop, and Keras' seed generators, which no step uses (see masks_from).
-NOT_STATE = ("log", "stop", "eval_sums", "seed_generator")
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +34,8 @@ def test_every_variable_is_registered(made):
     trainer, created = made
     known = {id(variable) for variable in trainer.state.values()}
     step = trainer.train_step
+    # No state: logs and sums that are read before anything is saved, the flag that ends a loop,
+    # and Keras' seed generators, which no step uses (see masks_from).
     excused = [step.log, trainer.stop, *trainer.eval_sums.values()]
     excused += [v.value for model in trainer.models.values() for v in model.non_trainable_variables
                 if "seed_generator" in v.path]
