@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny_net
+
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -17,6 +19,13 @@ tf.config.set_logical_device_configuration(
 def mirrored():
     """The MirroredStrategy of this process: the collectives of a second one would collide."""
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+
+@pytest.fixture(scope="module")
+def tiny_variants():
+    """For modules that train the networks of tests/tiny_net.py."""
+    with tiny_net.registered():
+        yield
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests import conftest, tiny_net
 SMOKE = tiny_net.recipe(dataset="digits", num_classes=None, batch_size=64, epochs=2,
                         steps_per_loop=4, holdout=0.7)
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
+pytestmark = pytest.mark.usefixtures("tiny_variants")
 
 
 @pytest.fixture(scope="module")

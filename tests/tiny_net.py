@@ -1,5 +1,6 @@
 """Networks of three and two blocks, for tests of training that compile them many times over."""
 
+import contextlib
 import dataclasses
 
 from effnet_tf import config
@@ -16,9 +17,20 @@ def register():
                 for number, repeats in stages))
 
 
+@contextlib.contextmanager
+def registered():
+    """Makes them known for a while: the other tests of this process count the variants."""
+    before = dict(config.VARIANTS)
+    register()
+    try:
+        yield
+    finally:
+        config.VARIANTS.clear()
+        config.VARIANTS.update(before)
+
+
 def recipe(**changes):
     """The recipe `smoke` with the tiny network, on coloured noise."""
-    register()
     return dataclasses.replace(RECIPES["smoke"], **{
         "variant": "tiny", "phi": None, "dataset": "synthetic", "num_classes": 3,
         "batch_size": 16, "epochs": 4, "steps_per_loop": 3, **changes})
