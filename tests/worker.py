@@ -14,6 +14,7 @@ from tests import tiny_net
 
 
 def main(out, devices):
+    tiny_net.register()
     name = "multiworker" if devices == 0 else "cpu" if devices == 1 else "mirrored"
     strategy = strategy_lib.choose_strategy(name, virtual_devices=devices if devices > 1 else None)
     recipe = tiny_net.recipe(variant="tinier", bn_sync="all", dropout_rate=0.0,
