@@ -20,7 +20,7 @@ setuptools.setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     # export/ is a folder of programs in the repository, effnet_export once installed.
-    packages=["effnet_tf", "effnet_export"],
+    packages=["effnet_tf", "effnet_tf.data", "effnet_export"],
     package_dir={"effnet_export": "export"},
     py_modules=["train_tpu"],
     # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three
@@ -34,6 +34,7 @@ setuptools.setup(
         "keras-cv>=0.9",
         "numpy",
         "tensorflow-datasets>=4.9.10",
+        "tqdm",  # progress of scans; tensorflow-datasets has it, too
     ],
     extras_require={
         # PyPI has no tensorflow-cpu for macOS; the plain one is without GPU there.

@@ -7,12 +7,21 @@ cutmix are drawn with the image and applied to the batch, on the device, too.
 Source (preprocessing.py below): tensorflow/tpu models/official/efficientnet.
 """
 
+import functools
+import math
+
 import tensorflow as tf
 
 # preprocessing.py: distorted_bounding_box_crop.
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)
 MAX_ATTEMPTS = 10
+# 402 MB once decoded: beyond phones' 108 megapixels. The header says it, before a file of a
+# few kilobytes takes all memory.
+MAX_PIXELS = 2**27
+ERASED = 128  # the grey of random erasing
+PNG, GIF, BMP = 0x89, ord("G"), ord("B")  # first bytes
+EXIF_BEGINS = (6, 24)  # first segment of a JPEG, or the second, after JFIF's
 
 
 def decode(encoded):
@@ -21,37 +30,125 @@ def decode(encoded):
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def training_image(encoded, size, *, crop_area_min, crop_padding, flip, seed):
+def header_shape(encoded):
+    """Reads height and width in the header of an image file: () string -> (2,) int32.
+
+    (0, 0) where it is no JPEG, PNG, GIF or BMP.
+
+    Raises:
+        tf.errors.InvalidArgumentError: a damaged header of a JPEG.
+    """
+    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+                   lambda: _other_shape(encoded))
+
+
+def shape_of(encoded):
+    """Like `header_shape`, but no image and more than MAX_PIXELS are an error, too."""
+    shape = header_shape(encoded)
+    pixels = tf.reduce_prod(tf.cast(shape, tf.int64))
+    right = tf.debugging.Assert((pixels > 0) & (pixels <= MAX_PIXELS), [shape])
+    with tf.control_dependencies([right]):
+        return tf.identity(shape)
+
+
+def _other_shape(encoded):
+    """Height and width of a PNG, a GIF or a BMP."""
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 26), tf.uint8), tf.int64)
+    header = tf.pad(header, [[0, 26 - tf.size(header)]])
+    little, kind = [1, 1 << 8, 1 << 16, 1 << 24], header[0]
+    sides = tf.case([
+        (kind == PNG, lambda: tf.reshape(header[16:24], (2, 4))[:, ::-1]),
+        (kind == GIF, lambda: tf.pad(tf.reshape(header[6:10], (2, 2)), [[0, 0], [0, 2]])),
+        (kind == BMP, lambda: tf.reshape(header[18:26], (2, 4))),
+    ], default=lambda: tf.zeros((2, 4), tf.int64))
+    width_height = tf.cast(tf.reduce_sum(sides * little, 1), tf.int32)
+    # The height of a BMP that begins at the top is negative.
+    return tf.abs(width_height)[::-1]
+
+
+def orientation_of(encoded):
+    """Reads how an image file says that it is to be turned: () string -> () int32, 1 to 8.
+
+    1, upright, unless a JPEG begins with Exif data, as cameras write it, that says otherwise.
+    """
+    starts = [tf.strings.substr(encoded, begin, 6) == b"Exif\0\0" for begin in EXIF_BEGINS]
+    begin = tf.where(starts[0], EXIF_BEGINS[0], EXIF_BEGINS[1]) + 6
+    return tf.cond(tf.io.is_jpeg(encoded) & tf.reduce_any(starts),
+                   lambda: _tiff_orientation(tf.strings.substr(encoded, begin, 1024)), lambda: 1)
+
+
+def _tiff_orientation(tiff):
+    """Finds the tag 0x0112 in the first directory of TIFF data."""
+    data = tf.cast(tf.io.decode_raw(tiff, tf.uint8), tf.int32)
+    data = tf.pad(data, [[0, 1024 - tf.size(data)]])
+    order = tf.where(data[0] == ord("I"), [1, 256], [256, 1])  # Intel or Motorola
+    directory = tf.clip_by_value(
+        tf.where(data[0] == ord("I"), data[4] + 256 * data[5], 256 * data[6] + data[7]), 0, 640)
+    entries = tf.reshape(data[directory + 2:directory + 2 + 12 * 30], (30, 12))
+    number = tf.tensordot(data[directory:directory + 2], order, 1)
+    is_it = ((tf.tensordot(entries[:, :2], order, 1) == 0x0112) & (tf.range(30) < number))
+    value = tf.reduce_max(tf.where(is_it, tf.tensordot(entries[:, 8:10], order, 1), 0))
+    return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def training_image(encoded, size, *, seed, flip, **crop):
     """Makes a training image: random crop, resize, random mirror.
 
     Args:
         encoded: () string, the bytes of an image file.
         size: side of the result in pixels.
-        crop_area_min: smallest area of the crop over that of the image; 1: no random crop.
-        crop_padding: of the central crop that is taken where none could be drawn.
-        flip: whether half of the images are mirrored.
         seed: (2,) int64; the same seed draws the same image.
+        flip: whether half of the images are mirrored.
+        **crop: of `training_crop`.
 
     Returns:
         (size, size, 3) uint8.
     """
-    shape = tf.cond(tf.io.is_jpeg(encoded),
-                    lambda: tf.io.extract_jpeg_shape(encoded),
-                    lambda: tf.shape(decode(encoded)))
-    window = central_window(shape, size, crop_padding)
     # Two seeds: drawn from the same one, crop and flip would be correlated.
     crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-    if crop_area_min < 1:
-        window = _random_window(shape, window, crop_area_min, crop_seed)
-    image = resize(_decode_window(encoded, window), size)
+    image = resize(training_crop(encoded, size, seed=crop_seed, **crop), size)
     return tf.image.stateless_random_flip_left_right(image, flip_seed) if flip else image
 
 
-def evaluation_image(encoded, size, crop_padding):
-    """Makes an evaluation image: () string -> (size, size, 3) uint8, central crop."""
-    image = decode(encoded)
-    window = central_window(tf.shape(image), size, crop_padding)
-    return resize(_slice(image, window), size)
+def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rotation=False,
+                  scaled_decode=False):
+    """Decodes a random crop of an image file: () string -> (h, w, 3) uint8.
+
+    Args:
+        encoded: () string, the bytes of an image file.
+        size: side of the image that will be made of it, in pixels.
+        crop_area_min: smallest area of the crop over that of the image; 1: no random crop.
+        crop_padding: of the central crop that is taken where none could be drawn.
+        seed: (2,) int64; the same seed draws the same crop.
+        exif_rotation: whether to turn the image as its Exif data say; the original does not.
+        scaled_decode: whether to decode large JPEGs at 1/2, 1/4 or 1/8.
+    """
+    shape = shape_of(encoded)
+    turn = orientation_of(encoded) if exif_rotation else None
+    shape = _turned_shape(shape, turn)
+    window = central_window(shape, size, crop_padding)
+    if crop_area_min < 1:
+        window = _random_window(shape, window, crop_area_min, seed)
+    return _decode_window(encoded, window, shape, size, turn, scaled_decode)
+
+
+def evaluation_image(encoded, size, crop_padding, *, exif_rotation=False, scaled_decode=False):
+    """Makes an evaluation image, the central crop: () string -> (size, size, 3) float32.
+
+    As published: neither rounded nor clipped, so that values may leave [0, 255] a little.
+    """
+    shape = shape_of(encoded)
+    turn = orientation_of(encoded) if exif_rotation else None
+    shape = _turned_shape(shape, turn)
+    window = central_window(shape, size, crop_padding)
+    return bicubic(_decode_window(encoded, window, shape, size, turn, scaled_decode), size)
+
+
+def whole_image(encoded, shape, exif_rotation=False):
+    """Decodes all of an image file of a shape (2,), upright if wanted: (H, W, 3) uint8."""
+    turn = orientation_of(encoded) if exif_rotation else None
+    shape = _turned_shape(shape, turn)
+    return _decode_window(encoded, tf.concat([[0, 0], shape], 0), shape, 1, turn, False)
 
 
 def central_window(shape, size, crop_padding):
@@ -59,7 +156,7 @@ def central_window(shape, size, crop_padding):
 
     Its side is size / (size + crop_padding) of the image's short side. The published
     accuracies were measured with a padding of 32; the original's last version takes
-    0.875 of every size.
+    0.875 of every size, `padding_of(0.875, size)`.
     """
     height, width = shape[0], shape[1]
     short = tf.cast(tf.minimum(height, width), tf.float32)
@@ -68,39 +165,128 @@ def central_window(shape, size, crop_padding):
     return tf.stack([(height - side + 1) // 2, (width - side + 1) // 2, side, side])
 
 
+def padding_of(fraction, size):
+    """Returns the crop padding that leaves a fraction of the short side (preprocessing.py)."""
+    return round(size * (1 / fraction - 1))
+
+
 def _random_window(shape, fallback, area_min, seed):
     """Draws the paper's crop; where it is the whole image, takes `fallback` as published."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        shape, tf.zeros((1, 0, 4)), seed, min_object_covered=MIN_OBJECT_COVERED,
-        aspect_ratio_range=ASPECT_RATIO_RANGE, area_range=(area_min, 1.0),
-        max_attempts=MAX_ATTEMPTS, use_image_if_no_bounding_boxes=True)
+        tf.concat([shape[:2], [3]], 0), tf.zeros((1, 0, 4)), seed,
+        min_object_covered=MIN_OBJECT_COVERED, aspect_ratio_range=ASPECT_RATIO_RANGE,
+        area_range=(area_min, 1.0), max_attempts=MAX_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True)
     window = tf.concat([begin[:2], extent[:2]], 0)
     return tf.where(tf.reduce_all(extent[:2] == shape[:2]), fallback, window)
 
 
-def _slice(image, window):
-    return tf.image.crop_to_bounding_box(image, *tf.unstack(window))
+# What Exif's orientations are made of: upside down, then left to right, then transposed.
+_TURNS = ((0, 0, 0), (0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 0),
+          (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))
 
 
-def _decode_window(encoded, window):
+def _turned_shape(shape, turn):
+    return shape if turn is None else tf.where(turn >= 5, shape[::-1], shape)
+
+
+def _decode_window(encoded, window, shape, size, turn, scaled):
+    """Decodes a window of the upright image of a shape; of a JPEG nothing else."""
+    if turn is None:
+        return _decode_raw_window(encoded, window, size, scaled)
+    upside, mirrored, transposed = (steps == 1 for steps in tf.unstack(tf.constant(_TURNS)[turn]))
+    place, extent = window[:2], window[2:]
+    place, extent, shape = (tf.where(transposed, pair[::-1], pair)
+                            for pair in (place, extent, shape))
+    turned = tf.stack([upside, mirrored])
+    place = tf.where(turned, shape - place - extent, place)
+    image = _decode_raw_window(encoded, tf.concat([place, extent], 0), size, scaled)
+    image = tf.reverse(image, tf.where(turned)[:, 0])
+    return tf.cond(transposed, lambda: tf.transpose(image, (1, 0, 2)), lambda: image)
+
+
+def _decode_raw_window(encoded, window, size, scaled):
     """Decodes only the window of a JPEG; decodes and slices anything else."""
-    return tf.cond(tf.io.is_jpeg(encoded),
-                   lambda: tf.io.decode_and_crop_jpeg(encoded, window, channels=3),
-                   lambda: _slice(decode(encoded), window))
+    jpeg = functools.partial(_scaled_window, size=size) if scaled else _jpeg_window
+    image = tf.cond(tf.io.is_jpeg(encoded), lambda: jpeg(encoded, window),
+                    lambda: tf.image.crop_to_bounding_box(decode(encoded), *tf.unstack(window)))
+    return tf.ensure_shape(image, (None, None, 3))
+
+
+def _jpeg_window(encoded, window, ratio=1):
+    return tf.io.decode_and_crop_jpeg(encoded, window // ratio, channels=3, ratio=ratio)
+
+
+def _scaled_window(encoded, window, size):
+    """Has libjpeg shrink the image as long as the window stays as large as the result."""
+    halvings = sum(tf.cast(tf.reduce_min(window[2:]) >= size * ratio, tf.int32)
+                   for ratio in (2, 4, 8))
+    return tf.switch_case(halvings, [
+        functools.partial(_jpeg_window, encoded, window, ratio) for ratio in (1, 2, 4, 8)])
+
+
+def bicubic(image, size):
+    """TF1's bicubic resize: (H, W, 3) uint8 -> (size, size, 3) float32, beyond [0, 255], too.
+
+    TF1 sampled at pixel corners (`half_pixel_centers=False`), and the published weights
+    were trained on such images; tf.image.resize differs by 2.6 grey levels on average.
+    """
+    return tf.raw_ops.ResizeBicubic(
+        images=image[tf.newaxis], size=[size, size], align_corners=False,
+        half_pixel_centers=False)[0]
 
 
 def resize(image, size):
     """TF1's bicubic resize, rounded: (H, W, 3) uint8 -> (size, size, 3) uint8.
 
-    TF1 sampled at pixel corners (`half_pixel_centers=False`), and the published weights
-    were trained on such images; tf.image.resize differs by 2.6 grey levels on average.
-    The original passes the floats on, unrounded and beyond [0, 255]; ours are bytes, a
-    quarter of the traffic to the device.
+    The original passes the floats on; ours are bytes, a quarter of the traffic to the device.
     """
-    resized = tf.raw_ops.ResizeBicubic(
-        images=image[tf.newaxis], size=[size, size], align_corners=False,
-        half_pixel_centers=False)[0]
-    return tf.saturate_cast(tf.round(resized), tf.uint8)
+    return to_bytes(bicubic(image, size))
+
+
+def to_bytes(image):
+    """Rounds and clips pixels: float32 -> uint8."""
+    return tf.saturate_cast(tf.round(image), tf.uint8)
+
+
+# arXiv 1708.04896, section 4: area of the rectangle over that of the image, and its shape.
+ERASED_AREA = (0.02, 0.4)
+ERASED_ASPECT = (0.3, 1 / 0.3)
+
+
+@functools.cache
+def _rectangles():
+    """keras_cv's painter of rectangles; its own draws, which no seed fixes, are not used."""
+    import keras_cv  # here: a second, for the few who need it
+
+    return keras_cv.layers.RandomCutout(1.0, 1.0, fill_value=ERASED)
+
+
+def erase(image, probability, seed):
+    """Random erasing: paints a grey rectangle over some images.
+
+    Args:
+        image: (H, W, 3) uint8, H and W known.
+        probability: of an image to be painted on, in [0, 1].
+        seed: (2,) int64.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width, _ = image.shape
+    apply, area, aspect, across, down = tf.unstack(tf.random.stateless_uniform((5,), seed))
+    area = (ERASED_AREA[0] + area * (ERASED_AREA[1] - ERASED_AREA[0])) * height * width
+    low, high = (math.log(ratio) for ratio in ERASED_ASPECT)
+    ratio = tf.exp(low + aspect * (high - low))
+    sides = tf.minimum(tf.sqrt([area * ratio, area / ratio]), [height, width])
+    sides = tf.where(apply < probability, tf.round(sides), 0.0)
+    # Wholly inside of the image, as in the paper.
+    corner = tf.floor([down, across] * ([height, width] - sides + 1))
+    middle = corner + sides / 2
+    painted = _rectangles().augment_images(tf.cast(image, tf.float32)[tf.newaxis], {
+        "centers_y": middle[:1], "centers_x": middle[1:],
+        "rectangles_height": sides[:1], "rectangles_width": sides[1:]})
+    return tf.ensure_shape(tf.cast(painted[0], tf.uint8), image.shape)
 
 
 def mixing(seed, size, mixup_alpha, cutmix_alpha):

@@ -1,7 +1,8 @@
 """What do AutoAugment and RandAugment do to one image?
 
 The published augmentation, with every quirk of the code that trained the published
-weights. Some operations are not what their names say: the comments tell where.
+weights. Some operations are not what their names say: the comments tell where. The style
+"clean" mends them.
 
 Source (autoaugment.py below): tensorflow/tpu models/official/efficientnet. Papers:
 arxiv.org/abs/1805.09501 (AutoAugment) and arxiv.org/abs/1909.13719 (RandAugment).
@@ -20,58 +21,51 @@ MAX_MAGNITUDE = 30
 FILL = 128
 
 
-def autoaugment(image, seed):
+def autoaugment(image, seed, style="original"):
     """Distorts an image by one of the 25 sub-policies of AutoAugment's policy v0.
 
     Args:
-        image: (H, W, 3) uint8; H and W, at least 3, may be unknown while tracing.
+        image: (H, W, 3) uint8, as the result; H and W, at least 3, may be unknown in graphs.
         seed: (2,) int32 or int64, which draw differently; the same seed draws the same.
-
-    Returns:
-        (H, W, 3) uint8.
+        style: "original", or "clean": strength grows with the level, without quirks.
     """
-    choice_seed, seed = _split(seed, 2)
-    return _apply(image, *draw_autoaugment(choice_seed), seed)
+    return _apply(image, *draw_autoaugment(seed, style), seed, style)
 
 
-def randaugment(image, seed, layers=2, magnitude=10.0):
+def randaugment(image, seed, layers=2, magnitude=10.0, style="original"):
     """Distorts an image by `layers` operations drawn out of all 16, one after the other.
 
     Args:
-        image: (H, W, 3) uint8; H and W, at least 3, may be unknown while tracing.
-        seed: (2,) int32 or int64, which draw differently; the same seed draws the same.
+        image, seed, style: as for `autoaugment`.
         layers: how many operations, at least 1; one may be drawn twice.
-        magnitude: level of every operation, in [0, 30]; a higher one may be weaker.
-
-    Returns:
-        (H, W, 3) uint8.
+        magnitude: level of every operation, in [0, 30]; a higher original may be weaker.
 
     Raises:
-        InputError: a value outside its legal range.
+        InputError: a value outside its legal range, or an unknown style.
     """
-    choice_seed, seed = _split(seed, 2)
-    return _apply(image, *draw_randaugment(choice_seed, layers, magnitude), seed)
+    return _apply(image, *draw_randaugment(seed, layers, magnitude, style), seed, style)
 
 
-def draw_autoaugment(seed):
+def draw_autoaugment(seed, style="original"):
     """Draws a sub-policy: (operations (2,) int32, arguments (2,) float32).
 
     Operations are positions in OPERATIONS, or NOTHING for a step that is skipped.
     """
-    row_seed, skip_seed, sign_seed = _split(seed, 3)
-    row = tf.random.stateless_uniform((), row_seed, 0, len(POLICY_V0), tf.int32)
-    numbers = {name: number for number, name in enumerate(OPERATIONS)}
-    table = tf.constant([[(numbers[name], probability, argument_of(name, level, AUTOAUGMENT))
-                          for name, probability, level in steps] for steps in POLICY_V0])
-    operations, probabilities, arguments = tf.unstack(table[row], axis=-1)
+    table = _operations(style)
+    at_ten = CLEAN_AUTOAUGMENT if style == "clean" else AUTOAUGMENT
+    rows = tf.constant([[(list(table).index(name), probability,
+                          argument_of(name, level, at_ten, table))
+                         for name, probability, level in steps] for steps in POLICY_V0])
+    choice, sign, skip, *_ = _uniform(seed, 2)
+    operations, probabilities, arguments = tf.unstack(
+        rows[tf.cast(choice[0] * len(POLICY_V0), tf.int32)], axis=-1)
     operations = tf.cast(operations, tf.int32)
-    arguments = _with_random_signs(operations, arguments, sign_seed)
     # Uniform in [0, 1): a probability of 0 never applies, 1 always does.
-    skipped = tf.random.stateless_uniform((2,), skip_seed) >= probabilities
-    return tf.where(skipped, NOTHING, operations), arguments
+    return (tf.where(skip >= probabilities, NOTHING, operations),
+            _with_signs(table, operations, arguments, sign))
 
 
-def draw_randaugment(seed, layers, magnitude):
+def draw_randaugment(seed, layers, magnitude, style="original"):
     """Draws a distortion: (operations (layers,) int32, arguments (layers,) float32).
 
     All are equally probable and always applied: the original's probability is unused.
@@ -80,84 +74,123 @@ def draw_randaugment(seed, layers, magnitude):
         raise InputError(f"layers is {layers}; it must be at least 1.")
     if not 0 <= magnitude <= MAX_MAGNITUDE:
         raise InputError(f"magnitude is {magnitude}; it must be in [0, {MAX_MAGNITUDE}].")
-    operation_seed, sign_seed = _split(seed, 2)
-    operations = tf.random.stateless_uniform((layers,), operation_seed, 0, NOTHING, tf.int32)
-    arguments = tf.constant([argument_of(name, magnitude, RANDAUGMENT) for name in OPERATIONS])
-    return operations, _with_random_signs(operations, tf.gather(arguments, operations), sign_seed)
+    table = _operations(style)
+    choice, sign, *_ = _uniform(seed, layers)
+    operations = tf.cast(choice * len(table), tf.int32)
+    arguments = tf.constant([argument_of(name, magnitude, RANDAUGMENT, table) for name in table])
+    return operations, _with_signs(table, operations, tf.gather(arguments, operations), sign)
 
 
-def argument_of(name, level, at_ten):
+def argument_of(name, level, at_ten, table=None):
     """Returns the float that an operation takes at a level; `at_ten` goes before the table."""
-    _, default, kind = OPERATIONS[name]
+    _, default, kind = (table or OPERATIONS)[name]
     argument = level / 10 * at_ten.get(name, default)
     if kind == "factor":
         return argument + 0.1  # level 5 gives 1: the image as it is
     return float(int(argument)) if kind == "whole" else argument
 
 
-def _with_random_signs(operations, arguments, seed):
-    """Turns geometric operations the other way in half of the draws."""
-    signed = tf.gather([kind == "signed" for *_, kind in OPERATIONS.values()], operations)
-    negative = tf.random.stateless_uniform(arguments.shape, seed) < 0.5
-    return tf.where(signed & negative, -arguments, arguments)
+def _operations(style):
+    if style not in STYLES:
+        raise InputError(f"style is {style!r}; it must be one of {', '.join(STYLES)}.")
+    return STYLES[style]
 
 
-def _split(seed, count):
-    """Independent seeds: two draws from the same one would be correlated."""
-    return tf.unstack(tf.random.experimental.stateless_split(seed, count))
+def _uniform(seed, steps):
+    """The numbers of an image, in [0, 1): choice, sign, skip, top, left, (steps,) each."""
+    # One draw: every splitting of the seed would cost as much.
+    return tf.unstack(tf.random.stateless_uniform((5, steps), seed))
 
 
-def _apply(image, operations, arguments, seed):
+def _with_signs(table, operations, arguments, sign):
+    """Turns the argument of a signed operation round in half of the draws."""
+    signed = tf.gather([kind == "signed" for *_, kind in table.values()], operations)
+    return tf.where(signed & (sign < 0.5), -arguments, arguments)
+
+
+def _apply(image, operations, arguments, seed, style):
     """Applies drawn operations to an image, one after the other."""
-    seeds = _split(seed, operations.shape[0])
-    for operation, argument, own in zip(tf.unstack(operations), tf.unstack(arguments), seeds):
-        branches = {name: functools.partial(function, image, argument)
-                    for name, (function, *_) in OPERATIONS.items()}
-        # The only operation that draws: where the hole is.
-        branches["Cutout"] = functools.partial(branches["Cutout"], own)
-        # One switch: a chain of tf.cond, as in the original, takes longer.
-        result = tf.switch_case(operation, list(branches.values()),
-                                default=functools.partial(tf.identity, image))
-        image = tf.ensure_shape(result, image.shape)
+    switch = _switch(_branches(style), image.shape)
+    places = _uniform(seed, operations.shape[0])[3:]
+    for number, *inputs in zip(*map(tf.unstack, (operations, arguments, *places))):
+        image = switch(number, image, *inputs)
     return image
+
+
+def _branches(style):
+    """By number: functions of an image, an argument and the place, top and left, of a hole."""
+    def without_place(function):
+        return lambda image, argument, *place: function(image, argument)
+
+    table = _operations(style)
+    branches = {name: without_place(function) for name, (function, *_) in table.items()}
+    branches["Cutout"] = table["Cutout"][0]
+    return [*branches.values(), lambda image, *others: tf.identity(image)]  # the last: NOTHING
+
+
+def _switch(branches, shape):
+    """Returns a function of (number, *inputs of a branch) that runs one branch."""
+    if tf.executing_eagerly():
+        return lambda number, *inputs: branches[int(number)](*inputs)
+    specs = [tf.TensorSpec(shape, tf.uint8), *[tf.TensorSpec(())] * 3]
+    traced = [tf.function(branch, autograph=False).get_concrete_function(*specs)
+              for branch in branches]
+    # tf.switch_case would spread every branch over the graph, and run longer.
+    return lambda number, *inputs: tf.raw_ops.StatelessCase(
+        branch_index=number, input=inputs, branches=traced, Tout=[tf.uint8],
+        output_shapes=[shape])[0]
+
+
+def _compiled(function):
+    """Has XLA compile an operation that becomes faster: once per size, in tf.data.
+
+    Images of unknown size, and those outside of a graph, take the same path uncompiled:
+    each new size would be compiled.
+    """
+    compiled = tf.function(function, autograph=False, jit_compile=True)
+
+    @functools.wraps(function)
+    def operation(image, *numbers):
+        if tf.executing_eagerly() or not image.shape.is_fully_defined():
+            return function(image, *numbers)
+        return compiled(image, *(tf.convert_to_tensor(n, tf.float32) for n in numbers))
+    return operation
 
 
 # The operations: of a (H, W, 3) uint8 image and a () float32 argument, to such an image.
 # Their forms are those that were measured to be fast in tf.data.
 
-def autocontrast(image, _=None):
+@_compiled
+def autocontrast(image, level=0.0):
     """Stretches every channel to the full range; a channel of one value stays."""
-    # One flattened reduction: one per channel takes ten times as long.
-    pixels = tf.reshape(image, (-1, 3))
-    low, high = _float(tf.reduce_min(pixels, 0)), _float(tf.reduce_max(pixels, 0))
+    rows, width = _rows(image), tf.shape(image)[1]
+    low, high = (_float(reduce(tf.reshape(reduce(rows, 0), (-1, 3)), 0))
+                 for reduce in (tf.reduce_min, tf.reduce_max))
     constant = low == high
     low, high = tf.where(constant, 0.0, low), tf.where(constant, 255.0, high)
     scale = 255.0 / (high - low)
-    # Whole rows: three numbers broadcast over pixels take twice as long.
-    width = tf.shape(image)[1]
-    rows = _float(tf.reshape(image, (-1, 3 * width)))
-    stretched = rows * tf.tile(scale, [width]) + tf.tile(-low * scale, [width])
+    stretched = _product(_float(rows), tf.tile(scale, [width])) + tf.tile(-low * scale, [width])
     return tf.reshape(tf.saturate_cast(stretched, tf.uint8), tf.shape(image))
 
 
-def equalize(image, _=None):
+@_compiled
+def equalize(image, level=0.0):
     """Flattens the histogram of every channel, as PIL does."""
-    planes = tf.unstack(tf.cast(tf.transpose(image, (2, 0, 1)), tf.int32))
-    equal = [tf.gather(_equalizing_table(plane), plane) for plane in planes]
-    return tf.transpose(tf.stack(equal), (1, 2, 0))
-
-
-def _equalizing_table(plane):
-    """What each grey level becomes: (H, W) int32 -> (256,) uint8."""
-    histogram = tf.histogram_fixed_width(plane, (0, 255), 256)
+    # A level and its channel in one number: one histogram and one table for all.
+    levels = tf.cast(image, tf.int32) + 256 * tf.range(3)
+    pixels = tf.reshape(levels, (-1,))
+    histogram = tf.reshape(tf.math.unsorted_segment_sum(
+        tf.ones_like(pixels), pixels, 3 * 256), (3, 256))
     # PIL does not count the brightest level that occurs.
-    step = (tf.size(plane) - histogram[tf.reduce_max(plane)]) // 255
+    present = tf.where(histogram > 0, tf.range(256), -1)
+    counted = present < tf.reduce_max(present, 1, keepdims=True)
+    step = tf.reduce_sum(tf.where(counted, histogram, 0), 1, keepdims=True) // 255
     # A level becomes the number of darker pixels, in steps, rounded.
-    divisor = tf.maximum(step, 1)
-    table = (tf.cumsum(histogram, exclusive=True) + divisor // 2) // divisor
+    divisor, darker = tf.maximum(step, 1), tf.cumsum(histogram, axis=1, exclusive=True)
+    table = tf.minimum((darker + divisor // 2) // divisor, 255)
     # No step, in a small or nearly plain image: nothing changes.
-    table = tf.where(step > 0, tf.minimum(table, 255), tf.range(256))
-    return tf.cast(table, tf.uint8)
+    table = tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
+    return tf.gather(tf.reshape(table, (-1,)), levels)
 
 
 def rotate(image, degrees):
@@ -179,17 +212,18 @@ def posterize(image, bits):
     return image & tf.bitwise.left_shift(tf.constant(255, tf.uint8), shift)
 
 
+@_compiled
 def solarize(image, threshold):
     """Inverts the pixels from the threshold on.
 
     The threshold wraps around in uint8: level 10 gives 256, which wraps to 0, and inverts
     all; 17 and 28 give 435 and 716, which wrap to 179 and 204.
     """
-    bright = tf.cast(image >= _wrapped(threshold), tf.uint8)
     # 255 - x is x ^ 255; tf.where takes three times as long.
-    return image ^ (255 * bright)
+    return image ^ (255 * tf.cast(image >= _wrapped(threshold), tf.uint8))
 
 
+@_compiled
 def solarize_add(image, addition):
     """Brightens the pixels below 128."""
     dark = tf.cast(image < 128, tf.uint8)
@@ -197,12 +231,16 @@ def solarize_add(image, addition):
     return image + dark * tf.minimum(255 - image, tf.saturate_cast(addition, tf.uint8))
 
 
+@_compiled
 def color(image, factor):
-    """Blends with the image in grey."""
-    grey = tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(image))
-    return _blend(_float(grey), image, factor)
+    """Blends with the image in grey, which rounds as tf.image.rgb_to_grayscale."""
+    red, green, blue = (_product(_float(image[..., i]), 1 / 255) for i in range(3))
+    grey = _product(red, 0.2989) + _product(green, 0.587) + _product(blue, 0.114)
+    grey = tf.cast(grey * 255.5, tf.uint8)
+    return _blend(_float(grey)[..., tf.newaxis], image, factor)
 
 
+@_compiled
 def contrast(image, factor):
     """Blends with a plain grey that depends on the size of the image alone.
 
@@ -213,25 +251,27 @@ def contrast(image, factor):
     return _blend(_float(grey), image, factor)
 
 
+@_compiled
 def sharpness(image, factor):
-    """Blends with the image smoothed over 3 x 3 pixels, all but its border."""
-    pixels = _float(image)
-    height, width = tf.unstack(tf.shape(image)[:2] - 2)
-    around, middle = pixels * (1 / 13), pixels * (5 / 13)
+    """Blends with the image smoothed over 3 x 3 pixels, all but its border, as PIL does."""
+    rows = _rows(image)
     # A depthwise convolution takes five times as long. The sum must round as its sum does:
     # a whole number may come out just below itself, and is then rounded down.
-    shifted = [(middle if y == x == 1 else around)[y:y + height, x:x + width]
-               for y in range(3) for x in range(3)]
-    change = tf.floor(functools.reduce(tf.add, shifted)) - pixels[1:-1, 1:-1]
-    return _blend(pixels + tf.pad(change, ((1, 1), (1, 1), (0, 0))), image, factor)
+    smooth = functools.reduce(tf.add, [
+        _product(_float(rows[y:y - 2 or None, 3 * x:3 * x - 6 or None]),
+                 (5 if y == x == 1 else 1) / 13)
+        for y in range(3) for x in range(3)])
+    inner = tf.concat([rows[1:-1, :3], _blend(tf.floor(smooth), rows[1:-1, 3:-3], factor),
+                       rows[1:-1, -3:]], 1)
+    return tf.reshape(tf.concat([rows[:1], inner, rows[-1:]], 0), tf.shape(image))
 
 
-def cutout(image, half, seed):
-    """Cuts a square of side 2 * half around a random pixel."""
+@_compiled
+def cutout(image, half, top, left):
+    """Cuts a square of side 2 * half around the pixel at (top, left), both in [0, 1)."""
     inside = []
-    for side, side_seed in zip(tf.unstack(tf.shape(image)[:2]), _split(seed, 2)):
-        centre = tf.random.stateless_uniform((), side_seed, 0, side, tf.int32)
-        offset = _float(tf.range(side) - centre)
+    for side, share in zip(tf.unstack(tf.shape(image)[:2]), (top, left)):
+        offset = _float(tf.range(side) - tf.cast(share * _float(side), tf.int32))
         inside.append((offset >= -half) & (offset < half))
     # Whole rows and arithmetic: tf.where over pixels takes twice as long.
     rows = tf.cast(inside[0][:, tf.newaxis] & tf.repeat(inside[1], 3), tf.uint8)
@@ -239,8 +279,17 @@ def cutout(image, half, seed):
     return image * (1 - hole) + FILL * hole
 
 
-def _float(tensor):
-    return tf.cast(tensor, tf.float32)
+_float = functools.partial(tf.cast, dtype=tf.float32)
+
+
+def _rows(image):
+    """(H, W, 3) -> (H, 3 W): three numbers at a time, all loops are slow."""
+    return tf.reshape(image, (-1, 3 * tf.shape(image)[1]))
+
+
+def _product(left, right):
+    """The product, rounded: XLA would add to it first, and round once."""
+    return tf.minimum(left * right, 1e9)  # does nothing but keep them apart
 
 
 def _wrapped(number):
@@ -250,27 +299,46 @@ def _wrapped(number):
 
 def _blend(other, image, factor):
     """Factor 0 gives `other`, 1 the image; above, their difference grows. Rounds down."""
-    return tf.saturate_cast(other + factor * (_float(image) - other), tf.uint8)
+    return tf.saturate_cast(other + _product(factor, _float(image) - other), tf.uint8)
 
 
 def _warp(image, transform):
     """Takes pixel (x, y) from the one nearest to (a x + b y + c, d x + e y + f), or FILL."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[tf.newaxis], transforms=[[*transform, 0.0, 0.0]],
-        output_shape=tf.shape(image)[:2], interpolation="NEAREST", fill_mode="CONSTANT",
-        fill_value=FILL)[0]
+    return _gathered(image, tf.stack(transform))
 
 
-def _translate(image, y, x):
-    """Takes every pixel from y below and x to the right. By _warp this takes longer."""
-    shape = tf.shape(image)
-    # Half up, as nearest neighbours are rounded.
-    move = tf.cast(tf.floor(tf.stack((y, x, 0.0)) + 0.5), tf.int32)
-    move = tf.clip_by_value(move, -shape, shape)
-    kept = tf.slice(image, tf.maximum(move, 0), shape - tf.abs(move))
-    margins = tf.stack((tf.maximum(-move, 0), tf.maximum(move, 0)), 1)
-    return tf.pad(kept, margins, constant_values=FILL)
+@_compiled
+def _gathered(image, transform):
+    height, width = tf.unstack(tf.shape(image)[:2])
+    x, y = tf.range(_float(width)), tf.range(_float(height))[:, tf.newaxis]
+    a, b, c, d, e, f = tf.unstack(transform)
+    column, in_width = _nearest(_product(a, x) + _product(b, y) + c, width)
+    row, in_height = _nearest(_product(d, x) + _product(e, y) + f, height)
+    inside = in_width & in_height
+    # ImageProjectiveTransformV3 gives the same pixels and takes four times as long.
+    pixels = tf.gather(tf.reshape(image, (-1, 3)), tf.where(inside, row * width + column, 0))
+    return tf.where(inside[..., tf.newaxis], pixels, tf.constant(FILL, tf.uint8))
 
+
+def _nearest(place, side):
+    """Rounds places half away from zero: (pixels, whether they are in the image)."""
+    below = tf.floor(place)
+    nearest = tf.cast(below, tf.int32) + tf.cast(place - below >= 0.5, tf.int32)
+    return nearest, (place > -0.5) & (place < _float(side) - 0.5)
+
+
+def _translate(image, pixels, axis):
+    """Takes every pixel from `pixels` further along an axis. By _warp this takes longer."""
+    rows = _rows(image)
+    shape, along = tf.shape(rows), tf.one_hot(axis, 2, dtype=tf.int32)
+    side, unit = shape[axis], 1 + 2 * axis
+    # Half up, as nearest neighbours.
+    move = tf.clip_by_value(unit * tf.cast(tf.floor(pixels + 0.5), tf.int32), -side, side)
+    wide = tf.pad(rows, tf.stack((along * side, along * side), 1), constant_values=FILL)
+    return tf.reshape(tf.slice(wide, along * (side + move), shape), tf.shape(image))
+
+
+_brightness = _compiled(functools.partial(_blend, 0.0))
 
 # autoaugment.py, level_to_arg. Rows: name -> (function, its argument at level 10, kind).
 # A "factor" is 0.1 at level 0, a "whole" argument is rounded down, and the sign of a
@@ -278,27 +346,79 @@ def _translate(image, y, x):
 OPERATIONS = {
     "AutoContrast": (autocontrast, 0, "none"),
     "Equalize": (equalize, 0, "none"),
-    "Invert": (lambda image, _: 255 - image, 0, "none"),
+    "Invert": (lambda image, level: 255 - image, 0, "none"),
     "Rotate": (rotate, 30, "signed"),
     "Posterize": (posterize, 4, "whole"),
     "Solarize": (solarize, 256, "whole"),
     "SolarizeAdd": (solarize_add, 110, "whole"),
     "Color": (color, 1.8, "factor"),
     "Contrast": (contrast, 1.8, "factor"),
-    "Brightness": (lambda image, factor: _blend(0.0, image, factor), 1.8, "factor"),
+    "Brightness": (_brightness, 1.8, "factor"),
     "Sharpness": (sharpness, 1.8, "factor"),
-    "ShearX": (lambda image, level: _warp(image, (1, level, 0, 0, 1, 0)), 0.3, "signed"),
-    "ShearY": (lambda image, level: _warp(image, (1, 0, 0, level, 1, 0)), 0.3, "signed"),
-    "TranslateX": (lambda image, pixels: _translate(image, 0.0, pixels), 100, "signed"),
-    "TranslateY": (lambda image, pixels: _translate(image, pixels, 0.0), 100, "signed"),
+    "ShearX": (lambda image, level: _warp(image, (1.0, level, 0.0, 0.0, 1.0, 0.0)), 0.3, "signed"),
+    "ShearY": (lambda image, level: _warp(image, (1.0, 0.0, 0.0, level, 1.0, 0.0)), 0.3, "signed"),
+    "TranslateX": (functools.partial(_translate, axis=1), 100, "signed"),
+    "TranslateY": (functools.partial(_translate, axis=0), 100, "signed"),
     "Cutout": (cutout, 40, "whole"),
 }
 NOTHING = len(OPERATIONS)
+
+
+# What "clean" does instead: level 0 changes nothing, levels past the end as much as can be.
+
+def _dropping_bits(image, dropped):
+    """Keeps 8 bits at level 0, 4 at 10, and 1, the least, from 17.5 on."""
+    return posterize(image, tf.maximum(8 - dropped, 1))
+
+
+@_compiled
+def _inverting(image, inverted):
+    """Inverts that many of the 256 levels, the brightest."""
+    return image ^ (255 * tf.cast(_float(image) >= 256 - inverted, tf.uint8))
+
+
+@_compiled
+def _contrast_of_mean(image, factor):
+    """Blends with the mean of the image in grey, both rounded as PIL does."""
+    red, green, blue = tf.unstack(tf.cast(image, tf.int32), axis=-1)
+    grey = (19595 * red + 38470 * green + 7471 * blue + 0x8000) // 0x10000
+    mean = (tf.reduce_sum(grey) + tf.size(grey) // 2) // tf.size(grey)
+    return _blend(_float(mean), image, factor)
+
+
+def _by_change(function):
+    """Of an operation that takes a factor: at level 10, 1.9 or 0.1, and never below 0."""
+    return lambda image, change: function(image, tf.maximum(1 + change, 0))
+
+
+def _by_share(axis):
+    return lambda image, share: _translate(image, share * _float(tf.shape(image)[axis]), axis)
+
+
+def _cutout_of_share(image, share, *place):
+    return cutout(image, tf.floor(share * _float(tf.reduce_min(tf.shape(image)[:2]))), *place)
+
+
+# Pixels become shares of 224, the side for which autoaugment.py chose them.
+CLEAN = OPERATIONS | {
+    "Posterize": (_dropping_bits, 4, "whole"),
+    "Solarize": (_inverting, 256, "whole"),
+    "Color": (_by_change(color), 0.9, "signed"),
+    "Contrast": (_by_change(_contrast_of_mean), 0.9, "signed"),
+    "Brightness": (_by_change(_brightness), 0.9, "signed"),
+    "Sharpness": (_by_change(sharpness), 0.9, "signed"),
+    "TranslateX": (_by_share(1), 100 / 224, "signed"),
+    "TranslateY": (_by_share(0), 100 / 224, "signed"),
+    "Cutout": (_cutout_of_share, 40 / 224, "share"),
+}
+STYLES = {"original": OPERATIONS, "clean": CLEAN}
 
 # The hparams: the table has RandAugment's. Pixels do not follow the size of the image, so
 # that policy v0's 225, at level 9, leave nothing of one of 224.
 RANDAUGMENT = {}
 AUTOAUGMENT = {"TranslateX": 250, "TranslateY": 250, "Cutout": 100}
+# The paper's 150 of 331 pixels; policy v0 has no Cutout.
+CLEAN_AUTOAUGMENT = {"TranslateX": 150 / 331, "TranslateY": 150 / 331}
 
 # autoaugment.py, policy_v0: steps of (operation, probability, level).
 POLICY_V0 = (

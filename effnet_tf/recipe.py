@@ -78,18 +78,26 @@ class Recipe:
     # The data.
     dataset: str = _field(
         "imagenet2012", "'digits' (bundled with scikit-learn), 'folder' (one folder per "
-        "class), 'synthetic' (coloured noise, for trying things out), or the name of a TFDS "
+        "class), 'table' (a .csv or .jsonl file with path, label and, if you like, split), "
+        "'tfrecord' (train-00000-of-01024 and so on, as the original code reads them), "
+        "'synthetic' (coloured noise, for trying things out), or the name of a TFDS "
         "classification data set on disk")
     data_dir: str | None = _field(
-        None, "where the data lies: the TFDS directory, or the image folder")
+        None, "where the data lies: the TFDS directory, the folder, or the table")
     train_split: str | None = _field(
-        None, "TFDS split, or sub-folder, to train on; none: 'train'")
+        None, "split of TFDS or of the table, sub-folder, or beginning of the files' names, to "
+        "train on; none: 'train'")
     eval_split: str | None = _field(
-        None, "TFDS split, or sub-folder, to evaluate on; none: 'validation', 'val' or "
-        "'test', whichever there is first, else a held-out part of the training images")
+        None, "the same, to evaluate on; none: 'validation', 'val' or 'test', whichever there is "
+        "first, else a held-out part of the training images")
+    first_label: int = _field(
+        1, "label of the first class in the files of 'tfrecord' (main.py: 1)", low=0)
     holdout: float = _field(
         0.2, "fraction of the images held out when the data set has no split to evaluate on",
         low=0, high=1)
+    max_bad_fraction: float = _field(
+        0.001, "stop when more than this fraction of the images cannot be used; up to it they "
+        "are replaced by others, and listed in bad_examples.jsonl", low=0, high=1)
 
     # Augmentation.
     crop_area_min: float = _field(
@@ -98,6 +106,14 @@ class Recipe:
     eval_crop_padding: int = _field(
         32, "the evaluation crop is the central image_size / (image_size + this) of the short "
         "side (main.py: preprocessing.py, CROP_PADDING); 0 takes all of it", low=0)
+    eval_crop_fraction: float | None = _field(
+        None, "instead of that: the fraction of the short side (0.875 in the original's last "
+        "version, not in the published accuracies)", low=0.01, high=1)
+    exif_rotation: bool = _field(
+        False, "turn photos as their Exif data say (main.py: no)")
+    scaled_decode: bool = _field(
+        False, "decode JPEGs at 1/2, 1/4 or 1/8 where the crop stays as large as image_size: much "
+        "quicker for photos of many megapixels, and smoother (main.py: no)")
     flip: bool = _field(True, "mirror half of the training images (main.py: preprocessing.py)")
     augment: str = _field(
         "autoaugment", "none, autoaugment (policy v0, as the paper), or randaugment",
@@ -105,6 +121,12 @@ class Recipe:
     randaugment_layers: int = _field(2, "operations per image (main.py)", low=1, high=10)
     randaugment_magnitude: float = _field(
         10.0, "strength of the operations (main.py: 10; README.md: B5 17, B7 28)", low=0, high=30)
+    augment_style: str = _field(
+        "original", "original: the policies with every quirk of the published code; clean: as "
+        "their names say", choices=("original", "clean"))
+    random_erasing: float = _field(
+        0.0, "fraction of the training images that get a grey rectangle (arXiv 1708.04896; "
+        "main.py: none)", low=0, high=1)
     mixup_alpha: float = _field(
         0.0, "of the Beta distribution that mixes each image with another (arXiv 1710.09412; "
         "main.py: 0, off)", low=0)
@@ -270,6 +292,7 @@ def _check_range(name, value, low, high, choices, help):
 
 
 _OWN = dict(augment="none")  # from scratch on few images: the paper's policy is for ImageNet
+_PHOTOS = dict(exif_rotation=True, scaled_decode=True, **_OWN)  # as phones write them
 
 RECIPES = {
     "imagenet": Recipe(),
@@ -289,12 +312,12 @@ RECIPES = {
     # The paper's schedule shrunk to 60 epochs.
     "small": Recipe(
         dataset="folder", image_size=128, batch_size=16, epochs=60, warmup_epochs=2.0,
-        decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9, **_OWN),
+        decay_epochs=0.5, crop_area_min=0.25, ema_decay=0.99, batch_norm_momentum=0.9, **_PHOTOS),
 
     "finetune": Recipe(
         init_weights="imagenet", batch_norm="frozen", body_rate=0.1, dataset="folder",
         schedule="cosine", base_learning_rate=0.064, batch_size=32, epochs=20, warmup_epochs=1.0,
-        crop_area_min=0.25, ema_decay=0.99, **_OWN),
+        crop_area_min=0.25, ema_decay=0.99, **_PHOTOS),
 
     "smoke": Recipe(
         phi=-8.0, image_size=32, dataset="digits", batch_size=64, epochs=2, warmup_epochs=0.5,
@@ -348,7 +371,7 @@ for _variant, _augment, _magnitude, _top1 in _PUBLISHED:
 
 def default_recipe_name(dataset):
     """Returns the name of the recipe that suits a data set, for a user who named none."""
-    return {"digits": "digits", "folder": "small"}.get(dataset, "imagenet")
+    return {"digits": "digits", "folder": "small", "table": "small"}.get(dataset, "imagenet")
 
 
 def _option_type(annotation):
@@ -405,7 +428,8 @@ def from_options(options):
 
 # Fields that may change when a run is resumed: they do not change what is computed.
 FREE_TO_CHANGE = ("data_dir", "steps_per_loop", "eval_batch_size", "checkpoint_every",
-                  "keep_checkpoints", "background_saves", "max_bad_steps", "max_rollbacks")
+                  "keep_checkpoints", "background_saves", "max_bad_fraction", "max_bad_steps",
+                  "max_rollbacks")
 
 
 def differences(old, new):

@@ -5,6 +5,8 @@
     source.json      the data set, and how many images it has
     checkpoints/     the newest checkpoints, see checkpoints.py
     metrics.jsonl    one line per epoch
+    bad_examples.jsonl  images that could not be used, and why; with several workers, of the
+                     first; bad_examples-N.jsonl is of the others
     learning_curve.png, augmented.png, tensorboard/
     goodput.json     where the time went
     result.json      the last line of metrics.jsonl, once training is complete
@@ -24,7 +26,7 @@ from effnet_tf.recipe import Recipe, differences
 
 RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
              "learning_curve.png", "augmented.png", "tensorboard", "goodput.json", "result.json",
-             "owner.json", ".lock")
+             "bad_examples.jsonl", "owner.json", ".lock")
 
 
 @contextlib.contextmanager
@@ -49,6 +51,17 @@ def write_text(path, text):
         with tf.io.gfile.GFile(temporary, "w") as file:
             file.write(text)
         tf.io.gfile.rename(temporary, path, overwrite=True)
+
+
+def add_lines(path, rows):
+    """Adds those rows to a file of JSON lines that it does not have.
+
+    Raises:
+        checkpoints.SaveError: it cannot be written.
+    """
+    old = read_text(path).splitlines() if tf.io.gfile.exists(path) else []
+    lines = dict.fromkeys([*old, *map(json.dumps, rows)])
+    write_text(path, "".join(f"{line}\n" for line in lines))
 
 
 def read_text(path):

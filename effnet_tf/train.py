@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from effnet_tf import checkpoints, data, diagnosis, plots, rundir, watch
 from effnet_tf.config import CompoundScaling, InputError
+from effnet_tf.data import bad
 from effnet_tf.interruption import Interruption, Preempted
 from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
 from effnet_tf.strategy import (any_worker, choose_strategy, has_workers, is_chief,
@@ -54,6 +55,7 @@ def run(recipe, workdir, strategy=None):
     """
     goodput = watch.Goodput(workdir)
     source = data.open_source(recipe)
+    bad.check(source, recipe.max_bad_fraction)
     strategy = strategy or choose_strategy()
     chief = is_chief(strategy)
     claim = (rundir.claimed(workdir, recipe, source) if chief
@@ -65,9 +67,8 @@ def run(recipe, workdir, strategy=None):
         loop = _Loop(trainer, workdir, goodput, interruption, check, chief)
         try:
             return loop.run()
-        except (tf.errors.InvalidArgumentError, tf.errors.NotFoundError) as error:
-            data.refuse_bad_label(error)
-            data.refuse_unreadable(source)  # names the image, if it was an image
+        except tf.errors.InvalidArgumentError:
+            loop.note_bad()  # if it was for want of images, this says so
             raise
         finally:
             loop.close()
@@ -101,7 +102,7 @@ class _Loop:
         self.board, self.history = None, []
         self.iterator = self.image_size = None
         self.drawn = time.monotonic()
-        self.saved_step = None
+        self.saved_step, self.noted = None, 0
         self.strategy, self.several = trainer.strategy, has_workers(trainer.strategy)
         if not self.several:  # several workers must end their loops at the same step
             interruption.on_notice = lambda: trainer.stop.assign(True)
@@ -217,11 +218,13 @@ class _Loop:
             if not self._steps(end):
                 return
             self._show(epoch)
+            self.note_bad()
             self._check_interrupted()
             if every and trainer.step % every == 0 and trainer.step < end:
                 self._save()
         self.progress.end_epoch(self._end_epoch(epoch))
         self._save()
+        self.note_bad()
 
     def _steps(self, end):
         """Runs some steps; returns False if the run has gone back to a checkpoint instead."""
@@ -352,6 +355,29 @@ class _Loop:
         if self.chief:
             self.check_claim()
             rundir.write_text(os.path.join(self.workdir, name), text)
+
+    # --- bad examples --------------------------------------------------------------------------
+
+    def note_bad(self):
+        """Lists the images that proved bad; if they are too many, saves, and all workers stop."""
+        error, name = None, "bad_examples.jsonl" if self.chief else (
+            f"bad_examples-{self.strategy.cluster_resolver.task_id}.jsonl")
+        path, entries = os.path.join(self.workdir, name), self.trainer.source.bad.entries
+        if len(entries) > self.noted:
+            for entry in entries[self.noted:][:bad.SHOWN]:
+                print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {path}",
+                      flush=True)
+            self.noted = len(entries)
+            rundir.add_lines(path, entries)
+        try:
+            bad.check(self.trainer.source, self.recipe.max_bad_fraction, path)
+        except bad.TooManyBad as caught:
+            error = caught
+        if any_worker(self.strategy, error is not None):
+            self._save()
+            self._leave_together(None)
+            raise error or bad.TooManyBad("Another worker has too many images that cannot be "
+                                          "used: see its bad_examples file.")
 
     # --- saving -------------------------------------------------------------------------------
 

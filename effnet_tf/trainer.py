@@ -130,7 +130,7 @@ class Trainer:
                 model, self.recipe.freeze_until or "stem", self.recipe.batch_norm)
 
     def _sum_names(self):
-        return ["images", *(f"{what}_{name}" for name in self.models for what in
+        return ["images", "usable", *(f"{what}_{name}" for name in self.models for what in
                             ("loss", "correct"))]
 
     @staticmethod
@@ -292,15 +292,20 @@ class Trainer:
 
     @tf.autograph.experimental.do_not_convert
     def _eval_step(self, batch):
-        """Adds up loss and hits of every model on a batch; padding has weight 0."""
+        """Adds up loss and hits of every model on a batch; padding has weight 0.
+
+        A bad image, of label -1, is one that nobody hits, and has no loss.
+        """
         labels, share = batch["labels"], batch["weights"]
+        usable = share * tf.cast(labels >= 0, tf.float32)
         for name, model in self.models.items():
             logits = model(batch["images"], training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
             hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
-            self.eval_sums[f"loss_{name}"].assign_add(tf.reduce_sum(losses * share))
+            self.eval_sums[f"loss_{name}"].assign_add(tf.reduce_sum(losses * usable))
             self.eval_sums[f"correct_{name}"].assign_add(tf.reduce_sum(hits * share))
         self.eval_sums["images"].assign_add(tf.reduce_sum(share))
+        self.eval_sums["usable"].assign_add(tf.reduce_sum(usable))
 
     def evaluate(self):
         """Evaluates every held-out image once.
@@ -308,7 +313,8 @@ class Trainer:
         Returns:
             {"eval_loss", "eval_accuracy"} of the averaged weights (of the raw ones without
             averaging), {"eval_loss_raw", ...} of each model, and "eval_images"; None if
-            `stop` was set meanwhile.
+            `stop` was set meanwhile. Images that cannot be used count as wrong, and as
+            "eval_bad_images".
         """
         batches = {}
 
@@ -336,9 +342,12 @@ class Trainer:
         if count != self.source.num_eval:
             raise RuntimeError(f"Evaluated {count:.0f} images instead of {self.source.num_eval}.")
         metrics = {"eval_images": int(count)}
+        if sums["usable"] < count:
+            metrics["eval_bad_images"] = int(count - sums["usable"])
         for name in self.models:  # "ema" comes last, and so is the plain name's meaning
-            for what, key in (("loss", "loss"), ("accuracy", "correct")):
-                value = sums[f"{key}_{name}"] / count
+            for what, key, number in (("loss", "loss", max(sums["usable"], 1.0)),
+                                      ("accuracy", "correct", count)):
+                value = sums[f"{key}_{name}"] / number
                 metrics[f"eval_{what}_{name}"] = metrics[f"eval_{what}"] = value
         return metrics
 

@@ -31,7 +31,7 @@ def classify(options):
     about = run.read_report(options.file)
     names = about["class_names"]
     if options.images:
-        images = run.from_files(options.images, about["image_size"], about["eval_crop_padding"])
+        images = run.from_files(options.images, about)
         titles, labels = options.images, [None] * len(images)
     else:
         images, labels = run.open_run(options).held_out(options.count)

@@ -38,6 +38,7 @@ def write(options):
     variant = opened.recipe.resolved_variant()
     rundir.write_text(run.report_path(options.out), json.dumps({
         "variant": variant.name, "image_size": variant.resolution,
-        "eval_crop_padding": opened.recipe.eval_crop_padding, "class_names": opened.class_names,
+        "eval_crop_padding": opened.crop_padding(), "exif_rotation": opened.recipe.exif_rotation,
+        "scaled_decode": opened.recipe.scaled_decode, "class_names": opened.class_names,
         "workdir": options.workdir, "check": dataclasses.asdict(report)}, indent=2) + "\n")
     print(f"Wrote {options.out}, and {run.report_path(options.out)}:\n{report}")

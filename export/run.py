@@ -44,18 +44,26 @@ class Run:
             print(report)
         return classifier
 
+    def crop_padding(self):
+        """Returns the padding of the central crop at the network's resolution."""
+        from effnet_tf.data import batches
+        return batches.padding(self.recipe, self.recipe.resolved_variant().resolution)
+
     def held_out(self, most):
         """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, of the held-out.
 
         Spread evenly, since image folders come in the order of their classes.
         """
-        from effnet_tf import data
+        from effnet_tf import augment, data
         source = data.open_source(self.recipe)
         number = min(most, source.num_eval)
         size = self.recipe.resolved_variant().resolution
         batch = next(iter(data.evaluation(
             source, self.recipe, size, number, 1, num_shards=source.num_eval // number)))
-        return batch["images"].numpy(), batch["labels"].numpy()
+        good = batch["labels"].numpy() >= 0
+        for entry in source.bad.entries:
+            print(f"Left out {entry['key']}: {entry['reason']}")
+        return augment.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
 
 
 def open_run(options):
@@ -67,21 +75,24 @@ def open_run(options):
     return Run(options.workdir, recipe, class_names)
 
 
-def from_files(paths, size, crop_padding):
-    """Returns (N, size, size, 3) uint8 of image files, cropped as evaluation does."""
+def from_files(paths, about):
+    """Returns (N, S, S, 3) uint8 of image files, made as a report says that evaluation did."""
     import tensorflow as tf
 
     from effnet_tf import augment
     from effnet_tf.config import InputError
+    from effnet_tf.data import bad
     images = []
     for path in paths:
         if not os.path.isfile(path):
             raise InputError(f"There is no image file '{path}'.")
-        try:
-            images.append(augment.evaluation_image(tf.io.read_file(path), size, crop_padding))
-        except tf.errors.OpError as error:
-            raise InputError(f"'{path}' cannot be decoded: it is no JPEG, PNG, BMP or GIF, or "
-                             "it is damaged.") from error
+        encoded = tf.io.read_file(path)
+        fault = bad.fault(encoded.numpy())
+        if fault:
+            raise InputError(f"'{path}' cannot be used: {fault}.")
+        images.append(augment.to_bytes(augment.evaluation_image(
+            encoded, about["image_size"], about["eval_crop_padding"],
+            exif_rotation=about["exif_rotation"], scaled_decode=about["scaled_decode"])))
     return np.stack(images)
 
 

@@ -26,9 +26,23 @@ def noise(height, width):
     return np.random.default_rng(0).integers(10, 241, (height, width, 3)).astype("uint8")
 
 
-def operate(name, image, argument):
-    function, *_ = OPERATIONS[name]
+def operate(name, image, argument, style="original"):
+    function, *_ = policies.STYLES[style][name]
     return function(tf.constant(image), argument).numpy()
+
+
+@functools.cache
+def traced(name, style="original"):
+    """An operation in a graph, where XLA compiles it."""
+    function, *_ = policies.STYLES[style][name]
+    return tf.function(function, autograph=False)
+
+
+def operate_traced(name, image, argument, style="original"):
+    return traced(name, style)(tf.constant(image), tf.constant(argument, tf.float32)).numpy()
+
+
+HOWS = pytest.mark.parametrize("how", [operate, operate_traced])
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +53,12 @@ def pixels():
 
 
 class TestOriginal:
+    @HOWS
     @pytest.mark.parametrize("key", GOLDEN["outputs"])
-    def test_operations_give_its_pixels(self, key, pixels):
+    def test_operations_give_its_pixels(self, key, how, pixels):
         policy, name, level, sign = key.split("_")
         argument = policies.argument_of(name, float(level), AT_TEN[policy])
-        ours = operate(name, pixels["image"], argument if sign == "p" else -argument)
+        ours = how(name, pixels["image"], argument if sign == "p" else -argument)
         assert ours.dtype == np.uint8 and ours.shape == pixels["image"].shape
         golden = GOLDEN["outputs"][key]
         some = ours[pixels["rows"]][:, pixels["columns"]].astype(int)
@@ -51,6 +66,15 @@ class TestOriginal:
         assert np.abs(some - pixels["outputs"][golden["output"]]).max() <= 1
         sums = ours.sum((0, 1), dtype=int)
         assert np.abs(sums - golden["sums"]).max() <= 0.002 * ours[..., 0].size
+
+    # The transform of Rotate is computed outside of XLA, and there as elsewhere.
+    @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("Cutout", "Rotate")])
+    def test_compiling_changes_no_pixel(self, name):
+        image = np.random.default_rng(1).integers(0, 256, (96, 80, 3)).astype("uint8")
+        for level in (1, 3, 6, 7.7, 9):
+            argument = np.float32(policies.argument_of(name, level, policies.RANDAUGMENT))
+            assert (operate(name, image, argument)
+                    == operate_traced(name, image, argument)).all(), level
 
     def test_operations_get_its_arguments(self):
         ours = {}
@@ -125,10 +149,11 @@ class TestCutout:
 
     @pytest.fixture(scope="class")
     def holes(self):
-        """For 2,000 seeds: which pixels of a white image were cut, (2000, 40, 80)."""
+        """For 2,000 places: which pixels of a white image were cut, (2000, 40, 80)."""
         white = tf.fill((*self.SIDES, 3), tf.constant(255, tf.uint8))
-        seeds = tf.data.Dataset.range(2000).map(lambda number: tf.stack((number, 5)))
-        cut = seeds.map(lambda seed: policies.cutout(white, tf.constant(10.0), seed)).batch(2000)
+        places = tf.random.stateless_uniform((2000, 2), (0, 5))
+        cut = tf.data.Dataset.from_tensor_slices(places).map(
+            lambda place: policies.cutout(white, 10.0, place[0], place[1])).batch(2000)
         images = next(cut.as_numpy_iterator())
         assert set(np.unique(images)) == {policies.FILL, 255}
         assert (images == images[..., :1]).all()
@@ -160,8 +185,8 @@ class TestCutout:
 
     def test_may_be_nothing_or_everything(self):
         image = noise(9, 7)
-        assert (policies.cutout(image, 0.0, (1, 2)).numpy() == image).all()
-        assert (policies.cutout(image, 40.0, (1, 2)).numpy() == policies.FILL).all()
+        assert (policies.cutout(image, 0.0, 0.3, 0.7).numpy() == image).all()
+        assert (policies.cutout(image, 40.0, 0.3, 0.7).numpy() == policies.FILL).all()
 
 
 def drawn(draw):
@@ -290,6 +315,15 @@ class TestImages:
         assert len({result.tobytes() for result in ours}) > 15
 
     @BOTH
+    def test_threads_change_nothing(self, policy):
+        image = tf.constant(noise(33, 47))
+        seeds = tf.data.Dataset.from_tensor_slices(tf.tile(SEEDS, (4, 1)))
+        one, many = ([*seeds.map(lambda seed: policy(image, seed), calls).as_numpy_iterator()]
+                     for calls in (1, 8))
+        assert np.array_equal(one, many)
+        assert np.array_equal(one[:len(SEEDS)], one[-len(SEEDS):])
+
+    @BOTH
     def test_sizes_may_be_unknown(self, policy):
         images = [noise(32, 32), noise(33, 47)]
         ours = distorted(policy, images, tf.TensorSpec((None, None, 3), tf.uint8))
@@ -314,7 +348,7 @@ class TestImages:
         image = noise(40, 56)
         argument = policies.argument_of(name, 6, policies.RANDAUGMENT)
         draw = (tf.constant([NOTHING, NAMES.index(name)]), tf.constant([0.0, argument]))
-        monkeypatch.setattr(policies, "draw_autoaugment", lambda seed: draw)
+        monkeypatch.setattr(policies, "draw_autoaugment", lambda *_: draw)
         ours = policies.autoaugment(tf.constant(image), (1, 2)).numpy()
         assert (ours != image).any()
         if name != "Cutout":
@@ -340,3 +374,93 @@ class TestImages:
         holes = np.stack([policies.randaugment(image, seed) for seed in SEEDS])[..., 0] > 0
         assert len({hole.tobytes() for hole in holes}) == len(SEEDS)
         assert holes.sum((1, 2)).max() == 2 * 10 * 10
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A (64, 80, 3) uint8 image: smooth, as photos are, with all grey levels."""
+    walk = np.random.default_rng(4).normal(size=(64, 80, 3)).cumsum(0).cumsum(1)
+    low, high = walk.min((0, 1)), walk.max((0, 1))
+    return ((walk - low) / (high - low) * 255).round().astype("uint8")
+
+
+class TestClean:
+    LEVELED = [name for name, (*_, kind) in policies.CLEAN.items() if kind != "none"]
+
+    @staticmethod
+    def distort(name, image, level, sign=1):
+        argument = sign * policies.argument_of(name, level, policies.RANDAUGMENT, policies.CLEAN)
+        function = policies.CLEAN[name][0]
+        place = (0.5, 0.5) if name == "Cutout" else ()
+        return function(tf.constant(image), argument, *place).numpy()
+
+    def strengths(self, name, image, sign):
+        return [np.abs(self.distort(name, image, level, sign).astype(int) - image).mean()
+                for level in range(31)]
+
+    @pytest.mark.parametrize("name", LEVELED)
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_strength_grows_with_the_level(self, name, sign, photo):
+        if sign < 0 and policies.CLEAN[name][2] != "signed":
+            return
+        strengths = self.strengths(name, photo, sign)
+        assert strengths[0] == 0 < strengths[5] < strengths[10] <= strengths[30]
+        # Moved far, an image may happen to look more like itself.
+        tolerance = 0.05 if name in ("Rotate", "ShearX", "ShearY") else 0.0
+        for weaker, stronger in zip(strengths, strengths[1:]):
+            assert stronger >= (1 - tolerance) * weaker, strengths
+
+    def test_names_are_those_of_the_original(self):
+        assert list(policies.CLEAN) == NAMES
+        for name in ("AutoContrast", "Equalize", "Invert", "SolarizeAdd"):
+            assert policies.CLEAN[name] is OPERATIONS[name]
+
+    @pytest.mark.parametrize("level, kept", [(0, 8), (5, 6), (10, 4), (17.5, 1), (30, 1)])
+    def test_posterize_keeps_fewer_bits(self, level, kept):
+        expected = noise(8, 8) >> (8 - kept) << (8 - kept)
+        assert (self.distort("Posterize", noise(8, 8), level) == expected).all()
+
+    @pytest.mark.parametrize("level, threshold", [(0, 256), (5, 128), (10, 0), (17, 0), (30, 0)])
+    def test_solarize_does_not_wrap(self, level, threshold):
+        image = np.arange(256).repeat(3).reshape(16, 16, 3).astype("uint8")
+        expected = np.where(image < threshold, image, 255 - image)
+        assert (self.distort("Solarize", image, level) == expected).all()
+
+    def test_contrast_blends_with_the_mean_of_pil(self, photo):
+        image_module = pytest.importorskip("PIL.Image")
+        enhance = pytest.importorskip("PIL.ImageEnhance")
+        for image in (photo, photo // 3, 255 - photo // 2):
+            for level, sign in ((3, 1), (10, 1), (10, -1), (12, -1)):
+                factor = max(1 + sign * 0.09 * level, 0)
+                pil = enhance.Contrast(image_module.fromarray(image)).enhance(factor)
+                difference = self.distort("Contrast", image, level, sign) - np.int32(pil)
+                assert np.abs(difference).max() <= 1
+        dark, bright = (self.distort("Contrast", np.full((8, 8, 3), grey, "uint8"), 10, -1)
+                        for grey in (40, 200))
+        assert (dark == 40).all() and (bright == 200).all()
+
+    @pytest.mark.parametrize("side", [32, 112])
+    def test_lengths_follow_the_side(self, side):
+        image = np.zeros((side, 2 * side, 3), "uint8")
+        grey = self.distort("TranslateX", image, 10)[0, :, 0] == policies.FILL
+        assert grey.sum() == math.floor(2 * side * 100 / 224 + 0.5)
+        grey = self.distort("TranslateY", image, 10, -1)[:, 0, 0] == policies.FILL
+        assert grey.sum() == math.floor(side * 100 / 224 + 0.5)
+        grey = self.distort("Cutout", image, 10)[..., 0] == policies.FILL
+        assert grey.sum() == (2 * math.floor(side * 40 / 224)) ** 2
+
+    @BOTH
+    def test_policies_take_it(self, policy, photo):
+        clean, original = ([policy(tf.constant(photo), seed, style=style).numpy()
+                            for seed in SEEDS] for style in ("clean", "original"))
+        assert np.mean([(one == two).all() for one, two in zip(clean, original)]) < 0.8
+        dataset = tf.data.Dataset.from_tensor_slices(SEEDS).map(
+            lambda seed: policy(tf.constant(photo), seed, style="clean"))
+        different = [(one != two).mean() for one, two in zip(
+            dataset.as_numpy_iterator(), clean, strict=True)]
+        assert max(different) < 0.001
+
+    @BOTH
+    def test_another_style_is_refused(self, policy, photo):
+        with pytest.raises(InputError, match="'new'; it must be one of original, clean"):
+            policy(tf.constant(photo), (1, 2), style="new")

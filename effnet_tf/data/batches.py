@@ -1,0 +1,217 @@
+"""How do the records of a data set become batches?
+
+Everything is a function of (seed, epoch, place in the epoch). A record that cannot be used
+is replaced by another one in training, and named; in evaluation it counts as wrong.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from effnet_tf import augment, policies
+from effnet_tf.data import order
+from effnet_tf.data.records import or_else
+
+ATTEMPTS = 16  # records that are tried for one place in a batch
+# Fixed, so that the memory is known: a batch that is used, and these behind it.
+PREFETCHED = 2
+
+
+def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1):
+    """Returns the endless training batches of one host.
+
+    Order and draws are functions of the recipe's seed and of the example's position, so
+    a run that starts at `start` sees what an uninterrupted one would have seen, and many
+    hosts see what one would.
+
+    Args:
+        source: from `open_source`.
+        recipe: seed and augmentation.
+        size: side of the images in pixels.
+        batch_size: images per element.
+        start: how many examples of this shard were seen before.
+        shard: number of this host.
+        num_shards: number of hosts.
+
+    Returns:
+        A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
+        (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
+    """
+    records = source.train
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes a second
+    def prepare(position, number, raw):
+        crop_seed, mix_seed, *seeds = _seeds(recipe, position)
+
+        @tf.autograph.experimental.do_not_convert
+        def attempt(which):
+            mine = _candidate(source, recipe.seed, position, number, which)
+            encoded, label = records.load(mine, tf.where(which == 0, raw, ""))
+            return _crop(recipe, encoded, size, crop_seed), _checked(source, label)
+
+        crop, label = (tf.data.Dataset.range(ATTEMPTS).map(attempt).ignore_errors().take(1)
+                       .get_single_element())
+        element = {"images": _distorted(recipe, augment.resize(crop, size), *seeds),
+                   "labels": label}
+        if recipe.mixup_alpha or recipe.cutmix_alpha:
+            element["mixing"] = augment.mixing(
+                mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha)
+        return element
+
+    return _as_batches(shuffled(records, recipe.seed, start, shard, num_shards)
+                       .map(prepare, tf.data.AUTOTUNE), batch_size)
+
+
+def draw(recipe, encoded, size, position):
+    """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
+    crop_seed, _, *seeds = _seeds(recipe, tf.constant(position, tf.int64))
+    crop = _crop(recipe, encoded, size, crop_seed)
+    return _distorted(recipe, augment.resize(crop, size), *seeds)
+
+
+def _seeds(recipe, position):
+    """One per purpose: drawn from the same one, crop and flip would be correlated."""
+    seed = tf.stack([tf.cast(recipe.seed, tf.int64), position])
+    return tf.unstack(tf.random.experimental.stateless_split(seed, 5))
+
+
+def _crop(recipe, encoded, size, seed):
+    return augment.training_crop(
+        encoded, size, seed=seed, crop_area_min=recipe.crop_area_min,
+        crop_padding=padding(recipe, size), exif_rotation=recipe.exif_rotation,
+        scaled_decode=recipe.scaled_decode)
+
+
+def padding(recipe, size):
+    """Returns the padding of the recipe's central crop at a size."""
+    if recipe.eval_crop_fraction is not None:
+        return augment.padding_of(recipe.eval_crop_fraction, size)
+    return recipe.eval_crop_padding
+
+
+def _candidate(source, seed, position, number, which):
+    """The record that is tried: first the one whose turn it is, then others, drawn.
+
+    A second attempt means that the one before failed: that one is reported.
+    """
+    records = source.train
+
+    def candidate(attempt):
+        spare = order.spare_record(position, attempt, seed, records.count)
+        return tf.where(attempt == 0, number, spare)
+
+    def report():
+        return tf.py_function(functools.partial(_report, source, "train"),
+                              [candidate(which - 1)], tf.int64)
+
+    reported = tf.cond(which > 0, report, lambda: tf.constant(0, tf.int64))
+    with tf.control_dependencies([reported]):
+        return candidate(which)
+
+
+def _report(source, split, number):
+    records = source.train if split == "train" else source.held_out
+    source.bad.examine(split, records, int(number))
+    return number
+
+
+def _checked(source, label):
+    """Returns the label; one out of range is an error."""
+    right = tf.debugging.Assert((label >= 0) & (label < len(source.class_names)), [label])
+    with tf.control_dependencies([right]):
+        return tf.identity(label)
+
+
+def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
+    """Mirrors, distorts and erases an image, as the recipe says."""
+    if recipe.flip:
+        image = tf.image.stateless_random_flip_left_right(image, flip_seed)
+    if recipe.augment == "autoaugment":
+        image = policies.autoaugment(image, policy_seed)
+    elif recipe.augment == "randaugment":
+        image = policies.randaugment(image, policy_seed, recipe.randaugment_layers,
+                                     recipe.randaugment_magnitude)
+    if recipe.random_erasing:
+        image = augment.erase(image, recipe.random_erasing, erase_seed)
+    return image
+
+
+def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_shards=1):
+    """Returns the held-out images of one host, each once, padded to whole batches.
+
+    Returns:
+        A tf.data.Dataset of `num_batches` elements {"images": (batch_size, size, size, 3)
+        float32, "labels": (batch_size,) int64, "weights": (batch_size,) float32}. The
+        weight is 1 for an image, 0 for padding. An image that cannot be used is black, has
+        label -1, which no prediction hits, and weight 1.
+    """
+    records = source.held_out
+    black = tf.zeros((size, size, 3)), tf.constant(-1, tf.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def prepare(number, raw):
+        def attempt():
+            encoded, label = records.load(number, raw)
+            image = augment.evaluation_image(
+                encoded, size, padding(recipe, size), exif_rotation=recipe.exif_rotation,
+                scaled_decode=recipe.scaled_decode)
+            return image, _checked(source, label)
+
+        def give_up():
+            told = tf.py_function(functools.partial(_report, source, "eval"), [number], tf.int64)
+            with tf.control_dependencies([told]):
+                return tuple(map(tf.identity, black))
+
+        image, label = or_else(attempt, give_up)
+        return {"images": image, "labels": label, "weights": 1.0}
+
+    padded = dict(zip(("images", "labels", "weights"), (*black, 0.0)))
+    return _as_batches(
+        in_order(records, shard, num_shards).map(prepare, tf.data.AUTOTUNE)
+        .concatenate(tf.data.Dataset.from_tensors(padded).repeat()), batch_size, num_batches)
+
+
+def in_order(records, shard=0, num_shards=1):
+    """The (record, what was read) of one host: neighbours of files, else every N-th record."""
+    first, step, count = shard, num_shards, -(-(records.count - shard) // num_shards)
+    if records.in_blocks:
+        first, end = (records.count * part // num_shards for part in (shard, shard + 1))
+        step, count = 1, end - first
+
+    @tf.autograph.experimental.do_not_convert
+    def read(begin):
+        numbers = first + step * tf.range(begin, tf.minimum(begin + order.GROUP, count))
+        return numbers, records.read(numbers)
+
+    return tf.data.Dataset.range(0, count, order.GROUP).map(read).prefetch(1).unbatch()
+
+
+def _as_batches(images, batch_size, count=-1):
+    options = tf.data.Options()
+    options.deterministic = True  # whatever is tuned, the result is the same
+    return (images.batch(batch_size, drop_remainder=True).take(count).prefetch(PREFETCHED)
+            .with_options(options))
+
+
+def shuffled(records, seed, start, shard, num_shards):
+    """The endless (position, record, what was read) of one host, in the order of its seed."""
+    begin = tf.constant(start * num_shards + shard, tf.int64)
+
+    @tf.autograph.experimental.do_not_convert
+    def read(group):
+        positions = order.host_positions(group, begin, shard, num_shards, records.count)
+        numbers = order.records_at(positions, seed, records.count, records.in_blocks)
+        return positions, numbers, records.read(numbers)
+
+    first = order.group_of(begin, records.count)
+    return tf.data.Dataset.counter(first).map(read).prefetch(1).unbatch()
+
+
+def memory(source, size, batch_size):
+    """Returns about how many bytes a host's training pipeline holds, besides images in work.
+
+    Args:
+        source, size, batch_size: as of `training`.
+    """
+    batches = (PREFETCHED + 2) * batch_size * size * size * 3
+    return batches + 2 * order.GROUP * source.train.mean_bytes

@@ -1,0 +1,164 @@
+"""How is a data set shrunk once, so that every epoch decodes less?
+
+Training images become JPEGs whose short side is a little longer than the network's input;
+held-out images are copied as they are, so that evaluation changes nothing.
+"""
+
+import json
+import math
+import os
+
+import numpy as np
+import tensorflow as tf
+import tqdm
+
+from effnet_tf import augment
+from effnet_tf.config import InputError
+from effnet_tf.data import batches
+from effnet_tf.data.records import or_else
+
+MARGIN = 1.15  # short side over the largest training size
+PER_FILE = 1000  # records, as in the original's 1,024 files
+SAMPLED = 200  # images whose fidelity is measured
+AHEAD = 256  # images that are shrunk before the next is written
+
+
+def prepare(source, recipe, out, *, quality=95):
+    """Writes a pre-shrunk copy of a `Source` as TFRecord files for `--dataset tfrecord`.
+
+    Bad training images are left out, and listed in bad_examples.jsonl of the copy.
+
+    Args:
+        source: a `Source`.
+        recipe: a `Recipe`; its image size and `exif_rotation` count.
+        out: folder that does not yet exist, local or gs://.
+        quality: of the JPEGs, 1 to 100.
+
+    Returns:
+        What prepared.json says: sizes, and what shrinking cost in fidelity.
+
+    Raises:
+        InputError: `out` exists.
+    """
+    if tf.io.gfile.exists(out):
+        raise InputError(f"'{out}' exists already: give another --out, or remove it.")
+    side = math.ceil(MARGIN * recipe.resolved_variant().resolution)
+    temporary = f"{out.rstrip('/')}.incomplete"
+    if tf.io.gfile.exists(temporary):
+        tf.io.gfile.rmtree(temporary)  # of a run that was interrupted
+    tf.io.gfile.makedirs(temporary)
+    try:
+        about = {"short_side": side, "quality": quality, "source": source.name,
+                 **_fidelity(source, recipe, side, quality)}
+        for name, records, shrink in (("train", source.train, True),
+                                      ("validation", source.held_out, False)):
+            about[name] = _write(source, recipe, records, os.path.join(temporary, name),
+                                 (side, quality) if shrink else None)
+        for name, text in (("classes.txt", "".join(f"{n}\n" for n in source.class_names)),
+                           ("prepared.json", json.dumps(about, indent=2) + "\n"),
+                           ("bad_examples.jsonl", "".join(
+                               json.dumps(entry) + "\n" for entry in source.bad.entries))):
+            with tf.io.gfile.GFile(os.path.join(temporary, name), "w") as file:
+                file.write(text)
+        tf.io.gfile.rename(temporary, out)
+    except BaseException:
+        tf.io.gfile.rmtree(temporary)
+        raise
+    return about
+
+
+def shrunk(encoded, side, quality, exif_rotation=False):
+    """Shrinks an image file to a short side, as a JPEG; a smaller one stays as it is."""
+    shape = augment.shape_of(encoded)
+    short = tf.reduce_min(shape)
+
+    def shrink():
+        image = tf.cast(augment.whole_image(encoded, shape, exif_rotation), tf.float32)
+        old = tf.cast(tf.shape(image)[:2], tf.float32)
+        new = tf.round(old * (side / tf.reduce_min(old)))
+        # TF1's resize aligns the corners of the images; so must this, or the two would shift
+        # what the network sees by half a pixel.
+        small = tf.raw_ops.ScaleAndTranslate(
+            images=image[tf.newaxis], size=tf.cast(new, tf.int32), scale=new / old,
+            translation=(1 - new / old) / 2, kernel_type="keyscubic", antialias=True)[0]
+        return tf.io.encode_jpeg(augment.to_bytes(small), quality=quality)
+
+    return tf.cond(short > side, shrink, lambda: encoded)
+
+
+def _write(source, recipe, records, prefix, shrink):
+    """Writes the files of a split; returns {"images", "bytes_before", "bytes"}."""
+    files = max(1, -(-records.count // PER_FILE))
+    split = "train" if shrink else "eval"
+    done = {"images": 0, "bytes_before": 0, "bytes": 0}
+    rows = tqdm.tqdm(_converted(recipe, records, shrink), split, records.count, unit=" images")
+    per_file, writer = -(-records.count // files), None
+    for index, (number, before, encoded, label) in enumerate(rows):
+        if index % per_file == 0:
+            if writer:
+                writer.close()
+            writer = tf.io.TFRecordWriter(
+                f"{prefix}-{index // per_file:05}-of-{files:05}")
+        usable = encoded and 0 <= label < len(source.class_names)
+        if not usable:
+            source.bad.examine(split, records, int(number))
+            if shrink:
+                continue
+        writer.write(_example(encoded, int(label), records.name(int(number))))
+        done["images"] += 1
+        done["bytes_before"] += int(before)
+        done["bytes"] += len(encoded)
+    writer.close()
+    return done
+
+
+def _converted(recipe, records, shrink):
+    """Yields (record, bytes before, image file, label); an empty file where it fails."""
+    @tf.autograph.experimental.do_not_convert
+    def convert(number, raw):
+        def attempt():
+            encoded, label = records.load(number, raw)
+            before = tf.strings.length(encoded)
+            if shrink:
+                encoded = shrunk(encoded, *shrink, recipe.exif_rotation)
+            return before, encoded, label
+
+        return number, *or_else(attempt, lambda: (
+            tf.constant(0), tf.constant(""), tf.constant(-1, tf.int64)))
+
+    # Shuffled, since files are read in blocks of neighbours; held-out images as they come.
+    stream = batches.in_order(records)
+    if shrink:
+        stream = (batches.shuffled(records, recipe.seed, 0, 0, 1).take(records.count)
+                  .map(lambda position, number, raw: (number, raw)))
+    return stream.map(convert, tf.data.AUTOTUNE, deterministic=True).prefetch(
+        AHEAD).as_numpy_iterator()
+
+
+def _example(encoded, label, name):
+    """An example as the original's, whose labels begin at 1."""
+    of_bytes = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+                for value in (encoded, name["key"].encode())]
+    of_label = tf.train.Feature(int64_list=tf.train.Int64List(value=[label + 1]))
+    return tf.train.Example(features=tf.train.Features(feature=dict(zip(
+        ("image/encoded", "image/filename", "image/class/label"), (*of_bytes, of_label))))
+    ).SerializeToString()
+
+
+def _fidelity(source, recipe, side, quality):
+    """Compares evaluation images made of shrunk files with those of the original files."""
+    size, records = recipe.resolved_variant().resolution, source.train
+    differences = []
+    for number in np.linspace(0, records.count - 1, SAMPLED).astype(np.int64):
+        try:
+            encoded, _ = records.load(tf.constant(number), tf.constant(""))
+            before, after = (augment.evaluation_image(
+                file, size, batches.padding(recipe, size), exif_rotation=turn) for file, turn in (
+                    (encoded, recipe.exif_rotation),
+                    (shrunk(encoded, side, quality, recipe.exif_rotation), recipe.exif_rotation)))
+        except tf.errors.OpError:
+            continue  # listed when it is its turn to be written
+        differences.append(np.mean(np.abs(before - after)))
+    if not differences:
+        raise InputError(f"No image of {source.name} can be used: check it first.")
+    return {"mean_difference_grey_levels": float(np.mean(differences))}
