@@ -49,8 +49,8 @@ setuptools.setup(
         "examples": ["tensorboard"],
         "timm": ["safetensors"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
-        "test": ["build", "matplotlib", "pytest", "pytest-xdist", "safetensors", "scikit-learn",
-                 "setuptools>=77", "tensorboard", "wheel"],
+        "test": ["build", "matplotlib", "pillow", "pytest", "pytest-xdist", "safetensors",
+                 "scikit-learn", "setuptools>=77", "tensorboard", "wheel"],
     },
     entry_points={"console_scripts": [
         "effnet-train = train_tpu:console",

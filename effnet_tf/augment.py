@@ -107,7 +107,7 @@ def training_image(encoded, size, *, seed, flip, **crop):
     # Two seeds: drawn from the same one, crop and flip would be correlated.
     crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     image = resize(training_crop(encoded, size, seed=crop_seed, **crop), size)
-    return tf.image.stateless_random_flip_left_right(image, flip_seed) if flip else image
+    return mirror(image, flip_seed) if flip else image
 
 
 def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rotation=False,
@@ -126,9 +126,9 @@ def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rota
     shape = shape_of(encoded)
     turn = orientation_of(encoded) if exif_rotation else None
     shape = _turned_shape(shape, turn)
-    window = central_window(shape, size, crop_padding)
-    if crop_area_min < 1:
-        window = _random_window(shape, window, crop_area_min, seed)
+    central = functools.partial(central_window, shape, size, crop_padding)
+    window = central() if crop_area_min == 1 else _random_window(
+        shape, central, crop_area_min, seed)
     return _decode_window(encoded, window, shape, size, turn, scaled_decode)
 
 
@@ -171,14 +171,14 @@ def padding_of(fraction, size):
 
 
 def _random_window(shape, fallback, area_min, seed):
-    """Draws the paper's crop; where it is the whole image, takes `fallback` as published."""
+    """Draws the paper's crop; where it is the whole image, takes `fallback()` as published."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.concat([shape[:2], [3]], 0), tf.zeros((1, 0, 4)), seed,
         min_object_covered=MIN_OBJECT_COVERED, aspect_ratio_range=ASPECT_RATIO_RANGE,
         area_range=(area_min, 1.0), max_attempts=MAX_ATTEMPTS,
         use_image_if_no_bounding_boxes=True)
-    window = tf.concat([begin[:2], extent[:2]], 0)
-    return tf.where(tf.reduce_all(extent[:2] == shape[:2]), fallback, window)
+    return tf.cond(tf.reduce_all(extent[:2] == shape[:2]), fallback,
+                   lambda: tf.concat([begin[:2], extent[:2]], 0))
 
 
 # What Exif's orientations are made of: upside down, then left to right, then transposed.
@@ -192,8 +192,16 @@ def _turned_shape(shape, turn):
 
 def _decode_window(encoded, window, shape, size, turn, scaled):
     """Decodes a window of the upright image of a shape; of a JPEG nothing else."""
-    if turn is None:
+    def as_it_is():
         return _decode_raw_window(encoded, window, size, scaled)
+
+    if turn is None:
+        return as_it_is()
+    return tf.cond(turn <= 1, as_it_is, lambda: _decode_turned_window(
+        encoded, window, shape, size, turn, scaled))
+
+
+def _decode_turned_window(encoded, window, shape, size, turn, scaled):
     upside, mirrored, transposed = (steps == 1 for steps in tf.unstack(tf.constant(_TURNS)[turn]))
     place, extent = window[:2], window[2:]
     place, extent, shape = (tf.where(transposed, pair[::-1], pair)
@@ -231,8 +239,9 @@ def bicubic(image, size):
     TF1 sampled at pixel corners (`half_pixel_centers=False`), and the published weights
     were trained on such images; tf.image.resize differs by 2.6 grey levels on average.
     """
+    # Cast before, because the operation takes 150 microseconds longer on bytes.
     return tf.raw_ops.ResizeBicubic(
-        images=image[tf.newaxis], size=[size, size], align_corners=False,
+        images=tf.cast(image, tf.float32)[tf.newaxis], size=[size, size], align_corners=False,
         half_pixel_centers=False)[0]
 
 
@@ -245,8 +254,19 @@ def resize(image, size):
 
 
 def to_bytes(image):
-    """Rounds and clips pixels: float32 -> uint8."""
-    return tf.saturate_cast(tf.round(image), tf.uint8)
+    """Rounds, halves to even, and clips pixels: float32 -> uint8."""
+    # One pass; round and saturate_cast are four.
+    pixels = tf.raw_ops.QuantizeV2(input=image, min_range=0.0, max_range=255.0, T=tf.quint8,
+                                   mode="SCALED", round_mode="HALF_TO_EVEN")[0]
+    return tf.bitcast(pixels, tf.uint8)
+
+
+def mirror(image, seed):
+    """Mirrors half of the images: (H, W, 3) -> (H, W, 3)."""
+    # tf.image's takes a third longer.
+    mirrored = tf.cond(tf.random.stateless_uniform((), seed) < 0.5,
+                       lambda: tf.reverse(image, [1]), lambda: image)
+    return tf.ensure_shape(mirrored, image.shape)
 
 
 # arXiv 1708.04896, section 4: area of the rectangle over that of the image, and its shape.

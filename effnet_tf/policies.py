@@ -283,13 +283,13 @@ _float = functools.partial(tf.cast, dtype=tf.float32)
 
 
 def _rows(image):
-    """(H, W, 3) -> (H, 3 W): three numbers at a time, all loops are slow."""
+    """(H, W, 3) -> (H, 3 W): loops of three numbers are slow."""
     return tf.reshape(image, (-1, 3 * tf.shape(image)[1]))
 
 
 def _product(left, right):
-    """The product, rounded: XLA would add to it first, and round once."""
-    return tf.minimum(left * right, 1e9)  # does nothing but keep them apart
+    """The product, rounded: XLA would fuse it with a sum, and round once."""
+    return tf.minimum(left * right, 1e9)  # changes nothing, but keeps product and sum apart
 
 
 def _wrapped(number):

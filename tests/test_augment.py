@@ -195,7 +195,7 @@ class TestAugment:
     def test_random_crops_have_the_papers_areas_and_shapes(self):
         shape = tf.constant([300, 400, 3])
         windows = np.array([augment._random_window(
-            shape, tf.constant([0, 0, 0, 0]), 0.08, tf.constant([1, number], tf.int64))
+            shape, lambda: tf.constant([0, 0, 0, 0]), 0.08, tf.constant([1, number], tf.int64))
             for number in range(300)])
         windows = windows[windows[:, 2] > 0]
         areas = windows[:, 2] * windows[:, 3] / 120_000

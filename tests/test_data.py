@@ -33,11 +33,11 @@ def rows(records, numbers=None):
 def order(records, seed, start, count, shard=0, shards=1):
     """The (position, record)s of a host's training."""
     return [(int(position), int(number)) for position, number, _ in take(
-        batches.shuffled(records, seed, start, shard, shards), count)]
+        batches.shuffled(records, seed, start, shard, shards).unbatch(), count)]
 
 
 def evaluated(records, shard, shards):
-    return [int(number) for number, _ in batches.in_order(records, shard, shards)]
+    return [int(number) for number, _ in batches.in_order(records, shard, shards).unbatch()]
 
 
 class TestDigits:

@@ -67,7 +67,8 @@ class TestReading:
 
     def test_names(self, paths):
         records = RecordFiles([Shard(paths[0], skip=5, take=10), Shard(paths[2])], Features())
-        assert records.name(0) == {"key": "train-00000-of-00003__5", "shard": "train-00000-of-00003"}
+        shard = "train-00000-of-00003"
+        assert records.name(0) == {"key": f"{shard}__5", "shard": shard}
         assert records.name(10)["key"] == "train-00002-of-00003__0"
 
     def test_listed_images_and_files(self, tmp_path):

@@ -71,7 +71,7 @@ def examples(records):
         return number, *or_else(lambda: records.load(number, raw),
                                 lambda: (tf.constant(""), tf.constant(-1, tf.int64)))
 
-    dataset = batches.in_order(records).map(load, tf.data.AUTOTUNE, deterministic=True)
+    dataset = batches.in_order(records).unbatch().map(load, tf.data.AUTOTUNE, deterministic=True)
     for number, encoded, label in dataset.prefetch(AT_ONCE).as_numpy_iterator():
         yield int(number), encoded, int(label)
 

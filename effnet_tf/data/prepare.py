@@ -127,9 +127,9 @@ def _converted(recipe, records, shrink):
             tf.constant(0), tf.constant(""), tf.constant(-1, tf.int64)))
 
     # Shuffled, since files are read in blocks of neighbours; held-out images as they come.
-    stream = batches.in_order(records)
+    stream = batches.in_order(records).unbatch()
     if shrink:
-        stream = (batches.shuffled(records, recipe.seed, 0, 0, 1).take(records.count)
+        stream = (batches.shuffled(records, recipe.seed, 0, 0, 1).unbatch().take(records.count)
                   .map(lambda position, number, raw: (number, raw)))
     return stream.map(convert, tf.data.AUTOTUNE, deterministic=True).prefetch(
         AHEAD).as_numpy_iterator()
