@@ -64,7 +64,8 @@ def odd():
     exif[0x0112] = 6
     sixteen = np.random.default_rng(0).integers(0, 65536, (30, 40)).astype("uint16")
     return {
-        "cmyk.jpg": encoded(photo().convert("CMYK")), "png_by_name_jpg.jpg": encoded(photo(), "PNG"),
+        "cmyk.jpg": encoded(photo().convert("CMYK")),
+        "png_by_name_jpg.jpg": encoded(photo(), "PNG"),
         "grey.jpg": encoded(photo().convert("L")), "progressive.jpg": encoded(
             photo(), progressive=True),
         "sixteen_bits.png": encoded(PIL.Image.fromarray(sixteen), "PNG"),

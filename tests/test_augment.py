@@ -54,12 +54,14 @@ class TestPhotos:
         window = tf.constant([10, 20, 60, 50])
         ours = augment._decode_window(file, window, tf.constant(upright.shape[:2]), 32,
                                       tf.constant(turn), False)
-        assert np.abs(ours.numpy() - upright[10:70, 20:70].astype(float)).mean() < 3  # chroma differs
+        part = upright[10:70, 20:70].astype(float)
+        assert np.abs(ours.numpy() - part).mean() < 3  # chroma differs
         whole = augment.whole_image(file, augment.shape_of(tf.constant(file)), True)
         assert whole.shape == upright.shape
 
     @pytest.mark.parametrize("data", [
-        b"", b"MM", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM\0*\xff\xff\xff\xff", b"x" * 2000])
+        b"", b"MM", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM\0*\xff\xff\xff\xff",
+        b"x" * 2000])
     def test_damaged_exif_data_leave_them_as_they_are(self, data):
         file = encoded_by_pil(blurred(40, 60), "JPEG", exif=b"Exif\0\0" + data)
         assert augment.orientation_of(tf.constant(file)) == 1

@@ -1,6 +1,8 @@
 """data.py and augment.py: every image once, the published crops, and bad data."""
 
 import dataclasses
+import json
+import time
 
 import numpy as np
 import pytest
@@ -263,6 +265,174 @@ class TestTfds:
                 {"text": tfds.features.Text()}), examples=lambda split: [(0, {"text": "a"})])
         with pytest.raises(InputError, match="no image classification data set.*text"):
             data.open_source(self.recipe(tmp_path, dataset="only_text"))
+
+
+class TestTable:
+    def open(self, path, text, **changes):
+        path.write_text(text, encoding="utf-8")
+        return data.open_source(dataclasses.replace(
+            FOLDER, dataset="table", data_dir=str(path), **changes))
+
+    def rows(self, photos, split=""):
+        return [(f"{name}/{number}.{('jpg', 'png')[number % 2]}", name, split)
+                for name in ("dog", "cat") for number in range(12)]
+
+    def test_csv(self, photos):
+        text = "path,label\n" + "".join(f"{path},{label}\n" for path, label, _ in
+                                        self.rows(photos))
+        source = self.open(photos / "all.csv", text)
+        assert source.class_names == ("cat", "dog")
+        assert source.num_train + source.num_eval == 24
+        images, labels = map(np.concatenate, zip(*map(dict.values, take(
+            data.training(source, FOLDER, 32, 4), 8))))
+        np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)  # by its colour
+        assert not source.bad.entries
+
+    def test_jsonl_with_splits_and_numbers(self, photos):
+        rows = [(path, {"cat": 7, "dog": 10}[label], ("train", "val")[number % 3 == 0])
+                for number, (path, label, _) in enumerate(self.rows(photos))]
+        text = "".join(json.dumps(dict(zip(("path", "label", "split"), row))) + "\n"
+                       for row in rows)
+        source = self.open(photos / "all.jsonl", text)
+        assert source.class_names == ("7", "10")  # by the number, not the letters
+        assert (source.num_train, source.num_eval) == (16, 8)
+
+    def test_the_split_does_not_depend_on_the_order_of_the_rows(self, photos):
+        lines = [f"{path},{label}\n" for path, label, _ in self.rows(photos)]
+        sources = [self.open(photos / "a.csv", "path,label\n" + "".join(some))
+                   for some in (lines, lines[::-1])]
+        assert len({frozenset(source.held_out.items.numpy()) for source in sources}) == 1
+
+    @pytest.mark.parametrize("text, message", [
+        ("file,label\na,b\n", "no column path; its first line must name them"),
+        ("path,label\n", "has no rows"), ("", "no column path and no column label"),
+        ("path,label\na.jpg,\n", "line 2: path and label are needed"),
+        ("path,label,split\na,b,train\nc,d,train\n", "no rows of the split 'validation'"),
+    ])
+    def test_faults(self, tmp_path, text, message):
+        with pytest.raises(InputError, match=message):
+            self.open(tmp_path / "a.csv", text)
+
+    def test_faults_of_jsonl(self, tmp_path):
+        with pytest.raises(InputError, match="line 2, is no JSON object"):
+            self.open(tmp_path / "a.jsonl", '{"path": "a", "label": 1}\n{"path"\n')
+
+    def test_missing(self, tmp_path):
+        for path in (None, str(tmp_path), str(tmp_path / "no.csv")):
+            with pytest.raises(InputError, match="needs --data_dir, a .csv or .jsonl"):
+                data.open_source(dataclasses.replace(FOLDER, dataset="table", data_dir=path))
+
+
+class TestTfrecord:
+    """Files as the original code reads them."""
+
+    def write(self, root, split="train", shards=3, count=20, first_label=1):
+        random = np.random.default_rng(0)
+        for shard in range(shards):
+            path = str(root / f"{split}-{shard:05}-of-{shards:05}")
+            with tf.io.TFRecordWriter(path) as writer:
+                for number in range(shard, count, shards):
+                    image = random.integers(0, 100, (30, 40, 3)).astype("uint8")
+                    image[..., number % 3] = 255
+                    writer.write(tf.train.Example(features=tf.train.Features(feature={
+                        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(
+                            value=[tf.io.encode_jpeg(image).numpy()])),
+                        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(
+                            value=[number % 3 + first_label])),
+                        "image/class/text": tf.train.Feature(bytes_list=tf.train.BytesList(
+                            value=[b"unused"]))})).SerializeToString())
+
+    def open(self, root, **changes):
+        return data.open_source(dataclasses.replace(
+            Recipe(dataset="tfrecord", data_dir=str(root), batch_size=4, image_size=32),
+            **changes))
+
+    @pytest.mark.parametrize("first_label", [0, 1])
+    def test_labels_names_and_images(self, tmp_path, first_label):
+        self.write(tmp_path, first_label=first_label)
+        self.write(tmp_path, "validation", 2, 7, first_label)
+        (tmp_path / "classes.txt").write_text("red\ngreen\nblue\n")
+        source = self.open(tmp_path, first_label=first_label)
+        assert source.class_names == ("red", "green", "blue")
+        assert (source.num_train, source.num_eval) == (20, 7)
+        recipe = Recipe(augment="none", batch_size=4)
+        for images, labels in map(dict.values, take(data.training(source, recipe, 32, 4), 10)):
+            np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)
+        assert not source.bad.entries
+
+    def test_imagenets_names_are_known(self, tmp_path, capsys):
+        self.write(tmp_path)
+        self.write(tmp_path, "validation")
+        source = self.open(tmp_path)
+        assert len(source.class_names) == 1000 and source.class_names[0] == "n01440764"
+        assert "taking ImageNet's" in capsys.readouterr().out
+
+    def test_a_label_of_zero_is_bad_where_they_begin_at_one(self, tmp_path):
+        self.write(tmp_path, first_label=0)
+        self.write(tmp_path, "validation", first_label=0)
+        source = self.open(tmp_path)
+        take(data.training(source, Recipe(augment="none"), 32, 4), 5)
+        assert len(source.bad.entries) == 7
+        assert {entry["reason"] for entry in source.bad.entries} == {
+            "its label is -1; labels are 0 to 999"}
+
+    def test_a_missing_file_is_named(self, tmp_path, capsys):
+        self.write(tmp_path)
+        self.write(tmp_path, "validation")
+        (tmp_path / "train-00001-of-00003").unlink()
+        source = self.open(tmp_path)
+        assert source.num_train == 13 and source.bad.count("train") == 7
+        assert "train-00001-of-00003: the file is missing" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("prepare, changes, message", [
+        (lambda root: None, dict(), "has no files train-00000-of-NNNNN"),
+        (lambda root: TestTfrecord().write(root, "train", 2) or TestTfrecord().write(
+            root, "train", 3), dict(), "has several sets of files train-"),
+        (lambda root: TestTfrecord().write(root) or TestTfrecord().write(root, "validation"),
+         dict(num_classes=5), "write the names into classes.txt"),
+    ])
+    def test_faults(self, tmp_path, prepare, changes, message):
+        prepare(tmp_path)
+        with pytest.raises(InputError, match=message):
+            self.open(tmp_path, **changes)
+
+
+class TestDeterminism:
+    """Order and draws depend on nothing but seed, epoch and place."""
+
+    recipe = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", augment="randaugment",
+                                 flip=True, random_erasing=0.5, mixup_alpha=0.2, num_classes=4)
+
+    def batches(self, start=0, count=3, threads=None, **changes):
+        recipe = dataclasses.replace(self.recipe, **changes)
+        dataset = data.training(data.open_source(recipe), recipe, 32, 8, start=start)
+        options = tf.data.Options()
+        if threads:
+            options.threading.private_threadpool_size = threads
+            options.autotune.enabled = False
+        return take(dataset.with_options(options), count)
+
+    def test_threads_and_tuning_change_nothing(self):
+        for one, other in zip(self.batches(), self.batches(threads=1)):
+            for name in one:
+                np.testing.assert_array_equal(one[name], other[name])
+
+    def test_a_late_step_starts_at_once_and_is_what_it_would_have_been(self):
+        near = self.batches(start=0, count=30)
+        epochs = 10**6 * 168  # images of so many epochs: their draws differ, their order too
+        begun = time.monotonic()
+        late = self.batches(start=epochs, count=1)
+        assert time.monotonic() - begun < 20  # most of it tracing
+        assert not np.array_equal(late[0]["images"], near[0]["images"])
+        for one, other in zip(near[20:], self.batches(start=160, count=10)):
+            np.testing.assert_array_equal(one["images"], other["images"])
+
+    def test_epochs_draw_anew(self):
+        source = data.open_source(self.recipe)
+        recipe = dataclasses.replace(self.recipe, augment="none")
+        first, second = (batch["images"] for batch in take(
+            data.training(source, recipe, 32, source.num_train), 2))
+        assert not {image.tobytes() for image in first} & {image.tobytes() for image in second}
 
 
 class TestAugmentation:

@@ -59,7 +59,7 @@ def prepare(source, recipe, options):
     print(f"Wrote {options.out}: {train['images']:,} training images of {about['short_side']} "
           f"pixels or less on the short side, {train['bytes'] / 1e6:,.1f} MB instead of "
           f"{train['bytes_before'] / 1e6:,.1f}; {about['validation']['images']:,} held-out images "
-          f"unchanged. What it costs: evaluation images made of them differ by "
+          f"unchanged. What it costs: resized to the network's input, the images differ by "
           f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
           f"Train on it: --dataset tfrecord --data_dir {options.out}")
     return 0

@@ -110,7 +110,7 @@ def _report(source, split, number):
 
 def draw(recipe, encoded, size, position):
     """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
-    crop_seed, _, *seeds = _seeds(recipe, tf.constant(position, tf.int64))
+    crop_seed, _, *seeds = _seeds(recipe, tf.cast(position, tf.int64))
     crop = _crop(recipe, encoded, size, crop_seed)
     return _distorted(recipe, augment.resize(crop, size), *seeds)
 

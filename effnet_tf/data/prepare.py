@@ -146,16 +146,15 @@ def _example(encoded, label, name):
 
 
 def _fidelity(source, recipe, side, quality):
-    """Compares evaluation images made of shrunk files with those of the original files."""
+    """Compares what the network would see of whole shrunk images and of the original ones."""
     size, records = recipe.resolved_variant().resolution, source.train
     differences = []
     for number in np.linspace(0, records.count - 1, SAMPLED).astype(np.int64):
         try:
             encoded, _ = records.load(tf.constant(number), tf.constant(""))
-            before, after = (augment.evaluation_image(
-                file, size, batches.padding(recipe, size), exif_rotation=turn) for file, turn in (
-                    (encoded, recipe.exif_rotation),
-                    (shrunk(encoded, side, quality, recipe.exif_rotation), recipe.exif_rotation)))
+            files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
+            before, after = (augment.bicubic(augment.whole_image(
+                file, augment.shape_of(file), recipe.exif_rotation), size) for file in files)
         except tf.errors.OpError:
             continue  # listed when it is its turn to be written
         differences.append(np.mean(np.abs(before - after)))

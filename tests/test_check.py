@@ -1,0 +1,204 @@
+"""python -m effnet_tf.data: what it finds in a data set, and the smaller copy it makes."""
+
+import dataclasses
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from effnet_tf import augment, data
+from effnet_tf.config import InputError
+from effnet_tf.data import __main__ as program, batches, check, prepare
+from effnet_tf.recipe import RECIPES, Recipe
+from tests import broken
+
+BAD, ODD = broken.bad(), broken.odd()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """train/ and val/ of good, odd and bad files, with images that are there twice."""
+    root = tmp_path_factory.mktemp("photos")
+    for split, seeds in (("train", range(20)), ("val", range(100, 106))):
+        for label, name in enumerate(("cat", "dog")):
+            (root / split / name).mkdir(parents=True)
+            for seed in seeds:
+                (root / split / name / f"{seed}.jpg").write_bytes(broken.encoded(
+                    broken.photo(90, 120, seed=1000 * (label + 1) + seed)))
+    for number, (name, (content, _)) in enumerate(BAD.items()):
+        (root / ("train", "val")[number % 4 == 0] / "cat" / f"bad_{name}").write_bytes(content)
+    for name, content in ODD.items():
+        (root / "train" / "dog" / f"odd_{name}").write_bytes(content)
+    copy = (root / "train" / "cat" / "3.jpg").read_bytes()
+    (root / "val" / "cat" / "again.jpg").write_bytes(copy)
+    (root / "train" / "dog" / "again.jpg").write_bytes(
+        (root / "train" / "dog" / "4.jpg").read_bytes())
+    return root
+
+
+def run(*arguments):
+    return program.main([str(argument) for argument in arguments])
+
+
+class TestCheck:
+    @pytest.fixture(scope="class")
+    def checked(self, photos, tmp_path_factory):
+        """(exit code, folder of the report)."""
+        out = tmp_path_factory.mktemp("report")
+        return run("check", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
+                   "--augment", "randaugment", "--batch_size", 8, "--out", out), out
+
+    def test_names_every_bad_file_and_no_other(self, checked):
+        code, out = checked
+        listed = [json.loads(line) for line in (out / "bad_examples.jsonl").open()]
+        assert code == 1
+        assert {os.path.basename(entry["key"]) for entry in listed} == {
+            f"bad_{name}" for name in BAD}
+        for entry in listed:
+            expected = BAD[os.path.basename(entry["key"])[4:]][1]
+            assert expected in entry["reason"]
+            assert f"/{ {'train': 'train', 'eval': 'val'}[entry['split']]}/" in entry["key"]
+
+    def test_draws_samples(self, checked):
+        picture = tf.io.decode_png((checked[1] / "contact_sheet.png").read_bytes())
+        assert picture.shape[0] > picture.shape[1] > 500 and float(tf.math.reduce_std(
+            tf.cast(picture, tf.float32))) > 20
+
+    def test_finds_what_there_is(self, photos, capsys):
+        recipe = dataclasses.replace(RECIPES["small"], data_dir=str(photos), batch_size=8)
+        source = data.open_source(recipe)
+        splits, across, again = check.scan(source)
+        good = 40 + len(ODD) + 1
+        assert splits["train"].images == good + source.bad.count("train")
+        assert sum(splits["train"].classes.values()) == good == len(splits["train"].sides)
+        assert splits["train"].classes[0] == 20 and splits["eval"].classes == {0: 7, 1: 6}
+        assert again == 1 and [[os.path.basename(key) for key in keys] for keys in across] == [
+            ["again.jpg", "3.jpg"]]
+        text = "\n".join(check.table(source, splits, across, again))
+        assert "1 image(s) are in both splits" in text and "20 to 35" in text
+        assert "1..90..90" in text and "more" in text
+
+    def test_a_clean_data_set(self, tmp_path, capsys):
+        assert run("check", "--recipe", "smoke", "--dataset", "synthetic", "--num_classes", 3,
+                   "--out", tmp_path / "r") == 0
+        assert "bad:" not in capsys.readouterr().out
+        assert (tmp_path / "r" / "bad_examples.jsonl").read_text() == ""
+
+    def test_classes_without_images(self):
+        source = data.Source("Some", ("a", "b", "c"), *(data.Listed([
+            (broken.encoded(broken.photo()), 1)]) for _ in range(2)))
+        assert "train: no image of a, c" in "\n".join(check.table(source, *check.scan(source)))
+
+    def test_bad_input(self, capsys):
+        assert run("check", "--dataset", "folder", "--data_dir", "/nowhere", "--out", "x") == 2
+        assert "error: --dataset folder needs" in capsys.readouterr().err
+
+
+class TestPrepare:
+    recipe = dataclasses.replace(RECIPES["small"], image_size=32, batch_size=8)
+
+    @pytest.fixture(scope="class")
+    def copy(self, photos, tmp_path_factory):
+        out = tmp_path_factory.mktemp("copy") / "small"
+        assert run("prepare", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
+                   "--batch_size", 8, "--out", out) == 0
+        return out
+
+    def opened(self, copy):
+        return data.open_source(dataclasses.replace(
+            self.recipe, dataset="tfrecord", data_dir=str(copy)))
+
+    def rows(self, source):
+        return [(encoded, label) for _, encoded, label in check.examples(source)]
+
+    def test_is_a_smaller_data_set_of_the_same_labels(self, photos, copy):
+        old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
+        new = self.opened(copy)
+        assert new.class_names == old.class_names and new.num_train == 40 + len(ODD) + 1
+        side = prepare.MARGIN * 32
+        for encoded, _ in self.rows(new.train):
+            shape = augment.shape_of(tf.constant(encoded)).numpy()
+            assert min(shape) <= side + 1
+        with open(copy / "prepared.json") as file:
+            about = json.load(file)
+        assert about["short_side"] == 37 and about["train"]["bytes"] < about["train"][
+            "bytes_before"] and 0 < about["mean_difference_grey_levels"] < 20
+
+    def test_labels_belong_to_their_images(self, photos, copy):
+        # Every shrunk image is nearest to one of its own class in the original.
+        old, new = (data.open_source(dataclasses.replace(
+            self.recipe, dataset=kind, data_dir=str(root)))
+            for kind, root in (("folder", photos), ("tfrecord", copy)))
+        small, labels = [], []
+        for records in (old.train, new.train):
+            rows = [row for row in self.rows(records) if row[0] and not check.bad.fault(row[0])]
+            small.append(np.array([augment.evaluation_image(
+                tf.constant(encoded), 8, 0, exif_rotation=True) for encoded, _ in rows]))
+            labels.append([label for _, label in rows])
+        for image, label in zip(small[1], labels[1]):
+            nearest = np.abs(small[0] - image).mean((1, 2, 3)).argmin()
+            assert labels[0][nearest] == label
+
+    def test_held_out_images_are_the_same_bytes_bad_ones_too(self, photos, copy):
+        old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
+        expected = self.rows(old.held_out)
+        assert self.rows(self.opened(copy).held_out) == expected
+
+    def test_bad_images_are_listed(self, copy):
+        listed = [json.loads(line) for line in (copy / "bad_examples.jsonl").open()]
+        assert len([entry for entry in listed if entry["split"] == "train"]) == len(
+            BAD) - len(range(0, len(BAD), 4))
+
+    def test_is_the_same_again(self, photos, copy, tmp_path):
+        old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
+        prepare.prepare(old, self.recipe, str(tmp_path / "again"))
+        for name in ("train-00000-of-00001", "validation-00000-of-00001"):
+            assert (tmp_path / "again" / name).read_bytes() == (copy / name).read_bytes()
+
+    def test_an_existing_folder_is_left_alone(self, copy, photos, capsys):
+        assert run("prepare", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
+                   "--batch_size", 8, "--out", copy) == 2
+        assert "exists already" in capsys.readouterr().err
+
+    def test_an_interrupted_one_leaves_nothing(self, photos, tmp_path, monkeypatch):
+        old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
+        monkeypatch.setattr(prepare, "_example", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepare.prepare(old, self.recipe, str(tmp_path / "out"))
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("shape", [(300, 400), (401, 300)])
+    def test_shrinking_keeps_what_evaluation_sees(self, shape):
+        # A smooth image has nothing to lose; half a pixel of shift would be seen.
+        encoded = tf.constant(broken.encoded(broken.photo(*shape), "PNG"))
+        small = prepare.shrunk(encoded, 74, 95)
+        before, after = (augment.bicubic(augment.decode(file), 64) for file in (encoded, small))
+        assert min(augment.shape_of(small).numpy()) == 74
+        shifted = np.abs(np.roll(before, 1, 1) - before).mean()
+        assert np.abs(before - after).mean() < 0.25 * shifted  # chroma of a JPEG
+
+    def test_small_images_stay_as_they_are(self):
+        encoded = tf.constant(broken.encoded(broken.photo(40, 60), "PNG"))
+        assert prepare.shrunk(encoded, 40, 95) == encoded
+
+
+def test_drawn_images_are_those_of_the_training(tmp_path):
+    rows = [(broken.encoded(broken.photo(seed=number)), number % 2) for number in range(8)]
+    source = data.Source("Some", ("a", "b"), data.Listed(rows), data.Listed(rows))
+    recipe = Recipe(augment="randaugment", batch_size=8, random_erasing=0.5)
+    batch = next(iter(data.training(source, recipe, 32, 8)))
+    positions, numbers, _ = next(iter(batches.shuffled(source.train, 0, 0, 0, 1)))
+    for place in range(8):
+        drawn = tf.function(batches.draw, autograph=False)(
+            recipe, tf.constant(rows[int(numbers[place])][0]), 32, positions[place])
+        np.testing.assert_array_equal(drawn, batch["images"][place])
+
+
+def test_preparing_nothing_usable(tmp_path):
+    source = data.Source("Some", ("a", "b"), data.Listed([(b"no", 0)] * 3),
+                         data.Listed([(b"no", 0)]))
+    with pytest.raises(InputError, match="No image of Some can be used"):
+        prepare.prepare(source, RECIPES["small"], str(tmp_path / "out"))
+    assert not list(tmp_path.iterdir())
