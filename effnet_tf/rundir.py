@@ -53,15 +53,23 @@ def write_text(path, text):
         tf.io.gfile.rename(temporary, path, overwrite=True)
 
 
-def add_lines(path, rows):
-    """Adds those rows to a file of JSON lines that it does not have.
+def write_rows(path, rows):
+    """Writes dicts as a file of JSON lines, whole or not at all; see `write_text`."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+
+
+def read_rows(path):
+    """Returns the dicts of a file of JSON lines; none if there is no such file.
 
     Raises:
-        checkpoints.SaveError: it cannot be written.
+        InputError: it is damaged.
     """
-    old = read_text(path).splitlines() if tf.io.gfile.exists(path) else []
-    lines = dict.fromkeys([*old, *map(json.dumps, rows)])
-    write_text(path, "".join(f"{line}\n" for line in lines))
+    if not tf.io.gfile.exists(path):
+        return []
+    try:
+        return [dict(json.loads(line)) for line in read_text(path).splitlines()]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"'{path}' is damaged ({error}): remove it.") from error
 
 
 def read_text(path):

@@ -5,6 +5,7 @@ held-out image, checkpoints, resume. rundir.py says what a run directory holds.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import time
@@ -13,7 +14,7 @@ import tensorflow as tf
 
 from effnet_tf import checkpoints, data, diagnosis, plots, rundir, watch
 from effnet_tf.config import CompoundScaling, InputError
-from effnet_tf.data import bad
+from effnet_tf.data import bad, batches
 from effnet_tf.interruption import Interruption, Preempted
 from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
 from effnet_tf.strategy import (any_worker, choose_strategy, has_workers, is_chief,
@@ -68,7 +69,7 @@ def run(recipe, workdir, strategy=None):
         try:
             return loop.run()
         except tf.errors.InvalidArgumentError:
-            loop.note_bad()  # if it was for want of images, this says so
+            bad.check(source, recipe.max_bad_fraction)  # says so if it was for want of images
             raise
         finally:
             loop.close()
@@ -85,6 +86,8 @@ def _describe(recipe, trainer):
           f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
           f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
           f"{recipe.batch_size} images = {recipe.epochs} epochs")
+    held = batches.memory(trainer.source, trainer.size, recipe.batch_size)
+    print(f"The input pipeline holds up to about {held / 2**20:,.0f} MiB, with one host")
     if trainer.replicas > 1:
         print(f"{trainer.replicas} replicas of {trainer.per_replica} images; batch statistics over "
               f"groups of {trainer.sync_replicas} replica(s) (bn_sync {recipe.bn_sync})")
@@ -155,6 +158,7 @@ class _Loop:
             if not found:
                 self._save()  # something to go back to; and the disk is tried at once
         self._read_history()
+        self._recall_bad()
         self.goodput.switch("other")
 
     def _newest(self):
@@ -218,13 +222,13 @@ class _Loop:
             if not self._steps(end):
                 return
             self._show(epoch)
-            self.note_bad()
+            self._note_bad()
             self._check_interrupted()
             if every and trainer.step % every == 0 and trainer.step < end:
                 self._save()
         self.progress.end_epoch(self._end_epoch(epoch))
         self._save()
-        self.note_bad()
+        self._note_bad()
 
     def _steps(self, end):
         """Runs some steps; returns False if the run has gone back to a checkpoint instead."""
@@ -341,7 +345,8 @@ class _Loop:
             self.board.scalars(trainer.step, {
                 f"eval/{name}": value for name, value in evaluated.items()})
             # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
-            self._write("metrics.jsonl", "".join(json.dumps(row) + "\n" for row in self.history))
+            self.check_claim()
+            rundir.write_rows(os.path.join(self.workdir, "metrics.jsonl"), self.history)
             if time.monotonic() - self.drawn > REDRAW:
                 self._draw()
         return metrics
@@ -358,26 +363,50 @@ class _Loop:
 
     # --- bad examples --------------------------------------------------------------------------
 
-    def note_bad(self):
+    def _recall_bad(self):
+        """Looks again at the images that were bad when this run was last interrupted."""
+        source = self.trainer.source
+        for entry in rundir.read_rows(self._bad_path()):
+            if "record" in entry:
+                records = source.train if entry["split"] == "train" else source.held_out
+                source.bad.examine(entry["split"], records, entry["record"], again=True)
+        self.noted = len(source.bad.entries)
+
+    def _bad_path(self):
+        number = "" if self.chief else f"-{self.strategy.cluster_resolver.task_id}"
+        return os.path.join(self.workdir, f"bad_examples{number}.jsonl")
+
+    def _note_bad(self):
         """Lists the images that proved bad; if they are too many, saves, and all workers stop."""
-        error, name = None, "bad_examples.jsonl" if self.chief else (
-            f"bad_examples-{self.strategy.cluster_resolver.task_id}.jsonl")
-        path, entries = os.path.join(self.workdir, name), self.trainer.source.bad.entries
+        path, entries = self._bad_path(), self.trainer.source.bad.entries
+        for entry in entries[self.noted:][:bad.SHOWN]:
+            print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {path}",
+                  flush=True)
         if len(entries) > self.noted:
-            for entry in entries[self.noted:][:bad.SHOWN]:
-                print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {path}",
-                      flush=True)
             self.noted = len(entries)
-            rundir.add_lines(path, entries)
-        try:
-            bad.check(self.trainer.source, self.recipe.max_bad_fraction, path)
-        except bad.TooManyBad as caught:
-            error = caught
+            rundir.write_rows(path, entries)
+        error = self._too_many() if self.chief else None
         if any_worker(self.strategy, error is not None):
             self._save()
             self._leave_together(None)
-            raise error or bad.TooManyBad("Another worker has too many images that cannot be "
-                                          "used: see its bad_examples file.")
+            raise error or bad.TooManyBad("Too many images cannot be used: see the message of "
+                                          "the first worker.")
+
+    def _too_many(self):
+        """Returns the TooManyBad of all workers' images together, or None."""
+        source, found = self.trainer.source, {}
+        lists = [self.trainer.source.bad.entries]
+        if self.several:
+            lists += [rundir.read_rows(os.path.join(self.workdir, name))
+                      for name in tf.io.gfile.listdir(self.workdir)
+                      if name.startswith("bad_examples") and name.endswith(".jsonl")]
+        for entry in itertools.chain(*lists):
+            found[entry["split"], entry["key"]] = entry
+        try:
+            bad.check(source, self.recipe.max_bad_fraction, self._bad_path(), [*found.values()])
+        except bad.TooManyBad as error:
+            return error
+        return None
 
     # --- saving -------------------------------------------------------------------------------
 

@@ -35,6 +35,13 @@ def _bomb_jpeg(side):
     return data[:place] + struct.pack(">HH", side, side) + data[place + 4:]
 
 
+def _small_frame():
+    """A GIF whose frame covers a part of its screen of 70 x 60."""
+    data = bytearray(encoded(photo(40, 50), "GIF"))
+    data[6:10] = struct.pack("<HH", 70, 60)
+    return bytes(data)
+
+
 def bad():
     """Returns {name: (bytes, what the reason must say)}."""
     jpeg, png = encoded(photo()), encoded(photo(), "PNG")
@@ -52,6 +59,7 @@ def bad():
         "half.png": (png[:len(png) // 2], damaged), "signature.png": (png[:8], damaged),
         "flipped.png": (png[:100] + bytes([png[100] ^ 255]) + png[101:], damaged),
         "half.gif": (encoded(photo(), "GIF")[:500], damaged), "byte.gif": (b"G", "no image"),
+        "small_frame.gif": (_small_frame(), "first frame has 50 x 40 pixels"),
         "half.bmp": (encoded(photo(), "BMP")[:500], damaged),
         "bomb.png": (_bomb_png(20_000), "claims 20,000 x 20,000 pixels"),
         "bomb.jpg": (_bomb_jpeg(20_000), "claims 20,000 x 20,000 pixels"),

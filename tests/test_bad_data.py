@@ -113,7 +113,7 @@ class TestTraining:
         assert [(entry["split"], entry["key"], entry["shard"]) for entry in source.bad.entries] == [
             ("train", "train-00000-of-00001__5", "train-00000-of-00001"),
             ("eval", "train-00000-of-00001__5", "train-00000-of-00001")]
-        assert "cannot be read" in source.bad.entries[0]["reason"]
+        assert "checksum is wrong" in source.bad.entries[0]["reason"]
         labels = np.concatenate([batch["labels"] for batch in evaluated])
         assert np.flatnonzero(labels < 0).tolist() == [5]
 
@@ -153,6 +153,21 @@ class TestRuns:
                            r"--max_bad_fraction 0.1: .*dog/.*All are in .*bad_examples.jsonl"):
             train.run(recipe, workdir, CPU)
         assert rundir.read_text(f"{workdir}/bad_examples.jsonl")
+        # The images are mended, the run goes on: what was bad is looked at again.
+        for path in (tmp_path / "photos" / "dog").iterdir():
+            path.write_bytes(broken.encoded(broken.photo()))
+        assert train.run(recipe, workdir, CPU)["epoch"] == 3  # from where it stopped
+        assert rundir.read_rows(f"{workdir}/bad_examples.jsonl")  # as it was
+
+    def test_what_was_bad_counts_after_a_resume(self, tmp_path):
+        recipe = self.write(tmp_path / "photos", list(BAD)[:12])
+        workdir = str(tmp_path / "run")
+        for _ in range(2):
+            with pytest.raises(bad.TooManyBad):
+                train.run(recipe, workdir, CPU)
+            steps = {folder.name for folder in (tmp_path / "run" / "checkpoints").iterdir()}
+            found = len(rundir.read_rows(f"{workdir}/bad_examples.jsonl"))
+        assert found >= 5 and len(steps) < 4
         allowed = dataclasses.replace(recipe, max_bad_fraction=0.5)
         assert train.run(allowed, workdir, CPU)["epoch"] == 3  # from where it stopped
 
@@ -178,6 +193,6 @@ def test_a_shard_that_is_missing_counts_as_many_bad_images():
     records.faults = faults
     source = data.Source("Some", ("even", "odd"), records, Listed(good(4)))
     assert source.bad.count("train") == 30
-    bad.check(source, 0.5)
-    with pytest.raises(bad.TooManyBad, match="30 of 70 train images .*f: the file is missing"):
+    bad.check(source, 0.3)
+    with pytest.raises(bad.TooManyBad, match="30 of 100 train images .*f: the file is missing"):
         bad.check(source, 0.1)

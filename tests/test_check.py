@@ -69,16 +69,35 @@ class TestCheck:
     def test_finds_what_there_is(self, photos, capsys):
         recipe = dataclasses.replace(RECIPES["small"], data_dir=str(photos), batch_size=8)
         source = data.open_source(recipe)
-        splits, across, again = check.scan(source)
+        found = check.scan(source)
+        train, held_out = found.splits["train"], found.splits["eval"]
         good = 40 + len(ODD) + 1
-        assert splits["train"].images == good + source.bad.count("train")
-        assert sum(splits["train"].classes.values()) == good == len(splits["train"].sides)
-        assert splits["train"].classes[0] == 20 and splits["eval"].classes == {0: 7, 1: 6}
-        assert again == 1 and [[os.path.basename(key) for key in keys] for keys in across] == [
-            ["again.jpg", "3.jpg"]]
-        text = "\n".join(check.table(source, splits, across, again))
-        assert "1 image(s) are in both splits" in text and "20 to 35" in text
-        assert "1..90..90" in text and "more" in text
+        assert train.images == good + source.bad.count("train")
+        assert sum(train.classes.values()) == good == len(train.sides)
+        assert train.classes[0] == 20 and held_out.classes == {0: 7, 1: 6}
+        names = [[(split, os.path.basename(key)) for split, _, key in group]
+                 for group in found.equal]
+        assert sorted(names) == [[("eval", "again.jpg"), ("train", "3.jpg")],
+                                 [("train", "4.jpg"), ("train", "again.jpg")]]
+        assert len(found.across_splits()) == 1 and not found.across_classes()
+        text = "\n".join(check.table(source, found))
+        assert "1 image(s) are in both splits" in text and "2 image(s) are copies" in text
+        assert "1..90..90" in text and "more bad ones" in text
+        assert "        20 train        7 eval  cat" in text
+
+    def test_the_same_image_in_two_classes(self):
+        rows = [(broken.encoded(broken.photo()), label) for label in (0, 1)]
+        source = data.Source("Some", ("a", "b"), data.Listed(rows), data.Listed(rows[:1]))
+        text = "\n".join(check.table(source, check.scan(source)))
+        assert "1 image(s) are in several classes: eval image 0 = train image 0 = train" in text
+
+    def test_many_classes(self):
+        rows = [(broken.encoded(broken.photo(seed=label)), label) for label in range(30)]
+        source = data.Source("Some", tuple(f"c{n}" for n in range(31)), data.Listed(rows),
+                             data.Listed(rows))
+        lines = check.table(source, check.scan(source))
+        assert "31 classes; the 10 smallest and largest:" in lines
+        assert any(line.endswith("c30   <- none to train on") for line in lines)
 
     def test_a_clean_data_set(self, tmp_path, capsys):
         assert run("check", "--recipe", "smoke", "--dataset", "synthetic", "--num_classes", 3,
@@ -86,14 +105,15 @@ class TestCheck:
         assert "bad:" not in capsys.readouterr().out
         assert (tmp_path / "r" / "bad_examples.jsonl").read_text() == ""
 
-    def test_classes_without_images(self):
-        source = data.Source("Some", ("a", "b", "c"), *(data.Listed([
-            (broken.encoded(broken.photo()), 1)]) for _ in range(2)))
-        assert "train: no image of a, c" in "\n".join(check.table(source, *check.scan(source)))
-
-    def test_bad_input(self, capsys):
-        assert run("check", "--dataset", "folder", "--data_dir", "/nowhere", "--out", "x") == 2
+    def test_bad_input(self, tmp_path, capsys):
+        assert run("check", "--dataset", "folder", "--data_dir", "/nowhere", "--out",
+                   tmp_path / "x") == 2
         assert "error: --dataset folder needs" in capsys.readouterr().err
+
+    def test_a_file_in_the_place_of_the_report(self, tmp_path, capsys):
+        (tmp_path / "report").write_text("x")
+        assert run("check", "--dataset", "digits", "--out", tmp_path / "report") == 2
+        assert "report' " in capsys.readouterr().err
 
 
 class TestPrepare:
@@ -178,6 +198,14 @@ class TestPrepare:
         assert min(augment.shape_of(small).numpy()) == 74
         shifted = np.abs(np.roll(before, 1, 1) - before).mean()
         assert np.abs(before - after).mean() < 0.25 * shifted  # chroma of a JPEG
+
+    def test_small_bad_images_are_left_out_too(self, tmp_path):
+        rows = [(broken.encoded(broken.photo(30, 40)), 0), (BAD["half.jpg"][0], 1),
+                (broken.encoded(broken.photo(30, 40, seed=1)), 1)]
+        source = data.Source("Some", ("a", "b"), data.Listed(rows), data.Listed(rows[:1]))
+        recipe = dataclasses.replace(self.recipe, image_size=224)
+        about = prepare.prepare(source, recipe, str(tmp_path / "out"))
+        assert about["train"]["images"] == 2 and source.bad.count("train") == 1
 
     def test_small_images_stay_as_they_are(self):
         encoded = tf.constant(broken.encoded(broken.photo(40, 60), "PNG"))

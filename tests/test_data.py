@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import time
 
 import numpy as np
@@ -10,7 +11,7 @@ import tensorflow as tf
 
 from effnet_tf import augment, data
 from effnet_tf.config import InputError
-from effnet_tf.data import batches
+from effnet_tf.data import batches, tables
 from effnet_tf.recipe import RECIPES, Recipe
 from tests import conftest, tiny_dataset
 
@@ -98,6 +99,19 @@ class TestTrainingOrder:
         for one, other in zip(whole[3:], rest):
             np.testing.assert_array_equal(one["images"], other["images"])
             np.testing.assert_array_equal(one["labels"], other["labels"])
+
+    @pytest.mark.parametrize("hosts, batch", [(2, 1), (7, 3), (1030, 1)])
+    def test_any_number_of_hosts_and_any_batch(self, hosts, batch):
+        small = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", num_classes=3,
+                                    batch_size=16)
+        source = data.open_source(small)  # 32 images
+        whole = np.concatenate([one["labels"] for one in take(
+            data.training(source, small, 32, 10), 12)])
+        host = min(hosts - 1, 5)
+        labels = np.concatenate([one["labels"] for one in take(data.training(
+            source, small, 32, batch, shard=host, num_shards=hosts), 6)])
+        expected = whole[host::hosts]
+        np.testing.assert_array_equal(labels[:len(expected)], expected[:len(labels)])
 
     def test_batches_are_bytes(self, source):
         images, labels = take(data.training(source, RECIPES["smoke"], 40, 8), 1)[0].values()
@@ -201,6 +215,21 @@ class TestFolder:
         assert source.num_train + source.num_eval == 25
         assert "Ignored 2 file(s)" in capsys.readouterr().out
 
+    def test_names_that_are_no_utf8_and_links(self, photos):
+        odd = os.path.join(os.fsencode(photos), b"dog", b"caf\xe9.png")
+        with open(odd, "wb") as file:
+            file.write((photos / "dog" / "1.png").read_bytes())
+        (photos / "more").mkdir()
+        (photos / "more" / "2.png").write_bytes((photos / "cat" / "1.png").read_bytes())
+        (photos / "cat" / "linked").symlink_to(photos / "more")
+        source = open_folder(photos, eval_split=None)
+        assert source.num_train + source.num_eval == 27  # "more" is a class of its own, too
+        names = [records.name(number)["key"] for records in (source.train, source.held_out)
+                 for number in range(records.count)]
+        assert any("caf\\xe9.png" in name for name in names)
+        assert all(encoded for records in (source.train, source.held_out)
+                   for encoded, _ in rows(records))
+
     def test_split_folder_that_is_not_there(self, photos):
         with pytest.raises(InputError, match="no folders train/ and check/"):
             open_folder(photos, eval_split="check")
@@ -297,6 +326,37 @@ class TestTable:
         assert source.class_names == ("7", "10")  # by the number, not the letters
         assert (source.num_train, source.num_eval) == (16, 8)
 
+    def test_what_spreadsheets_and_programs_write(self, tmp_path):
+        for name, text in (("a.csv", "\ufeffpath,label\r\na.jpg,0\r\nb.jpg,1\r\n"),
+                           ("a.jsonl", '{"path": "a.jpg", "label": 0}\n'
+                                       '{"path": "b.jpg", "label": 1}\n\n')):
+            (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+            table = tables.read(str(tmp_path / name))
+            assert table.class_names == ("0", "1")
+            assert [row.path for row in table.rows] == [str(tmp_path / "a.jpg"),
+                                                        str(tmp_path / "b.jpg")]
+
+    def test_places(self, tmp_path):
+        path = tmp_path / "a.csv"
+        path.write_text('path,label\n"gs://bucket/a, b.jpg",x\n/abs.jpg,y\n')
+        assert [row.path for row in tables.read(str(path)).rows] == [
+            "gs://bucket/a, b.jpg", "/abs.jpg"]
+
+    def test_classes_are_in_one_order_on_every_host(self, tmp_path):
+        path = tmp_path / "a.csv"
+        path.write_text("path,label\n" + "".join(f"{n}.jpg,{label}\n" for n, label in enumerate(
+            ("1", "01", "10", "001", "9"))))
+        assert tables.read(str(path)).class_names == ("001", "01", "1", "9", "10")
+
+    def test_rows_of_other_splits_are_counted(self, photos, capsys):
+        rows = self.rows(photos)
+        text = "path,label,split\n" + "".join(
+            f"{path},{label},{('train', ' val ', 'Train', '')[number % 4]}\n"
+            for number, (path, label, _) in enumerate(rows))
+        source = self.open(photos / "all.csv", text)
+        assert (source.num_train, source.num_eval) == (6, 6)
+        assert "Ignored 12 row(s)" in capsys.readouterr().out
+
     def test_the_split_does_not_depend_on_the_order_of_the_rows(self, photos):
         lines = [f"{path},{label}\n" for path, label, _ in self.rows(photos)]
         sources = [self.open(photos / "a.csv", "path,label\n" + "".join(some))
@@ -307,6 +367,7 @@ class TestTable:
         ("file,label\na,b\n", "no column path; its first line must name them"),
         ("path,label\n", "has no rows"), ("", "no column path and no column label"),
         ("path,label\na.jpg,\n", "line 2: path and label are needed"),
+        ("path,label\na.jpg\n", "line 2: path and label are needed"),
         ("path,label,split\na,b,train\nc,d,train\n", "no rows of the split 'validation'"),
     ])
     def test_faults(self, tmp_path, text, message):
@@ -360,6 +421,23 @@ class TestTfrecord:
             np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)
         assert not source.bad.entries
 
+    @pytest.mark.parametrize("text", ["red\ngreen\nblue", "red\r\ngreen\r\nblue\r\n\r\n"])
+    def test_class_names_as_editors_write_them(self, tmp_path, text):
+        self.write(tmp_path)
+        self.write(tmp_path, "validation")
+        (tmp_path / "classes.txt").write_text(text, newline="")
+        assert self.open(tmp_path).class_names == ("red", "green", "blue")
+        (tmp_path / "classes.txt").write_text("red\n\nblue\n")
+        with pytest.raises(InputError, match="classes.txt' has an empty line"):
+            self.open(tmp_path)
+
+    def test_a_folder_with_brackets(self, tmp_path):
+        root = tmp_path / "set [1]"
+        root.mkdir()
+        self.write(root)
+        self.write(root, "test")
+        assert self.open(root).num_eval == 20
+
     def test_imagenets_names_are_known(self, tmp_path, capsys):
         self.write(tmp_path)
         self.write(tmp_path, "validation")
@@ -374,7 +452,7 @@ class TestTfrecord:
         take(data.training(source, Recipe(augment="none"), 32, 4), 5)
         assert len(source.bad.entries) == 7
         assert {entry["reason"] for entry in source.bad.entries} == {
-            "its label is -1; labels are 0 to 999"}
+            "its label is -1; labels are 0 to 999, after --first_label 1 was taken off"}
 
     def test_a_missing_file_is_named(self, tmp_path, capsys):
         self.write(tmp_path)

@@ -49,6 +49,30 @@ def test_starts_anywhere(start):
     assert order.host_positions(group, start, start % 4, 4, 3000)[0] == start
 
 
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_a_host_without_a_share_in_a_group(in_blocks):
+    group = tf.constant(1, tf.int64)  # of 1,025 records: one position, which is host 0's
+    positions = order.host_positions(group, 0, 1, 2, 1025)
+    assert positions.shape == (0,)
+    assert order.records_at(positions, 7, 1025, in_blocks).shape == (0,)
+
+
+@pytest.mark.parametrize("in_blocks", [False, True])
+def test_no_epoch_and_no_seed_comes_again(in_blocks):
+    # The cipher behind the shuffle looks at few bits of its key: 256 once was 0 again.
+    first = [epoch(3000, in_blocks, number, seed)[:1024] for number, seed in (
+        (0, 0), (256, 0), (512, 0), (2048, 0), (0, 256), (0, 65_536), (1, 0))]
+    for one in range(len(first)):
+        for other in range(one):
+            assert (first[one] == first[other]).mean() < 0.02
+
+
+def test_epochs_do_not_correlate():
+    orders = np.array([epoch(2000, False, number) for number in range(20)])
+    largest = np.abs(np.corrcoef(orders) - np.eye(20)).max()
+    assert largest < 4.5 / np.sqrt(2000)
+
+
 def runs(numbers):
     return 1 + (np.diff(np.sort(numbers)) != 1).sum()
 

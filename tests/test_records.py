@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.data import Features, Listed, RecordFiles, tfrecord
+from effnet_tf.data import Chosen, Features, Listed, RecordFiles, tfrecord
 from effnet_tf.data.tfrecord import Shard
 
 
@@ -140,6 +140,33 @@ class TestDamage:
         assert records.count == 0 and "damaged at byte 0" in records.faults[0]["reason"]
 
 
+    def test_a_file_that_vanishes_is_no_hang(self, paths):
+        records = records_of(paths)
+        os.remove(paths[0])
+        raw = records.read(tf.range(51, dtype=tf.int64)).numpy()
+        assert (raw[:20] == b"").all() and loaded(records, 30, raw[30]) == (image(30), 30)
+        with pytest.raises(tf.errors.NotFoundError):
+            loaded(records, 3, raw[3])
+
+    def test_an_empty_file(self, paths):
+        open(paths[1], "wb").close()
+        fault, = records_of(paths).faults
+        assert "is empty" in fault["reason"]
+        assert not RecordFiles([Shard(paths[1], expected=0)], Features()).faults
+
+    def test_a_compressed_file(self, tmp_path):
+        path = str(tmp_path / "x")
+        with tf.io.TFRecordWriter(path, "GZIP") as writer:
+            writer.write(example(0))
+        assert "is compressed" in records_of([path]).faults[0]["reason"]
+
+
+def test_chosen_records(paths):
+    chosen = Chosen(records_of(paths), [3, 30])
+    assert chosen.count == 2 and loaded(chosen, 1) == (image(30), 30)
+    assert chosen.name(1)["key"] == "train-00002-of-00003__9"
+
+
 class TestKeptIndex:
     @pytest.fixture(autouse=True)
     def always(self, monkeypatch, tmp_path):
@@ -179,10 +206,11 @@ class TestKeptIndex:
         assert str(tmp_path / "cache") in capsys.readouterr().out
         assert self.scans(monkeypatch, paths) == (first, [])
 
-    def test_a_damaged_one_is_made_anew(self, monkeypatch, paths, tmp_path, capsys):
+    @pytest.mark.parametrize("length", [0, 100, 700])
+    def test_a_damaged_one_is_made_anew(self, monkeypatch, paths, tmp_path, capsys, length):
         first, _ = self.scans(monkeypatch, paths)
         index, = tmp_path.glob("*.npz")
-        index.write_bytes(index.read_bytes()[:100])
+        index.write_bytes(index.read_bytes()[:length])
         assert self.scans(monkeypatch, paths)[0] == first
         assert "made anew" in capsys.readouterr().out
 

@@ -32,7 +32,7 @@ FLOORS = {
     "train": 8,
     "dryrun": 9,
 }
-MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 8500
+MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 8800
 
 
 def name_of(path):

@@ -10,7 +10,7 @@ import importlib
 _HOME = {
     "bad": ("BadExamples", "TooManyBad"),
     "batches": ("evaluation", "training"),
-    "records": ("Features", "Listed", "RecordFiles"),
+    "records": ("Chosen", "Features", "Listed", "RecordFiles"),
     "sources": ("Source", "open_source", "synthetic"),
 }
 __all__ = sorted(name for names in _HOME.values() for name in names)

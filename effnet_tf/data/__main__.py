@@ -9,12 +9,13 @@ images for `--dataset tfrecord`. Exit codes: 0 all is well; 1 `check` found faul
 """
 
 import argparse
-import json
 import os
 import sys
 
 from effnet_tf import recipe as recipe_lib
 from effnet_tf.config import InputError
+
+FAULTS, BAD_INPUT = 1, 2  # exit codes
 
 
 def parse(arguments):
@@ -37,18 +38,18 @@ def parse(arguments):
 
 def check(source, recipe, options):
     """Runs `check`; returns the exit code."""
+    from effnet_tf import rundir
     from effnet_tf.data import check as check_lib
-    splits, across, again = check_lib.scan(source)
-    print("\n".join(check_lib.table(source, splits, across, again)))
-    os.makedirs(options.out, exist_ok=True)
+    findings = check_lib.scan(source)
+    print("\n".join(check_lib.table(source, findings)))
     path = os.path.join(options.out, "bad_examples.jsonl")
-    with open(f"{path}.tmp", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in source.bad.entries)
-    os.replace(f"{path}.tmp", path)
+    rundir.write_rows(path, source.bad.entries)
+    print(f"\nBad images: {path}")
     sheet = os.path.join(options.out, "contact_sheet.png")
-    check_lib.contact_sheet(source, recipe, sheet)
-    print(f"Bad images: {path}; first the evaluation image, then augmented ones: {sheet}")
-    return 1 if source.bad.entries or across else 0
+    if check_lib.contact_sheet(source, recipe, sheet):
+        print(f"In each row an image as evaluation sees it, then as training does: {sheet}")
+    faults = source.bad.entries or findings.across_splits() or findings.across_classes()
+    return FAULTS if faults else 0
 
 
 def prepare(source, recipe, options):
@@ -61,7 +62,9 @@ def prepare(source, recipe, options):
           f"{train['bytes_before'] / 1e6:,.1f}; {about['validation']['images']:,} held-out images "
           f"unchanged. What it costs: resized to the network's input, the images differ by "
           f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
-          f"Train on it: --dataset tfrecord --data_dir {options.out}")
+          "Train on it with the same recipe and options, but these: --recipe "
+          f"{options.recipe or recipe_lib.default_recipe_name(recipe.dataset)} "
+          f"--dataset tfrecord --data_dir {options.out}")
     return 0
 
 
@@ -72,12 +75,25 @@ def main(arguments=None):
     try:
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()
+        if options.program == "check":
+            _make_folder(options.out)
         from effnet_tf.data import open_source
-        source = open_source(recipe)
+        source = open_source(recipe, for_training=False)
         return {"check": check, "prepare": prepare}[options.program](source, recipe, options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return BAD_INPUT
+
+
+def _make_folder(path):
+    """Makes the folder of the report before a scan that may take an hour."""
+    import tensorflow as tf
+    try:
+        tf.io.gfile.makedirs(path)
+        if not tf.io.gfile.isdir(path):
+            raise InputError(f"--out '{path}' is a file; it must be a folder.")
+    except tf.errors.OpError as error:
+        raise InputError(f"The folder --out '{path}' cannot be made: {error.message}") from error
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ def fault(encoded):
             return (f"it claims {width:,} x {height:,} pixels; the limit is "
                     f"{augment.MAX_PIXELS:,} in all")
         if height * width:
-            augment.decode(encoded)
-            return None
+            shape = augment.decode(encoded).shape[:2]
+            return None if shape == (height, width) else (
+                f"its first frame has {shape[1]} x {shape[0]} pixels, and it says "
+                f"{width} x {height}")
     except tf.errors.OpError:
         pass  # named below
     return _named(encoded)
@@ -50,12 +52,13 @@ class BadExamples:
     """The bad examples that a process has met, each once; threads may report.
 
     Attributes:
-        entries: list of {"split", "key", "reason"} and, of record files, "shard".
+        entries: list of {"split", "key", "reason"}; "record", its number; of record files
+            "shard"; of a whole file "records", how many are lost.
     """
 
     def __init__(self, class_names):
         self.class_names, self.entries = class_names, []
-        self._known, self._counts, self._lock = set(), {}, threading.Lock()
+        self._known, self._lock = set(), threading.Lock()
 
     def add(self, entry):
         """Takes down an entry, once."""
@@ -64,46 +67,83 @@ class BadExamples:
             if mark not in self._known:
                 self._known.add(mark)
                 self.entries.append(entry)
-                self._counts[mark[0]] = self.count(mark[0]) + entry.get("records", 1)
 
     def count(self, split):
         """Returns how many examples of "train" or "eval" are bad."""
-        return self._counts.get(split, 0)
+        return _count(self.entries, split)
 
-    def examine(self, split, records, number):
-        """Takes down a record that could not be used, with the reason, found by trying again."""
-        name = records.name(number)
-        self.add({"split": split, **name, "reason": self._reason(records, number)})
+    def examine(self, split, records, number, again=False):
+        """Takes down a record that could not be used, with the reason, found by trying again.
+
+        Args:
+            split: "train" or "eval".
+            records: of the split.
+            number: of the record.
+            again: whether it is no news: then it is left out if it is good by now.
+        """
+        reason = self._reason(records, number)
+        if reason or not again:
+            self.add({"split": split, **records.name(number), "record": number, "reason": reason or
+                      "it could be read when it was tried again"})
 
     def _reason(self, records, number):
         try:
             encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
         except tf.errors.OpError as error:
-            return f"it cannot be read: {str(error).splitlines()[0]}"
+            return _why(error)
         last = len(self.class_names) - 1
         if not 0 <= label <= last:
-            return f"its label is {int(label)}; labels are 0 to {last}"
-        return fault(encoded.numpy()) or "it could be read when it was tried again"
+            return f"its label is {int(label)}; labels are 0 to {last}{_hint(records)}"
+        return fault(encoded.numpy())
+
+
+def _hint(records):
+    first = getattr(records, "first_label", 0)
+    return f", after --first_label {first} was taken off" if first else ""
+
+
+def _why(error):
+    """Says why a record could not be loaded, without TensorFlow's internals."""
+    kinds = ((tf.errors.DataLossError, "it is damaged: its checksum is wrong, or it is cut off"),
+             (tf.errors.NotFoundError, "the file is missing"),
+             (tf.errors.PermissionDeniedError, "the file may not be read"))
+    for kind, text in kinds:
+        if isinstance(error, kind):
+            return text
+    if "Feature: " in str(error):
+        return "it has no feature " + str(error).partition("Feature: ")[2].split()[0]
+    if "Dataset was empty" in str(error):
+        return "the file ends before it"
+    return f"it cannot be read: {str(error).splitlines()[0]}"
+
+
+def _count(entries, split):
+    return sum(entry.get("records", 1) for entry in entries if entry["split"] == split)
 
 
 class TooManyBad(InputError):
     """So many examples are bad that training should not go on."""
 
 
-def check(source, max_fraction, path=None):
+def check(source, max_fraction, path=None, entries=None):
     """Raises TooManyBad if more than a fraction of a split's images are bad.
 
     Args:
         source: a `Source`.
-        max_fraction: of the images, in [0, 1].
+        max_fraction: of the images, lost ones included, in [0, 1].
         path: of the file that lists them, for the message.
+        entries: of all hosts; by default, those of the source's `BadExamples`.
     """
-    for split, size in (("train", source.num_train), ("eval", source.num_eval)):
-        if source.bad.count(split) > max_fraction * size:
-            entries = [entry for entry in source.bad.entries if entry["split"] == split]
-            more = f"; and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-            listed = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in entries[:SHOWN])
+    entries = source.bad.entries if entries is None else entries
+    for split, records in (("train", source.train), ("eval", source.held_out)):
+        some = [entry for entry in entries if entry["split"] == split]
+        bad = _count(some, split)
+        size = records.count + sum(entry.get("records", 0) for entry in some)
+        if bad > max_fraction * size:
+            more = f"; and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
+            listed = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in some[:SHOWN])
+            where = f"All are in {path}. " if path else ""
             raise TooManyBad(
-                f"{source.bad.count(split)} of {size:,} {split} images cannot be used, more than "
-                f"--max_bad_fraction {max_fraction:g}: {listed}{more}. "
-                f"{f'All are in {path}. ' if path else ''}Mend or remove them, or allow more.")
+                f"{bad} of {size:,} {split} images cannot be used, more than --max_bad_fraction "
+                f"{max_fraction:g}: {listed}{more}. {where}Put good files in their places, or "
+                "allow more.")

@@ -15,6 +15,7 @@ from effnet_tf.data import bad, batches
 from effnet_tf.data.records import or_else
 
 ROWS, DRAWS = 8, 5  # of the contact sheet: images, and how often each is augmented
+SHOWN_CLASSES = 20
 AT_ONCE = 256  # images that are decoded before the next are read
 
 
@@ -28,25 +29,42 @@ class Split:
     sides: list = dataclasses.field(default_factory=list)  # (height, width) of the good ones
 
 
+@dataclasses.dataclass
+class Findings:
+    """What a scan found.
+
+    Attributes:
+        splits: {"train": Split, "eval": Split}.
+        equal: groups of (split, label, key) of equal images.
+    """
+
+    splits: dict
+    equal: list
+
+    def across_splits(self):
+        """Groups of equal images that are in both splits."""
+        return [group for group in self.equal if len({split for split, _, _ in group}) > 1]
+
+    def across_classes(self):
+        """Groups of equal images that have different labels."""
+        return [group for group in self.equal if len({label for _, label, _ in group}) > 1]
+
+
 def scan(source):
     """Reads and decodes every image of a `Source`; shows progress.
 
     Returns:
-        ({"train": Split, "eval": Split}, [groups of keys "split key" of equal images in both
-        splits], number of images that are again in their own split). Bad images are in
-        `source.bad`.
+        `Findings`; bad images are in `source.bad`.
     """
     splits, hashes = {}, {}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, records in (("train", source.train), ("eval", source.held_out)):
-            splits[name] = found = Split()
+            splits[name] = Split()
             shown = tqdm.tqdm(examples(records), name, records.count, unit=" images")
             while some := list(itertools.islice(shown, AT_ONCE)):
                 for one, seen in zip(some, pool.map(_look, some)):
-                    _count(source, name, found, hashes, one, seen)
-    groups = [sorted(keys) for keys in hashes.values() if len(keys) > 1]
-    across = [keys for keys in groups if len({key.split()[0] for key in keys}) > 1]
-    return splits, across, sum(len(keys) - 1 for keys in groups) - len(across)
+                    _count(source, name, splits[name], hashes, one, seen)
+    return Findings(splits, [sorted(group) for group in hashes.values() if len(group) > 1])
 
 
 def _count(source, name, found, hashes, one, seen):
@@ -59,9 +77,9 @@ def _count(source, name, found, hashes, one, seen):
         source.bad.examine(name, records, number)
         return
     found.bytes += len(encoded)
-    found.classes[int(label)] += 1
+    found.classes[label] += 1
     found.sides.append(shape)
-    hashes.setdefault(digest, []).append(f"{name} {records.name(number)['key']}")
+    hashes.setdefault(digest, []).append((name, label, records.name(number)["key"]))
 
 
 def examples(records):
@@ -84,38 +102,57 @@ def _look(one):
     return fault, hashlib.sha256(encoded).digest()[:16], shape
 
 
-def table(source, splits, across, again):
+def table(source, findings):
     """Returns the findings as lines for people."""
-    lines = [f"{'':6} {'images':>10} {'bad':>6} {'per class':>16} {'short side':>18} "
-             f"{'kB each':>8}"]
-    for name, found in splits.items():
-        counts = [found.classes[label] for label in range(len(source.class_names))]
+    lines = [f"{'':6} {'images':>10} {'bad':>6} {'short side':>18} {'kB each':>8}"]
+    for name, found in findings.splits.items():
         short = sorted(min(shape) for shape in found.sides) or [0]
-        good = max(1, len(found.sides))
         lines.append(
             f"{name:6} {found.images:>10,} {source.bad.count(name):>6,} "
-            f"{f'{min(counts):,} to {max(counts):,}':>16} "
             f"{f'{short[0]}..{short[len(short) // 2]}..{short[-1]}':>18} "
-            f"{found.bytes / good / 1000:>8.1f}")
-        empty = [source.class_names[label] for label, count in enumerate(counts) if not count]
-        if empty:
-            lines.append(f"{name}: no image of {', '.join(empty[:bad.SHOWN])}"
-                         f"{' ...' if len(empty) > bad.SHOWN else ''}")
-    lines.append("short side: smallest..median..largest, in pixels")
-    if across:
-        lines.append(f"{len(across):,} image(s) are in both splits, so that evaluation knows them "
-                     f"from training: {'; '.join(' = '.join(keys) for keys in across[:5])}")
-    if again:
-        lines.append(f"{again:,} image(s) are again in their own split.")
+            f"{found.bytes / max(1, len(short)) / 1000:>8.1f}")
+    lines += ["short side: smallest..median..largest, in pixels", "",
+              *_classes(source, findings.splits), "",
+              *_repeated("in both splits: evaluation knows them from training",
+                         findings.across_splits()),
+              *_repeated("in several classes", findings.across_classes())]
+    again = sum(len(group) - 1 for group in findings.equal)
+    lines += [f"{again:,} image(s) are copies of another one."] if again else []
     for entry in source.bad.entries[:bad.SHOWN]:
         lines.append(f"bad: {entry['split']} {entry['key']}: {entry['reason']}")
-    if len(source.bad.entries) > bad.SHOWN:
-        lines.append(f"... and {len(source.bad.entries) - bad.SHOWN:,} more")
-    return lines
+    more = len(source.bad.entries) - bad.SHOWN
+    return lines + ([f"... and {more:,} more bad ones"] if more > 0 else [])
+
+
+def _classes(source, splits):
+    """Images per class; of many classes, of the smallest and the largest."""
+    numbers = {label: [found.classes[label] for found in splits.values()]
+               for label in range(len(source.class_names))}
+    labels = sorted(numbers, key=lambda label: numbers[label][0])
+    if len(labels) > SHOWN_CLASSES:
+        half = SHOWN_CLASSES // 2
+        yield f"{len(labels):,} classes; the {half} smallest and largest:"
+        labels = labels[:half] + labels[-half:]
+    for label in labels:
+        train, held_out = numbers[label]
+        none = "" if train and held_out else "   <- none" + (" to train on" if not train else
+                                                             " held out")
+        yield f"{train:>10,} train {held_out:>8,} eval  {source.class_names[label]}{none}"
+
+
+def _repeated(what, groups):
+    if groups:
+        listed = "; ".join(" = ".join(f"{split} {key}" for split, _, key in group)
+                           for group in groups[:5])
+        yield f"{len(groups):,} image(s) are {what}: {listed}"
 
 
 def contact_sheet(source, recipe, path):
-    """Draws some training images: as evaluation would see them, and augmented some times."""
+    """Draws some training images: as evaluation would see them, and augmented some times.
+
+    Returns:
+        Whether there was any to draw.
+    """
     images, captions = [], []
     for row in range(ROWS):
         first, end = (source.train.count * part // ROWS for part in (row, row + 1))
@@ -131,6 +168,7 @@ def contact_sheet(source, recipe, path):
             break
     if images:
         plots.predictions(images, captions, [None] * len(images), path)
+    return bool(images)
 
 
 def _drawn(records, recipe, number, row):

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 GROUP = 1024  # positions that are looked up, and records that are read, together
 LANES = 32  # of a group; host h of H has every H-th, and so whole blocks, where H divides 32
+ROUNDS = 8  # of the shuffling cipher; after its usual 4 the epochs correlate
 BLOCK = 16  # neighbours in record files: 1.8 MB of ImageNet, one request to an object store
 
 
@@ -44,10 +45,10 @@ def group_of(position, count):
 
 
 def records_at(positions, seed, count, in_blocks):
-    """Returns the records at positions of one epoch.
+    """Returns the records at positions of one group.
 
     Args:
-        positions: (n,) int64, counted over all epochs.
+        positions: (n,) int64, counted over all epochs; n may be 0.
         seed: of the order.
         count: records in the data set.
         in_blocks: whether neighbours shall be read together.
@@ -55,37 +56,50 @@ def records_at(positions, seed, count, in_blocks):
     Returns:
         (n,) int64 in [0, count).
     """
-    # All of one epoch; none at all where a host has no share in a group.
-    epoch = tf.reduce_max(tf.concat([positions, [0]], 0)) // count
-    places = positions % count
-    seeds = tf.stack([tf.cast(seed, tf.int64), epoch])
+    padded = tf.concat([positions, [0]], 0)  # shuffling nothing is an error
+    epoch = tf.reduce_max(padded) // count
+    places, seeds = padded % count, (seed, epoch)
     if not in_blocks or count <= GROUP:
-        return tf.random.experimental.index_shuffle(places, seeds, count - 1)
-    return _blockwise(places, seeds, count)
+        return _shuffled(places, _key(seeds), count)[:-1]
+    return _blockwise(places, seeds, count)[:-1]
+
+
+def _key(seeds, *more, shape=()):
+    """Draws a key of a shuffle: (*shape, 3) uint32."""
+    # The shuffle uses some 8 bits of each word: plain numbers of epochs would soon repeat.
+    salt = sum(1_000_003**power * tf.cast(number, tf.int64) for power, number in enumerate(more, 1))
+    seeds = tf.stack([tf.cast(seeds[0], tf.int64), seeds[1] * 8 + len(more) + 16 * salt])
+    return tf.random.stateless_uniform((*shape, 3), seeds, None, None, tf.uint32)
+
+
+def _shuffled(index, key, size):
+    """The place of each index in a shuffled range(size); all may be vectors, keys per row."""
+    # The raw operation: the public one takes no key per element, and mixes less.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=index, seed=key, max_index=tf.cast(size, tf.int64) - 1, rounds=ROUNDS)
 
 
 def _blockwise(places, seeds, count):
     place = _in_lanes(places, seeds, count)
     block, whole = place // BLOCK, count // BLOCK
     # The last block is smaller, and stays the last; the blocks begin elsewhere in every epoch.
-    moved = tf.random.experimental.index_shuffle(tf.minimum(block, whole - 1), seeds, whole - 1)
+    moved = _shuffled(tf.minimum(block, whole - 1), _key(seeds), whole)
     block = tf.where(block < whole, moved, block)
-    offset = tf.random.experimental.index_shuffle(
-        tf.constant(0, tf.int64), seeds, tf.constant(count - 1, tf.int64))
+    offset = tf.random.stateless_uniform(
+        (), tf.cast(_key(seeds)[:2], tf.int64), 0, count, tf.int64)
     return (block * BLOCK + place % BLOCK + offset) % count
 
 
 def _in_lanes(places, seeds, count):
-    """Shuffles every lane of every group: each has a run of neighbouring places."""
+    """Shuffles every lane of a group: each has a run of neighbouring places."""
     group, place = places // GROUP, places % GROUP
     size = tf.minimum(count - group * GROUP, GROUP)  # of the group
     lane, number = place % LANES, place // LANES
     length = size // LANES + tf.cast(lane < size % LANES, tf.int64)
     start = lane * (size // LANES) + tf.minimum(lane, size % LANES)
-    own = tf.stack([tf.fill(tf.shape(lane), seeds[0]), tf.fill(tf.shape(lane), seeds[1]),
-                    group * LANES + lane], 1)
-    # The raw operation takes a seed per element, as the public one only says.
-    shuffled = tf.raw_ops.RandomIndexShuffle(index=number, seed=own, max_index=length - 1)
+    keys = tf.gather(_key(seeds, group[0], shape=(LANES,)), lane)
+    # The padding may lie in another group, where its lane is longer.
+    shuffled = _shuffled(tf.minimum(number, length - 1), keys, length)
     return group * GROUP + start + shuffled
 
 

@@ -83,7 +83,11 @@ def shrunk(encoded, side, quality, exif_rotation=False):
             translation=(1 - new / old) / 2, kernel_type="keyscubic", antialias=True)[0]
         return tf.io.encode_jpeg(augment.to_bytes(small), quality=quality)
 
-    return tf.cond(short > side, shrink, lambda: encoded)
+    def keep():
+        # Fails if it is bad. A mere control dependency would be optimised away.
+        return tf.where(tf.size(augment.decode(encoded)) > 0, encoded, "")
+
+    return tf.cond(short > side, shrink, keep)
 
 
 def _write(source, recipe, records, prefix, shrink):

@@ -29,8 +29,8 @@ class Listed:
     in_blocks, mean_bytes = False, 0
 
     def __init__(self, rows, *, paths=False):
-        # An empty list still needs the types of its columns.
-        self.items = tf.constant([item for item, _ in rows], tf.string)
+        # An empty list still needs the types of its columns; names of files are bytes.
+        self.items = tf.constant([os.fsencode(item) for item, _ in rows], tf.string)
         self.labels = np.array([label for _, label in rows], np.int64)
         self.count, self.paths = len(rows), paths
 
@@ -47,7 +47,30 @@ class Listed:
     def name(self, number):
         """Returns {"key"} of a record: its path, or the number of an image in memory."""
         item = self.items[number].numpy()
-        return {"key": os.fsdecode(item) if self.paths else f"image {number}"}
+        return {"key": item.decode("utf-8", "backslashreplace") if self.paths
+                else f"image {number}"}
+
+
+class Chosen:
+    """Some records of others, by their numbers."""
+
+    in_blocks, mean_bytes = False, 0
+
+    def __init__(self, records, numbers):
+        self.records, self.numbers, self.count = records, np.asarray(numbers), len(numbers)
+        self.first_label = getattr(records, "first_label", 0)
+
+    def read(self, numbers):
+        """Nothing is read ahead."""
+        return tf.fill(tf.shape(numbers), "")
+
+    def load(self, number, raw):
+        """As of `Listed`."""
+        return self.records.load(tf.constant(self.numbers)[number], raw)
+
+    def name(self, number):
+        """As of the record itself."""
+        return self.records.name(int(self.numbers[number]))
 
 
 def or_else(attempt, fallback):
@@ -90,6 +113,7 @@ class RecordFiles:
     def __init__(self, shards, features):
         scans = tfrecord.scan(shards)
         self.features, self.paths = features, [shard.path for shard in shards]
+        self.first_label = features.first_label
         self.skips = [shard.skip for shard in shards]
         sizes = [len(scan.offsets) - 1 if len(scan.offsets) else 0 for scan in scans]
         self.ends = np.cumsum(sizes)
@@ -104,7 +128,7 @@ class RecordFiles:
         self._ends, self._paths = tf.constant(self.ends), tf.constant(self.paths)
 
     def read(self, numbers):
-        """Reads records, neighbours together: (n,) int64 -> (n,) string, "" where it failed."""
+        """Reads records, neighbours together: (n,) int64 -> (n,) string, "" near failures."""
         order = tf.argsort(numbers)
         numbers = tf.gather(numbers, order)
         file = self._file_of(numbers)
@@ -115,9 +139,11 @@ class RecordFiles:
 
         @tf.autograph.experimental.do_not_convert
         def run(first, length):
-            found = self._from(first, length).take(length).ignore_errors()
-            nothing = tf.data.Dataset.from_tensors("").repeat(length)
-            return found.concatenate(nothing).take(length).batch(length).get_single_element()
+            # ignore_errors on the files themselves would hang where one cannot be opened.
+            return or_else(
+                lambda: self._from(first, length).take(length).batch(
+                    length, drop_remainder=True).get_single_element(),
+                lambda: tf.fill([length], ""))
 
         runs = tf.data.Dataset.from_tensor_slices((first, length)).map(
             run, READERS, deterministic=True).unbatch()

@@ -8,6 +8,7 @@ any TFDS classification data set on disk, and coloured noise.
 import dataclasses
 import hashlib
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
@@ -59,8 +60,12 @@ class Source:
         return self.held_out.count
 
 
-def open_source(recipe):
+def open_source(recipe, *, for_training=True):
     """Opens the data set of a `Recipe`, and says what it found.
+
+    Args:
+        recipe: a `Recipe`.
+        for_training: whether it must have images enough for a batch.
 
     Returns:
         A `Source`.
@@ -80,11 +85,11 @@ def open_source(recipe):
         raise InputError(f"num_classes is {recipe.num_classes}, but {source.name} has "
                          f"{len(source.class_names)}: {', '.join(source.class_names[:20])}.")
     for fault in source.bad.entries:
-        print(f"{fault['key']}: {fault['reason']}; {fault['records']:,} records are lost.")
+        print(f"{fault['key']}: {fault['reason']}; about {fault['records']:,} records are lost.")
     if not source.num_train or not source.num_eval:
         raise InputError(f"{source.name} has {source.num_train} images to train and "
                          f"{source.num_eval} to evaluate on; both need at least one.")
-    if recipe.batch_size > source.num_train:
+    if for_training and recipe.batch_size > source.num_train:
         raise InputError(f"batch_size is {recipe.batch_size}, but {source.name} has only "
                          f"{source.num_train} training images: use a smaller --batch_size.")
     print(f"{source.name}: {source.num_train:,} images to train on, {source.num_eval:,} held "
@@ -95,7 +100,7 @@ def open_source(recipe):
 def _held_out(rows, key, fraction):
     """Splits rows by a stable hash of `key(row)`: an image keeps its side for ever."""
     def is_held_out(row):
-        digest = hashlib.sha256(key(row).encode()).digest()
+        digest = hashlib.sha256(os.fsencode(key(row))).digest()
         return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
     marks = [is_held_out(row) for row in rows]
@@ -173,9 +178,11 @@ def _odd(a, b):
 
 def _class_folders(root):
     """Returns (class names, rows of (path, label)) of the folders under `root`."""
-    entries = [name.rstrip("/") for name in tf.io.gfile.listdir(root)]
+    # Not gfile's on this machine, which fails at names that are no UTF-8.
+    found = tf.io.gfile.listdir(root) if "://" in root else os.listdir(root)
+    entries = [name.rstrip("/") for name in found]
     names = sorted(name for name in entries if not name.startswith(".")
-                   and tf.io.gfile.isdir(os.path.join(root, name)))
+                   and _is_folder(os.path.join(root, name)))
     if not names:
         what = "has files but no folders" if entries else "is empty"
         raise InputError(f"'{root}' {what}: it must hold one folder of images per class.")
@@ -194,11 +201,16 @@ def _class_folders(root):
     return names, rows
 
 
+def _is_folder(path):
+    return tf.io.gfile.isdir(path) if "://" in path else os.path.isdir(path)
+
+
 def _files(root):
     """Returns the files below a folder, sorted; nothing whose name starts with a dot."""
-    walk = tf.io.gfile.walk if "://" in root else os.walk  # quicker: it asks once per file
+    # os.walk is quicker: gfile asks once per file.
+    walk = tf.io.gfile.walk(root) if "://" in root else os.walk(root, followlinks=True)
     found = []
-    for folder, _, files in walk(root):
+    for folder, _, files in walk:
         below = os.path.relpath(folder, root) if folder != root else ""
         if not any(part.startswith(".") for part in below.split(os.sep)):
             found += [os.path.join(folder, name) for name in files if not name.startswith(".")]
@@ -219,6 +231,9 @@ def _table(recipe):
         train, held_out = ([(row.path, row.label) for row in table.rows if row.split == name]
                            for name in (train_name, eval_name))
         how = f"splits {train_name} and {eval_name}"
+        others = len(table.rows) - len(train) - len(held_out)
+        if others:
+            print(f"Ignored {others} row(s) of '{recipe.data_dir}' that are of other splits.")
     else:
         rows = [(row.path, row.label, row.name) for row in table.rows]
         train, held_out = ([row[:2] for row in part] for part in _held_out(
@@ -238,8 +253,8 @@ def _tfrecord(recipe):
                          f"train-00000-of-01024 and validation-00000-of-00128; '{root}' is none.")
     train = recipe.train_split or "train"
     held_out = recipe.eval_split or next(
-        (name for name in EVAL_SPLITS if tf.io.gfile.glob(os.path.join(root, f"{name}-*-of-*"))),
-        "validation")
+        (name for name in EVAL_SPLITS if any(
+            file.startswith(f"{name}-") for file in tf.io.gfile.listdir(root))), "validation")
     features = Features(first_label=recipe.first_label)
     records = [RecordFiles(_numbered(root, split), features) for split in (train, held_out)]
     return Source(f"TFRecords '{root}' ({train} / {held_out})", _class_names(recipe), *records)
@@ -247,10 +262,11 @@ def _tfrecord(recipe):
 
 def _numbered(root, split):
     """Returns the `Shard`s of a split, also those that are missing."""
-    found = sorted(tf.io.gfile.glob(os.path.join(root, f"{split}-*-of-*")))
-    totals = {path.rpartition("-of-")[2] for path in found}
-    if len(totals) != 1 or not next(iter(totals)).isdigit():
-        what = "no" if not found else "several sets of"
+    # Not glob, to which brackets in the name of the folder would mean something.
+    totals = {found[1] for name in tf.io.gfile.listdir(root)
+              if (found := re.fullmatch(rf"{re.escape(split)}-\d+-of-(\d+)", name))}
+    if len(totals) != 1:
+        what = "several sets of" if totals else "no"
         raise InputError(f"'{root}' has {what} files {split}-00000-of-NNNNN; give --train_split "
                          "and --eval_split if they begin with other names.")
     total = totals.pop()
@@ -264,7 +280,10 @@ def _class_names(recipe):
     path = os.path.join(recipe.data_dir, "classes.txt")
     if tf.io.gfile.exists(path):
         with tf.io.gfile.GFile(path) as file:
-            return tuple(file.read().split("\n")[:-1])
+            names = [line.strip() for line in file.read().rstrip().split("\n")]
+        if "" in names:
+            raise InputError(f"'{path}' has an empty line: it must hold one class name per line.")
+        return tuple(names)
     if recipe.num_classes not in (None, 1000):
         raise InputError(f"The records in '{recipe.data_dir}' do not say what their classes are "
                          "called: write the names into classes.txt beside them, one per line.")

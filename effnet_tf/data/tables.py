@@ -45,23 +45,30 @@ def read(path):
     if not path or tf.io.gfile.isdir(path) or not tf.io.gfile.exists(path):
         raise InputError(f"--dataset table needs --data_dir, a .csv or .jsonl file; '{path}' is "
                          "none.")
-    with tf.io.gfile.GFile(path) as file:
-        text = file.read()
+    with tf.io.gfile.GFile(path, "rb") as file:
+        content = file.read()
+    try:
+        text = content.decode("utf-8-sig")  # Excel writes a mark
+    except UnicodeDecodeError as error:
+        raise InputError(f"'{path}' is no UTF-8 text ({error}): save it as such.") from error
     lines = list((_jsonl if path.endswith(".jsonl") else _csv)(path, text))
     if not lines:
         raise InputError(f"'{path}' has no rows.")
     for number, line in lines:
-        if not all(str(line.get(column) or "").strip() for column in COLUMNS):
+        if any(line.get(column) in (None, "") for column in COLUMNS):
             raise InputError(f"'{path}', line {number}: path and label are needed, there is "
                              f"{line}.")
-    labels = {str(line["label"]).strip() for _, line in lines}
-    whole = all(label.lstrip("-").isdigit() for label in labels)
-    names = sorted(labels, key=int if whole else None)
+    labels = {line["label"] for _, line in lines}
+    whole = all(label.isdecimal() for label in labels)
+    names = sorted(labels, key=(lambda label: (int(label), label)) if whole else None)
     numbers = {name: number for number, name in enumerate(names)}
-    folder = os.path.dirname(path)
     return Table(tuple(names), tuple(
-        Row(os.path.join(folder, str(line["path"]).strip()), numbers[str(line["label"]).strip()],
-            line.get("split") or None, str(line["path"]).strip()) for _, line in lines))
+        Row(_place(path, line["path"]), numbers[line["label"]], line.get("split") or None,
+            line["path"]) for _, line in lines))
+
+
+def _place(table, path):
+    return path if "://" in path else os.path.join(os.path.dirname(table), path)
 
 
 def _csv(path, text):
@@ -71,13 +78,17 @@ def _csv(path, text):
         raise InputError(f"'{path}' has no column {' and no column '.join(missing)}; its first "
                          f"line must name them, and is '{text.splitlines()[0] if text else ''}'.")
     for row in reader:
-        yield reader.line_num, row
+        yield reader.line_num, _stripped(row)
 
 
 def _jsonl(path, text):
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
-                yield number, dict(json.loads(line))
+                yield number, _stripped(dict(json.loads(line)))
             except (ValueError, TypeError) as error:
                 raise InputError(f"'{path}', line {number}, is no JSON object: {error}.") from error
+
+
+def _stripped(row):
+    return {name: None if value is None else str(value).strip() for name, value in row.items()}

@@ -70,6 +70,8 @@ def _cut(shard, whole):
     fault, records = whole.fault, len(whole.offsets) - 1
     if not fault and shard.expected is not None and records != shard.expected:
         fault = f"has {records} records instead of {shard.expected}"
+    if not fault and not records and shard.expected is None:
+        fault = "is empty"
     end = records if shard.take is None else min(records, shard.skip + shard.take)
     return Scan(whole.offsets[min(shard.skip, end):end + 1], fault)
 
@@ -103,7 +105,9 @@ def _scan_file(path, state):
             header = file.read(HEADER)
             end = position + HEADER + int.from_bytes(header[:8], "little") + FOOTER
             if len(header) < HEADER or end > size:
-                fault = f"is damaged at byte {position:,} of {size:,}"
+                packed = position == 0 and header[:2] == b"\x1f\x8b"
+                fault = ("is compressed: unpack it" if packed else
+                         f"is damaged at byte {position:,} of {size:,}")
                 break
             headers.append(header)
             offsets.append(position)
@@ -154,8 +158,8 @@ def _kept(paths, states):
             try:
                 with tf.io.gfile.GFile(place, "rb") as file, np.load(file) as kept:
                     kept = {name: kept[name] for name in ("states", "ends", "offsets", "faults")}
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile,
-                    tf.errors.OpError) as error:
+            except (OSError, ValueError, KeyError, EOFError, RuntimeError,
+                    zipfile.BadZipFile, tf.errors.OpError) as error:
                 print(f"The index '{place}' cannot be read ({error}); it is made anew.")
                 continue
             if np.array_equal(kept["states"], states):
