@@ -6,17 +6,18 @@ import os
 import signal
 import threading
 import time
+import types
 
 import pytest
 import tensorflow as tf
 
-from effnet_tf import data, interruption, rundir, watch
+from effnet_tf import interruption, rundir, watch
 from effnet_tf.checkpoints import SaveError
 from effnet_tf.config import InputError
 from effnet_tf.recipe import RECIPES, Recipe
 
 SMOKE = RECIPES["smoke"]
-SOURCE = data.Source("photos", ("a", "b"), 20, 5, None, None)
+SOURCE = types.SimpleNamespace(name="photos", class_names=("a", "b"), num_train=20, num_eval=5)
 
 
 class TestOneWriter:
@@ -40,7 +41,7 @@ class TestOneWriter:
     def test_other_images_are_another_run(self, tmp_path):
         with rundir.claimed(str(tmp_path / "run"), SMOKE, SOURCE):
             pass
-        more = dataclasses.replace(SOURCE, num_train=21, name="moved")
+        more = types.SimpleNamespace(**{**vars(SOURCE), "num_train": 21, "name": "moved"})
         with pytest.raises(InputError, match=r"another recipe \(num_train: 20 -> 21\)"):
             with rundir.claimed(str(tmp_path / "run"), SMOKE, more):
                 pass

@@ -263,16 +263,6 @@ class TestFailures:
             train.run(SMOKE, str(tmp_path), CPU)
         assert os.listdir(tmp_path) == ["thesis.txt"]
 
-    def test_an_image_that_only_training_meets_is_named(self, tmp_path, monkeypatch):
-        photos = conftest.write_photos(tmp_path / "photos")
-        (photos / "dog" / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-        monkeypatch.setattr(data, "CHECKED_UP_FRONT", 0)
-        recipe = dataclasses.replace(SMOKE, dataset="folder", data_dir=str(photos), batch_size=8,
-                                     holdout=0.2)
-        with pytest.raises(InputError, match="dog/bad.png"):
-            train.run(recipe, str(tmp_path / "run"), CPU)
-        assert os.listdir(tmp_path) == ["photos"]
-
     def test_a_checkpoint_of_another_version(self, finished, tmp_path):
         copy = shutil.copytree(finished[0], tmp_path / "run")
         checkpoints.Store(str(copy / "checkpoints")).save(99, {"weights/x": np.ones(3)})
