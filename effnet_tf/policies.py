@@ -119,11 +119,9 @@ def _apply(image, operations, arguments, seed, style):
 
 def _branches(style):
     """By number: functions of an image, an argument and the place, top and left, of a hole."""
-    def without_place(function):
-        return lambda image, argument, *place: function(image, argument)
-
     table = _operations(style)
-    branches = {name: without_place(function) for name, (function, *_) in table.items()}
+    branches = {name: (lambda f: lambda image, argument, *place: f(image, argument))(function)
+                for name, (function, *_) in table.items()}
     branches["Cutout"] = table["Cutout"][0]
     return [*branches.values(), lambda image, *others: tf.identity(image)]  # the last: NOTHING
 
@@ -141,24 +139,38 @@ def _switch(branches, shape):
         output_shapes=[shape])[0]
 
 
+_trial = tf.function(tf.negative, jit_compile=True)
+
+
+@functools.cache
+def _compiles():
+    """Whether this host compiles for its own CPU: tensorflow-tpu does not."""
+    try:
+        with tf.init_scope(), tf.device("CPU:0"):
+            _trial(1.0)
+    except tf.errors.OpError:
+        print("This TensorFlow cannot compile for the CPU (tensorflow-tpu): AutoAugment and "
+              "RandAugment run uncompiled, about 1.2 times slower.", flush=True)
+        return False
+    return True
+
+
 def _compiled(function):
     """Has XLA compile an operation that becomes faster: once per size, in tf.data.
 
-    Images of unknown size, and those outside of a graph, take the same path uncompiled:
-    each new size would be compiled.
+    Not outside of a graph, nor for images of unknown size: each would be compiled anew.
     """
     compiled = tf.function(function, autograph=False, jit_compile=True)
 
     @functools.wraps(function)
     def operation(image, *numbers):
-        if tf.executing_eagerly() or not image.shape.is_fully_defined():
+        if tf.executing_eagerly() or not image.shape.is_fully_defined() or not _compiles():
             return function(image, *numbers)
         return compiled(image, *(tf.convert_to_tensor(n, tf.float32) for n in numbers))
     return operation
 
 
-# The operations: of a (H, W, 3) uint8 image and a () float32 argument, to such an image.
-# Their forms are those that were measured to be fast in tf.data.
+# Of a (H, W, 3) uint8 image and a () float32 argument, to such an image; fast in tf.data.
 
 @_compiled
 def autocontrast(image, level=0.0):
@@ -173,14 +185,11 @@ def autocontrast(image, level=0.0):
     return tf.reshape(tf.saturate_cast(stretched, tf.uint8), tf.shape(image))
 
 
-@_compiled
 def equalize(image, level=0.0):
     """Flattens the histogram of every channel, as PIL does."""
     # A level and its channel in one number: one histogram and one table for all.
-    levels = tf.cast(image, tf.int32) + 256 * tf.range(3)
-    pixels = tf.reshape(levels, (-1,))
-    histogram = tf.reshape(tf.math.unsorted_segment_sum(
-        tf.ones_like(pixels), pixels, 3 * 256), (3, 256))
+    levels = tf.tile(256 * tf.range(3), [tf.shape(image)[1]]) + tf.cast(_rows(image), tf.int32)
+    histogram = tf.reshape(tf.histogram_fixed_width(levels, (0, 767), 768), (3, 256))
     # PIL does not count the brightest level that occurs.
     present = tf.where(histogram > 0, tf.range(256), -1)
     counted = present < tf.reduce_max(present, 1, keepdims=True)
@@ -190,7 +199,8 @@ def equalize(image, level=0.0):
     table = tf.minimum((darker + divisor // 2) // divisor, 255)
     # No step, in a small or nearly plain image: nothing changes.
     table = tf.cast(tf.where(step > 0, table, tf.range(256)), tf.uint8)
-    return tf.gather(tf.reshape(table, (-1,)), levels)
+    levels = tf.reshape(levels, tf.shape(image))[..., tf.newaxis]
+    return tf.gather_nd(tf.reshape(table, (-1,)), levels)
 
 
 def rotate(image, degrees):
@@ -212,7 +222,6 @@ def posterize(image, bits):
     return image & tf.bitwise.left_shift(tf.constant(255, tf.uint8), shift)
 
 
-@_compiled
 def solarize(image, threshold):
     """Inverts the pixels from the threshold on.
 
@@ -234,13 +243,13 @@ def solarize_add(image, addition):
 @_compiled
 def color(image, factor):
     """Blends with the image in grey, which rounds as tf.image.rgb_to_grayscale."""
-    red, green, blue = (_product(_float(image[..., i]), 1 / 255) for i in range(3))
+    planes = tf.transpose(tf.reshape(image, (-1, 3)))
+    red, green, blue = tf.unstack(_product(_float(planes), 1 / 255))
     grey = _product(red, 0.2989) + _product(green, 0.587) + _product(blue, 0.114)
-    grey = tf.cast(grey * 255.5, tf.uint8)
-    return _blend(_float(grey)[..., tf.newaxis], image, factor)
+    grey = _float(tf.cast(grey * 255.5, tf.uint8))
+    return tf.reshape(tf.transpose(_blend(grey, planes, factor)), tf.shape(image))
 
 
-@_compiled
 def contrast(image, factor):
     """Blends with a plain grey that depends on the size of the image alone.
 
@@ -255,18 +264,18 @@ def contrast(image, factor):
 def sharpness(image, factor):
     """Blends with the image smoothed over 3 x 3 pixels, all but its border, as PIL does."""
     rows = _rows(image)
-    # A depthwise convolution takes five times as long. The sum must round as its sum does:
-    # a whole number may come out just below itself, and is then rounded down.
-    smooth = functools.reduce(tf.add, [
-        _product(_float(rows[y:y - 2 or None, 3 * x:3 * x - 6 or None]),
-                 (5 if y == x == 1 else 1) / 13)
-        for y in range(3) for x in range(3)])
-    inner = tf.concat([rows[1:-1, :3], _blend(tf.floor(smooth), rows[1:-1, 3:-3], factor),
-                       rows[1:-1, -3:]], 1)
+    around, middle = (_product(_float(rows), -weight / 13) for weight in (1, 5))
+    columns = [tf.roll(around, 3 * x, 1) for x in (1, 0, -1)]  # what comes round is border
+    # Rounds as a depthwise convolution, which takes five times as long: a whole number may
+    # come out just below itself. TensorFlow reorders sums, but not differences of negatives.
+    smooth = functools.reduce(tf.subtract, [
+        (middle if y == x == 1 else columns[x])[y:y - 2 or None]
+        for y in range(3) for x in range(3)], 0.0)
+    inner = _blend(tf.floor(smooth), rows[1:-1], factor)[:, 3:-3]
+    inner = tf.concat([rows[1:-1, :3], inner, rows[1:-1, -3:]], 1)
     return tf.reshape(tf.concat([rows[:1], inner, rows[-1:]], 0), tf.shape(image))
 
 
-@_compiled
 def cutout(image, half, top, left):
     """Cuts a square of side 2 * half around the pixel at (top, left), both in [0, 1)."""
     inside = []
@@ -304,20 +313,16 @@ def _blend(other, image, factor):
 
 def _warp(image, transform):
     """Takes pixel (x, y) from the one nearest to (a x + b y + c, d x + e y + f), or FILL."""
-    return _gathered(image, tf.stack(transform))
-
-
-@_compiled
-def _gathered(image, transform):
     height, width = tf.unstack(tf.shape(image)[:2])
     x, y = tf.range(_float(width)), tf.range(_float(height))[:, tf.newaxis]
-    a, b, c, d, e, f = tf.unstack(transform)
-    column, in_width = _nearest(_product(a, x) + _product(b, y) + c, width)
-    row, in_height = _nearest(_product(d, x) + _product(e, y) + f, height)
-    inside = in_width & in_height
-    # ImageProjectiveTransformV3 gives the same pixels and takes four times as long.
-    pixels = tf.gather(tf.reshape(image, (-1, 3)), tf.where(inside, row * width + column, 0))
-    return tf.where(inside[..., tf.newaxis], pixels, tf.constant(FILL, tf.uint8))
+    a, b, c, d, e, f = transform
+    # TensorFlow would reorder the sums: _product(1.0, ...) prevents it.
+    column, in_width = _nearest(_product(1.0, a * x + b * y) + c, width)
+    row, in_height = _nearest(_product(1.0, d * x + e * y) + f, height)
+    place = tf.where(in_width & in_height, row * width + column, height * width)
+    # After the last pixel comes FILL. ImageProjectiveTransformV3 and tf.gather take longer.
+    pixels = tf.pad(tf.reshape(image, (-1, 3)), ((0, 1), (0, 0)), constant_values=FILL)
+    return tf.gather_nd(pixels, place[..., tf.newaxis])
 
 
 def _nearest(place, side):
@@ -338,7 +343,7 @@ def _translate(image, pixels, axis):
     return tf.reshape(tf.slice(wide, along * (side + move), shape), tf.shape(image))
 
 
-_brightness = _compiled(functools.partial(_blend, 0.0))
+_brightness = functools.partial(_blend, 0.0)
 
 # autoaugment.py, level_to_arg. Rows: name -> (function, its argument at level 10, kind).
 # A "factor" is 0.1 at level 0, a "whole" argument is rounded down, and the sign of a
@@ -366,12 +371,6 @@ NOTHING = len(OPERATIONS)
 
 # What "clean" does instead: level 0 changes nothing, levels past the end as much as can be.
 
-def _dropping_bits(image, dropped):
-    """Keeps 8 bits at level 0, 4 at 10, and 1, the least, from 17.5 on."""
-    return posterize(image, tf.maximum(8 - dropped, 1))
-
-
-@_compiled
 def _inverting(image, inverted):
     """Inverts that many of the 256 levels, the brightest."""
     return image ^ (255 * tf.cast(_float(image) >= 256 - inverted, tf.uint8))
@@ -401,7 +400,8 @@ def _cutout_of_share(image, share, *place):
 
 # Pixels become shares of 224, the side for which autoaugment.py chose them.
 CLEAN = OPERATIONS | {
-    "Posterize": (_dropping_bits, 4, "whole"),
+    # Keeps 8 bits at level 0, 4 at 10, and 1, the least, from 17.5 on.
+    "Posterize": (lambda image, bits: posterize(image, tf.maximum(8 - bits, 1)), 4, "whole"),
     "Solarize": (_inverting, 256, "whole"),
     "Color": (_by_change(color), 0.9, "signed"),
     "Contrast": (_by_change(_contrast_of_mean), 0.9, "signed"),

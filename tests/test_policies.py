@@ -289,6 +289,35 @@ class TestDrawingAutoAugment:
         assert_signs(*choices)
 
 
+@pytest.fixture
+def trial_fails(monkeypatch):
+    """A host that cannot compile, as those with tensorflow-tpu."""
+    def fail(_):
+        raise tf.errors.NotFoundError(None, None, "no transfer manager for platform Host")
+
+    monkeypatch.setattr(policies, "_trial", fail)
+    policies._compiles.cache_clear()
+    yield
+    policies._compiles.cache_clear()
+
+
+def test_hosts_that_cannot_compile_give_the_same_pixels(trial_fails, capsys):
+    image = np.random.default_rng(1).integers(0, 256, (96, 80, 3)).astype("uint8")
+    for name in ("AutoContrast", "SolarizeAdd", "Color", "Sharpness"):
+        function, *_ = OPERATIONS[name]
+        argument = policies.argument_of(name, 9, policies.RANDAUGMENT)
+        plain = tf.function(function, autograph=False)
+        ours = plain(tf.constant(image), tf.constant(argument, tf.float32)).numpy()
+        assert not any(node.attr["_XlaMustCompile"].b for node in plain.get_concrete_function(
+            tf.TensorSpec(image.shape, tf.uint8), tf.TensorSpec(())).graph.as_graph_def().node)
+        assert (ours == operate(name, image, np.float32(argument))).all()
+    assert capsys.readouterr().out.count("This TensorFlow cannot compile for the CPU") == 1
+
+
+def test_this_host_compiles():
+    assert policies._compiles()
+
+
 BOTH = pytest.mark.parametrize("policy", [policies.autoaugment, policies.randaugment])
 SEEDS = tf.constant([(number, 7) for number in range(30)])
 

@@ -96,7 +96,7 @@ class TestBadInput:
         (["--dataset", "cifr10"], "no data set 'cifr10'.*cifar10"),
         (["--dataset", "folder", "--data_dir", "{empty}"], "is empty"),
         (["--dataset", "folder", "--data_dir", "{one}"], "only the class 'cat'"),
-        (["--dataset", "folder", "--data_dir", "{bad}"], "cannot be decoded.*cat/broken.jpg"),
+        (["--dataset", "folder", "--data_dir", "{bad}"], "cannot be used.*cat/broken.jpg"),
         (["--tpu", "local"], "TPU 'local' cannot be used"),
     ])
     def test_of_training(self, options, message, tmp_path):
