@@ -123,9 +123,7 @@ def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rota
         exif_rotation: whether to turn the image as its Exif data say; the original does not.
         scaled_decode: whether to decode large JPEGs at 1/2, 1/4 or 1/8.
     """
-    shape = shape_of(encoded)
-    turn = orientation_of(encoded) if exif_rotation else None
-    shape = _turned_shape(shape, turn)
+    encoded, shape, turn = _opened(encoded, exif_rotation)
     central = functools.partial(central_window, shape, size, crop_padding)
     window = central() if crop_area_min == 1 else _random_window(
         shape, central, crop_area_min, seed)
@@ -137,17 +135,14 @@ def evaluation_image(encoded, size, crop_padding, *, exif_rotation=False, scaled
 
     As published: neither rounded nor clipped, so that values may leave [0, 255] a little.
     """
-    shape = shape_of(encoded)
-    turn = orientation_of(encoded) if exif_rotation else None
-    shape = _turned_shape(shape, turn)
+    encoded, shape, turn = _opened(encoded, exif_rotation)
     window = central_window(shape, size, crop_padding)
     return bicubic(_decode_window(encoded, window, shape, size, turn, scaled_decode), size)
 
 
-def whole_image(encoded, shape, exif_rotation=False):
-    """Decodes all of an image file of a shape (2,), upright if wanted: (H, W, 3) uint8."""
-    turn = orientation_of(encoded) if exif_rotation else None
-    shape = _turned_shape(shape, turn)
+def whole_image(encoded, exif_rotation=False):
+    """Decodes all of an image file, upright if wanted: () string -> (H, W, 3) uint8."""
+    encoded, shape, turn = _opened(encoded, exif_rotation)
     return _decode_window(encoded, tf.concat([[0, 0], shape], 0), shape, 1, turn, False)
 
 
@@ -186,8 +181,15 @@ _TURNS = ((0, 0, 0), (0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 0),
           (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))
 
 
-def _turned_shape(shape, turn):
-    return shape if turn is None else tf.where(turn >= 5, shape[::-1], shape)
+def _opened(encoded, exif_rotation):
+    """Returns (the bytes, height and width upright, how to turn the image or None)."""
+    shape = shape_of(encoded)
+    with tf.control_dependencies([shape]):
+        encoded = tf.identity(encoded)  # nothing is decoded before its header was looked at
+    if not exif_rotation:
+        return encoded, shape, None
+    turn = orientation_of(encoded)
+    return encoded, tf.where(turn >= 5, shape[::-1], shape), turn
 
 
 def _decode_window(encoded, window, shape, size, turn, scaled):

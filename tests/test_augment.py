@@ -1,6 +1,7 @@
 """augment.py: the published crops and images, photos turned by cameras, and odd files."""
 
 import io
+import resource
 
 import numpy as np
 import PIL.Image
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import augment
+from tests import broken
 from tests.goldens import REFERENCE
 
 PREPROCESS = dict(np.load(REFERENCE / "preprocess.npz"))
@@ -29,18 +31,6 @@ def test_padding_of_the_originals_last_version(size, padding):
     assert augment.padding_of(0.875, size) == padding
 
 
-def blurred(height, width):
-    """A smooth photo-like image."""
-    small = np.random.default_rng(height).integers(0, 256, (9, 12, 3)).astype("uint8")
-    return PIL.Image.fromarray(small).resize((width, height), PIL.Image.BICUBIC)
-
-
-def encoded_by_pil(image, kind, **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
 class TestPhotos:
     @pytest.mark.parametrize("turn", range(1, 9))
     @pytest.mark.parametrize("first", [b"Intel", b"Motorola"])
@@ -48,7 +38,7 @@ class TestPhotos:
         exif = PIL.Image.Exif()
         exif.endian = "<" if first == b"Intel" else ">"
         exif[0x010F], exif[0x0112] = "Maker", turn
-        file = encoded_by_pil(blurred(120, 200), "JPEG", quality=95, exif=exif.tobytes())
+        file = broken.encoded(broken.photo(120, 200), "JPEG", quality=95, exif=exif.tobytes())
         upright = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file))))
         assert augment.orientation_of(tf.constant(file)) == turn
         window = tf.constant([10, 20, 60, 50])
@@ -56,26 +46,26 @@ class TestPhotos:
                                       tf.constant(turn), False)
         part = upright[10:70, 20:70].astype(float)
         assert np.abs(ours.numpy() - part).mean() < 3  # chroma differs
-        whole = augment.whole_image(file, augment.shape_of(tf.constant(file)), True)
+        whole = augment.whole_image(tf.constant(file), True)
         assert whole.shape == upright.shape
 
     @pytest.mark.parametrize("data", [
         b"", b"MM", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM\0*\xff\xff\xff\xff",
         b"x" * 2000])
     def test_damaged_exif_data_leave_them_as_they_are(self, data):
-        file = encoded_by_pil(blurred(40, 60), "JPEG", exif=b"Exif\0\0" + data)
+        file = broken.encoded(broken.photo(40, 60), "JPEG", exif=b"Exif\0\0" + data)
         assert augment.orientation_of(tf.constant(file)) == 1
 
     def test_without_exif_data(self):
         for kind in ("JPEG", "PNG", "GIF"):
-            file = tf.constant(encoded_by_pil(blurred(40, 60), kind))
+            file = tf.constant(broken.encoded(broken.photo(40, 60), kind))
             assert augment.orientation_of(file) == 1
 
     @pytest.mark.parametrize("window, expected", [
         ((0, 0, 1200, 1600), 150), ((100, 133, 700, 900), 87), ((3, 3, 300, 300), 75),
         ((3, 3, 127, 200), 127)])
     def test_large_ones_are_decoded_smaller(self, window, expected):
-        file = tf.constant(encoded_by_pil(blurred(1200, 1600), "JPEG", quality=95))
+        file = tf.constant(broken.encoded(broken.photo(1200, 1600), "JPEG", quality=95))
         window = tf.constant(window)
         small, plain = (augment._decode_raw_window(file, window, 64, scaled)
                         for scaled in (True, False))
@@ -87,11 +77,11 @@ class TestPhotos:
 class TestHeaders:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP"])
     def test_say_the_size(self, kind):
-        file = tf.constant(encoded_by_pil(blurred(293, 371), kind))
+        file = tf.constant(broken.encoded(broken.photo(293, 371), kind))
         assert augment.shape_of(file).numpy().tolist() == [293, 371]
 
     def test_of_a_bmp_that_begins_at_the_top(self):
-        file = bytearray(encoded_by_pil(blurred(30, 40), "BMP"))
+        file = bytearray(broken.encoded(broken.photo(30, 40), "BMP"))
         file[22:26] = (-30).to_bytes(4, "little", signed=True)
         assert augment.shape_of(tf.constant(bytes(file))).numpy().tolist() == [30, 40]
         assert augment.evaluation_image(tf.constant(bytes(file)), 32, 0).shape == (32, 32, 3)
@@ -103,22 +93,36 @@ class TestHeaders:
             augment.shape_of(tf.constant(file))
 
     def test_too_many_pixels_are_refused_before_decoding(self):
-        file = bytearray(encoded_by_pil(blurred(30, 40), "PNG"))
+        file = bytearray(broken.encoded(broken.photo(30, 40), "PNG"))
         file[16:24] = (20_000).to_bytes(4, "big") * 2
         with pytest.raises(tf.errors.InvalidArgumentError, match="20000"):
             augment.training_image(tf.constant(bytes(file)), 32, crop_area_min=0.08,
                                    crop_padding=32, flip=True, seed=tf.constant([1, 2], tf.int64))
 
+    @pytest.mark.parametrize("name", ["bomb.png", "bomb.jpg"])
+    def test_in_a_graph_they_take_no_memory(self, name):
+        encoded = tf.constant(broken.bad()[name][0])  # 1.2 GB once decoded
+
+        @tf.function(autograph=False)
+        def make(encoded):
+            return augment.training_image(encoded, 32, crop_area_min=0.08, crop_padding=32,
+                                          flip=True, seed=tf.constant([1, 2], tf.int64))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(5):
+            with pytest.raises(tf.errors.InvalidArgumentError):
+                make(encoded)
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300_000  # kB
+
     def test_cmyk(self):
-        image = blurred(90, 120)
-        file = tf.constant(encoded_by_pil(image.convert("CMYK"), "JPEG", quality=95))
+        image = broken.photo(90, 120)
+        file = tf.constant(broken.encoded(image.convert("CMYK"), "JPEG", quality=95))
         assert np.abs(augment.decode(file).numpy() - np.asarray(image, float)).mean() < 3
         part = augment._decode_raw_window(file, tf.constant([10, 20, 30, 40]), 32, False)
         np.testing.assert_array_equal(part, augment.decode(file)[10:40, 20:60])
 
     def test_first_frame_of_an_animation(self):
-        frames = [blurred(side, side).resize((50, 40)) for side in (40, 41, 42)]
-        file = encoded_by_pil(frames[0], "GIF", save_all=True, append_images=frames[1:])
+        frames = [broken.photo(40, 50, seed=seed) for seed in range(3)]
+        file = broken.encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
         first = np.asarray(PIL.Image.open(io.BytesIO(file)).convert("RGB"))
         np.testing.assert_array_equal(augment.decode(tf.constant(file)), first)
 

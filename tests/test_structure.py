@@ -165,6 +165,12 @@ def test_readme_export_commands_parse(command):
     assert callable(programs.parse(shlex.split(command)[2:]).run)
 
 
+@pytest.mark.parametrize("command", [*readme_commands("python -m effnet_tf.data")])
+def test_readme_data_commands_parse(command):
+    from effnet_tf.data import __main__ as program
+    assert program.parse(shlex.split(command)[3:]).program in ("check", "prepare")
+
+
 def test_ci_runs_the_readme_command():
     assert "make test" in (ROOT / ".ci/run").read_text()
     assert "\nmake test " in README

@@ -73,7 +73,7 @@ def shrunk(encoded, side, quality, exif_rotation=False):
     short = tf.reduce_min(shape)
 
     def shrink():
-        image = tf.cast(augment.whole_image(encoded, shape, exif_rotation), tf.float32)
+        image = tf.cast(augment.whole_image(encoded, exif_rotation), tf.float32)
         old = tf.cast(tf.shape(image)[:2], tf.float32)
         new = tf.round(old * (side / tf.reduce_min(old)))
         # TF1's resize aligns the corners of the images; so must this, or the two would shift
@@ -157,8 +157,8 @@ def _fidelity(source, recipe, side, quality):
         try:
             encoded, _ = records.load(tf.constant(number), tf.constant(""))
             files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
-            before, after = (augment.bicubic(augment.whole_image(
-                file, augment.shape_of(file), recipe.exif_rotation), size) for file in files)
+            before, after = (augment.bicubic(augment.whole_image(file, recipe.exif_rotation), size)
+                             for file in files)
         except tf.errors.OpError:
             continue  # listed when it is its turn to be written
         differences.append(np.mean(np.abs(before - after)))
