@@ -21,7 +21,7 @@ def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
     copy = out / "source"
     files = [path for pattern in ("*.py", "*.toml", "*.md", "*.in", "LICENSE", "Makefile",
-                                  "effnet_tf/*.py", "export/*.py", "tests/**/*", "tools/*.py")
+                                  "effnet_tf/**/*.py", "export/*.py", "tests/**/*", "tools/*.py")
              for path in ROOT.glob(pattern) if path.is_file() and "__pycache__" not in path.parts]
     for path in files:
         target = copy / path.relative_to(ROOT)
@@ -54,6 +54,8 @@ def test_wheel_holds_the_programs_and_no_tests(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     packages = {name.split("/")[0] for name in names if "dist-info" not in name}
     assert packages == {"effnet_tf", "effnet_export", "train_tpu.py"}
+    inside = {name for name in names if name.startswith("effnet_tf/")}
+    assert inside == {str(path.relative_to(ROOT)) for path in ROOT.glob("effnet_tf/**/*.py")}
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

@@ -96,21 +96,28 @@ class TestBadInput:
         (["--dataset", "cifr10"], "no data set 'cifr10'.*cifar10"),
         (["--dataset", "folder", "--data_dir", "{empty}"], "is empty"),
         (["--dataset", "folder", "--data_dir", "{one}"], "only the class 'cat'"),
-        (["--dataset", "folder", "--data_dir", "{bad}"], "cannot be used.*cat/broken.jpg"),
         (["--tpu", "local"], "TPU 'local' cannot be used"),
     ])
     def test_of_training(self, options, message, tmp_path):
         import re
         (tmp_path / "empty").mkdir()
         conftest.write_photos(tmp_path / "one", classes=["cat"])
-        conftest.write_photos(tmp_path / "bad")
-        (tmp_path / "bad" / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a JPEG")
         before = sorted(tmp_path.rglob("*"))
-        folders = {name: tmp_path / name for name in ("empty", "one", "bad")}
+        folders = {name: tmp_path / name for name in ("empty", "one")}
         sentence = refused("train_tpu.py", *QUICK, "--workdir", tmp_path / "run",
                            *(option.format(**folders) for option in options))
         assert re.search(message, sentence), sentence
         assert sorted(tmp_path.rglob("*")) == before
+
+    def test_of_images(self, tmp_path):
+        photos = conftest.write_photos(tmp_path / "photos")
+        (photos / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a JPEG")
+        workdir = tmp_path / "run"
+        sentence = refused("train_tpu.py", *QUICK, "--workdir", workdir, "--dataset", "folder",
+                           "--data_dir", photos)
+        assert "cat/broken.jpg: it is damaged" in sentence
+        listed, = (workdir / "bad_examples.jsonl").read_text().splitlines()
+        assert json.loads(listed)["key"] == str(photos / "cat" / "broken.jpg")
 
     def test_a_workdir_of_another_recipe(self, run):
         photos, workdir = run
