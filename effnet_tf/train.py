@@ -365,12 +365,14 @@ class _Loop:
 
     def _recall_bad(self):
         """Looks again at the images that were bad when this run was last interrupted."""
-        source = self.trainer.source
-        for entry in rundir.read_rows(self._bad_path()):
+        source, listed = self.trainer.source, rundir.read_rows(self._bad_path())
+        for entry in listed:
             if "record" in entry:
                 records = source.train if entry["split"] == "train" else source.held_out
                 source.bad.examine(entry["split"], records, entry["record"], again=True)
-        self.noted = len(source.bad.entries)
+        if listed:
+            rundir.write_rows(self._bad_path(), source.bad.entries)
+        self.noted = len(source.bad.entries) if listed else 0
 
     def _bad_path(self):
         number = "" if self.chief else f"-{self.strategy.cluster_resolver.task_id}"
@@ -394,14 +396,13 @@ class _Loop:
 
     def _too_many(self):
         """Returns the TooManyBad of all workers' images together, or None."""
-        source, found = self.trainer.source, {}
-        lists = [self.trainer.source.bad.entries]
+        source = self.trainer.source
+        lists = [source.bad.entries]
         if self.several:
             lists += [rundir.read_rows(os.path.join(self.workdir, name))
                       for name in tf.io.gfile.listdir(self.workdir)
                       if name.startswith("bad_examples") and name.endswith(".jsonl")]
-        for entry in itertools.chain(*lists):
-            found[entry["split"], entry["key"]] = entry
+        found = {(row["split"], row["key"]): row for row in itertools.chain(*lists)}
         try:
             bad.check(source, self.recipe.max_bad_fraction, self._bad_path(), [*found.values()])
         except bad.TooManyBad as error:
