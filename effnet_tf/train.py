@@ -368,7 +368,7 @@ class _Loop:
         source, listed = self.trainer.source, rundir.read_rows(self._bad_path())
         for entry in listed:
             if "record" in entry:
-                records = source.train if entry["split"] == "train" else source.held_out
+                records = source.records(entry["split"])
                 source.bad.examine(entry["split"], records, entry["record"], again=True)
         if listed:
             rundir.write_rows(self._bad_path(), source.bad.entries)

@@ -273,6 +273,11 @@ class TestTfds:
         source = data.open_source(self.recipe(tmp_path, holdout=0.25))
         assert (source.num_train, source.num_eval) == (15, 5)
 
+    def test_an_empty_slice(self, tmp_path):
+        tiny_dataset.write(tmp_path, splits=("train",))
+        with pytest.raises(InputError, match="20 images to train and 0 to evaluate on"):
+            data.open_source(self.recipe(tmp_path, holdout=0.0))
+
     @pytest.mark.parametrize("changes, message", [
         (dict(dataset="cifar11"), "no data set 'cifar11'.*cifar10"),
         (dict(dataset="a b"), "cannot open 'a b'"),

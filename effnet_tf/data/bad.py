@@ -98,7 +98,7 @@ class BadExamples:
 
 
 def _hint(records):
-    first = getattr(records, "first_label", 0)
+    first = records.first_label
     return f", after --first_label {first} was taken off" if first else ""
 
 

@@ -104,8 +104,7 @@ def _usable(source, recipe, size, positions, numbers, raw):
 def _report(source, split, number):
     """Has Python look at a record that could not be used, and take it down: () int64."""
     def examine(number):
-        records = source.train if split == "train" else source.held_out
-        source.bad.examine(split, records, int(number))
+        source.bad.examine(split, source.records(split), int(number))
         return number
 
     return tf.py_function(examine, [number], tf.int64)

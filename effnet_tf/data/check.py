@@ -71,7 +71,7 @@ def _count(source, name, found, hashes, one, seen):
     """Adds an example, and what was seen in it, to the findings."""
     number, encoded, label = one
     fault, digest, shape = seen
-    records = source.train if name == "train" else source.held_out
+    records = source.records(name)
     found.images += 1
     if fault or not 0 <= label < len(source.class_names):
         source.bad.examine(name, records, number)

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from effnet_tf import augment
+from effnet_tf import augment, rundir
 from effnet_tf.config import InputError
 from effnet_tf.data import batches
 from effnet_tf.data.records import or_else
@@ -55,11 +55,9 @@ def prepare(source, recipe, out, *, quality=95):
             about[name] = _write(source, recipe, records, os.path.join(temporary, name),
                                  (side, quality) if shrink else None)
         for name, text in (("classes.txt", "".join(f"{n}\n" for n in source.class_names)),
-                           ("prepared.json", json.dumps(about, indent=2) + "\n"),
-                           ("bad_examples.jsonl", "".join(
-                               json.dumps(entry) + "\n" for entry in source.bad.entries))):
-            with tf.io.gfile.GFile(os.path.join(temporary, name), "w") as file:
-                file.write(text)
+                           ("prepared.json", json.dumps(about, indent=2) + "\n")):
+            rundir.write_text(os.path.join(temporary, name), text)
+        rundir.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
         tf.io.gfile.rename(temporary, out)
     except BaseException:
         tf.io.gfile.rmtree(temporary)

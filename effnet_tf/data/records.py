@@ -24,9 +24,10 @@ class Listed:
         count: how many records there are.
         in_blocks: whether neighbouring records should be read together.
         mean_bytes: of a record that is read ahead.
+        first_label: what was taken off the labels.
     """
 
-    in_blocks, mean_bytes = False, 0
+    in_blocks, mean_bytes, first_label = False, 0, 0
 
     def __init__(self, rows, *, paths=False):
         # An empty list still needs the types of its columns; names of files are bytes.
@@ -58,7 +59,7 @@ class Chosen:
 
     def __init__(self, records, numbers):
         self.records, self.numbers, self.count = records, np.asarray(numbers), len(numbers)
-        self.first_label = getattr(records, "first_label", 0)
+        self.first_label = records.first_label
 
     def read(self, numbers):
         """Nothing is read ahead."""
@@ -104,7 +105,7 @@ class RecordFiles:
     """Examples in TFRecord files, read from where the index says that they begin.
 
     Attributes:
-        count, in_blocks, mean_bytes: as of `Listed`.
+        count, in_blocks, mean_bytes, first_label: as of `Listed`.
         faults: list of {"key", "shard", "reason", "records"} of files that lack records.
     """
 

@@ -49,6 +49,10 @@ class Source:
             for fault in getattr(records, "faults", ()):
                 self.bad.add({"split": split, **fault})
 
+    def records(self, split):
+        """Returns the records of "train" or "eval"."""
+        return {"train": self.train, "eval": self.held_out}[split]
+
     @property
     def num_train(self):
         """Training images that can be found; some of them may prove bad."""

@@ -53,6 +53,8 @@ def scan(shards):
         A list of `Scan`, cut to what belongs to the split; a missing or damaged file has
         the records up to the damage, and a `fault`.
     """
+    if not shards:  # of an empty slice of a split
+        return []
     paths = sorted({shard.path for shard in shards})
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         states = list(pool.map(_state, paths))
