@@ -20,7 +20,7 @@ setuptools.setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     # export/ is a folder of programs in the repository, effnet_export once installed.
-    packages=["effnet_tf", "effnet_tf.data", "effnet_export"],
+    packages=["effnet_tf", "effnet_tf.data", "effnet_tf.export", "effnet_export"],
     package_dir={"effnet_export": "export"},
     py_modules=["train_tpu"],
     # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three
@@ -48,9 +48,12 @@ setuptools.setup(
         "demo": ["matplotlib", "scikit-learn"],
         "examples": ["tensorboard"],
         "timm": ["safetensors"],
+        "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
+        # Other programs that read TFLite files, for tests/test_clients.py.
+        "clients": ["ai-edge-litert", "mediapipe", "openvino"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
-        "test": ["build", "matplotlib", "pillow", "pytest", "pytest-xdist", "safetensors",
-                 "scikit-learn", "setuptools>=77", "tensorboard", "wheel"],
+        "test": ["build", "matplotlib", "onnx>=1.18", "onnxruntime>=1.22", "pillow", "pytest", "pytest-xdist", "safetensors",
+                 "scikit-learn", "setuptools>=77", "tensorboard", "tf2onnx>=1.17", "wheel"],
     },
     entry_points={"console_scripts": [
         "effnet-train = train_tpu:console",

@@ -87,3 +87,33 @@ def predictions(images, captions, right, path):
         axis.imshow(image, interpolation="nearest")
         axis.set_title(caption, fontsize=9, color="C3" if is_right is False else "black")
     _save(canvas, path)
+
+
+def layer_errors(layers, before, path):
+    """Draws the SQNR of every operator of an int8 file, from input to output.
+
+    Args:
+        layers: {operator, such as "block2a_dwconv/BiasAdd": SQNR of its result in dB}.
+        before: the same without equalisation, or empty.
+        path: of the PNG file.
+    """
+    drawn = _figure(path, 1, 1, (11, 4.8))
+    if drawn is None:
+        return
+    canvas, (axes,) = drawn
+    names, values = list(layers), list(layers.values())
+    if before:
+        axes.plot([before.get(name) for name in names], "C1", label="without equalisation", lw=1)
+    axes.plot(values, "C0", label="as written", lw=1.4)
+    worst = sorted(range(len(names)), key=values.__getitem__)[:10]
+    axes.plot(worst, [values[number] for number in worst], "C3o", ms=4, label="ten worst")
+    blocks = [name.split("/")[0].split("_")[0] for name in names]
+    starts = [number for number, block in enumerate(blocks) if block not in blocks[:number]]
+    axes.set_xticks(starts, [blocks[number] for number in starts], rotation=60, ha="right",
+                    fontsize=8)
+    axes.set(ylabel="SQNR of an operator's result (dB)",
+             title="int8 against float32, from the pixels to the logits: higher is better")
+    axes.margins(x=0.01)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(canvas, path)

@@ -2,11 +2,15 @@
 
     python -m export saved_model --workdir runs/digits --out runs/digits/saved_model
     python -m export tflite --workdir runs/digits --out runs/digits/digits.tflite
+    python -m export onnx --model mine.keras --labels names.txt --out mine.onnx
     python -m export classify runs/digits/digits.tflite photo.png another.jpg
+    python -m export inspect runs/digits/digits.tflite
+    python -m export bench runs/digits/digits.tflite another.tflite
 """
 
 import argparse
 import os
+import signal
 import sys
 
 from absl import app, logging
@@ -16,7 +20,7 @@ from effnet_tf.config import InputError
 
 # Relative to each other, absolute to the library: the wheel calls this package
 # effnet_export.
-from . import classify, convert
+from . import bench, classify, convert, inspect
 
 
 def parse(argv):
@@ -27,6 +31,8 @@ def parse(argv):
     programs = parser.add_subparsers(required=True, metavar="PROGRAM")
     convert.add_programs(programs)
     classify.add_program(programs)
+    inspect.add_program(programs)
+    bench.add_program(programs)
     return parser.parse_args(argv[1:])
 
 
@@ -39,11 +45,15 @@ def _program():
 def main(options):
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
     logging.set_verbosity(logging.WARNING)
+    # A request to end is an exception like Ctrl-C, so that half-written files are removed.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         options.run(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit("Interrupted: nothing was written.")
 
 
 def console():

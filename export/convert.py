@@ -1,44 +1,161 @@
-"""The programs `saved_model` and `tflite`: a run directory becomes a verified file."""
+"""The programs `saved_model`, `tflite` and `onnx`: a trained model becomes a verified file."""
 
+import argparse
 import dataclasses
 import json
 import sys
 
-from . import run
+from . import images, run
 
 
 def add_programs(programs):
-    """Adds both programs to the parser's subcommands."""
-    for name, text in (("saved_model", "write a TensorFlow SavedModel"),
-                       ("tflite", "write a float32 TFLite file")):
+    """Adds the programs to the parser's subcommands."""
+    for name, text, add in (("saved_model", "write a TensorFlow SavedModel", _saved_model_options),
+                            ("tflite", "write a TFLite file", _tflite_options),
+                            ("onnx", "write an ONNX file (needs the extra [onnx])", None)):
         parser = programs.add_parser(name, help=text, description=text)
-        run.add_options(parser)
+        run.add_options(parser, required=False)
+        parser.add_argument("--model", metavar="FILE", help="a .keras file instead of --workdir")
+        parser.add_argument("--labels", metavar="FILE", help="with --model: its class names, one "
+                            "per line")
         parser.add_argument("--out", required=True, help="where to write")
+        parser.add_argument("--verify_with", metavar="IMAGES", help="images to compare the file "
+                            f"with the Keras model on: {images.SOURCES}; default: run, without "
+                            "one the calibration images, else noise")
         parser.add_argument("--verify_images", type=run.count, default=64, metavar="N",
-                            help="how many held-out images to compare on (default 64)")
+                            help="how many of them (default 64)")
+        if add:
+            add(parser)
         parser.set_defaults(run=write, kind=name)
+
+
+def _saved_model_options(parser):
+    parser.add_argument("--keep_batch_norm", action="store_true", help="keep batch norm as it is, "
+                        "so that the SavedModel can be trained again; else it is folded")
+    parser.add_argument("--input_dtype", choices=("float32", "uint8"), default="float32",
+                        help="of the signature serving_default (default float32)")
+
+
+def _tflite_options(parser):
+    add = parser.add_argument
+    add("--quantize", choices=("none", "float16", "weights8", "int8", "int16x8", "dynamic"),
+        help="none: float32; weights8: weights of 8 bits, computed in float; int8: all in "
+        "integers. Default: int8 for Lite and EdgeTPU, weights8 for the others")
+    add("--io", choices=("float", "int8", "uint8"), default="float", help="type of the input, "
+        "and in int8 files of the output (default float)")
+    add("--batch", type=_batch, default=1, help="images per call, or 'dynamic' (default 1)")
+    add("--calibration", metavar="IMAGES", help="images that tell the ranges for int8 and int16x8: "
+        f"{images.SOURCES}; default: run:train")
+    add("--calibration_images", type=run.count, default=500, metavar="N",
+        help="how many of them (default 500; with fewer, ranges are missed)")
+    add("--equalize", action=argparse.BooleanOptionalAction, default=True,
+        help="equalise the ranges of channels before int8 and int16x8 (default: yes)")
+    add("--correct_biases", action="store_true",
+        help="take the mean error of rounded weights off the biases")
+    add("--keep_float", metavar="auto|NAME,...", default="", help="operators of an int8 file that "
+        "stay float; auto: as few as reach --target_sqnr")
+    add("--target_sqnr", type=float, default=30.0, metavar="DB",
+        help="of the logits, for --keep_float auto (default 30 dB)")
+    add("--min_sqnr", type=float, metavar="DB",
+        help="of the logits; below it nothing is written (default: that of the kind)")
+
+
+def _batch(text):
+    if text == "dynamic":
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is no batch: give a number or 'dynamic'")
+    return int(text)
 
 
 def write(options):
     """Writes, verifies and reports; a file that fails its check is exit code 1."""
-    from effnet_tf import export, rundir
-    opened = run.open_run(options)
+    import tensorflow as tf
+
+    from effnet_tf import checkpoints, export
+    opened = run.open_model(options)
     model = opened.load_model()
-    images, _ = opened.held_out(options.verify_images)
-    print(f"Writing {options.out} ...", flush=True)
+    about = opened.about(model)
+    writers = {"saved_model": _saved_model, "tflite": _tflite, "onnx": _onnx}
     try:
-        if options.kind == "saved_model":
-            report = export.to_saved_model(
-                model, options.out, class_names=opened.class_names, verify_with=images)
-        else:
-            report = export.to_tflite(model, options.out, verify_with=images)
-    except export.VerificationError as error:
-        print(f"error: {error}", file=sys.stderr)
+        report = writers[options.kind](options, opened, model, about)
+    except (export.VerificationError, export.WorkerError) as error:
+        print(f"error: {error}\nNothing was written to {options.out}.", file=sys.stderr)
         sys.exit(1)
-    variant = opened.recipe.resolved_variant()
-    rundir.write_text(run.report_path(options.out), json.dumps({
-        "variant": variant.name, "image_size": variant.resolution,
-        "eval_crop_padding": opened.crop_padding(), "exif_rotation": opened.recipe.exif_rotation,
-        "scaled_decode": opened.recipe.scaled_decode, "class_names": opened.class_names,
-        "workdir": options.workdir, "check": dataclasses.asdict(report)}, indent=2) + "\n")
-    print(f"Wrote {options.out}, and {run.report_path(options.out)}:\n{report}")
+    except (OSError, tf.errors.OpError) as error:  # a full disk, or one that is gone
+        print(f"error: '{options.out}' cannot be written: {checkpoints.reason(error)}. What was "
+              "there is as it was.", file=sys.stderr)
+        sys.exit(74)
+    _write_report(options, about, report)
+
+
+def _saved_model(options, opened, model, about):
+    from effnet_tf import export
+    pixels, labels = _verify_with(options, opened, about)
+    print(f"Writing {options.out} ...", flush=True)
+    return export.to_saved_model(
+        model, options.out, keep_batch_norm=options.keep_batch_norm,
+        input_dtype=options.input_dtype, about=about, verify_with=pixels, labels=labels)
+
+
+def _onnx(options, opened, model, about):
+    from effnet_tf import export
+    pixels, labels = _verify_with(options, opened, about)
+    print(f"Writing {options.out} ...", flush=True)
+    return export.to_onnx(model, options.out, about=about, verify_with=pixels, labels=labels)
+
+
+def _tflite(options, opened, model, about):
+    from effnet_tf import export
+    quantize = options.quantize or _default_quantize(about)
+    keep = options.keep_float
+    wanted = export.Options(  # before the images are read: it may be refused
+        quantize=quantize, io=options.io, batch=options.batch, equalize=options.equalize,
+        correct_biases=options.correct_biases, target_sqnr=options.target_sqnr,
+        min_sqnr=options.min_sqnr,
+        keep_float=keep if keep == "auto" else tuple(filter(None, keep.split(","))))
+    calibration = None
+    if quantize in ("int8", "int16x8"):
+        where = options.calibration or "run:train"
+        calibration = images.read(where, opened, about, options.calibration_images)
+        print(f"Calibrating on {len(calibration[0])} images of {where}", flush=True)
+    pixels, labels = _verify_with(options, opened, about, calibration)
+    print(f"Writing {options.out} ...", flush=True)
+    return export.to_tflite(
+        model, options.out, about=about, verify_with=pixels, labels=labels,
+        calibration=None if calibration is None else calibration[0],
+        **dataclasses.asdict(wanted))
+
+
+def _default_quantize(about):
+    """The small file of each family; printed, since nobody asked for it."""
+    integers = about.variant.startswith(("lite", "edgetpu"))
+    quantize = "int8" if integers else "weights8"
+    reason = ("made for integers" if integers else
+              "swish and squeeze-and-excite lose less in float arithmetic")
+    print(f"--quantize {quantize}, the default for {about.variant} ({reason}); none is float32")
+    return quantize
+
+
+def _verify_with(options, opened, about, calibration=(None, None)):
+    """Returns the images and labels to verify with; (None, None) is noise."""
+    where = options.verify_with or ("run" if options.workdir else None)
+    if where:
+        return images.read(where, opened, about, options.verify_images)
+    pixels, labels = calibration or (None, None)
+    if pixels is None:
+        print("No --verify_with: the file is compared with the Keras model on noise.")
+        return None, None
+    return pixels[:options.verify_images], labels[:options.verify_images]
+
+
+def _write_report(options, about, report):
+    from effnet_tf import plots, rundir
+    path = run.report_path(options.out)
+    rundir.write_text(path, json.dumps({
+        **dataclasses.asdict(about), "check": dataclasses.asdict(report)}, indent=2) + "\n")
+    print(f"Wrote {options.out}, and {path}:\n{report}")
+    if report.layers:
+        picture = path.removesuffix(".report.json") + ".layers.png"
+        plots.layer_errors(report.layers, report.layers_before, picture)
+        print(f"Drew {picture}")

@@ -2,10 +2,11 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 
-import numpy as np
+from . import images
 
 
 def add_options(parser, required=True):
@@ -35,6 +36,11 @@ class Run:
     recipe: object
     class_names: tuple[str, ...]
 
+    @property
+    def data_dir(self):
+        """Where TFDS data sets lie."""
+        return self.recipe.data_dir
+
     def load_model(self):
         """Returns the classifier with averaged weights, giving probabilities."""
         from effnet_tf import model, weights
@@ -44,26 +50,79 @@ class Run:
             print(report)
         return classifier
 
-    def crop_padding(self):
-        """Returns the padding of the central crop at the network's resolution."""
+    def about(self, model):
+        """Returns the `About` of its classifier."""
+        from effnet_tf import export
         from effnet_tf.data import batches
-        return batches.padding(self.recipe, self.recipe.resolved_variant().resolution)
+        size = self.recipe.resolved_variant().resolution
+        return export.describe(
+            model, class_names=self.class_names, workdir=self.workdir,
+            crop_padding=batches.padding(self.recipe, size),
+            exif_rotation=self.recipe.exif_rotation, scaled_decode=self.recipe.scaled_decode,
+            recipe=json.loads(self.recipe.to_json()))
 
-    def held_out(self, most):
-        """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, of the held-out.
+    def images(self, most, training=False):
+        """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, without augmentation.
 
-        Spread evenly, since images may come in the order of their classes.
+        Held-out ones, or of training. Spread evenly, since images may come in the order of
+        their classes.
         """
         from effnet_tf import augment, data
-        source = data.open_source(self.recipe, for_training=False)
-        numbers = np.linspace(0, source.num_eval - 1, min(most, source.num_eval)).astype(np.int64)
-        spread = dataclasses.replace(source, held_out=data.Chosen(source.held_out, numbers))
+        source = _source(self.recipe)
+        records = source.train if training else source.held_out
+        numbers = images.spread(records.count, most)
+        spread = dataclasses.replace(source, held_out=data.Chosen(records, numbers))
         size = self.recipe.resolved_variant().resolution
         batch = next(iter(data.evaluation(spread, self.recipe, size, len(numbers), 1)))
         good = batch["labels"].numpy() >= 0
         for entry in source.bad.entries:
             print(f"Left out {entry['key']}: {entry['reason']}")
         return augment.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
+
+
+@functools.cache  # opened once, for calibration and for verification
+def _source(recipe):
+    from effnet_tf import data
+    return data.open_source(recipe, for_training=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class KerasFile:
+    """A `.keras` file, of this package or of a program that uses it.
+
+    Attributes:
+        path: of the file.
+        class_names: in the order of the scores; empty if nobody said.
+        data_dir: where TFDS data sets lie, or None.
+    """
+
+    path: str
+    class_names: tuple[str, ...]
+    data_dir: str | None
+
+    def load_model(self):
+        """Returns the model; nothing in the file can run code."""
+        import effnet_tf
+        from effnet_tf.config import InputError
+        if not os.path.isfile(self.path):
+            raise InputError(f"There is no file '{self.path}'.")
+        try:
+            return effnet_tf.load_model(self.path, compile=False)
+        except Exception as error:  # Keras has a kind for each thing a file can lack
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise InputError(f"'{self.path}' cannot be loaded as a .keras model: {reason}"
+                             ) from error
+
+    def about(self, model):
+        """Returns its `About`; the crop is that of the original code."""
+        from effnet_tf import export
+        return export.describe(model, class_names=self.class_names)
+
+    def images(self, most, training=False):
+        """There are none of its own."""
+        from effnet_tf.config import InputError
+        raise InputError(f"'{self.path}' is no run and has no images of its own: give a folder or "
+                         "a TFDS split.")
 
 
 def open_run(options):
@@ -75,41 +134,27 @@ def open_run(options):
     return Run(options.workdir, recipe, class_names)
 
 
-def from_files(paths, about):
-    """Returns (N, S, S, 3) uint8 of image files, made as a report says that evaluation did."""
-    import tensorflow as tf
-
-    from effnet_tf import augment
+def open_model(options):
+    """Returns what --workdir or --model names: a `Run` or a `KerasFile`."""
     from effnet_tf.config import InputError
-    from effnet_tf.data import bad
-    images = []
-    for path in paths:
-        if not os.path.isfile(path):
-            raise InputError(f"There is no image file '{path}'.")
-        encoded = tf.io.read_file(path)
-        fault = bad.fault(encoded.numpy())
-        if fault:
-            raise InputError(f"'{path}' cannot be used: {fault}.")
-        images.append(augment.to_bytes(augment.evaluation_image(
-            encoded, about["image_size"], about["eval_crop_padding"],
-            exif_rotation=about["exif_rotation"], scaled_decode=about["scaled_decode"])))
-    return np.stack(images)
+    if bool(options.workdir) == bool(options.model):
+        raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
+    if options.workdir:
+        return open_run(options)
+    return KerasFile(options.model, _labels(options.labels), options.data_dir)
+
+
+def _labels(path):
+    from effnet_tf.config import InputError
+    if path is None:
+        return ()
+    try:
+        with open(path, encoding="utf-8") as file:
+            return tuple(file.read().splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The class names '{path}' cannot be read: {error}.") from error
 
 
 def report_path(artefact):
     """Returns where the report of an exported file lies: beside it."""
     return f"{artefact.rstrip(os.sep)}.report.json"
-
-
-def read_report(artefact):
-    """Returns the report of an exported file: image size, crop, class names, check."""
-    from effnet_tf.config import InputError
-    path = report_path(artefact)
-    if not os.path.exists(artefact):
-        raise InputError(f"There is no file '{artefact}'.")
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError) as error:
-        raise InputError(f"'{path}' cannot be read ({error}): it was written beside '{artefact}' "
-                         "and holds its class names and image size.") from error

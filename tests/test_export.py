@@ -1,147 +1,189 @@
-"""export.py: what is written computes what the model computes, or is not written."""
+"""export: what is written computes what the model computes, or is not written."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.config import InputError
+from effnet_tf.export import files, worker
+from tests.test_programs import ROOT
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
+WRITERS = {"saved_model": export.to_saved_model, "tflite": export.to_tflite,
+           "onnx": export.to_onnx}
 
 
 @pytest.fixture(scope="module")
 def model():
-    return effnet_tf.model_fn(TINY, 4, input_shape=(40, 36, 3))
+    return effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
 
 
 @pytest.fixture(scope="module")
 def images():
-    return np.random.default_rng(1).integers(0, 256, (5, 40, 36, 3)).astype("uint8")
+    return np.random.default_rng(1).integers(0, 256, (5, 40, 40, 3)).astype("uint8")
 
 
 @pytest.fixture(scope="module")
 def written(model, images, tmp_path_factory):
-    """Both artefacts: {"saved_model": path, "tflite": path}."""
+    """An artefact of each writer: {name: (path, report)}."""
     folder = tmp_path_factory.mktemp("artefacts")
-    paths = {"saved_model": str(folder / "saved"), "tflite": str(folder / "model.tflite")}
-    export.to_saved_model(model, paths["saved_model"], class_names=["a", "b", "ü", "d"],
-                          verify_with=images)
-    export.to_tflite(model, paths["tflite"], verify_with=images)
-    return paths
+    about = export.describe(model, class_names=("a", "b", "ü", "d"))
+    return {name: (str(folder / name), write(
+        model, str(folder / name), about=about, verify_with=images, labels=[0, 1, 2, 3, -1]))
+        for name, write in WRITERS.items()}
 
 
-@pytest.mark.parametrize("kind", ["saved_model", "tflite"])
-def test_artefacts_compute_what_the_model_computes(written, kind, model, images):
-    probabilities = export.load(written[kind])(images)
-    assert probabilities.shape == (5, 4) and probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities, model(images), atol=1e-5)
-    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
-    report = export.verify(model, written[kind], images)
-    assert report.images == 5 and report.top1_agreement == 1
-    assert report.largest_difference <= report.tolerance
+@pytest.mark.parametrize("name", WRITERS)
+class TestEveryWriter:
+    def test_computes_what_the_model_computes(self, written, name, model, images):
+        scores = export.load(written[name][0])(images)
+        assert scores.shape == (5, 4) and scores.dtype == np.float32
+        np.testing.assert_allclose(scores, model(images), atol=1e-5)
+
+    def test_reports(self, written, name, model, images):
+        path, report = written[name]
+        assert report.images == 5 and report.top1_agreement == report.top5_agreement == 1
+        assert report.largest_difference < 1e-5 and report.sqnr_db > 80
+        assert report.size_bytes == files.size(path)
+        expected = (np.argmax(model(images), -1)[:4] == [0, 1, 2, 3]).mean()
+        assert report.accuracy == report.model_accuracy == expected
+
+    def test_says_what_it_is(self, written, name):
+        about = export.artefact.about(written[name][0])
+        assert about.class_names == ("a", "b", "ü", "d") and about.image_size == 40
+        assert about.variant == TINY.name and about.normalizes and len(about.mean) == 3
 
 
 def test_nothing_but_the_artefacts_is_left(written):
-    assert sorted(os.listdir(os.path.dirname(written["tflite"]))) == ["model.tflite", "saved"]
+    assert sorted(os.listdir(os.path.dirname(written["tflite"][0]))) == sorted(WRITERS)
 
 
-def test_saved_model_stands_alone(written, images):
-    loaded = tf.saved_model.load(written["saved_model"])
-    signature = loaded.signatures["serving_default"]
-    assert signature.structured_input_signature[1]["images"].shape == (None, 40, 36, 3)
-    for count in (1, 3):
-        batch = tf.cast(images[:count], tf.float32)
-        assert signature(images=batch)["probabilities"].shape == (count, 4)
-    labels = os.path.join(written["saved_model"], "assets", "labels.txt")
-    assert open(labels, encoding="utf-8").read().splitlines() == ["a", "b", "ü", "d"]
+def test_an_artefact_can_be_verified_again(written, model, images):
+    report = export.verify(model, written["tflite"][0], images)
+    assert report.kind == "none" and report.largest_difference < 1e-5
+    other = effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
+    other.get_layer("predictions").bias.assign([0.0, 5.0, 0.0, 0.0])
+    with pytest.raises(export.VerificationError, match="does not compute what the model"):
+        export.verify(other, written["saved_model"][0], images)
 
 
-def test_saved_model_has_every_weight_once(written, model):
-    weights = 4 * model.count_params()
-    data = sum(os.path.getsize(os.path.join(written["saved_model"], "variables", name))
-               for name in os.listdir(os.path.join(written["saved_model"], "variables")))
-    assert weights < data < 1.1 * weights
-
-
-def test_tflite_is_static_named_and_plain(written):
-    with pytest.warns(UserWarning, match="deprecated"):
-        interpreter = tf.lite.Interpreter(written["tflite"])
-    signature = interpreter.get_signature_list()["serving_default"]
-    assert signature == {"inputs": ["images"], "outputs": ["probabilities"]}
-    assert list(interpreter.get_input_details()[0]["shape"]) == [1, 40, 36, 3]
-    operators = {op["op_name"] for op in interpreter._get_ops_details()} - {"DELEGATE"}
-    # No shape arithmetic, no resource variable, nothing outside TFLite's own operators.
-    assert not operators & {"SHAPE", "PACK", "STRIDED_SLICE", "RESHAPE", "PAD", "VAR_HANDLE",
-                            "READ_VARIABLE"}
-    assert not any("Flex" in name for name in operators)
-
-
-def test_default_images_are_noise_of_the_right_size(written, model):
-    assert export.verify(model, written["saved_model"]).images == 8
-
-
-@pytest.mark.parametrize("write", [export.to_saved_model, export.to_tflite])
 class TestFailedChecks:
     @pytest.mark.parametrize("before", [None, "an older file"])
-    def test_a_wrong_file_does_not_reach_its_place(self, write, before, model, images, tmp_path,
-                                                   monkeypatch):
-        path = tmp_path / "out"
-        if before and write is export.to_tflite:
+    def test_a_file_past_its_tolerance_is_not_written(self, before, model, images, tmp_path):
+        path = tmp_path / "out.tflite"
+        if before:
             path.write_text(before)
-        honest = export.load
-        monkeypatch.setattr(export, "load", lambda path: lambda x: honest(path)(x) * 1.01)
-        with pytest.raises(export.VerificationError, match="does not compute"):
-            write(model, str(path), verify_with=images)
-        assert os.listdir(tmp_path) == (["out"] if path.exists() else [])
-        assert not path.exists() or path.read_text() == before
+        with pytest.raises(export.VerificationError, match="at least 200 dB"):
+            export.to_tflite(model, str(path), verify_with=images, min_sqnr=200)
+        assert os.listdir(tmp_path) == (["out.tflite"] if before else [])
+        assert not before or path.read_text() == before
 
-    def test_nan_is_wrong(self, write, model, images, tmp_path, monkeypatch):
-        monkeypatch.setattr(export, "load", lambda path: lambda x: np.full((len(x), 4), np.nan))
-        with pytest.raises(export.VerificationError):
-            write(model, str(tmp_path / "out"), verify_with=images)
+    def test_nan_is_wrong(self, images, tmp_path):
+        broken = effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
+        broken.get_layer("predictions").bias.assign([0.0, np.nan, 0.0, 0.0])
+        with pytest.raises(export.VerificationError, match="not finite"):
+            export.to_saved_model(broken, str(tmp_path / "out"), verify_with=images)
         assert os.listdir(tmp_path) == []
 
 
 class TestPlaces:
-    def test_a_saved_model_is_replaced(self, model, images, tmp_path):
+    def test_a_saved_model_is_replaced_and_folders_are_made(self, model, images, tmp_path):
         for _ in range(2):
-            export.to_saved_model(model, str(tmp_path / "out"), verify_with=images)
-        assert os.listdir(tmp_path) == ["out"]
-        assert "saved_model.pb" in os.listdir(tmp_path / "out")
+            export.to_saved_model(model, str(tmp_path / "a" / "b"), verify_with=images)
+        assert os.listdir(tmp_path / "a") == ["b"]
+        assert "saved_model.pb" in os.listdir(tmp_path / "a" / "b")
 
     def test_the_old_one_comes_back_if_the_new_one_cannot_move(self, tmp_path):
         (tmp_path / "old").mkdir()
         (tmp_path / "old" / "saved_model.pb").write_text("old")
         with pytest.raises(OSError):
-            export._replace(str(tmp_path / "missing"), str(tmp_path / "old"),
-                            str(tmp_path / "aside"))
+            files._replace(str(tmp_path / "missing"), str(tmp_path / "old"),
+                           str(tmp_path / "aside"))
         assert (tmp_path / "old" / "saved_model.pb").read_text() == "old"
 
     def test_another_directory_is_not(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("years of work")
-        for write in (export.to_saved_model, export.to_tflite):
+        for write in WRITERS.values():
             with pytest.raises(InputError):
                 write(model, str(tmp_path))
         assert os.listdir(tmp_path) == ["thesis.txt"]
 
-    def test_folders_are_made(self, model, images, tmp_path):
-        export.to_saved_model(model, str(tmp_path / "a" / "b"), verify_with=images)
-        assert os.listdir(tmp_path / "a") == ["b"]
+    def test_what_a_killed_process_left_is_removed(self, tmp_path):
+        (tmp_path / ".partial-dead").mkdir()
+        (tmp_path / ".partial-dead" / ".lock").write_text("")
+        (tmp_path / ".partial-foreign").mkdir()  # no lock: not of this program
+        with files.staged(str(tmp_path / "one")) as first:
+            with files.staged(str(tmp_path / "two")) as second:  # the first is still at work
+                for path in (first, second):
+                    files.write(path, b"content")
+        assert sorted(os.listdir(tmp_path)) == [".partial-foreign", "one", "two"]
 
 
 def test_tflite_needs_a_static_size():
     with pytest.raises(InputError, match="static input size"):
-        export.to_tflite(effnet_tf.model_fn(TINY, 4, input_shape=(None, 40, 3)), "x.tflite")
+        export.to_tflite(effnet_tf.model_fn(TINY, 4, input_shape=(None, 40, 3)), "x.tflite",
+                         verify_with=np.zeros((1, 40, 40, 3)))
 
 
-@pytest.mark.parametrize("content", [None, b"no flatbuffer at all"])
-def test_loading_something_else(tmp_path, content):
-    path = tmp_path / "file.tflite"
-    if content:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match="no TFLite file|no SavedModel"):
-        export.load(str(path))
+def test_a_subclassed_model_is_refused(tmp_path):
+    class Own(keras.Model):
+        def call(self, images):
+            return images[:, 0, 0]
+
+    own = Own()
+    own(np.zeros((1, 8, 8, 3)))
+    with pytest.raises(InputError, match="functional or sequential"):
+        export.to_saved_model(own, str(tmp_path / "x"))
+
+
+class TestWorker:
+    def test_results_come_back_in_order(self, tmp_path):
+        paths = [str(tmp_path / name) for name in "ab"]
+        for number, path in enumerate(paths):
+            files.write(path, bytes(number + 3))
+        assert worker.call(*(("files.size", {"path": path}) for path in paths)) == [3, 4]
+
+    def test_bad_input_is_the_same_sentence(self, tmp_path):
+        with pytest.raises(InputError, match="no file '/no/such/file'"):
+            worker.call(("artefact.kind", {"path": "/no/such/file"}))
+
+    def test_a_failure_shows_the_end_of_its_log(self):
+        with pytest.raises(export.WorkerError, match=r"files.read.*\n(.*\n)*.*No such file"):
+            worker.call(("files.read", {"path": "/no/such/file"}))
+
+    def test_it_ends_with_its_parent(self, tmp_path):
+        """A killed export leaves no process behind."""
+        mark = str(tmp_path / "mark")
+        child = ("import os, sys, time; from effnet_tf.export import worker; "
+                 "import threading; threading.Thread(target=worker._end_with_parent, "
+                 "args=(os.getppid(),), daemon=True).start(); "
+                 f"open({mark!r}, 'w').write(str(os.getpid())); time.sleep(60)")
+        parent = subprocess.Popen([sys.executable, "-c", (
+            "import subprocess, sys; "
+            f"subprocess.run([sys.executable, '-c', {child!r}])")], cwd=ROOT)
+        while not (os.path.exists(mark) and open(mark).read()):
+            time.sleep(0.1)
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        pid = int(open(mark).read())
+        for _ in range(50):
+            if not _is_alive(pid):
+                return
+            time.sleep(0.1)
+        pytest.fail("the child lives on")
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -3,12 +3,18 @@
 import json
 import os
 import pathlib
+import resource
+import signal
 import subprocess
 import sys
+import time
 
+import keras
 import pytest
 import tensorflow as tf
 
+import effnet_tf
+from effnet_tf.export import files
 from tests import conftest, tiny_dataset
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -145,7 +151,17 @@ class TestBadInput:
         (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "no run directory"),
         (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is no SavedModel"),
         (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
-        (["classify", "{run}/recipe.json", "photo.jpg"], "report.json' cannot be read"),
+        (["classify", "{run}/recipe.json", "photo.jpg"], "no SavedModel, TFLite, ONNX or Keras"),
+        (["inspect", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
+        (["bench", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
+        (["tflite", "--out", "{tmp}/x.tflite"], "either --workdir, a run directory, or --model"),
+        (["tflite", "--model", "{tmp}/no.keras", "--out", "{tmp}/x.tflite"], "There is no file"),
+        (["tflite", "--model", "{run}/recipe.json", "--out", "{tmp}/x.tflite"],
+         "cannot be loaded as a .keras model"),
+        (["tflite", "--workdir", "{run}", "--quantize", "int8", "--calibration", "{tmp}/none",
+          "--out", "{tmp}/x.tflite"], "There are no images at"),
+        (["tflite", "--workdir", "{run}", "--io", "int8", "--quantize", "none",
+          "--out", "{tmp}/x.tflite"], "goes with quantize 'int8'"),
         (["tflite", "--workdir", "{run}", "--out", "gs://bucket/m.tflite"], "not on this machine"),
         (["tflite", "--workdir", "{run}", "--out", "{run}/recipe.json/m.tflite"],
          "cannot be written"),
@@ -157,6 +173,107 @@ class TestBadInput:
         sentence = refused("-m", "export", *(a.format(**places) for a in arguments))
         assert message in sentence
         assert list(tmp_path.iterdir()) == []
+
+
+class TestExport:
+    def test_int8_calibrated_on_a_folder(self, run, tmp_path):
+        photos, workdir = run
+        model = tmp_path / "Fähre 8.tflite"
+        arguments = ("tflite", "--workdir", workdir, "--quantize", "int8", "--io", "uint8",
+                     "--min_sqnr", "0", "--out", model)
+        out = python("-m", "export", *arguments, "--calibration", photos)
+        assert "Calibrating on 24 images of" in out.stdout and "Calibrating" in out.stderr
+        for text in ("SQNR of the logits", "accuracy", "worst layers", "latency", "dB equalised"):
+            assert text in out.stdout
+        report = json.loads((tmp_path / "Fähre 8.tflite.report.json").read_text())
+        assert report["quantize"] == "int8" and report["check"]["layers"]
+        picture = tf.io.decode_png((tmp_path / "Fähre 8.tflite.layers.png").read_bytes())
+        assert picture.shape[0] > 100
+        again = tmp_path / "again.tflite"
+        python("-m", "export", *arguments[:-1], again, "--calibration", photos)
+        assert again.read_bytes() == model.read_bytes()  # a deterministic subset, and no dates
+        out = python("-m", "export", "inspect", model).stdout
+        for text in ("int8", "cat, dog", "CONV_2D", "uint8", "XNNPACK"):
+            assert text in out
+        out = python("-m", "export", "bench", model, again, "--seconds", "0.2").stdout
+        assert "1 thread" in out and "2 threads" in out and " x" in out
+
+    def test_a_keras_file(self, tmp_path):
+        keras_file, names = tmp_path / "mine.keras", tmp_path / "names.txt"
+        tiny = effnet_tf.CompoundScaling().variant(-8)
+        effnet_tf.model_fn(tiny, 2, input_shape=(32, 32, 3)).save(keras_file)
+        names.write_text("Käse\nbread\n", encoding="utf-8")
+        out = python("-m", "export", "tflite", "--model", keras_file, "--labels", names,
+                     "--out", tmp_path / "m.tflite").stdout
+        assert "--quantize weights8, the default" in out and "on noise" in out
+        photo = conftest.write_photos(tmp_path / "photos") / "cat" / "0.jpg"
+        assert "Käse" in python("-m", "export", "classify", tmp_path / "m.tflite", photo).stdout
+        names.write_text("one\n")
+        assert "1 class names for 2 classes" in refused(
+            "-m", "export", "tflite", "--model", keras_file, "--labels", names,
+            "--out", tmp_path / "other.tflite")
+        assert not (tmp_path / "other.tflite").exists()
+
+    def test_a_keras_file_cannot_run_code(self, tmp_path):
+        images, mark = keras.Input((32, 32, 3)), tmp_path / "mark"
+        code = f"lambda x: open({str(mark)!r}, 'w') and x"
+        outputs = keras.layers.Lambda(eval(code), output_shape=(32, 32, 3))(images)
+        mark.unlink()
+        keras.Model(images, outputs).save(tmp_path / "evil.keras")
+        sentence = refused("-m", "export", "tflite", "--model", tmp_path / "evil.keras",
+                           "--out", tmp_path / "x.tflite")
+        assert "cannot be loaded" in sentence and not mark.exists()
+
+    def test_a_file_that_fails_its_check_is_exit_code_1(self, run, tmp_path):
+        finished = python("-m", "export", "tflite", "--workdir", run[1], "--quantize", "weights8",
+                          "--min_sqnr", "500", "--out", tmp_path / "x.tflite", check=False)
+        assert finished.returncode == 1 and "Nothing was written" in finished.stderr
+        assert "Traceback" not in finished.stderr and list(tmp_path.iterdir()) == []
+
+
+class TestInterruptedExport:
+    """The old file is as it was, whatever happens."""
+
+    def start(self, run, out, **how):
+        process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "export", "tflite", "--workdir", str(run[1]),
+             "--quantize", "float16", "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, **how)
+        return process
+
+    @pytest.mark.parametrize("number, after", [(signal.SIGTERM, 4), (signal.SIGINT, 1),
+                                               (signal.SIGKILL, 7)])
+    def test_by_a_signal(self, run, number, after, tmp_path):
+        out = tmp_path / "m.tflite"
+        out.write_text("old")
+        process = self.start(run, out)
+        for line in process.stdout:
+            if line.startswith("Writing"):
+                break
+        time.sleep(after)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode and out.read_text() == "old"
+        if number == signal.SIGKILL:
+            assert len(list(tmp_path.iterdir())) == 2
+            with files.staged(str(out)) as temporary:  # the next export tidies up
+                files.write(temporary, b"new")
+            assert out.read_text() == "new"
+        assert list(tmp_path.iterdir()) == [out], errors
+
+    def test_by_a_full_disk(self, run, tmp_path):
+        out = tmp_path / "m.tflite"
+        out.write_text("old")
+        limit = 200_000  # bytes per file, as if no more fitted
+
+        def fill():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+        process = self.start(run, out, preexec_fn=fill)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode in (1, 74) and "Traceback" not in errors.split("log:")[0]
+        assert "error: " in errors
+        assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]
 
 
 def test_help_is_quick_and_gives_sources():

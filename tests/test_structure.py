@@ -25,14 +25,19 @@ FLOORS = {
     "mbconv": 3, "formats": 3, "rundir": 3, "step": 3, "data.bad": 3, "data.records": 3,
     "data.batches": 4, "data.sources": 4, "data": 5, "data.check": 6, "data.prepare": 6,
     "data.__main__": 7, "diagnosis": 6,
-    "published": 4, "finetune": 4, "export": 4, "watch": 4,
+    "published": 4, "finetune": 4, "watch": 4,
+    "export.files": 2, "export.flat": 2, "export.equalize": 2, "export.about": 3,
+    "export.interpreter": 3, "export.worker": 3, "export.fold": 4, "export.metadata": 4,
+    "export.artefact": 5, "export.saved_model": 5, "export.onnx_file": 6, "export.runtimes": 6,
+    "export.verification": 6, "export.quantize": 7, "export.conversion": 8, "export.tflite": 8,
+    "export": 9,
     "weights": 5,
     "model": 6,
     "trainer": 7,
     "train": 8,
-    "dryrun": 9,
+    "dryrun": 10,
 }
-MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 8800
+MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 11800
 
 
 def name_of(path):

@@ -3,6 +3,9 @@
 import contextlib
 import dataclasses
 
+import keras
+import numpy as np
+
 from effnet_tf import config
 from effnet_tf.recipe import RECIPES
 
@@ -27,6 +30,20 @@ def registered():
     finally:
         config.VARIANTS.clear()
         config.VARIANTS.update(before)
+
+
+def randomise_batch_norm(model, seed=0):
+    """Gives the batch norms of a model statistics as of a trained one; returns the model."""
+    random = np.random.default_rng(seed)
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            shape = layer.gamma.shape
+            for weight, value in ((layer.gamma, random.uniform(0.5, 1.5, shape)),
+                                  (layer.beta, random.normal(0, 0.3, shape)),
+                                  (layer.moving_mean, random.normal(0, 0.3, shape)),
+                                  (layer.moving_variance, random.uniform(0.5, 1.5, shape))):
+                weight.assign(value)
+    return model
 
 
 def recipe(**changes):

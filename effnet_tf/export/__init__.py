@@ -1,0 +1,151 @@
+"""How does a Keras model become a file that other programs run, and is it right?
+
+`to_saved_model`, `to_tflite` and `to_onnx` write a file, run it in a fresh process, compare
+it with the model on images, and only then move it to its place. What a file is, and what
+it says about itself: `load`, `About`.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from effnet_tf.export import (artefact, files, fold, onnx_file, saved_model, tflite,
+                              verification)
+from effnet_tf.export.about import About, describe
+from effnet_tf.export.runtimes import load
+from effnet_tf.export.tflite import Options
+from effnet_tf.export.verification import TOLERANCE, Report, VerificationError
+from effnet_tf.export.worker import WorkerError
+
+__all__ = ["About", "Options", "Report", "TOLERANCE", "VerificationError", "WorkerError",
+           "describe", "load", "to_onnx", "to_saved_model", "to_tflite", "verify"]
+
+
+def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32", about=None,
+                   verify_with=None, labels=None):
+    """Writes a model as a TensorFlow SavedModel, verified.
+
+    Its signature `serving_default` takes `images`, (N, H, W, C) in [0, 255], and gives
+    `probabilities` and `logits`, (N, classes) float32; `serving_bytes` takes
+    `encoded_images`, (N,) JPEG or PNG files, and cuts them as evaluation does. The loaded
+    object is a function from images in [0, 1] to feature vectors, as TensorFlow Hub has it.
+
+    Args:
+        model: a functional or sequential `keras.Model` with one image input.
+        path: directory to write; a SavedModel there is replaced.
+        keep_batch_norm: whether batch norm stays, so that it can be trained again; by
+            default it is folded into the convolutions.
+        input_dtype: of `images`: "float32" or "uint8".
+        about: an `About`, which goes to assets/; by default `describe(model)`.
+        verify_with: (N, H, W, C) images to compare on; by default seeded noise.
+        labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        InputError: something that is no SavedModel lies at `path`, or a bad argument.
+        VerificationError: the written model computes something else. `path` is as before.
+    """
+    model = fold.functional(model)
+    images = _images(model, verify_with)
+    with files.staged(path, "saved_model.pb") as temporary:
+        saved_model.write(model, temporary, about or describe(model),
+                          keep_batch_norm=keep_batch_norm, input_dtype=input_dtype)
+        return _verified("SavedModel", model, temporary, images, labels)
+
+
+def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, labels=None,
+              **options):
+    """Writes a model as a TFLite file, verified.
+
+    The file has the named signature `serving_default`: `images`, (batch, H, W, C) in
+    [0, 255], to `probabilities`, (batch, classes) (`logits` for a model without softmax);
+    class names and metadata as MediaPipe wants them; and its `About`.
+
+    Args:
+        model: a functional or sequential classifier `keras.Model` with one image input of
+            static size.
+        path: file to write; a file there is replaced.
+        calibration: (N, H, W, C) images in [0, 255] that tell the ranges of the activations
+            for quantize="int8" and "int16x8". Some hundred of all classes.
+        about: an `About`; by default `describe(model)`.
+        verify_with: (N, H, W, C) images to compare on; by default those of `calibration`,
+            or seeded noise.
+        labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
+        **options: the fields of `Options`: quantize="none", io="float", batch=1, ...
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        InputError: the model has no static input size, no calibration where one is needed,
+            or another bad argument.
+        VerificationError: the written file computes something else. `path` is as before.
+    """
+    options, model = Options(**options), fold.functional(model)
+    if verify_with is None:
+        verify_with = calibration
+    return tflite.write(model, path, options, about or describe(model), calibration=calibration,
+                        images=_images(model, verify_with), labels=labels)
+
+
+def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
+    """Writes a model as an ONNX file, verified in onnxruntime; needs the extra [onnx].
+
+    Args:
+        model: a functional or sequential classifier `keras.Model` with one image input.
+        path: file to write; a file there is replaced.
+        about: an `About`; by default `describe(model)`.
+        verify_with: (N, H, W, C) images to compare on; by default seeded noise.
+        labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        InputError: a package is missing, or a bad argument.
+        VerificationError: the written file computes something else. `path` is as before.
+    """
+    model = fold.functional(model)
+    images = _images(model, verify_with)
+    with files.staged(path) as temporary:
+        onnx_file.write(model, temporary, about or describe(model))
+        return _verified("ONNX", model, temporary, images, labels)
+
+
+def verify(model, path, images=None, labels=None):
+    """Compares an exported file with the model it was made from, in a fresh process.
+
+    Args:
+        model: the `keras.Model`.
+        path: a SavedModel directory, a .tflite or an .onnx file.
+        images: (N, H, W, C) in [0, 255]; by default 8 images of seeded noise.
+        labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
+
+    Returns:
+        A `Report`.
+
+    Raises:
+        InputError: there is no such file.
+        VerificationError: outputs differ by more than `TOLERANCE`, or are not finite.
+    """
+    kind = artefact.kind(path)
+    if kind == "TFLite":
+        about = artefact.about(path)
+        kind = about.quantize if about else "none"
+    return _verified(kind, model, path, _images(model, images), labels)
+
+
+def _verified(kind, model, path, images, labels):
+    facts, answer = verification.observed(path, images)
+    return verification.judge(kind, path, verification.answer_of(model, images), answer, facts,
+                              labels=labels)
+
+
+def _images(model, images):
+    """Returns the images to verify with: those given, or noise of the right shape."""
+    if images is None:
+        shape = (8, *(side or 64 for side in model.input_shape[1:]))
+        images = np.random.default_rng(0).integers(0, 256, shape)
+    return np.asarray(images, "float32")

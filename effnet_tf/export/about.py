@@ -1,0 +1,82 @@
+"""What must a file tell whoever runs it?
+
+`About` travels inside every exported file: in `assets/` of a SavedModel, in a metadata
+entry of a TFLite or ONNX file. Without it nobody knows what the class numbers mean, or
+how evaluation cut its images.
+"""
+
+import dataclasses
+import json
+
+from effnet_tf import layers
+from effnet_tf.config import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What an exported classifier is, and what it expects.
+
+    Attributes:
+        variant: name of the variant, or of the model.
+        image_size: side of its square images, in pixels; None for other shapes.
+        class_names: in the order of the outputs; empty if nobody named them.
+        crop_padding: of the central crop of evaluation, in pixels at `image_size`; see
+            `augment.central_window`.
+        exif_rotation: whether evaluation turned photos upright.
+        scaled_decode: whether it decoded large JPEGs at a fraction of their size.
+        mean: subtracted from pixels in [0, 255], per channel; empty if nothing is.
+        std: divides the rest.
+        normalizes: whether the file itself does that. Else its user must.
+        quantize: of a TFLite file: "none", "float16", "weights8", "int8", ...
+        recipe: fields of the `Recipe` it was trained with, or None.
+        workdir: where that run lay, or None.
+    """
+
+    variant: str
+    image_size: int | None = None
+    class_names: tuple[str, ...] = ()
+    crop_padding: int = 32
+    exif_rotation: bool = False
+    scaled_decode: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    normalizes: bool = True
+    quantize: str | None = None
+    recipe: dict | None = None
+    workdir: str | None = None
+
+    def to_json(self):
+        """Returns the text that `from_json` reads."""
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text, where):
+        """Returns the `About` in a text; `where` names its file in an error.
+
+        Raises:
+            InputError: it is damaged, or of another version.
+        """
+        try:
+            fields = json.loads(text)
+            for name in ("class_names", "mean", "std"):
+                fields[name] = tuple(fields[name])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"What '{where}' says about itself cannot be read ({error}): "
+                             "export it again.") from error
+
+
+def describe(model, **fields):
+    """Returns the `About` of a Keras model, with what only its user knows in `fields`.
+
+    Args:
+        model: a `keras.Model`. Its name, input size and pixel constants are looked up.
+        **fields: of `About`, such as class_names=("cat", "dog").
+    """
+    height, width = model.inputs[0].shape[1:3]
+    found = {"variant": model.name.removeprefix("efficientnet-"),
+             "image_size": height if height == width else None, "normalizes": False}
+    for layer in layers.flatten(model):
+        if isinstance(layer, layers.Normalize):
+            found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}
+    return About(**{**found, **fields})

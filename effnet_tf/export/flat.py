@@ -1,0 +1,263 @@
+"""What is inside a TFLite file, and how is it changed?
+
+A .tflite file is a flatbuffer; TensorFlow ships its schema as Python classes. `read` and
+`write` change between bytes and these objects, the others look at them or change them.
+TFLite has no option for 8-bit weights that are computed in float: `weights8` writes them.
+"""
+
+import collections
+
+import flatbuffers
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+
+from effnet_tf.config import InputError
+
+IDENTIFIER = b"TFL3"
+_OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
+              if not name.startswith("_")}
+_TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items()
+          if not name.startswith("_")}
+# Below this many values a tensor stays float: it would save nothing worth an operator.
+_SMALL = 256
+
+
+def read(data):
+    """Returns the `schema.ModelT` in the bytes of a .tflite file.
+
+    Raises:
+        InputError: they are none.
+    """
+    if bytes(data[4:8]) != IDENTIFIER:
+        raise InputError("It is no TFLite file: its bytes 4 to 8 are not 'TFL3'.")
+    try:
+        return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
+    except Exception as error:  # whatever the offsets of a damaged file lead to
+        raise InputError(f"It is a damaged TFLite file ({error}).") from error
+
+
+def write(model):
+    """Returns the bytes of a `schema.ModelT`."""
+    builder = flatbuffers.Builder(1 << 20)
+    builder.Finish(model.Pack(builder), IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def name(text):
+    """Returns a name of the file, which may be bytes, as text."""
+    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
+
+
+def operator_names(model, subgraph=0):
+    """Returns the name of every operator of a subgraph, such as "CONV_2D", in order."""
+    return [_operator_name(model.operatorCodes[operator.opcodeIndex])
+            for operator in model.subgraphs[subgraph].operators]
+
+
+def result_names(model, subgraph=0):
+    """Returns the name of the first result of every operator of a subgraph, in order."""
+    graph = model.subgraphs[subgraph]
+    return [name(graph.tensors[operator.outputs[0]].name) for operator in graph.operators]
+
+
+def _operator_name(code):
+    if code.customCode:
+        return name(code.customCode)
+    # Codes up to 127 are in the old field, too; files of old converters have only that.
+    return _OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
+
+
+def type_name(tensor):
+    """Returns the element type of a tensor, such as "float32"."""
+    return _TYPES.get(tensor.type, f"type {tensor.type}")
+
+
+def constant(model, tensor):
+    """Returns the array of a constant float32 tensor, or None: it is computed, or another type."""
+    data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0 or type_name(tensor) != "float32":
+        return None
+    return np.frombuffer(np.asarray(data, "uint8").tobytes(), "<f4").reshape(tensor.shape)
+
+
+def get_entry(model, entry):
+    """Returns the bytes of a metadata entry, or None."""
+    for metadata in model.metadata or []:
+        if name(metadata.name) == entry:
+            return np.asarray(model.buffers[metadata.buffer].data, "uint8").tobytes()
+    return None
+
+
+def put_entry(model, entry, data):
+    """Sets a metadata entry to some bytes."""
+    model.metadata = [metadata for metadata in model.metadata or []
+                      if name(metadata.name) != entry]
+    metadata = schema.MetadataT()
+    metadata.name, metadata.buffer = entry, _add_buffer(model, data)
+    model.metadata.append(metadata)
+    _drop_unused(model)
+
+
+def _add_buffer(model, data):
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(data, "uint8")
+    model.buffers.append(buffer)
+    return len(model.buffers) - 1
+
+
+def with_outputs(data, tensors):
+    """Returns a file that gives these tensors (numbers) too, in a signature of its own.
+
+    The interpreter computes them as it would without: what a delegate keeps to itself
+    cannot be read otherwise.
+
+    Args:
+        data: the bytes of a .tflite file.
+        tensors: numbers of tensors of its first subgraph.
+    """
+    model = read(data)
+    graph = model.subgraphs[0]
+    graph.outputs = [*graph.outputs, *(int(t) for t in tensors if t not in graph.outputs)]
+    model.signatureDefs = []
+    return write(model)
+
+
+def logits(model):
+    """Returns the number of the tensor of class scores: before a last softmax, if there is one."""
+    graph = model.subgraphs[0]
+    kinds = dict(zip((int(operator.outputs[0]) for operator in graph.operators),
+                     zip(operator_names(model), graph.operators)))
+    number = int(graph.outputs[0])
+    while number in kinds and kinds[number][0] in ("SOFTMAX", "DEQUANTIZE", "QUANTIZE"):
+        kind, operator = kinds[number]
+        number = int(operator.inputs[0])
+        if kind == "SOFTMAX":
+            return number
+    return int(graph.outputs[0])
+
+
+def weights8(data):
+    """Returns a TFLite file whose large weights are int8, with their operators in float.
+
+    Every output channel c of a kernel has a scale: w[c] ~ scale[c] * q[c], q in
+    [-127, 127]; a DEQUANTIZE operator before the kernel's user says so. Interpreters
+    unpack it once, when they load the file.
+
+    Args:
+        data: the bytes of a float32 .tflite file.
+    """
+    model = read(data)
+    graph = model.subgraphs[0]
+    unpacking, done = [], {}
+    for operator, kind in zip(graph.operators, operator_names(model)):
+        axis = {"CONV_2D": 0, "FULLY_CONNECTED": 0, "DEPTHWISE_CONV_2D": 3}.get(kind)
+        if axis is None:
+            continue
+        number = int(operator.inputs[1])
+        values = constant(model, graph.tensors[number])
+        if values is None or values.size < _SMALL:
+            continue
+        if number not in done:
+            done[number] = len(graph.tensors)
+            unpacking.append(_unpack(model, number, values, axis))
+        operator.inputs = [operator.inputs[0], done[number], *operator.inputs[2:]]
+    graph.operators = [*unpacking, *graph.operators]  # producers before users
+    _drop_unused(model)
+    return write(model)
+
+
+def _unpack(model, number, values, axis):
+    """Makes tensor `number` int8; returns the operator that makes a new float tensor of it."""
+    graph = model.subgraphs[0]
+    packed = graph.tensors[number]
+    scale, quantized = quantize_weights(values, axis)
+    unpacked = schema.TensorT()
+    unpacked.name = f"{name(packed.name)}_unpacked"
+    unpacked.shape, unpacked.type, unpacked.buffer = packed.shape, packed.type, 0
+    graph.tensors.append(unpacked)
+    packed.type, packed.buffer = schema.TensorType.INT8, _add_buffer(model, quantized.tobytes())
+    packed.quantization = _quantization(scale, axis)
+    return _dequantize(model, number, len(graph.tensors) - 1)
+
+
+def with_uint8_input(data):
+    """Returns a float file that takes pixels as bytes: a DEQUANTIZE of scale 1 comes first.
+
+    (XNNPACK takes no CAST from bytes.)
+
+    Args:
+        data: the bytes of a .tflite file with one float32 input in [0, 255].
+    """
+    model = read(data)
+    graph = model.subgraphs[0]
+    number = int(graph.inputs[0])
+    pixels = schema.TensorT()
+    pixels.name = f"{name(graph.tensors[number].name)}_bytes"
+    pixels.shape, pixels.buffer = graph.tensors[number].shape, 0
+    pixels.shapeSignature = graph.tensors[number].shapeSignature
+    pixels.type = schema.TensorType.UINT8
+    pixels.quantization = _quantization(np.ones(1), 0)
+    graph.tensors.append(pixels)
+    graph.operators = [_dequantize(model, len(graph.tensors) - 1, number), *graph.operators]
+    graph.inputs = [len(graph.tensors) - 1]
+    for signature in model.signatureDefs or []:
+        for tensor in signature.inputs:
+            tensor.tensorIndex = len(graph.tensors) - 1
+    return write(model)
+
+
+def _quantization(scale, axis):
+    """Returns the parameters of a symmetric quantization, a scale per channel of an axis."""
+    quantization = schema.QuantizationParametersT()
+    quantization.scale = scale.astype("float32")
+    quantization.zeroPoint = np.zeros(len(scale), "int64")
+    quantization.quantizedDimension = axis
+    return quantization
+
+
+def _dequantize(model, packed, unpacked):
+    """Returns an operator that makes float tensor `unpacked` from quantized `packed`."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _code(model, "DEQUANTIZE", version=5)  # 5: per channel
+    operator.inputs, operator.outputs = [packed], [unpacked]
+    operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
+    operator.builtinOptions = schema.DequantizeOptionsT()
+    return operator
+
+
+def quantize_weights(values, axis):
+    """Returns (scale per channel, int8 values): symmetric, as TFLite's own converter does.
+
+    Args:
+        values: float array.
+        axis: of the output channels.
+    """
+    values = np.asarray(values, "float32")
+    others = tuple(number for number in range(values.ndim) if number != axis)
+    scale = np.abs(values).max(others) / 127
+    scale = np.where(scale > 0, scale, 1)  # a channel of zeros
+    shape = [-1 if number == axis else 1 for number in range(values.ndim)]
+    return scale, np.clip(np.round(values / scale.reshape(shape)), -127, 127).astype("int8")
+
+
+def _code(model, kind, version):
+    """Returns the index of an operator code, which is added if need be."""
+    value = getattr(schema.BuiltinOperator, kind)
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == value and code.version >= version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.version = value, version
+    code.deprecatedBuiltinCode = min(value, 127)
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def _drop_unused(model):
+    """Empties the buffers that no tensor and no metadata entry uses any more."""
+    used = collections.Counter(tensor.buffer for graph in model.subgraphs
+                               for tensor in graph.tensors)
+    used.update(metadata.buffer for metadata in model.metadata or [])
+    for number, buffer in enumerate(model.buffers):
+        if number not in used:
+            buffer.data = None

@@ -1,0 +1,83 @@
+"""How does a model become an ONNX file? Through Keras' own export, of the folded model.
+
+It needs the packages of the extra [onnx].
+"""
+
+import importlib.util
+import warnings
+
+import keras
+
+from effnet_tf.config import InputError
+from effnet_tf.export import artefact, fold
+from effnet_tf.export.saved_model import source_of
+
+PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
+SCORES = (keras.activations.softmax, keras.activations.sigmoid)
+
+
+def write(model, path, about):
+    """Writes a model, batch norm folded, as an ONNX file.
+
+    Its only input is `images`, (N, H, W, C) float32 in [0, 255] for any N, its outputs are
+    `probabilities` and `logits`, (N, classes) float32. Without an activation there are only
+    `logits`; a model whose outputs are a dict gives that; what is no classifier `outputs`.
+
+    Args:
+        model: a `keras.Model` with one image input.
+        path: file to write; one there is replaced.
+        about: an `About`; its JSON text is the metadata property "effnet_tf".
+
+    Raises:
+        InputError: several inputs, a model without a graph of layers, a missing package.
+    """
+    _require_packages()
+    folded = fold.fold(model)
+    if len(folded.inputs) != 1:
+        raise InputError(f"Only models with one batch of images can be written; '{model.name}' "
+                         f"has {len(folded.inputs)} inputs.")
+    network = keras.Model(folded.inputs, _named(folded))
+    signature = [keras.InputSpec("float32", folded.input_shape, name="images")]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of NumPy's old names in tf2onnx
+        network.export(path, format="onnx", verbose=False, input_signature=signature)
+    _finish(path, about)
+
+
+def _require_packages():
+    # onnxruntime, too: what is written here is compared with the model.
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX needs {' and '.join(missing)}: pip install 'effnet_tf[onnx]'")
+
+
+def _named(folded):
+    """Returns name -> output of a folded model, whose layer of scores it may take apart."""
+    output = folded.output
+    if isinstance(output, dict):
+        return output
+    if isinstance(output, (list, tuple)):
+        return {f"outputs_{number}": each for number, each in enumerate(output)}
+    layer, inputs = source_of(output)
+    if isinstance(layer, keras.layers.Dense) and layer.activation in SCORES:
+        scores, layer.activation = layer.activation, keras.activations.linear
+        return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
+    if isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) in SCORES:
+        return {"probabilities": output, "logits": inputs[0]}
+    return {"logits" if isinstance(layer, keras.layers.Dense) else "outputs": output}
+
+
+def _finish(path, about):
+    """Checks that the images are the only input, names the batch, writes what it is about."""
+    import onnx
+
+    proto = onnx.load(path)
+    names = [each.name for each in proto.graph.input]
+    if names != ["images"]:  # constants of eager tensors would be inputs, too
+        raise RuntimeError(f"The ONNX file has the inputs {', '.join(names)}, not only images: "
+                           "a layer computes with an eager tensor; make it a NumPy array.")
+    for each in (*proto.graph.input, *proto.graph.output):
+        each.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.helper.set_model_props(proto, {artefact.ONNX_KEY: about.to_json()})
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.save(proto, path)

@@ -1,0 +1,397 @@
+"""Does a written file compute what its model computes?
+
+`observe` runs a file where nothing but the file is known (a process of worker.py), and
+`judge` compares what came out with the Keras model: a `Report`, or a VerificationError.
+"""
+
+import collections
+import dataclasses
+import os
+import tempfile
+import time
+
+import keras
+import numpy as np
+
+from effnet_tf.export import artefact, files, flat, fold, interpreter, worker
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """What a kind of file may differ by.
+
+    Attributes:
+        difference: of any class probability, at most; None if it does not count.
+        sqnr: of the logits, in dB, at least; None if it does not count.
+        reason: why.
+    """
+
+    difference: float | None
+    sqnr: float | None
+    reason: str
+
+
+TOLERANCE = {
+    "SavedModel": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "ONNX": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "none": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "float16": Tolerance(None, 35, "weights of 11 bits give 53 to 59 dB even at random weights"),
+    "weights8": Tolerance(None, 15, "weights of 8 bits give 27 dB or more at random weights"),
+    "int16x8": Tolerance(None, 15, "as weights8: 16-bit activations add nothing to see"),
+    "dynamic": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
+    "int8": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
+}
+SECONDS_OF_TIMING = 2.0
+LAYERS_SHOWN = 10
+FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
+
+
+class VerificationError(RuntimeError):
+    """A written file does not compute what its model computes; it was removed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """How a written file compares with the Keras model; `print(report)` is a table.
+
+    Attributes:
+        kind: "SavedModel", "ONNX", or what `quantize` of a TFLite file was.
+        size_bytes: of the file, or of all files of the SavedModel.
+        images: how many were compared.
+        largest_difference: of any class probability (logit, without a softmax), absolute.
+        sqnr_db: power of the logits over that of their differences, each image's mean
+            taken off, in dB; None if they are equal.
+        top1_agreement: share of the images with the same best class, in [0, 1].
+        top5_agreement: mean share of the model's five best classes among the file's.
+        accuracy: share of images the file classifies right, None without labels.
+        model_accuracy: the Keras model's.
+        operators: {name: count} of a TFLite file.
+        delegated: how many operators XNNPACK, TensorFlow's delegate for CPUs, takes.
+        delegated_pieces: in how many pieces.
+        latency_ratio: time per image over that of the float32 file, one thread,
+            alternating in one process; None for files in float32.
+        size_ratio: size over that of the float32 TFLite file.
+        kept_float: names of the operators that `keep_float` left in float.
+        price: what that costs in size and delegation, a sentence; or None.
+        layers: {operator: SQNR of its result in dB} of an int8 file, against float32.
+        layers_before: the same without equalisation.
+        tolerance: the sentence of what passes.
+    """
+
+    kind: str
+    size_bytes: int
+    images: int
+    largest_difference: float
+    sqnr_db: float | None
+    top1_agreement: float
+    top5_agreement: float
+    accuracy: float | None
+    model_accuracy: float | None
+    operators: dict
+    delegated: int | None
+    delegated_pieces: int | None
+    latency_ratio: float | None
+    size_ratio: float | None
+    kept_float: list
+    price: str | None
+    layers: dict
+    layers_before: dict
+    tolerance: str
+
+    def __str__(self):
+        return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
+
+    def _rows(self):
+        yield "file", f"{self._title()}, {self.size_bytes / 1e6:.2f} MB" + (
+            f" ({1 / self.size_ratio:.1f} times smaller than float32)" if self.size_ratio else "")
+        yield "checked on", f"{self.images} images, in a fresh process"
+        yield "largest difference", f"{self.largest_difference:.1e} of a score"
+        if self.sqnr_db is not None:
+            yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
+        yield "passes", self.tolerance
+        yield "same best class", (f"{self.top1_agreement:.1%}, the same five best "
+                                  f"{self.top5_agreement:.1%}")
+        if self.accuracy is not None:
+            yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
+        if self.operators:
+            total = sum(self.operators.values())
+            yield "operators", (f"{total}, {self.delegated} of them taken by XNNPACK in "
+                                f"{self.delegated_pieces} piece"
+                                + "s" * (self.delegated_pieces != 1))
+        if self.kept_float:
+            yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
+        if self.latency_ratio is not None:
+            yield "latency", f"{self.latency_ratio:.2f} times that of float32, 1 thread here"
+        yield from self._layer_rows()
+
+    def _title(self):
+        return self.kind if self.kind in ("SavedModel", "ONNX") else f"TFLite, {self.kind}"
+
+    def _layer_rows(self):
+        for number, name in enumerate(self.worst_layers()):
+            before = self.layers_before.get(name)
+            yield "worst layers" * (number == 0), f"{self.layers[name]:5.1f} dB  {name}" + (
+                f" ({before:.1f} dB before equalisation)" if before is not None else "")
+
+    def worst_layers(self):
+        """Returns the names of the ten worst layers, the worst first; not those in float."""
+        worst = sorted(self.layers, key=self.layers.get)[:LAYERS_SHOWN]
+        return [name for name in worst if self.layers[name] < FLOAT_DB]
+
+
+def softmax_inverse(probabilities):
+    """Returns logits whose softmax is (N, C) `probabilities`, but for each image's constant."""
+    return np.log(np.maximum(np.asarray(probabilities, "float64"), 1e-37))
+
+
+def sqnr(exact, other):
+    """Returns the SQNR of (N, C) logits in dB; inf if they are equal, NaN if one is not finite."""
+    exact, noise = (_centred(np.asarray(values, "float64")) for values in (exact, other - exact))
+    power = np.square(noise).sum()
+    return 10 * np.log10(np.square(exact).sum() / power) if power != 0 else np.inf
+
+
+def _centred(logits):
+    """Takes each image's mean off, which a softmax does not see."""
+    return logits - logits.mean(-1, keepdims=True) if logits.shape[-1] > 1 else logits
+
+
+def logits_of(data, images):
+    """Returns the logits (N, C) that the bytes of a .tflite file give for images."""
+    return interpreter.Classifier(data, [flat.logits(flat.read(data))])(images)[1]
+
+
+def observe(path, images, out, floats=(), layers_of=()):
+    """Runs a file on images, in a process that knows nothing of its model.
+
+    Args:
+        path: a .tflite file or a SavedModel directory.
+        images: .npy file of (N, H, W, C) images in [0, 255].
+        out: .npz file to write: `scores`, what the file's output gives, and `logits`.
+        floats: the float32 .tflite file to compare the latency with, or none.
+        layers_of: the (float32, other) .tflite files to compare layer by layer.
+
+    Returns:
+        A dict for JSON: operators, delegated, delegated_pieces, latency_ratio and layers,
+        a list of dicts {name: dB}.
+    """
+    images = np.load(images)
+    kind = artefact.kind(path)
+    if kind != "TFLite":
+        np.savez(out, **(_saved_model(path, images) if kind == "SavedModel" else _onnx(
+            path, images)))
+        return {}
+    data = files.read(path)
+    model = flat.read(data)
+    scores, logits = interpreter.Classifier(data, [flat.logits(model)])(images)
+    np.savez(out, scores=scores, logits=logits)
+    delegated, pieces, _ = interpreter.delegation(data)
+    return {
+        "operators": dict(collections.Counter(flat.operator_names(model)).most_common()),
+        "delegated": delegated, "delegated_pieces": pieces,
+        "latency_ratio": latencies([files.read(floats[0]), data])[1] if floats else None,
+        "layers": [layers(files.read(exact), files.read(other), images[:16])
+                   for exact, other in layers_of]}
+
+
+def _saved_model(path, images):
+    import tensorflow as tf
+    serve = tf.saved_model.load(path).signatures[interpreter.SIGNATURE]
+    (name, spec), = serve.structured_input_signature[1].items()
+    return _answer(images, lambda part: {
+        key: value.numpy() for key, value in serve(**{name: tf.cast(part, spec.dtype)}).items()})
+
+
+def _onnx(path, images):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return _answer(images, lambda part: dict(zip(
+        names, session.run(names, {"images": part.astype("float32")}))))
+
+
+def _answer(images, run):
+    """Returns scores and logits of (N, H, W, C) images, 32 at a time."""
+    parts = [run(images[start:start + 32]) for start in range(0, len(images), 32)]
+    answers = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return {"scores": answers.get("probabilities", answers["logits"]), "logits": answers["logits"]}
+
+
+def latencies(data, threads=1, seconds=SECONDS_OF_TIMING):
+    """Times files in turns, which a machine that is busy with other things disturbs alike.
+
+    Args:
+        data: list of the bytes of .tflite files.
+        threads: of each.
+        seconds: for all rounds together; there are at least 5.
+
+    Returns:
+        The median seconds per image of the first file, then for each other one the median
+        ratio of its time to the first one's.
+    """
+    runs = [interpreter.Classifier(file, threads=threads) for file in data]
+    pixels = [np.random.default_rng(0).integers(0, 256, run.shape) for run in runs]
+    rounds, end = [], None
+    while end is None or len(rounds) < 5 or time.monotonic() < end:
+        times = []
+        for run, images in zip(runs, pixels):
+            start = time.perf_counter()
+            run(images)
+            times.append((time.perf_counter() - start) / len(images))
+        if end is None:  # the first round warms up
+            end = time.monotonic() + seconds
+        else:
+            rounds.append(times)
+    times = np.array(rounds)
+    return [float(value) for value in (
+        np.median(times[:, 0]), *np.median(times[:, 1:] / times[:, :1], axis=0))]
+
+
+def layers(exact, other, images):
+    """Returns {operator: SQNR of its result in dB} of a file against the float32 one.
+
+    Errors of earlier operators count. Operators go by the name of their result, which the
+    quantizer keeps.
+    """
+    numbers = [_results(flat.read(data)) for data in (exact, other)]
+    names = [name for name in numbers[0] if name in numbers[1]]
+    runs = [interpreter.Classifier(data, [found[name] for name in names])
+            for data, found in zip((exact, other), numbers)]
+    noise, signal = np.zeros(len(names)), np.zeros(len(names))
+    for start in range(0, len(images), runs[0].batch):
+        pair = [run(images[start:start + runs[0].batch])[1:] for run in runs]
+        for number, (true, value) in enumerate(zip(*pair)):
+            noise[number] += np.square(value - true, dtype="float64").sum()
+            signal[number] += np.square(true, dtype="float64").sum()
+    found = 10 * np.log10(np.maximum(signal, 1e-30) / np.maximum(noise, 1e-15 * signal + 1e-30))
+    return {short_name(name): round(float(value), 2) for name, value in zip(names, found)}
+
+
+def _results(model):
+    """Returns {name of an operator's result: number of its tensor}, without the probabilities."""
+    graph = model.subgraphs[0]
+    skipped = {int(number) for number in graph.outputs} | {int(graph.inputs[0])}
+    return {flat.name(graph.tensors[operator.outputs[0]].name): int(operator.outputs[0])
+            for operator in graph.operators if int(operator.outputs[0]) not in skipped}
+
+
+def short_name(name):
+    """Returns "block2a_dwconv_activation/Sigmoid" for the converter's name of a tensor."""
+    parts = name.split(";")[0].split("/")
+    return "/".join(part.removesuffix("_1") for part in (parts[1:] or parts))
+
+
+def has_softmax(model):
+    """Whether a functional model's scores are probabilities: its last operation is a softmax."""
+    last = model.outputs[0]._keras_history.operation
+    return (isinstance(last, keras.layers.Softmax)
+            or getattr(last, "activation", None) is keras.activations.softmax)
+
+
+def answer_of(model, images):
+    """Returns dict of `scores` and `logits`, (N, C), that a Keras model gives for images."""
+    images = np.asarray(images, "float32")
+    model = fold.functional(model)
+    scores = model.predict(images, batch_size=32, verbose=0)
+    if not has_softmax(model):
+        return {"scores": scores, "logits": scores}
+    last = model.outputs[0]._keras_history.operation
+    if not isinstance(last, keras.layers.Dense):
+        return {"scores": scores, "logits": softmax_inverse(scores)}
+    # Not from the scores: probabilities below 1e-37 are 0.
+    features = keras.Model(model.inputs, last.input).predict(images, batch_size=32, verbose=0)
+    kernel, *bias = map(np.asarray, last.get_weights())
+    return {"scores": scores, "logits": features @ kernel + sum(bias)}
+
+
+def observed(path, images, **comparisons):
+    """Runs a file in a new process; returns what `observe` does, and the file's answer."""
+    with tempfile.TemporaryDirectory() as folder:
+        places = [os.path.join(folder, name) for name in ("images.npy", "answer.npz")]
+        np.save(places[0], images)
+        facts, = worker.call(("verification.observe", {"path": path, "images": places[0], "out": places[1],
+                                          **comparisons}))
+        return facts, dict(np.load(places[1]))
+
+
+def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
+          kept_float=(), price=None, size_ratio=None):
+    """Returns the `Report` of a file.
+
+    Args:
+        kind: a key of `TOLERANCE`.
+        path: the file, for its size.
+        exact: dict of `scores` and `logits`, (N, C), of the Keras model.
+        answer: the same of the file.
+        facts: what `observe` returned.
+        labels: (N,) integers, -1 where unknown; or None.
+        min_sqnr: of the logits, in dB, instead of the tolerance's.
+        kept_float: names of the operators that stayed float.
+        price: of these, a sentence.
+        size_ratio: to the float32 file.
+
+    Raises:
+        VerificationError: past the tolerance, or a number that is not finite.
+    """
+    tolerance = TOLERANCE[kind]
+    if min_sqnr is not None:
+        tolerance = dataclasses.replace(tolerance, sqnr=min_sqnr, reason="as asked")
+    decibels = sqnr(exact["logits"], answer["logits"])
+    difference = float(np.abs(exact["scores"] - answer["scores"]).max())
+    before, after = [{}, {}, *facts.get("layers", [])][-2:]
+    report = Report(
+        kind=kind, size_bytes=files.size(path), images=len(exact["scores"]),
+        largest_difference=difference,
+        sqnr_db=None if decibels == np.inf else round(float(decibels), 2),
+        top1_agreement=_agreement(exact["logits"], answer["logits"], 1),
+        top5_agreement=_agreement(exact["logits"], answer["logits"], 5),
+        accuracy=accuracy(answer["logits"], labels), model_accuracy=accuracy(
+            exact["logits"], labels),
+        operators=facts.get("operators", {}), delegated=facts.get("delegated"),
+        delegated_pieces=facts.get("delegated_pieces"),
+        latency_ratio=facts.get("latency_ratio"), layers=after, layers_before=before,
+        tolerance=_sentence(tolerance), kept_float=list(kept_float), price=price,
+        size_ratio=size_ratio)
+    finite = all(np.isfinite(values).all() for values in answer.values())
+    close = ((tolerance.difference is None or difference <= tolerance.difference)
+             and (tolerance.sqnr is None or decibels >= tolerance.sqnr))
+    if not finite or not close or _holds_variables(report.operators):
+        raise VerificationError(f"{_fault(finite, close)}:\n{report}")
+    return report
+
+
+def _agreement(exact, other, count):
+    """Returns the mean share of each image's `count` best classes that are the same."""
+    count = min(count, exact.shape[-1])
+    best = [np.argsort(-scores, axis=-1, kind="stable")[:, :count] for scores in (exact, other)]
+    return float(np.mean([len(np.intersect1d(*pair)) / count for pair in zip(*best)]))
+
+
+def accuracy(scores, labels):
+    """Returns the share of labelled images whose best class is their label, or None."""
+    if labels is None or not (np.asarray(labels) >= 0).any():
+        return None
+    known = np.asarray(labels) >= 0
+    return float((scores.argmax(-1) == labels)[known].mean())
+
+
+def _sentence(tolerance):
+    limits = []
+    if tolerance.difference is not None:
+        limits.append(f"a difference of at most {tolerance.difference:.0e}")
+    if tolerance.sqnr is not None:
+        limits.append(f"at least {tolerance.sqnr:g} dB")
+    return f"{' and '.join(limits)} ({tolerance.reason})"
+
+
+def _holds_variables(operators):
+    """Whether a TFLite file keeps its weights outside of itself, which gives NaN."""
+    return bool({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} & set(operators))
+
+
+def _fault(finite, close):
+    if not finite:
+        return "The file gives numbers that are not finite"
+    if not close:
+        return "The file does not compute what the model computes"
+    return "The file holds resource variables, which other programs do not fill"

@@ -1,0 +1,97 @@
+"""Which images calibrate and check an exported file?
+
+The run's own, a folder of image files, or a split of a TFDS data set: a deterministic
+subset, spread evenly, made as evaluation makes its images.
+"""
+
+import os
+
+import numpy as np
+
+SOURCES = ("run (held-out images of the run), run:train (its training images), a folder of image "
+           "files (its subfolders may be classes), or NAME:SPLIT of a TFDS data set in --data_dir")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+
+def read(where, opened, about, most):
+    """Returns ((N, H, W, 3) uint8 images, (N,) labels, -1 where unknown), N <= most.
+
+    Args:
+        where: one of `SOURCES`.
+        opened: the `run.Run` or `run.KerasFile` that is exported.
+        about: its `About`: how images are cut.
+        most: how many images at most.
+    """
+    from effnet_tf.config import InputError
+    if where in ("run", "run:train"):
+        return opened.images(most, training=where == "run:train")
+    if os.path.isdir(where):
+        found = _folder(where, about.class_names, most)
+    elif ":" in where:
+        found = _tfds(where, opened.data_dir, about.class_names, most)
+    else:
+        raise InputError(f"There are no images at '{where}'. Give {SOURCES}.")
+    return _prepared(found, about, where)
+
+
+def spread(count, most):
+    """Returns at most `most` whole numbers below `count`, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
+
+
+def _folder(folder, class_names, most):
+    """Yields (path, bytes, label) of image files below a folder, in the order of their names."""
+    paths = sorted(os.path.join(where, name) for where, _, names in os.walk(folder)
+                   for name in names if name.lower().endswith(SUFFIXES))
+    for number in spread(len(paths), most) if paths else ():
+        with open(paths[number], "rb") as file:
+            name = os.path.basename(os.path.dirname(paths[number]))
+            label = class_names.index(name) if name in class_names else -1
+            yield paths[number], file.read(), label
+
+
+def _tfds(where, data_dir, class_names, most):
+    """Yields (place, bytes, label) of images of a split that is prepared on disk."""
+    import tensorflow_datasets as tfds
+
+    from effnet_tf.config import InputError
+    name, split = where.split(":", 1)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        features = builder.info.features
+        count = builder.info.splits[split].num_examples
+        keys = [next(key for key, value in features.items() if isinstance(value, kind))
+                for kind in (tfds.features.Image, tfds.features.ClassLabel)]
+        rows = builder.as_dataset(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()})
+    except (ValueError, KeyError, AssertionError, StopIteration, tfds.core.DatasetNotFoundError,
+            tfds.core.registered.UnsupportedDatasetError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
+                         f"{first}") from error
+    wanted = set(spread(count, most).tolist())
+    known = tuple(features[keys[1]].names) == tuple(class_names)
+    for number, row in enumerate(rows.as_numpy_iterator()):
+        if number in wanted:
+            yield (f"{where}[{number}]", row[keys[0]], int(row[keys[1]]) if known else -1)
+
+
+def _prepared(found, about, where):
+    """Decodes and cuts images; names those that cannot be used."""
+    from tqdm import tqdm
+
+    from effnet_tf import augment
+    from effnet_tf.config import InputError
+    from effnet_tf.data import bad
+    images, labels = [], []
+    for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
+        fault = bad.fault(encoded)
+        if fault:
+            print(f"Left out {place}: {fault}")
+            continue
+        images.append(augment.to_bytes(augment.evaluation_image(
+            encoded, about.image_size, about.crop_padding, exif_rotation=about.exif_rotation,
+            scaled_decode=about.scaled_decode)).numpy())
+        labels.append(label)
+    if not images:
+        raise InputError(f"'{where}' has no image that can be used ({', '.join(SUFFIXES)}).")
+    return np.stack(images), np.array(labels)

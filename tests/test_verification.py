@@ -1,0 +1,122 @@
+"""export/verification.py: what is compared, and what does not pass."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from effnet_tf.export import verification
+from tests import test_flat
+
+data = test_flat.data
+model = test_flat.model
+images = test_flat.images
+
+
+def test_sqnr_is_that_of_the_definition():
+    exact = np.array([[1.0, 3.0], [2.0, -2.0]])
+    noisy = exact + [[0.1, -0.1], [0.2, 0.2]]  # a constant per image is no error
+    assert verification.sqnr(exact, noisy) == pytest.approx(10 * np.log10(10 / 0.02))
+    assert verification.sqnr(exact, exact) == np.inf
+    assert np.isnan(verification.sqnr(exact, exact * np.nan))
+    one = np.array([[1.0], [2.0]])  # a single score has no mean to take off
+    assert verification.sqnr(one, one * 1.1) == pytest.approx(20)
+
+
+def test_logits_come_back_from_probabilities():
+    logits = np.random.default_rng(0).normal(0, 5, (4, 7))
+    found = verification.softmax_inverse(keras.ops.softmax(logits))
+    assert verification.sqnr(logits, found) > 100
+
+
+def answer(scores):
+    return {"scores": np.asarray(scores), "logits": np.log(np.asarray(scores))}
+
+
+EXACT = answer([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]])
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(1000))
+    return str(tmp_path / "file")
+
+
+def judged(path, scores, kind="none", facts=None, **more):
+    return verification.judge(kind, path, EXACT, answer(scores), facts or {}, **more)
+
+
+class TestJudge:
+    def test_a_good_file(self, path):
+        report = judged(path, EXACT["scores"] + [[1e-6, -1e-6, 0]], labels=np.array([0, 1]))
+        assert report.largest_difference == pytest.approx(1e-6)
+        assert (report.top1_agreement, report.top5_agreement) == (1, 1)
+        assert (report.accuracy, report.model_accuracy) == (0.5, 0.5)
+        assert report.size_bytes == 1000 and report.sqnr_db > 90
+        assert "a difference of at most 1e-04" in str(report)
+
+    def test_unknown_labels_do_not_count(self, path):
+        assert judged(path, EXACT["scores"], labels=np.array([-1, 2])).accuracy == 1
+        assert judged(path, EXACT["scores"], labels=np.array([-1, -1])).accuracy is None
+
+    @pytest.mark.parametrize("kind, scores", [
+        ("none", [[0.501, 0.299, 0.2], [0.1, 0.2, 0.7]]),
+        ("int8", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]),
+        ("SavedModel", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])])
+    def test_past_the_tolerance(self, path, kind, scores):
+        with pytest.raises(verification.VerificationError, match="does not compute"):
+            judged(path, scores, kind)
+
+    @pytest.mark.parametrize("kind", verification.TOLERANCE)
+    def test_nan_is_never_right(self, path, kind):
+        with pytest.raises(verification.VerificationError, match="not finite"):
+            judged(path, np.full((2, 3), np.nan), kind)
+
+    def test_resource_variables(self, path):
+        with pytest.raises(verification.VerificationError, match="resource variables"):
+            judged(path, EXACT["scores"], facts={"operators": {"VAR_HANDLE": 2, "CONV_2D": 1}})
+
+    def test_a_limit_of_ones_own(self, path):
+        scores = [[0.48, 0.31, 0.21], [0.1, 0.2, 0.7]]
+        report = judged(path, scores, "int8")
+        assert "10 dB" in report.tolerance
+        with pytest.raises(verification.VerificationError, match="at least 90 dB .as asked"):
+            judged(path, scores, "int8", min_sqnr=90)
+
+    def test_every_kind_says_why(self):
+        for tolerance in verification.TOLERANCE.values():
+            assert tolerance.reason
+            assert (tolerance.difference is None) != (tolerance.sqnr is None)
+
+
+def test_the_report_shows_the_worst_layers(path):
+    layers = {f"layer{n}": 20.0 + n for n in range(12)} | {"in_float": 150.0}
+    report = judged(path, EXACT["scores"], facts={"layers": [{"layer0": 3.0}, layers]})
+    assert report.worst_layers() == [f"layer{n}" for n in range(10)]
+    assert "20.0 dB  layer0 (3.0 dB before equalisation)" in str(report)
+    assert dataclasses.replace(report, layers={"in_float": 150.0}).worst_layers() == []
+
+
+class TestLayers:
+    def test_a_file_against_itself(self, data, images):
+        found = verification.layers(data, data, images)
+        assert set(found.values()) == {150.0}
+        assert list(found)[0].startswith("full") and list(found)[-1].startswith("dense")
+
+    def test_short_names(self):
+        assert verification.short_name("net_1/block1a_dwconv_1/BiasAdd;net_1/x") == (
+            "block1a_dwconv/BiasAdd")
+        assert verification.short_name("StatefulPartitionedCall:0") == "StatefulPartitionedCall:0"
+
+
+def test_latencies_are_ratios(data):
+    first, ratio = verification.latencies([data, data], seconds=0.2)
+    assert first > 0 and 0.3 < ratio < 3
+
+
+def test_softmax_is_seen(model):
+    assert verification.has_softmax(model)
+    assert not verification.has_softmax(keras.Model(model.input, model.layers[-2].output))
+    logits = keras.layers.Dense(2)(model.layers[-2].output)
+    assert verification.has_softmax(keras.Model(model.input, keras.layers.Softmax()(logits)))
