@@ -52,8 +52,8 @@ def _tflite_options(parser):
         help="equalise the ranges of channels before int8 and int16x8 (default: yes)")
     add("--correct_biases", action="store_true",
         help="take the mean error of rounded weights off the biases")
-    add("--keep_float", metavar="auto|NAME,...", default="", help="operators of an int8 file that "
-        "stay float; auto: as few as reach --target_sqnr")
+    add("--keep_float", metavar="auto|BLOCK,...", default="", help="blocks of an int8 file that "
+        "stay float, such as block7a,top; auto: few that reach --target_sqnr")
     add("--target_sqnr", type=float, default=30.0, metavar="DB",
         help="of the logits, for --keep_float auto (default 30 dB)")
     add("--min_sqnr", type=float, metavar="DB",

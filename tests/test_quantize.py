@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from effnet_tf.config import InputError
 from effnet_tf.export import flat, interpreter, quantize, verification
 from tests import test_flat
 
@@ -72,7 +73,7 @@ class TestKeepFloat:
         assert list(blocks) == ["full", "depthwise", "shared", "global", "dense"]
         assert sum(blocks.values(), []) == flat.result_names(flat.read(data))
 
-    @pytest.mark.parametrize("extra", [-100, 4, 1000])
+    @pytest.mark.parametrize("extra", [-100, 4])
     def test_the_target_is_reached(self, data, ranges, images, extra):
         exact = verification.logits_of(data, images)
 
@@ -83,10 +84,19 @@ class TestKeepFloat:
         lines = []
         file, names = quantize.keep_float(ranges, "float", sqnr, start + extra, lines.append)
         everything = flat.result_names(flat.read(data))
-        assert sqnr(file) >= start + extra or names == everything
-        assert {-100: len(names) == 0, 4: 0 < len(names) < len(everything),
-                1000: len(names) == len(everything)}[extra]
+        assert sqnr(file) >= start + extra
+        assert (not names) if extra < 0 else (0 < len(names) < len(everything))
         assert len(lines) >= len(quantize.blocks(data))
+
+    def test_blocks_by_name(self, data):
+        assert quantize.operators_of(data, ["dense", "full"]) == [
+            *quantize.blocks(data)["dense"], *quantize.blocks(data)["full"]]
+        with pytest.raises(InputError, match="no block 'x'.*full, depthwise, shared"):
+            quantize.operators_of(data, ["x"])
+
+    def test_a_target_that_only_floats_reach(self, ranges):
+        with pytest.raises(InputError, match="All blocks would have to stay in float"):
+            quantize.keep_float(ranges, "float", lambda file: 5.0, 6, print)
 
     def test_the_price_is_told(self, ranges):
         whole = quantize.int8(ranges, "float")

@@ -8,6 +8,8 @@ how evaluation cut its images.
 import dataclasses
 import json
 
+import keras
+
 from effnet_tf import layers
 from effnet_tf.config import InputError
 
@@ -79,4 +81,6 @@ def describe(model, **fields):
     for layer in layers.flatten(model):
         if isinstance(layer, layers.Normalize):
             found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}
+        elif isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
+            found["normalizes"] = True  # a network of others, such as of keras.applications
     return About(**{**found, **fields})

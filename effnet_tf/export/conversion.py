@@ -33,13 +33,12 @@ def int16x8(saved_model, out, images, batch):
     files.write(out, converter.convert())
 
 
-def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(),
-         target_sqnr=None):
+def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(), target_sqnr=None):
     """Writes a float TFLite file as an int8 one.
 
     Args:
         takes_pixels: whether the file takes pixels in [0, 255].
-        keep_float: names of operators that stay float, or "auto": few that reach
+        keep_float: names of blocks that stay float, or "auto": few that reach
             `target_sqnr`, in dB.
 
     Returns:
@@ -53,17 +52,18 @@ def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(),
         return verification.sqnr(exact[:count], verification.logits_of(file, pixels[:count]))
 
     ranges = quantize.calibrated(data, batches(images, batch, shown=True), takes_pixels)
-    file, names = quantize.int8(ranges, io, keep_float if keep_float != "auto" else ()), keep_float
-    price = None
-    if keep_float:
-        integers = quantize.int8(ranges, io)
-        if keep_float == "auto":
-            file, names = quantize.keep_float(
-                ranges, io, lambda file: sqnr(file, SEARCHED), target_sqnr,
-                lambda text: print(text, file=worker.progress.terminal))
-        price = quantize.price(integers, file) if names else None
+    integers = quantize.int8(ranges, io)
+    file, names = integers, []
+    if keep_float == "auto":
+        file, names = quantize.keep_float(
+            ranges, io, lambda file: sqnr(file, SEARCHED), target_sqnr,
+            lambda text: print(text, file=worker.progress.terminal))
+    elif keep_float:
+        names = quantize.operators_of(data, keep_float)
+        file = quantize.int8(ranges, io, names)
+    price = quantize.price(integers, file) if names else None
     files.write(out, file)
-    return {"sqnr": sqnr(file), "names": list(names), "price": price}
+    return {"sqnr": sqnr(file), "names": names, "price": price}
 
 
 def batches(path, size, shown=False):

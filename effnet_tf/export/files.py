@@ -6,6 +6,7 @@ behind, the next one removes.
 """
 
 import contextlib
+import ctypes
 import fcntl
 import glob
 import os
@@ -15,11 +16,14 @@ import tempfile
 from effnet_tf.config import InputError
 
 _PREFIX, _LOCK = ".partial-", ".lock"
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 
 @contextlib.contextmanager
 def staged(path, mark=None):
     """Gives a temporary path beside `path`, moved there on success, removed on failure.
+
+    What else is written beside the temporary path goes with it.
 
     Args:
         path: of a file; or of a directory, if there is a
@@ -31,8 +35,10 @@ def staged(path, mark=None):
     """
     if "://" in path:
         raise InputError(f"'{path}' is not on this machine: write to a local path, and copy it.")
-    _refuse_foreign(path, mark)
+    if not path:
+        raise InputError("The path to write to is empty.")
     path = os.path.abspath(path)
+    _refuse_foreign(path, mark)
     home = os.path.dirname(path)
     try:
         os.makedirs(home, exist_ok=True)
@@ -45,7 +51,8 @@ def staged(path, mark=None):
         try:
             temporary = os.path.join(folder, os.path.basename(path))
             yield temporary
-            _replace(temporary, path, os.path.join(folder, ".replaced"))  # goes with the folder
+            _refuse_foreign(path, mark)  # somebody may have put something there meanwhile
+            _replace(temporary, path)
         finally:
             shutil.rmtree(folder)
 
@@ -58,15 +65,38 @@ def _remove_abandoned(home):
             shutil.rmtree(os.path.dirname(path))
 
 
-def _replace(new, path, aside):
-    """Moves `new` to `path`; what lies there goes to `aside`, and back if that fails."""
+def _refuse_foreign(path, mark):
+    """Refuses to replace a directory by a file, or one that is neither empty nor marked."""
+    if mark is None and os.path.isdir(path):
+        raise InputError(f"'{path}' is a directory; name a file to write.")
+    if mark and os.path.exists(path) and not os.path.isfile(os.path.join(path, mark)) and not (
+            os.path.isdir(path) and not os.listdir(path)):
+        raise InputError(f"'{path}' exists and is no SavedModel; it stays as it is. "
+                         "Choose another --out.")
+    if os.path.isdir(path) and os.path.commonpath([path, os.getcwd()]) == path:
+        raise InputError(f"'{path}' is the directory that this program runs in, or above it; it "
+                         "stays as it is. Choose another --out.")
+
+
+def _replace(new, path):
+    """Moves `new` to `path`. A directory that is there changes places with it."""
     if not os.path.isdir(path):
         os.replace(new, path)
         return
+    if not os.path.isdir(new):
+        raise IsADirectoryError(f"'{path}' is a directory and would be replaced by a file")
+    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if exchange is None or exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path),
+                                    _RENAME_EXCHANGE):
+        _replace_in_two_steps(new, path, f"{new}.replaced")
+
+
+def _replace_in_two_steps(new, path, aside):
+    """As `_replace`, where the system cannot exchange two directories at once."""
     os.rename(path, aside)
     try:
         os.rename(new, path)
-    except OSError:
+    except BaseException:
         os.rename(aside, path)
         raise
 
@@ -81,16 +111,6 @@ def write(path, data):
     """Writes bytes to a file."""
     with open(path, "wb") as file:
         file.write(data)
-
-
-def _refuse_foreign(path, mark):
-    """Refuses to replace a directory by a file, or one that is neither empty nor marked."""
-    if mark is None and os.path.isdir(path):
-        raise InputError(f"'{path}' is a directory; name a file to write.")
-    if mark and os.path.exists(path) and not os.path.exists(os.path.join(path, mark)) and not (
-            os.path.isdir(path) and not os.listdir(path)):
-        raise InputError(f"'{path}' exists and is no SavedModel; it stays as it is. "
-                         "Choose another --out.")
 
 
 def size(path):

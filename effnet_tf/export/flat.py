@@ -123,16 +123,15 @@ def with_outputs(data, tensors):
 
 
 def logits(model):
-    """Returns the number of the tensor of class scores: before a last softmax, if there is one."""
+    """Returns the number of the tensor of class scores, before a last softmax or sigmoid."""
     graph = model.subgraphs[0]
-    kinds = dict(zip((int(operator.outputs[0]) for operator in graph.operators),
-                     zip(operator_names(model), graph.operators)))
+    makers = {int(operator.outputs[0]): (kind, int(operator.inputs[0]))
+              for operator, kind in zip(graph.operators, operator_names(model))}
     number = int(graph.outputs[0])
-    while number in kinds and kinds[number][0] in ("SOFTMAX", "DEQUANTIZE", "QUANTIZE"):
-        kind, operator = kinds[number]
-        number = int(operator.inputs[0])
-        if kind == "SOFTMAX":
-            return number
+    while makers.get(number, [""])[0] in ("DEQUANTIZE", "QUANTIZE"):
+        number = makers[number][1]
+    if makers.get(number, [""])[0] in ("SOFTMAX", "LOGISTIC"):
+        return makers[number][1]
     return int(graph.outputs[0])
 
 

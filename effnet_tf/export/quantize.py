@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert, schema_py_generated as schema
 
+from effnet_tf.config import InputError
 from effnet_tf.export import flat, interpreter, verification
 
 PIXELS = (0.0, 255.0)
@@ -71,6 +72,24 @@ def blocks(data):
     return found
 
 
+def operators_of(data, wanted):
+    """Returns the names of the operators of blocks.
+
+    Args:
+        data: the bytes of a .tflite file.
+        wanted: names of `blocks`, such as "block7a".
+
+    Raises:
+        InputError: there is no such block.
+    """
+    known = blocks(data)
+    for block in wanted:
+        if block not in known:
+            raise InputError(f"There is no block '{block}' to keep in float; the network has "
+                             f"{', '.join(known)}.")
+    return [name for block in wanted for name in known[block]]
+
+
 def keep_float(data, io, sqnr_of, target, say):
     """Returns (int8 file, names of the operators that stayed float): few that reach a target.
 
@@ -84,6 +103,9 @@ def keep_float(data, io, sqnr_of, target, say):
         sqnr_of: function from a file to its SQNR in dB.
         target: SQNR to reach, in dB.
         say: function that is told in a line of text what was tried.
+
+    Raises:
+        InputError: only a file without integers reaches it.
     """
     operators = blocks(data)
 
@@ -103,6 +125,9 @@ def keep_float(data, io, sqnr_of, target, say):
         kept, best = kept | {chosen}, found[chosen]
         say(f"{len(kept)} of {len(operators)} blocks in float, now {chosen}, too: "
             f"{best[0]:.1f} dB")
+    if len(kept) == len(operators):
+        raise InputError(f"All blocks would have to stay in float to reach {target:g} dB: choose "
+                         "a lower target_sqnr, or quantize 'weights8' or 'none'.")
     return best[1:]
 
 

@@ -35,8 +35,8 @@ class Options:
         batch: images per call, or "dynamic".
         equalize: whether to equalise the ranges of channels before int8 and int16x8.
         correct_biases: whether to take the mean error of rounded weights off the biases.
-        keep_float: names of operators that stay float in an int8 file, or "auto": as few
-            as reach `target_sqnr`.
+        keep_float: names of blocks that stay float in an int8 file, such as ("block7a",
+            "top"), or "auto": few that reach `target_sqnr`.
         target_sqnr: of the logits, in dB, for "auto".
         min_sqnr: below it, in dB, nothing is written; by default `verification.TOLERANCE`.
     """
@@ -65,6 +65,11 @@ class Options:
             raise InputError("quantize 'int16x8' takes io 'float' only.")
         if self.keep_float and self.quantize != "int8":
             raise InputError("keep_float is for quantize 'int8'.")
+        if isinstance(self.keep_float, str) and self.keep_float not in ("", "auto"):
+            raise InputError(f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
+                             "names of blocks.")
+        if self.min_sqnr is not None and not np.isfinite(self.min_sqnr):
+            raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
         if self.batch == "dynamic" and self.quantize == "int16x8":
             raise InputError("quantize 'int16x8' needs a fixed batch: give a number.")
 
