@@ -96,10 +96,13 @@ def layer_errors(layers, before, path):
         layers: {operator, such as "block2a_dwconv/BiasAdd": SQNR of its result in dB}.
         before: the same without equalisation, or empty.
         path: of the PNG file.
+
+    Returns:
+        Whether it was drawn: matplotlib is optional.
     """
     drawn = _figure(path, 1, 1, (11, 4.8))
     if drawn is None:
-        return
+        return False
     canvas, (axes,) = drawn
     names, values = list(layers), list(layers.values())
     if before:
@@ -117,3 +120,4 @@ def layer_errors(layers, before, path):
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(canvas, path)
+    return True

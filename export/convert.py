@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import os
 import sys
 
 from . import images, run
@@ -73,6 +74,7 @@ def write(options):
     import tensorflow as tf
 
     from effnet_tf import checkpoints, export
+    _check_places(options)
     opened = run.open_model(options)
     model = opened.load_model()
     about = opened.about(model)
@@ -86,7 +88,20 @@ def write(options):
         print(f"error: '{options.out}' cannot be written: {checkpoints.reason(error)}. What was "
               "there is as it was.", file=sys.stderr)
         sys.exit(74)
-    _write_report(options, about, report)
+    _write_report(options, dataclasses.replace(
+        about, quantize=report.kind if options.kind == "tflite" else None), report)
+
+
+def _check_places(options):
+    """Refuses to write over what is read, and options that would be ignored."""
+    from effnet_tf.config import InputError
+    for name in ("model", "labels", "workdir"):
+        path = getattr(options, name)
+        if path and os.path.exists(path) and os.path.realpath(path) == os.path.realpath(
+                options.out):
+            raise InputError(f"--out is the same file as --{name}: choose another --out.")
+    if options.labels and not options.model:
+        raise InputError("--labels goes with --model; a run knows its class names.")
 
 
 def _saved_model(options, opened, model, about):
@@ -107,6 +122,7 @@ def _onnx(options, opened, model, about):
 
 def _tflite(options, opened, model, about):
     from effnet_tf import export
+    from effnet_tf.config import InputError
     quantize = options.quantize or _default_quantize(about)
     keep = options.keep_float
     wanted = export.Options(  # before the images are read: it may be refused
@@ -115,6 +131,8 @@ def _tflite(options, opened, model, about):
         min_sqnr=options.min_sqnr,
         keep_float=keep if keep == "auto" else tuple(filter(None, keep.split(","))))
     calibration = None
+    if options.calibration and quantize not in ("int8", "int16x8"):
+        raise InputError(f"--calibration is for --quantize int8 and int16x8, not for {quantize}.")
     if quantize in ("int8", "int16x8"):
         where = options.calibration or "run:train"
         calibration = images.read(where, opened, about, options.calibration_images)
@@ -150,12 +168,17 @@ def _verify_with(options, opened, about, calibration=(None, None)):
 
 
 def _write_report(options, about, report):
-    from effnet_tf import plots, rundir
+    from effnet_tf import checkpoints, plots, rundir
+    print(f"Wrote {options.out}:\n{report}")
     path = run.report_path(options.out)
-    rundir.write_text(path, json.dumps({
-        **dataclasses.asdict(about), "check": dataclasses.asdict(report)}, indent=2) + "\n")
-    print(f"Wrote {options.out}, and {path}:\n{report}")
-    if report.layers:
-        picture = path.removesuffix(".report.json") + ".layers.png"
-        plots.layer_errors(report.layers, report.layers_before, picture)
-        print(f"Drew {picture}")
+    picture = path.removesuffix(".report.json") + ".layers.png"
+    try:
+        rundir.write_text(path, json.dumps({
+            **dataclasses.asdict(about), "check": dataclasses.asdict(report)}, indent=2) + "\n")
+        print(f"Wrote {path}")
+        if report.layers and plots.layer_errors(report.layers, report.layers_before, picture):
+            print(f"Drew {picture}")
+    except (OSError, checkpoints.SaveError) as error:
+        print(f"error: the report beside '{options.out}' cannot be written: "
+              f"{checkpoints.reason(error)}. The file itself is whole.", file=sys.stderr)
+        sys.exit(74)

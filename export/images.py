@@ -25,6 +25,9 @@ def read(where, opened, about, most):
     from effnet_tf.config import InputError
     if where in ("run", "run:train"):
         return opened.images(most, training=where == "run:train")
+    if about.image_size is None:
+        raise InputError("This model takes other than square RGB images of one size: images "
+                         "cannot be cut for it here. Use effnet_tf.export from a program.")
     if os.path.isdir(where):
         found = _folder(where, about.class_names, most)
     elif ":" in where:
@@ -63,8 +66,7 @@ def _tfds(where, data_dir, class_names, most):
         keys = [next(key for key, value in features.items() if isinstance(value, kind))
                 for kind in (tfds.features.Image, tfds.features.ClassLabel)]
         rows = builder.as_dataset(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()})
-    except (ValueError, KeyError, AssertionError, StopIteration, tfds.core.DatasetNotFoundError,
-            tfds.core.registered.UnsupportedDatasetError) as error:
+    except Exception as error:  # builders, features and readers have kinds of their own
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
                          f"{first}") from error

@@ -149,8 +149,8 @@ def _labels(path):
     if path is None:
         return ()
     try:
-        with open(path, encoding="utf-8") as file:
-            return tuple(file.read().splitlines())
+        with open(path, encoding="utf-8-sig") as file:
+            return tuple(file.read().rstrip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The class names '{path}' cannot be read: {error}.") from error
 

@@ -101,13 +101,38 @@ class TestPlaces:
         assert os.listdir(tmp_path / "a") == ["b"]
         assert "saved_model.pb" in os.listdir(tmp_path / "a" / "b")
 
-    def test_the_old_one_comes_back_if_the_new_one_cannot_move(self, tmp_path):
-        (tmp_path / "old").mkdir()
-        (tmp_path / "old" / "saved_model.pb").write_text("old")
+    @pytest.mark.parametrize("replace", [
+        files._replace, lambda new, path: files._replace_in_two_steps(new, path, f"{new}.aside")])
+    def test_directories_change_places_or_stay(self, replace, tmp_path):
+        for name in ("old", "new"):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "saved_model.pb").write_text(name)
+        replace(str(tmp_path / "new"), str(tmp_path / "old"))
+        assert (tmp_path / "old" / "saved_model.pb").read_text() == "new"
         with pytest.raises(OSError):
-            files._replace(str(tmp_path / "missing"), str(tmp_path / "old"),
-                           str(tmp_path / "aside"))
-        assert (tmp_path / "old" / "saved_model.pb").read_text() == "old"
+            replace(str(tmp_path / "missing"), str(tmp_path / "old"))
+        assert (tmp_path / "old" / "saved_model.pb").read_text() == "new"
+
+    def test_a_file_never_replaces_a_directory(self, tmp_path):
+        """An empty --out once was the directory that the program ran in."""
+        (tmp_path / "directory").mkdir()
+        (tmp_path / "directory" / "saved_model.pb").write_text("old")
+        (tmp_path / "file").write_text("new")
+        with pytest.raises(OSError):
+            files._replace(str(tmp_path / "file"), str(tmp_path / "directory"))
+        assert (tmp_path / "directory" / "saved_model.pb").read_text() == "old"
+
+    @pytest.mark.parametrize("path", ["", ".", "..", "/", "sub/.."])
+    @pytest.mark.parametrize("mark", [None, "saved_model.pb"])
+    def test_where_the_program_runs_stays(self, path, mark, tmp_path, monkeypatch):
+        (tmp_path / "inner" / "sub").mkdir(parents=True)
+        for folder in (tmp_path, tmp_path / "inner"):
+            (folder / "saved_model.pb").write_text("mine")
+        monkeypatch.chdir(tmp_path / "inner")
+        with pytest.raises(InputError), files.staged(path, mark) as temporary:
+            files.write(temporary, b"x")
+        assert (tmp_path / "saved_model.pb").read_text() == "mine"
+        assert sorted(os.listdir()) == ["saved_model.pb", "sub"]
 
     def test_another_directory_is_not(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("years of work")
@@ -159,26 +184,27 @@ class TestWorker:
         with pytest.raises(export.WorkerError, match=r"files.read.*\n(.*\n)*.*No such file"):
             worker.call(("files.read", {"path": "/no/such/file"}))
 
-    def test_it_ends_with_its_parent(self, tmp_path):
-        """A killed export leaves no process behind."""
-        mark = str(tmp_path / "mark")
-        child = ("import os, sys, time; from effnet_tf.export import worker; "
-                 "import threading; threading.Thread(target=worker._end_with_parent, "
-                 "args=(os.getppid(),), daemon=True).start(); "
-                 f"open({mark!r}, 'w').write(str(os.getpid())); time.sleep(60)")
-        parent = subprocess.Popen([sys.executable, "-c", (
-            "import subprocess, sys; "
-            f"subprocess.run([sys.executable, '-c', {child!r}])")], cwd=ROOT)
-        while not (os.path.exists(mark) and open(mark).read()):
-            time.sleep(0.1)
+    def test_it_ends_with_its_parent(self):
+        """A killed export leaves no process behind, not even one that is starting."""
+        code = ("from effnet_tf.export import worker; import json, sys\n"
+                "worker.call(('files.read', {'path': '/dev/zero'}))")  # reads for ever
+        parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+        children = []
+        while not children:
+            time.sleep(0.05)
+            children = _children(parent.pid)
         parent.send_signal(signal.SIGKILL)
         parent.wait()
-        pid = int(open(mark).read())
-        for _ in range(50):
-            if not _is_alive(pid):
+        for _ in range(100):
+            if not any(map(_is_alive, children)):
                 return
             time.sleep(0.1)
-        pytest.fail("the child lives on")
+        pytest.fail("a child lives on")
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
 
 
 def _is_alive(pid):

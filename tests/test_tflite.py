@@ -11,7 +11,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.config import InputError
-from effnet_tf.export import equalize, flat, fold, interpreter, tflite
+from effnet_tf.export import equalize, flat, fold, interpreter
 from tests.tiny_net import randomise_batch_norm
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
@@ -218,6 +218,5 @@ def test_best_of_both_is_written(model, images, tmp_path, capsys):
 def test_fold_takes_the_deviation_into_the_first_kernel(model, images):
     folded = fold.fold(model)
     np.testing.assert_allclose(folded(images), model(images), atol=1e-5)
-    assert tflite.verification.has_softmax(folded)
     assert not [layer for layer in folded.layers
                 if isinstance(layer, keras.layers.BatchNormalization)]

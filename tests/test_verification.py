@@ -24,12 +24,6 @@ def test_sqnr_is_that_of_the_definition():
     assert verification.sqnr(one, one * 1.1) == pytest.approx(20)
 
 
-def test_logits_come_back_from_probabilities():
-    logits = np.random.default_rng(0).normal(0, 5, (4, 7))
-    found = verification.softmax_inverse(keras.ops.softmax(logits))
-    assert verification.sqnr(logits, found) > 100
-
-
 def answer(scores):
     return {"scores": np.asarray(scores), "logits": np.log(np.asarray(scores))}
 
@@ -115,8 +109,50 @@ def test_latencies_are_ratios(data):
     assert first > 0 and 0.3 < ratio < 3
 
 
-def test_softmax_is_seen(model):
-    assert verification.has_softmax(model)
-    assert not verification.has_softmax(keras.Model(model.input, model.layers[-2].output))
-    logits = keras.layers.Dense(2)(model.layers[-2].output)
-    assert verification.has_softmax(keras.Model(model.input, keras.layers.Softmax()(logits)))
+class TestAnswerOfAModel:
+    def ends(self, model, *layers):
+        x = model.layers[-2].output
+        for layer in layers:
+            x = layer(x)
+        return keras.Model(model.input, x)
+
+    @pytest.mark.parametrize("end", [
+        keras.layers.Softmax(), keras.layers.Activation("sigmoid"), keras.ops.softmax,
+        keras.Sequential([keras.layers.Softmax()])])
+    def test_logits_of_every_end(self, model, images, end):
+        dense = keras.layers.Dense(3)
+        bare = verification.answer_of(self.ends(model, dense), images)
+        np.testing.assert_array_equal(bare["scores"], bare["logits"])
+        whole = self.ends(model, dense, end)
+        found = verification.answer_of(whole, images)
+        np.testing.assert_allclose(found["logits"], bare["logits"], atol=1e-5)
+        np.testing.assert_allclose(found["scores"], whole(images), atol=1e-5)
+        assert np.abs(found["logits"] - found["scores"]).max() > 0.01
+
+    def test_logits_that_float32_probabilities_do_not_hold(self, model, images):
+        sharp = self.ends(model, keras.layers.Dense(3, "softmax"))
+        sharp.layers[-1].bias.assign([0.0, 200.0, -200.0])
+        found = verification.answer_of(sharp, images)
+        assert found["scores"].min() == 0 and found["logits"].min() < -150
+
+    def test_a_model_of_half_precision_is_compared_in_float32(self, images):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            half = test_flat.small_net()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        found = verification.answer_of(half, images)["scores"]
+        assert found.dtype == np.float32 and np.abs(found - np.asarray(half(images), "float32")
+                                                    ).max() > 1e-5
+
+    def test_folding_that_changes_the_model_is_no_reference(self, model, images, monkeypatch):
+        wrong = keras.models.clone_model(model)
+        monkeypatch.setattr(verification.fold, "fold", lambda model: wrong)
+        wrong.layers[-1].bias.assign(np.arange(32.0))
+        with pytest.raises(verification.VerificationError, match="Folding batch norm changed"):
+            verification.answer_of(model, images)
+
+    def test_one_score_is_two_classes(self):
+        logits = np.array([[2.0], [-1.0], [3.0]])
+        assert verification.accuracy(logits, np.array([1, 0, 0])) == pytest.approx(2 / 3)
+        assert verification._agreement(logits, -logits, 1) == 0

@@ -5,10 +5,9 @@ it with the model on images, and only then move it to its place. What a file is,
 it says about itself: `load`, `About`.
 """
 
-import dataclasses
-
 import numpy as np
 
+from effnet_tf.config import InputError
 from effnet_tf.export import (artefact, files, fold, onnx_file, saved_model, tflite,
                               verification)
 from effnet_tf.export.about import About, describe
@@ -47,10 +46,9 @@ def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32",
         InputError: something that is no SavedModel lies at `path`, or a bad argument.
         VerificationError: the written model computes something else. `path` is as before.
     """
-    model = fold.functional(model)
-    images = _images(model, verify_with)
+    model, about, images = _prepared(model, about, verify_with, labels)
     with files.staged(path, "saved_model.pb") as temporary:
-        saved_model.write(model, temporary, about or describe(model),
+        saved_model.write(model, temporary, about,
                           keep_batch_norm=keep_batch_norm, input_dtype=input_dtype)
         return _verified("SavedModel", model, temporary, images, labels)
 
@@ -83,11 +81,12 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
             or another bad argument.
         VerificationError: the written file computes something else. `path` is as before.
     """
-    options, model = Options(**options), fold.functional(model)
-    if verify_with is None:
-        verify_with = calibration
-    return tflite.write(model, path, options, about or describe(model), calibration=calibration,
-                        images=_images(model, verify_with), labels=labels)
+    options = Options(**options)
+    verify_with = calibration if verify_with is None else verify_with
+    model = tflite.classifier(model)
+    model, about, images = _prepared(model, about, verify_with, labels)
+    return tflite.write(model, path, options, about, calibration=calibration, images=images,
+                        labels=labels)
 
 
 def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
@@ -107,10 +106,9 @@ def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
         InputError: a package is missing, or a bad argument.
         VerificationError: the written file computes something else. `path` is as before.
     """
-    model = fold.functional(model)
-    images = _images(model, verify_with)
+    model, about, images = _prepared(model, about, verify_with, labels)
     with files.staged(path) as temporary:
-        onnx_file.write(model, temporary, about or describe(model))
+        onnx_file.write(model, temporary, about)
         return _verified("ONNX", model, temporary, images, labels)
 
 
@@ -134,7 +132,8 @@ def verify(model, path, images=None, labels=None):
     if kind == "TFLite":
         about = artefact.about(path)
         kind = about.quantize if about else "none"
-    return _verified(kind, model, path, _images(model, images), labels)
+    model, _, images = _prepared(model, None, images, labels)
+    return _verified(kind, model, path, images, labels)
 
 
 def _verified(kind, model, path, images, labels):
@@ -143,9 +142,18 @@ def _verified(kind, model, path, images, labels):
                               labels=labels)
 
 
-def _images(model, images):
-    """Returns the images to verify with: those given, or noise of the right shape."""
+def _prepared(model, about, images, labels):
+    """Returns (model with a graph, its `About`, images to verify with), checked."""
+    model = fold.functional(model)
+    about = about or describe(model)
+    classes = model.outputs[0].shape[-1]
+    if about.class_names and len(about.class_names) != classes:
+        raise InputError(f"There are {len(about.class_names)} class names for {classes} classes: "
+                         "give one name for each, or none.")
     if images is None:
-        shape = (8, *(side or 64 for side in model.input_shape[1:]))
+        shape = (8, *(side or 64 for side in model.inputs[0].shape[1:]))
         images = np.random.default_rng(0).integers(0, 256, shape)
-    return np.asarray(images, "float32")
+    tflite.check_images("verify_with", images, model)
+    if labels is not None and len(labels) != len(images):
+        raise InputError(f"There are {len(labels)} labels for {len(images)} images to verify with.")
+    return model, about, np.asarray(images, "float32")

@@ -75,9 +75,10 @@ def describe(model, **fields):
         model: a `keras.Model`. Its name, input size and pixel constants are looked up.
         **fields: of `About`, such as class_names=("cat", "dog").
     """
-    height, width = model.inputs[0].shape[1:3]
-    found = {"variant": model.name.removeprefix("efficientnet-"),
-             "image_size": height if height == width else None, "normalizes": False}
+    shape = tuple(model.inputs[0].shape)
+    size = shape[1] if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 else None
+    found = {"variant": model.name.removeprefix("efficientnet-"), "image_size": size,
+             "normalizes": False}
     for layer in layers.flatten(model):
         if isinstance(layer, layers.Normalize):
             found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}

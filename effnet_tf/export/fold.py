@@ -30,14 +30,20 @@ def fold(model):
         float32, nested models taken apart. Layers it does not know are copied as they are.
 
     Raises:
-        InputError: a subclassed model, which has no graph of layers.
+        InputError: a subclassed model, which has no graph of layers; a layer that cannot be
+            copied.
     """
     model = functional(model)
     inputs = [keras.Input(batch_shape=tensor.shape, dtype="float32",
                           name=f"images{number or ''}")
               for number, tensor in enumerate(model.inputs)]
     inputs = inputs[0] if len(inputs) == 1 else inputs
-    return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
+    try:
+        return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
+    except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"The model '{model.name}' has a layer that the exporter cannot take: "
+                         f"{first}") from error
 
 
 def functional(model):
@@ -54,13 +60,19 @@ def functional(model):
     return model
 
 
+def source_of(tensor):
+    """Returns the Keras operation that a tensor comes from, and the tensors that this reads."""
+    operation, node, _ = tensor._keras_history
+    return operation, operation._inbound_nodes[node].input_tensors
+
+
 class _Folder:
     """Emits layer after layer, and remembers which tensors wait for their multiplication."""
 
     def __init__(self):
         self._unscaled = {}  # id of (x - mean) / std: that, x - mean, 1 / std
         self._copies = {}
-        self._names = set()
+        self._names, self._kept = set(), set()
 
     def run(self, functional, inputs):
         """Returns what a functional model gives on the tensors `inputs`."""
@@ -85,7 +97,7 @@ class _Folder:
             return self._squeeze_excite(layer, x, layer.name)
         if type(layer) in _CONVOLUTIONS:
             return self._conv(layer, x, layer.name)
-        if isinstance(layer, keras.layers.BatchNormalization) and _convolution_of(x) is not None:
+        if isinstance(layer, keras.layers.BatchNormalization) and _fits(layer, x):
             return self._batch_norm(layer, x)
         return self._copy(layer)(*args, **kwargs)
 
@@ -99,6 +111,8 @@ class _Folder:
             if layer.weights:
                 copy.build_from_config(layer.get_build_config())
                 copy.set_weights(layer.get_weights())
+                if isinstance(copy, keras.layers.Normalization):
+                    copy.finalize_state()
             self._copies[id(layer)] = copy
         return self._copies[id(layer)]
 
@@ -134,6 +148,8 @@ class _Folder:
         # To draw numbers that are replaced at once would be a third of all work here.
         config |= {key: "zeros" for key in config if key.endswith("_initializer")}
         copy = type(layer).from_config(config)
+        if len(layer._outbound_nodes) > 1:
+            self._kept.add(copy.name)  # several layers may read it
         outputs = copy(x)
         copy.set_weights(weights)
         return outputs
@@ -143,8 +159,9 @@ class _Folder:
 
         The former one has no way to the outputs any more, unless another layer uses it.
         """
-        conv = _convolution_of(x)
-        self._names.discard(conv.name)
+        conv = x._keras_history.operation
+        if conv.name not in self._kept:
+            self._names.discard(conv.name)
         return self._emit_conv(conv, conv.input, conv.name,
                                _folded(conv, conv.get_weights(), layer))
 
@@ -181,12 +198,11 @@ class _Folder:
         return keras.layers.Multiply(name=self._name(f"{name}_excite"), dtype="float32")([x, gate])
 
 
-def _convolution_of(x):
-    """Returns the linear convolution whose result is x, or None."""
-    operation = x._keras_history.operation
-    linear = (type(operation) in _CONVOLUTIONS
-              and operation.activation is keras.activations.linear)
-    return operation if linear else None
+def _fits(batch_norm, x):
+    """Whether x is the result of a linear convolution whose channels a batch norm scales."""
+    conv = x._keras_history.operation
+    return (type(conv) in _CONVOLUTIONS and conv.activation is keras.activations.linear
+            and conv.data_format == "channels_last" and batch_norm.axis in (-1, 3))
 
 
 def _folded(conv, weights, batch_norm):

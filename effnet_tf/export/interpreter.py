@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf.config import InputError
-from effnet_tf.export import flat
+from effnet_tf.export import files, flat
 
 SIGNATURE = "serving_default"
 
@@ -99,6 +99,11 @@ def to_float(values, detail):
     if not scale:
         return values.astype("float32")
     return ((values.astype("float32") - zero) * scale).astype("float32")
+
+
+def delegation_of(path):
+    """Returns `delegation` of the file at a path."""
+    return delegation(files.read(path))
 
 
 def delegation(data):

@@ -10,7 +10,6 @@ import keras
 
 from effnet_tf.config import InputError
 from effnet_tf.export import artefact, fold
-from effnet_tf.export.saved_model import source_of
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 SCORES = (keras.activations.softmax, keras.activations.sigmoid)
@@ -58,7 +57,7 @@ def _named(folded):
         return output
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
-    layer, inputs = source_of(output)
+    layer, inputs = fold.source_of(output)
     if isinstance(layer, keras.layers.Dense) and layer.activation in SCORES:
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}

@@ -4,15 +4,10 @@
 much of a TFLite file the CPU's delegate takes.
 """
 
-import json
-import os
-import subprocess
-import sys
-
 import numpy as np
 
 from effnet_tf.config import InputError
-from effnet_tf.export import artefact, flat, interpreter
+from effnet_tf.export import artefact, flat, interpreter, worker
 
 _BEST = "probabilities"  # where a file has several outputs
 
@@ -160,24 +155,18 @@ class _Keras:
 
 
 def delegation(path):
-    """Returns `interpreter.delegation` of a .tflite file: (taken, pieces, operators).
+    """Returns `interpreter.delegation` of a .tflite file: [taken, pieces, operators].
 
     In a process of its own, because the interpreter crashes on some damaged files.
 
     Raises:
         InputError: the interpreter cannot open it.
     """
-    code = ("import json, sys; from effnet_tf.export import interpreter; "
-            "print(json.dumps(interpreter.delegation(open(sys.argv[1], 'rb').read())))")
-    paths = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": paths, "TF_CPP_MIN_LOG_LEVEL": "3"})
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "Error: " in line]
-        reason = lines[-1].partition("Error: ")[2] if lines else f"exit code {done.returncode}"
-        reason = reason.partition(". ")[0].rstrip(".")
-        raise InputError(f"'{path}': {reason}.")
-    return tuple(json.loads(done.stdout.splitlines()[-1]))
+    try:
+        found, = worker.call(("interpreter.delegation_of", {"path": path}))
+    except worker.WorkerError as error:
+        raise InputError(f"'{path}' cannot be run: {_first_line(error)}.") from error
+    return found
 
 
 def _first_line(error):

@@ -215,9 +215,9 @@ def _features(model):
 
     Of a model without a classifier its (last) output.
     """
-    operation, inputs = source_of(model.outputs[-1])
+    operation, inputs = fold.source_of(model.outputs[-1])
     while isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
-        operation, inputs = source_of(inputs[0])
+        operation, inputs = fold.source_of(inputs[0])
     if isinstance(operation, keras.Model):
         raise InputError(f"The outputs of '{model.name}' are those of the model '{operation.name}' "
                          "inside it, whose features cannot be reached: export that one, or "
@@ -226,15 +226,9 @@ def _features(model):
         return model.outputs[-1]
     tensor = inputs[0]
     # Dropout of features is for whoever reads them to decide, say the conventions.
-    while isinstance(source_of(tensor)[0], keras.layers.Dropout):
-        tensor = source_of(tensor)[1][0]
+    while isinstance(fold.source_of(tensor)[0], keras.layers.Dropout):
+        tensor = fold.source_of(tensor)[1][0]
     return tensor
-
-
-def source_of(tensor):
-    """Returns the Keras operation that a tensor comes from, and the tensors that this reads."""
-    operation, node, _ = tensor._keras_history
-    return operation, operation._inbound_nodes[node].input_tensors
 
 
 def _takes(model, size):

@@ -97,7 +97,8 @@ def write(model, path, options, about, *, calibration, images, labels=None):
     check(model, options, about, calibration)
     images = np.asarray(images) if options.io == "float" else np.round(images)
     exact = verification.answer_of(model, images)
-    with files.staged(path) as temporary, tempfile.TemporaryDirectory() as folder:
+    with files.staged(path) as temporary, tempfile.TemporaryDirectory(
+            dir=os.path.dirname(temporary)) as folder:
         made = _make(folder, model, options, calibration, about.normalizes)
         about = dataclasses.replace(about, quantize=options.quantize)
         files.write(temporary, metadata.attach(files.read(made.file), about))
@@ -112,15 +113,26 @@ def write(model, path, options, about, *, calibration, images, labels=None):
             size_ratio=None if is_float else files.size(temporary) / files.size(made.floats))
 
 
-def check(model, options, about, calibration):
-    """Raises InputError if a model cannot become such a TFLite file."""
+def classifier(model):
+    """Returns a model as one with a graph.
+
+    Raises:
+        InputError: it cannot become a TFLite file.
+    """
+    model = fold.functional(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
         raise InputError(f"The model '{model.name}' must take one image and give one score per "
                          f"class, (N, classes); it has {len(model.inputs)} inputs and gives "
                          f"{[tuple(output.shape) for output in model.outputs]}.")
-    if None in model.input_shape[1:]:
-        raise InputError(f"TFLite needs a static input size; this model's input is "
-                         f"{model.input_shape}. Build it with input_shape=(H, W, C).")
+    shape = model.inputs[0].shape
+    if len(shape) != 4 or None in shape[1:]:
+        raise InputError(f"TFLite needs a static input size; this model's input is {shape}. "
+                         "Build it with input_shape=(H, W, C).")
+    return model
+
+
+def check(model, options, about, calibration):
+    """Raises InputError if a classifier cannot become the TFLite file that is asked for."""
     if options.io != "float" and not about.normalizes:
         raise InputError(f"io '{options.io}' means the bytes of an image, but this model wants "
                          "pixels that its caller has normalised: use io 'float'.")
@@ -128,9 +140,19 @@ def check(model, options, about, calibration):
         if calibration is None:
             raise InputError(f"quantize '{options.quantize}' needs calibration images: they tell "
                              "the ranges of the activations.")
-        if np.shape(calibration)[1:] != model.input_shape[1:] or not len(calibration):
-            raise InputError(f"The calibration images are {np.shape(calibration)}; they must be "
-                             f"(N, {', '.join(map(str, model.input_shape[1:]))}).")
+        check_images("calibration", calibration, model)
+
+
+def check_images(name, images, model):
+    """Raises InputError unless an argument `name` holds images for a model."""
+    shape, wanted = np.shape(images), model.inputs[0].shape[1:]
+    fits = len(shape) == 4 and shape[0] and all(
+        side in (None, given) for side, given in zip(wanted, shape[1:]))
+    if not fits:
+        raise InputError(f"The {name} images are {shape}; they must be "
+                         f"(N, {', '.join(str(side or 'any') for side in wanted)}).")
+    if not np.isfinite(images).all():
+        raise InputError(f"The {name} images hold numbers that are not finite.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +266,7 @@ class _Serving(tf.Module):
     def __init__(self, folded, batch):
         super().__init__()
         self.weights = [variable.value for variable in folded.variables]
-        name = "probabilities" if verification.has_softmax(folded) else "logits"
+        name = verification.score_name(folded)
         spec = tf.TensorSpec((batch, *folded.input_shape[1:]), tf.float32, name="images")
         self.serve = tf.function(
             lambda images: {name: folded(images, training=False)}, [spec], autograph=False)

@@ -13,6 +13,7 @@ import time
 import keras
 import numpy as np
 
+from effnet_tf.config import InputError
 from effnet_tf.export import artefact, files, flat, fold, interpreter, worker
 
 
@@ -42,6 +43,7 @@ TOLERANCE = {
     "int8": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
 }
 SECONDS_OF_TIMING = 2.0
+HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
 LAYERS_SHOWN = 10
 FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
 
@@ -139,11 +141,6 @@ class Report:
         return [name for name in worst if self.layers[name] < FLOAT_DB]
 
 
-def softmax_inverse(probabilities):
-    """Returns logits whose softmax is (N, C) `probabilities`, but for each image's constant."""
-    return np.log(np.maximum(np.asarray(probabilities, "float64"), 1e-37))
-
-
 def sqnr(exact, other):
     """Returns the SQNR of (N, C) logits in dB; inf if they are equal, NaN if one is not finite."""
     exact, noise = (_centred(np.asarray(values, "float64")) for values in (exact, other - exact))
@@ -214,7 +211,10 @@ def _answer(images, run):
     """Returns scores and logits of (N, H, W, C) images, 32 at a time."""
     parts = [run(images[start:start + 32]) for start in range(0, len(images), 32)]
     answers = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return {"scores": answers.get("probabilities", answers["logits"]), "logits": answers["logits"]}
+    scores = answers.get("probabilities", answers.get("logits"))
+    if scores is None:
+        scores = _rows(answers)
+    return {"scores": scores, "logits": answers.get("logits", scores)}
 
 
 def latencies(data, threads=1, seconds=SECONDS_OF_TIMING):
@@ -281,27 +281,56 @@ def short_name(name):
     return "/".join(part.removesuffix("_1") for part in (parts[1:] or parts))
 
 
-def has_softmax(model):
-    """Whether a functional model's scores are probabilities: its last operation is a softmax."""
-    last = model.outputs[0]._keras_history.operation
-    return (isinstance(last, keras.layers.Softmax)
-            or getattr(last, "activation", None) is keras.activations.softmax)
+def score_name(folded):
+    """Returns what a model of `fold` gives: "probabilities" (softmax or sigmoid) or "logits"."""
+    last, _ = fold.source_of(folded.outputs[0])
+    ends = type(last).__name__ in ("Softmax", "Sigmoid") or getattr(last, "activation", None) in (
+        keras.activations.softmax, keras.activations.sigmoid)
+    return "probabilities" if ends else "logits"
 
 
 def answer_of(model, images):
-    """Returns dict of `scores` and `logits`, (N, C), that a Keras model gives for images."""
+    """Returns dict of `scores` and `logits`, (N, C) float, that a Keras model gives for images.
+
+    In float32, as files compute: a model of another dtype policy is compared with its
+    folded self within the precision of that policy.
+
+    Raises:
+        VerificationError: folding batch norm has changed the model.
+    """
     images = np.asarray(images, "float32")
-    model = fold.functional(model)
-    scores = model.predict(images, batch_size=32, verbose=0)
-    if not has_softmax(model):
-        return {"scores": scores, "logits": scores}
-    last = model.outputs[0]._keras_history.operation
+    folded = fold.fold(model)
+    given, scores = (_rows(network.predict(images, batch_size=32, verbose=0))
+                     for network in (model, folded))
+    half = any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers())
+    limit = (HALF_PRECISION if half else TOLERANCE["none"].difference) * max(1, given.std())
+    if not np.abs(given - scores).max() <= limit and np.isfinite(given).all():
+        raise VerificationError(
+            f"Folding batch norm changed the scores of '{model.name}' by "
+            f"{np.abs(given - scores).max():.1e} (at most {limit:.1e}): please report the layers "
+            "of this model.")
+    return {"scores": scores, "logits": _logits(folded, images, scores)}
+
+
+def _logits(folded, images, scores):
+    """Returns what comes before the last softmax: probabilities below 1e-37 would be 0."""
+    if len(folded.outputs) > 1 or score_name(folded) == "logits":
+        return scores
+    last, (before, *_) = fold.source_of(folded.outputs[0])
+    features = keras.Model(folded.inputs, before).predict(images, batch_size=32, verbose=0)
     if not isinstance(last, keras.layers.Dense):
-        return {"scores": scores, "logits": softmax_inverse(scores)}
-    # Not from the scores: probabilities below 1e-37 are 0.
-    features = keras.Model(model.inputs, last.input).predict(images, batch_size=32, verbose=0)
+        return features
     kernel, *bias = map(np.asarray, last.get_weights())
-    return {"scores": scores, "logits": features @ kernel + sum(bias)}
+    return features @ kernel + sum(bias)
+
+
+def _rows(outputs):
+    """Returns (N, C) float32: scores, or all of what a model gives that is no classifier."""
+    if isinstance(outputs, dict):
+        outputs = [outputs[key] for key in sorted(outputs)]
+    parts = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return np.concatenate([np.asarray(part, "float32").reshape(len(part), -1)
+                           for part in parts], -1)
 
 
 def observed(path, images, **comparisons):
@@ -309,8 +338,11 @@ def observed(path, images, **comparisons):
     with tempfile.TemporaryDirectory() as folder:
         places = [os.path.join(folder, name) for name in ("images.npy", "answer.npz")]
         np.save(places[0], images)
-        facts, = worker.call(("verification.observe", {"path": path, "images": places[0], "out": places[1],
-                                          **comparisons}))
+        try:
+            facts, = worker.call(("verification.observe", {
+                "path": path, "images": places[0], "out": places[1], **comparisons}))
+        except InputError as error:  # its own interpreter does not open the file
+            raise VerificationError(str(error)) from error
         return facts, dict(np.load(places[1]))
 
 
@@ -353,26 +385,34 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
         tolerance=_sentence(tolerance), kept_float=list(kept_float), price=price,
         size_ratio=size_ratio)
     finite = all(np.isfinite(values).all() for values in answer.values())
-    close = ((tolerance.difference is None or difference <= tolerance.difference)
+    # A probability is at most 1; logits differ in proportion to their size.
+    scale = max(1.0, float(np.std(exact["scores"])))
+    close = ((tolerance.difference is None or difference <= tolerance.difference * scale)
              and (tolerance.sqnr is None or decibels >= tolerance.sqnr))
     if not finite or not close or _holds_variables(report.operators):
         raise VerificationError(f"{_fault(finite, close)}:\n{report}")
     return report
 
 
+def _classes(logits):
+    """Returns (N, 2) logits for (N, 1), those of a sigmoid, and others as they are."""
+    return np.pad(logits, ((0, 0), (1, 0))) if logits.shape[-1] == 1 else logits
+
+
 def _agreement(exact, other, count):
     """Returns the mean share of each image's `count` best classes that are the same."""
+    exact, other = _classes(exact), _classes(other)
     count = min(count, exact.shape[-1])
     best = [np.argsort(-scores, axis=-1, kind="stable")[:, :count] for scores in (exact, other)]
     return float(np.mean([len(np.intersect1d(*pair)) / count for pair in zip(*best)]))
 
 
-def accuracy(scores, labels):
+def accuracy(logits, labels):
     """Returns the share of labelled images whose best class is their label, or None."""
     if labels is None or not (np.asarray(labels) >= 0).any():
         return None
     known = np.asarray(labels) >= 0
-    return float((scores.argmax(-1) == labels)[known].mean())
+    return float((_classes(logits).argmax(-1) == labels)[known].mean())
 
 
 def _sentence(tolerance):

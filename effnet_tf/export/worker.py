@@ -12,13 +12,21 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import traceback
 
 from effnet_tf.config import InputError
 
-_MAIN = "import sys; from effnet_tf.export import worker; worker.main(*sys.argv[1:])"
+# It ends when the process that started it was killed, from the first moment on.
+_MAIN = """
+import os, sys, threading, time
+def watch(parent=int(sys.argv[1])):
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+from effnet_tf.export import worker
+worker.main(*sys.argv[2:])
+"""
 # A job that TensorFlow refuses writes its reason to the log; so much of it is shown.
 LINES_OF_LOG = 15
 
@@ -54,8 +62,9 @@ def call(*jobs):
         terminal = os.dup(2)
         with open(os.path.join(folder, "log"), "w") as log:
             done = subprocess.run(
-                [sys.executable, "-c", _MAIN, folder, str(terminal)], stdout=log, stderr=log,
-                pass_fds=[terminal],
+                # -P: nothing is imported from where the user happens to be.
+                [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, str(terminal)],
+                stdout=log, stderr=log, pass_fds=[terminal],
                 env={**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"})
         os.close(terminal)
         result = _read(folder, "result.json")
@@ -93,7 +102,6 @@ def _read(folder, name):
 
 def main(folder, terminal):
     """Does the jobs of a folder; progress goes to a file number, all else to the log."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     progress.terminal = os.fdopen(int(terminal), "w", buffering=1)
     try:
         result = {"result": [_function(name)(**arguments)
@@ -112,10 +120,3 @@ def main(folder, terminal):
 def _function(name):
     module, function = name.split(".")
     return getattr(importlib.import_module(f"effnet_tf.export.{module}"), function)
-
-
-def _end_with_parent(parent):
-    """Ends this process when the one that started it was killed."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
