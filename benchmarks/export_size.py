@@ -1,7 +1,7 @@
 """How large is an exported B0, and what do export and load cost, beside keras.applications?
 
     pip install 'effnet_tf[cpu]'
-    python benchmarks/export_size.py                # about 4 minutes on 2 cores
+    python benchmarks/export_size.py                # about 6 minutes on 2 cores
     python benchmarks/export_size.py --rounds 3     # a first look
 
 Theirs is what a user would take instead: `keras.applications.EfficientNetB0` and its

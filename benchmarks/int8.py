@@ -1,6 +1,6 @@
 """What does our int8 win back where the ranges of channels differ, and no ImageNet is at hand?
 
-    python benchmarks/int8.py                # about 25 minutes on 2 cores
+    python benchmarks/int8.py                # about 20 minutes on 2 cores
     python benchmarks/int8.py --runs runs    # keeps the two trained runs there, or takes them
 
 Trains a small swish and squeeze-excite network and its Lite twin (relu6, no SE) on
