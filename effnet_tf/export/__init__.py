@@ -82,8 +82,10 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
         VerificationError: the written file computes something else. `path` is as before.
     """
     options = Options(**options)
-    verify_with = calibration if verify_with is None else verify_with
     model = tflite.classifier(model)
+    if calibration is not None:
+        tflite.check_images("calibration", calibration, model)
+    verify_with = calibration if verify_with is None else verify_with
     model, about, images = _prepared(model, about, verify_with, labels)
     return tflite.write(model, path, options, about, calibration=calibration, images=images,
                         labels=labels)
