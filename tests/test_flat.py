@@ -72,6 +72,15 @@ def test_reading_and_writing_changes_nothing(data, images):
     assert flat.write(flat.read(again)) == again
 
 
+def test_contents_of_buffers_are_aligned(data):
+    for changed in (flat.write(flat.read(data)), flat.weights8(data)):
+        model = flat.schema.Model.GetRootAs(changed, 0)
+        for number in range(model.BuffersLength()):
+            table = model.Buffers(number)._tab
+            slot = table.Offset(4)
+            assert not slot or table.Vector(slot) % 16 == 0
+
+
 @pytest.mark.parametrize("damage", [
     lambda data: b"", lambda data: b"TFL3", lambda data: b"0123TFLX" + data[8:],
     lambda data: data[:60], lambda data: data[:4] + b"TFL3" + b"\xff" * 400])

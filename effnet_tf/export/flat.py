@@ -36,9 +36,16 @@ def read(data):
         raise InputError(f"It is a damaged TFLite file ({error}).") from error
 
 
+class _Builder(flatbuffers.Builder):
+    """Aligns the contents of buffers to 16 bytes, as the schema asks (force_align)."""
+
+    def StartVector(self, element_size, count, alignment):
+        return super().StartVector(element_size, count, 16 if element_size == 1 else alignment)
+
+
 def write(model):
     """Returns the bytes of a `schema.ModelT`."""
-    builder = flatbuffers.Builder(1 << 20)
+    builder = _Builder(1 << 20)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
