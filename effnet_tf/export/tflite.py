@@ -10,6 +10,7 @@ import tempfile
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from effnet_tf.config import InputError
 from effnet_tf.export import (equalize, files, flat, fold, interpreter, metadata, verification,
@@ -175,8 +176,8 @@ def _make(folder, model, options, calibration, takes_pixels):
     """Writes the file that `options` ask for, and the float32 one; returns a `_Made`."""
     folded, place = fold.fold(model), _Places(folder)
     _save(folded, place("plain"), options.static_batch)
-    jobs = [("conversion.convert", {"saved_model": place("plain"), "out": place("plain.tflite"),
-                         "quantize": "none"})]
+    jobs = [("conversion.convert", {
+        "saved_model": place("plain"), "out": place("plain.tflite"), "quantize": "none"})]
     if options.quantize in CALIBRATED:
         np.save(place("calibration.npy"), calibration)
         return _calibrated(place, folded, options, calibration, takes_pixels, jobs)
@@ -210,17 +211,15 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
     sources = ["plain"]
     if options.equalize or options.correct_biases:
         sources.append("prepared")
-        if options.equalize:
-            equalize.equalize(folded, calibration)
-        if options.correct_biases:
-            equalize.correct_biases(folded, calibration)
+        _prepare(folded, options, calibration)
         _save(folded, place("prepared"), options.static_batch)
-        jobs.append(("conversion.convert", {"saved_model": place("prepared"),
-                                 "out": place("prepared.tflite"), "quantize": "none"}))
+        jobs.append(("conversion.convert", {
+            "saved_model": place("prepared"), "out": place("prepared.tflite"),
+            "quantize": "none"}))
     common = {"images": place("calibration.npy"), "batch": options.static_batch or 1}
     if options.quantize == "int16x8":
-        worker.call(*jobs, ("conversion.int16x8", {**common, "saved_model": place(sources[-1]),
-                                        "out": place("final.tflite")}))
+        worker.call(*jobs, ("conversion.int16x8", {
+            **common, "saved_model": place(sources[-1]), "out": place("final.tflite")}))
         return _Made(place("final.tflite"), place("plain.tflite"))
     common |= {"io": options.io, "takes_pixels": takes_pixels}
     results = worker.call(*jobs, *(
@@ -229,6 +228,20 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
         for name in sources))
     found = dict(zip(sources, results[-len(sources):]))
     return _best(place, found, options, common)
+
+
+def _prepare(folded, options, calibration):
+    """Changes the weights of a folded model so that integers lose less; shows how far it is."""
+    steps = {"Measuring ranges": options.equalize and equalize.equalize,
+             "Measuring means": options.correct_biases and equalize.correct_biases}
+    for name, step in steps.items():
+        if step:
+            with tqdm(desc=name, total=len(calibration), unit=" images") as bar:
+                done = step(folded, calibration, lambda count, total: bar.update(count - bar.n))
+            if step is equalize.equalize and done:
+                spread = max(np.log2(factors.max() / factors.min()) for _, factors in done)
+                print(f"Equalised the channels of {len(done)} links between linear layers; within "
+                      f"one, ranges differed by up to {spread:.1f} octaves.")
 
 
 def _best(place, found, options, common):
