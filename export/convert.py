@@ -123,6 +123,7 @@ def _onnx(options, opened, model, about):
 def _tflite(options, opened, model, about):
     from effnet_tf import export
     from effnet_tf.config import InputError
+    from effnet_tf.export import tflite
     quantize = options.quantize or _default_quantize(about)
     keep = options.keep_float
     wanted = export.Options(  # before the images are read: it may be refused
@@ -131,9 +132,9 @@ def _tflite(options, opened, model, about):
         min_sqnr=options.min_sqnr,
         keep_float=keep if keep == "auto" else tuple(filter(None, keep.split(","))))
     calibration = None
-    if options.calibration and quantize not in ("int8", "int16x8"):
+    if options.calibration and quantize not in tflite.CALIBRATED:
         raise InputError(f"--calibration is for --quantize int8 and int16x8, not for {quantize}.")
-    if quantize in ("int8", "int16x8"):
+    if quantize in tflite.CALIBRATED:
         where = options.calibration or "run:train"
         calibration = images.read(where, opened, about, options.calibration_images)
         print(f"Calibrating on {len(calibration[0])} images of {where}", flush=True)
@@ -155,16 +156,18 @@ def _default_quantize(about):
     return quantize
 
 
-def _verify_with(options, opened, about, calibration=(None, None)):
-    """Returns the images and labels to verify with; (None, None) is noise."""
+def _verify_with(options, opened, about, calibration=None):
+    """Returns the images and labels to verify with; (None, None) is noise.
+
+    `calibration` is a pair of the same, or None.
+    """
     where = options.verify_with or ("run" if options.workdir else None)
     if where:
         return images.read(where, opened, about, options.verify_images)
-    pixels, labels = calibration or (None, None)
-    if pixels is None:
+    if calibration is None:
         print("No --verify_with: the file is compared with the Keras model on noise.")
         return None, None
-    return pixels[:options.verify_images], labels[:options.verify_images]
+    return tuple(part[:options.verify_images] for part in calibration)
 
 
 def _write_report(options, about, report):

@@ -26,7 +26,7 @@ FLOORS = {
     "data.batches": 4, "data.sources": 4, "data": 5, "data.check": 6, "data.prepare": 6,
     "data.__main__": 7, "diagnosis": 6,
     "published": 4, "finetune": 4, "watch": 4,
-    "export.files": 2, "export.flat": 2, "export.equalize": 2, "export.about": 3,
+    "export.files": 2, "export.flat": 2, "export.equalize": 3, "export.about": 3,
     "export.interpreter": 3, "export.worker": 3, "export.fold": 4, "export.metadata": 4,
     "export.artefact": 5, "export.saved_model": 5, "export.onnx_file": 6, "export.runtimes": 6,
     "export.verification": 6, "export.quantize": 7, "export.conversion": 8, "export.tflite": 8,

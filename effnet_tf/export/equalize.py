@@ -15,6 +15,8 @@ import dataclasses
 import keras
 import numpy as np
 
+from effnet_tf.export import flat
+
 _KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 # Scaling a channel by s > 0 before them is scaling it after them.
 _PASSING = (keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D,
@@ -133,10 +135,9 @@ def rounded(kernel, depthwise=False):
         kernel: (..., C_in, C_out), or (k, k, C, M) if `depthwise`.
         depthwise: whether its channels are C x M.
     """
-    axes = (0, 1) if depthwise else tuple(range(kernel.ndim - 1))
-    largest = np.abs(kernel).max(axis=axes, keepdims=True)
-    step = np.where(largest > 0, largest, 1) / 127
-    return (np.round(kernel / step) * step).astype("float32")
+    channels = np.prod(kernel.shape[-2:] if depthwise else kernel.shape[-1:])
+    scale, values = flat.quantize_weights(kernel.reshape(-1, channels), axis=1)
+    return (values * scale).astype("float32").reshape(kernel.shape)
 
 
 # --- the graph -----------------------------------------------------------------------------
