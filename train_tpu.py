@@ -21,7 +21,7 @@ from absl import app, logging
 from absl.flags import argparse_flags
 
 from effnet_tf import recipe as recipe_lib
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 
 # Exit codes, besides 0, argparse's 2 and Python's 1; 74 and 75 are sysexits.h's.

@@ -6,10 +6,10 @@ Names that need TensorFlow are loaded when first used (PEP 562), so that
 
 import importlib
 
-from effnet_tf.config import (VARIANTS, Block, CompoundScaling, InputError, Stage, Variant,
-                              blocks)
+from effnet_tf.config import VARIANTS, Block, CompoundScaling, Stage, Variant, blocks
 # Here and not below: the function must win over its module of the same name.
 from effnet_tf.cost import Cost, cost
+from effnet_tf.errors import InputError
 from effnet_tf.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"

@@ -21,7 +21,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 
 PREFIX, MANIFEST = "state", "manifest.json"
 _CHUNK = 1 << 24
@@ -118,13 +118,13 @@ class Store:
             left = folder and self._clean_up(folder) or ""
             raise SaveError(
                 f"The checkpoint of step {step:,} cannot be written to '{self.folder}': "
-                f"{reason(error)}. Older checkpoints are as they were{left}. Make room or mend "
+                f"{first_line(error)}. Older checkpoints are as they were{left}. Make room or mend "
                 "the disk; the same command then goes on from the newest.") from error
         self._good = folder
         try:
             self.sweep()
         except (tf.errors.OpError, OSError) as error:
-            print(f"Older checkpoints cannot be removed now: {reason(error)}.")
+            print(f"Older checkpoints cannot be removed now: {first_line(error)}.")
 
     def _clean_up(self, folder):
         """Removes what a failed save has written; returns what to say if that fails, too."""
@@ -175,7 +175,7 @@ def verify(folder):
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return f"its manifest cannot be read: {error}"
     except (tf.errors.OpError, OSError) as error:
-        return reason(error)
+        return first_line(error)
     return None
 
 
@@ -208,12 +208,6 @@ def _size_and_hash(path):
             digest.update(chunk)
             size += len(chunk)
     return size, digest.hexdigest()
-
-
-def reason(error):
-    """Returns the first line of an error of TensorFlow or Python, without its full stop."""
-    text = getattr(error, "message", None) or str(error) or type(error).__name__
-    return re.sub(r"\{\{.*?\}\} ", "", text).splitlines()[0].removesuffix(".")
 
 
 def _read(path):

@@ -16,12 +16,7 @@ import dataclasses
 import difflib
 import math
 
-
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message says what and why.
-
-    Programs print the message and leave with exit code 2, without a traceback.
-    """
+from effnet_tf.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

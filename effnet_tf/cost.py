@@ -6,7 +6,7 @@ Python: B7 takes a minute to build and a millisecond to count.
 
 import dataclasses
 
-from effnet_tf import config
+from effnet_tf import config, errors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def cost(variant, *, resolution=None, num_classes=None):
     num_classes = variant.num_classes if num_classes is None else num_classes
     config.check_resolution(resolution, variant.name)
     if num_classes < 1:
-        raise config.InputError(f"num_classes is {num_classes}; it must be at least 1.")
+        raise errors.InputError(f"num_classes is {num_classes}; it must be at least 1.")
     stem, head = config.stem_and_head_filters(variant)
     side = -(-resolution // 2)
     total = _conv(side, 3, 3, stem)

@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.layers import BatchNorm, check_batch_norm_mode, flatten
 from effnet_tf.mbconv import FusedMBConv, MBConv
 

@@ -21,7 +21,8 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import checkpoints, names
-from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS, InputError
+from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
+from effnet_tf.errors import InputError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +87,6 @@ def read(path, ema, target):
         raise
     except Exception as error:  # h5py and others raise anything for a damaged file
         raise InputError(f"'{path}' is damaged: {first_line(error)}.") from error
-
-
-def first_line(error):
-    """The first line of what an exception says, or its kind."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
 
 
 def _read_bytes(content, path, ema, target):

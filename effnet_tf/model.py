@@ -15,7 +15,7 @@ import keras
 
 from effnet_tf import config, layers, mbconv, weights as weights_lib
 from effnet_tf import optim  # noqa: F401  registers what load_model may meet
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.published import PREPROCESSING
 
 ENDPOINTS = ("stem", "reduction_1", "reduction_2", "reduction_3", "reduction_4", "reduction_5",

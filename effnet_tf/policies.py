@@ -13,7 +13,7 @@ import math
 
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 # RandAugment's magnitude is 28 in the recipes of B7 and B8; autoaugment.py advises 5 to 30.
 MAX_MAGNITUDE = 30

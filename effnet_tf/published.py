@@ -12,8 +12,8 @@ import zlib
 import keras
 import numpy as np
 
-from effnet_tf import formats
-from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, InputError
+from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD
+from effnet_tf.errors import InputError, first_line
 
 # name -> (mean, std) per RGB channel, on pixels in [0, 255] (preprocessing constants of the
 # original code: efficientnet_builder.py, lite/, and --advprop_preprocessing).
@@ -131,7 +131,7 @@ def fetch(name, variant, include_top=True):
     except Exception as error:  # get_file raises bare Exceptions
         raise InputError(
             f"The weights '{name}' of {variant} cannot be downloaded from {url}: "
-            f"{formats.first_line(error)}. Download them where there is a network and pass the "
+            f"{first_line(error)}. Download them where there is a network and pass the "
             "path instead of the name; or try again.") from error
     return path, PREPROCESSING[published.preprocessing]
 
@@ -185,4 +185,4 @@ def decode_predictions(preds, top=5):
         return keras.applications.imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
     except Exception as error:  # get_file raises bare Exceptions
         raise InputError("The names of ImageNet's classes cannot be downloaded: "
-                         f"{formats.first_line(error)}.") from error
+                         f"{first_line(error)}.") from error

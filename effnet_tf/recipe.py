@@ -19,7 +19,7 @@ import re
 import types
 import typing
 
-from effnet_tf import config
+from effnet_tf import config, errors
 
 
 def _field(default, text, *, low=None, high=None, choices=None):
@@ -215,11 +215,11 @@ class Recipe:
             _check_range(field.name, getattr(self, field.name), **field.metadata)
         if self.init_weights is None and (
                 self.freeze_until not in (None, "stem") or self.batch_norm != "trainable"):
-            raise config.InputError(
+            raise errors.InputError(
                 f"freeze_until {self.freeze_until} with batch_norm {self.batch_norm} would freeze "
                 "random weights: give --init_weights, a file or 'imagenet'.")
         if not re.fullmatch(r"auto|none|all|group:[1-9]\d*", self.bn_sync):
-            raise config.InputError(f"bn_sync is {self.bn_sync!r}; it must be auto, none, all, or "
+            raise errors.InputError(f"bn_sync is {self.bn_sync!r}; it must be auto, none, all, or "
                                     "group:N with N replicas per group, such as group:8.")
 
     def resolved_variant(self):
@@ -270,10 +270,10 @@ class Recipe:
         try:
             values = dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise config.InputError(f"The recipe is no JSON object: {error}.") from error
+            raise errors.InputError(f"The recipe is no JSON object: {error}.") from error
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
-            raise config.InputError(f"The recipe has fields this version does not know: "
+            raise errors.InputError(f"The recipe has fields this version does not know: "
                                     f"{', '.join(unknown)}.")
         return cls(**values)
 
@@ -281,14 +281,14 @@ class Recipe:
 def _check_range(name, value, low, high, choices, help):
     del help
     if choices and value not in choices:
-        raise config.InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
+        raise errors.InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
     if value is None or isinstance(value, str):
         return
     if not math.isfinite(value):
-        raise config.InputError(f"{name} is {value}; it must be a finite number.")
+        raise errors.InputError(f"{name} is {value}; it must be a finite number.")
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise config.InputError(f"{name} is {value}; it must be {bounds}.")
+        raise errors.InputError(f"{name} is {value}; it must be {bounds}.")
 
 
 _OWN = dict(augment="none")  # from scratch on few images: the paper's policy is for ImageNet

@@ -21,7 +21,7 @@ import uuid
 import tensorflow as tf
 
 from effnet_tf import checkpoints
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.recipe import Recipe, differences
 
 RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
@@ -36,7 +36,7 @@ def writing(path):
         yield
     except (tf.errors.OpError, OSError) as error:
         raise checkpoints.SaveError(
-            f"'{path}' cannot be written: {checkpoints.reason(error)}. Checkpoints are as they "
+            f"'{path}' cannot be written: {first_line(error)}. Checkpoints are as they "
             "were; the same command then goes on from the newest.") from error
 
 
@@ -127,7 +127,7 @@ def claimed(workdir, recipe, source):
                 write_text(os.path.join(workdir, f"{name}.json"), text)
         except (tf.errors.OpError, OSError, checkpoints.SaveError) as error:
             raise InputError(f"The workdir '{workdir}' cannot be written: "
-                             f"{checkpoints.reason(error)}.") from error
+                             f"{first_line(error)}.") from error
         try:
             yield check
         except BaseException:

@@ -6,7 +6,7 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 
 STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")
 
@@ -68,7 +68,7 @@ def _tpu_strategy(tpu):
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        raise InputError(f"The TPU '{tpu}' cannot be used: {str(error).splitlines()[0]} "
+        raise InputError(f"The TPU '{tpu}' cannot be used: {first_line(error)}. "
                          "(On a TPU VM say --tpu local, and install tensorflow-tpu.)") from error
     return tf.distribute.TPUStrategy(resolver)
 

@@ -12,9 +12,9 @@ import time
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints, data, diagnosis, plots, rundir, watch
-from effnet_tf.config import CompoundScaling, InputError
+from effnet_tf import checkpoints, config, data, diagnosis, plots, rundir, watch
 from effnet_tf.data import bad, batches
+from effnet_tf.errors import InputError
 from effnet_tf.interruption import Interruption, Preempted
 from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
 from effnet_tf.strategy import (any_worker, choose_strategy, has_workers, is_chief,
@@ -78,7 +78,7 @@ def run(recipe, workdir, strategy=None):
 def _describe(recipe, trainer):
     variant = recipe.resolved_variant()
     if recipe.phi is not None:
-        scaling = CompoundScaling(recipe.alpha, recipe.beta, recipe.gamma)
+        scaling = config.CompoundScaling(recipe.alpha, recipe.beta, recipe.gamma)
         print(f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
               f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi")
     print(f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "

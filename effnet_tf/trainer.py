@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import data, finetune, model as model_lib, optim, weights
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.formats import checkpoint_prefix
 from effnet_tf.step import LOG_LENGTH, Step, batch_norms
 

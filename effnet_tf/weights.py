@@ -10,7 +10,8 @@ import re
 import numpy as np
 
 from effnet_tf import formats, names, published
-from effnet_tf.config import VARIANTS, InputError, nearest
+from effnet_tf.config import VARIANTS, nearest
+from effnet_tf.errors import InputError
 from effnet_tf.layers import Normalize, flatten
 
 

@@ -16,7 +16,7 @@ import sys
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 # Relative to each other, absolute to the library: the wheel calls this package
 # effnet_export.

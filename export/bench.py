@@ -2,6 +2,8 @@
 
 import os
 
+from effnet_tf.errors import InputError
+
 
 def add_program(programs):
     """Adds the program to the parser's subcommands."""
@@ -25,7 +27,6 @@ def _seconds(text):
 
 def bench(options):
     """Prints time per image of the first file, and the others' as ratios, for 1 and 2 threads."""
-    from effnet_tf.config import InputError
     from effnet_tf.export import artefact, files, verification
     for path in options.files:
         if artefact.kind(path) != "TFLite":

@@ -4,6 +4,8 @@ import os
 
 import numpy as np
 
+from effnet_tf.errors import InputError
+
 from . import run
 
 
@@ -23,7 +25,6 @@ def add_program(programs):
 
 def classify(options):
     """Prints the five best classes of every image."""
-    from effnet_tf.config import InputError
     from effnet_tf.export import artefact, runtimes
     if bool(options.images) == bool(options.workdir):
         raise InputError("Give either image files, or --workdir for held-out images of a run.")
@@ -62,7 +63,6 @@ def from_files(paths, file, input_shape):
     """
     import tensorflow as tf
 
-    from effnet_tf.config import InputError
     from effnet_tf.data import bad
     from effnet_tf.export import artefact
     about = artefact.about(file)
@@ -81,7 +81,6 @@ def from_files(paths, file, input_shape):
 
 def _size(file, about, input_shape):
     """Returns the height and width of the images that a file takes."""
-    from effnet_tf.config import InputError
     known = about and about.image_size
     height, width = (side or known for side in input_shape[1:3])
     if not height or not width:

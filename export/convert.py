@@ -6,6 +6,8 @@ import json
 import os
 import sys
 
+from effnet_tf.errors import InputError, first_line
+
 from . import images, run
 
 
@@ -73,7 +75,7 @@ def write(options):
     """Writes, verifies and reports; a file that fails its check is exit code 1."""
     import tensorflow as tf
 
-    from effnet_tf import checkpoints, export
+    from effnet_tf import export
     _check_places(options)
     opened = run.open_model(options)
     model = opened.load_model()
@@ -85,7 +87,7 @@ def write(options):
         print(f"error: {error}\nNothing was written to {options.out}.", file=sys.stderr)
         sys.exit(1)
     except (OSError, tf.errors.OpError) as error:  # a full disk, or one that is gone
-        print(f"error: '{options.out}' cannot be written: {checkpoints.reason(error)}. What was "
+        print(f"error: '{options.out}' cannot be written: {first_line(error)}. What was "
               "there is as it was.", file=sys.stderr)
         sys.exit(74)
     _write_report(options, dataclasses.replace(
@@ -94,7 +96,6 @@ def write(options):
 
 def _check_places(options):
     """Refuses to write over what is read, and options that would be ignored."""
-    from effnet_tf.config import InputError
     for name in ("model", "labels", "workdir"):
         path = getattr(options, name)
         if path and os.path.exists(path) and os.path.realpath(path) == os.path.realpath(
@@ -122,7 +123,6 @@ def _onnx(options, opened, model, about):
 
 def _tflite(options, opened, model, about):
     from effnet_tf import export
-    from effnet_tf.config import InputError
     from effnet_tf.export import tflite
     quantize = options.quantize or _default_quantize(about)
     keep = options.keep_float
@@ -183,5 +183,5 @@ def _write_report(options, about, report):
             print(f"Drew {picture}")
     except (OSError, checkpoints.SaveError) as error:
         print(f"error: the report beside '{options.out}' cannot be written: "
-              f"{checkpoints.reason(error)}. The file itself is whole.", file=sys.stderr)
+              f"{first_line(error)}. The file itself is whole.", file=sys.stderr)
         sys.exit(74)

@@ -8,6 +8,8 @@ import os
 
 import numpy as np
 
+from effnet_tf.errors import InputError, first_line
+
 SOURCES = ("run (held-out images of the run), run:train (its training images), a folder of image "
            "files (its subfolders may be classes), or NAME:SPLIT of a TFDS data set in --data_dir")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
@@ -22,7 +24,6 @@ def read(where, opened, about, most):
         about: its `About`: how images are cut.
         most: how many images at most.
     """
-    from effnet_tf.config import InputError
     if where in ("run", "run:train"):
         return opened.images(most, training=where == "run:train")
     if about.image_size is None:
@@ -57,7 +58,6 @@ def _tfds(where, data_dir, class_names, most):
     """Yields (place, bytes, label) of images of a split that is prepared on disk."""
     import tensorflow_datasets as tfds
 
-    from effnet_tf.config import InputError
     name, split = where.split(":", 1)
     try:
         builder = tfds.builder(name, data_dir=data_dir)
@@ -67,9 +67,8 @@ def _tfds(where, data_dir, class_names, most):
                 for kind in (tfds.features.Image, tfds.features.ClassLabel)]
         rows = builder.as_dataset(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()})
     except Exception as error:  # builders, features and readers have kinds of their own
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
-                         f"{first}") from error
+                         f"{first_line(error)}.") from error
     wanted = set(spread(count, most).tolist())
     known = tuple(features[keys[1]].names) == tuple(class_names)
     for number, row in enumerate(rows.as_numpy_iterator()):
@@ -82,7 +81,6 @@ def _prepared(found, about, where):
     from tqdm import tqdm
 
     from effnet_tf import augment
-    from effnet_tf.config import InputError
     from effnet_tf.data import bad
     images, labels = [], []
     for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):

@@ -3,6 +3,8 @@
 import collections
 import os
 
+from effnet_tf.errors import InputError
+
 _WIDTH = 14  # of the column of titles
 
 
@@ -30,7 +32,6 @@ def inspect(options):
 
 def _parts(path, kind):
     """Returns [(title, lines)] of all that is known of a file."""
-    from effnet_tf.config import InputError
     describe = {"SavedModel": _saved_model, "TFLite": _tflite, "ONNX": _onnx, "Keras": _keras}
     try:
         return [*_about(path), *describe[kind](path)]
@@ -75,7 +76,6 @@ def _recipe(about):
     import json
 
     from effnet_tf import recipe
-    from effnet_tf.config import InputError
     if about.recipe is None:
         return ["Not said: exported from a model, not from a run."]
     try:
@@ -122,7 +122,6 @@ def _numbers(values):
 
 
 def _tflite(path):
-    from effnet_tf.config import InputError
     from effnet_tf.export import artefact, flat, runtimes
     model = artefact.tflite_model(path)
     try:
@@ -195,7 +194,6 @@ def _saved_model(path):
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf import saved_model_pb2
 
-    from effnet_tf.config import InputError
     try:
         with open(os.path.join(path, "saved_model.pb"), "rb") as file:
             graph = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0]
@@ -256,7 +254,6 @@ def _risks(parts):
 
 
 def _onnx(path):
-    from effnet_tf.config import InputError
     try:
         import onnx
     except ImportError:

@@ -6,6 +6,8 @@ import functools
 import json
 import os
 
+from effnet_tf.errors import InputError, first_line
+
 from . import images
 
 
@@ -103,15 +105,13 @@ class KerasFile:
     def load_model(self):
         """Returns the model; nothing in the file can run code."""
         import effnet_tf
-        from effnet_tf.config import InputError
         if not os.path.isfile(self.path):
             raise InputError(f"There is no file '{self.path}'.")
         try:
             return effnet_tf.load_model(self.path, compile=False)
         except Exception as error:  # Keras has a kind for each thing a file can lack
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise InputError(f"'{self.path}' cannot be loaded as a .keras model: {reason}"
-                             ) from error
+            raise InputError(f"'{self.path}' cannot be loaded as a .keras model: "
+                             f"{first_line(error)}.") from error
 
     def about(self, model):
         """Returns its `About`; the crop is that of the original code."""
@@ -120,7 +120,6 @@ class KerasFile:
 
     def images(self, most, training=False):
         """There are none of its own."""
-        from effnet_tf.config import InputError
         raise InputError(f"'{self.path}' is no run and has no images of its own: give a folder or "
                          "a TFDS split.")
 
@@ -136,7 +135,6 @@ def open_run(options):
 
 def open_model(options):
     """Returns what --workdir or --model names: a `Run` or a `KerasFile`."""
-    from effnet_tf.config import InputError
     if bool(options.workdir) == bool(options.model):
         raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
     if options.workdir:
@@ -145,7 +143,6 @@ def open_model(options):
 
 
 def _labels(path):
-    from effnet_tf.config import InputError
     if path is None:
         return ()
     try:

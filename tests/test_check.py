@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import augment, data
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.data import __main__ as program, batches, check, prepare
 from effnet_tf.recipe import RECIPES, Recipe
 from tests import broken

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from effnet_tf import checkpoints
 from effnet_tf.checkpoints import SaveError, Store
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 
 def values(step):

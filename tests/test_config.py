@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from effnet_tf import config
+from effnet_tf import config, errors
 from tests import goldens
 
 FACTS = json.loads((goldens.REFERENCE / "variants.json").read_text())
@@ -87,7 +87,7 @@ def test_blocks_are_named_like_keras_applications():
     ("b9", "b8"), ("efficientnet-b3", "b3"), ("EfficientNetLite2", "lite2"),
     ("edgetpu", "edgetpu-s"), ("resnext101", "Known: b0")])
 def test_unknown_variant_names_the_nearest(name, near):
-    with pytest.raises(config.InputError, match=f"no variant '{name}'.*{near}"):
+    with pytest.raises(errors.InputError, match=f"no variant '{name}'.*{near}"):
         config.blocks(name)
 
 
@@ -97,13 +97,13 @@ def test_unknown_variant_names_the_nearest(name, near):
     (dict(depth_coefficient=0.0), "depth_coefficient"),
 ])
 def test_impossible_variants_are_refused(change, message):
-    with pytest.raises(config.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
         config.blocks(dataclasses.replace(config.VARIANTS["b0"], **change))
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.0])
 def test_drop_connect_rate_out_of_range(rate):
-    with pytest.raises(config.InputError, match="drop_connect_rate"):
+    with pytest.raises(errors.InputError, match="drop_connect_rate"):
         config.blocks("b0", rate)
 
 
@@ -133,22 +133,22 @@ class TestCompoundScaling:
     @pytest.mark.parametrize("name", ["alpha", "beta", "gamma"])
     @pytest.mark.parametrize("value", [0.99, 0, -1, math.nan, math.inf])
     def test_refuses_constants_below_one(self, name, value):
-        with pytest.raises(config.InputError, match=f"{name} is"):
+        with pytest.raises(errors.InputError, match=f"{name} is"):
             config.CompoundScaling(**{name: value})
 
     @pytest.mark.parametrize("phi, message", [
         (-15, "stage 1 .* without filters"), (-1000, "without filters"), (math.nan, "finite")])
     def test_refuses_phi_that_leaves_nothing(self, phi, message):
-        with pytest.raises(config.InputError, match=message):
+        with pytest.raises(errors.InputError, match=message):
             config.CompoundScaling().variant(phi)
 
     @pytest.mark.parametrize("phi", [80, 5000, math.inf])
     def test_refuses_phi_that_no_machine_can_hold(self, phi):
-        with pytest.raises(config.InputError, match="phi"):
+        with pytest.raises(errors.InputError, match="phi"):
             config.CompoundScaling().variant(phi)
 
     def test_refuses_images_too_small(self):
-        with pytest.raises(config.InputError, match="28 pixels .* at least 32"):
+        with pytest.raises(errors.InputError, match="28 pixels .* at least 32"):
             config.CompoundScaling(beta=1.0).variant(-15)
 
 

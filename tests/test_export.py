@@ -12,7 +12,7 @@ import pytest
 
 import effnet_tf
 from effnet_tf import export
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import files, worker
 from tests.test_programs import ROOT
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, metadata, runtimes
 from effnet_tf.export.about import About
 from effnet_tf.recipe import RECIPES

@@ -192,7 +192,7 @@ class TestBatchNorm:
             layer.mode = "of course"
 
 
-class TestNormalize:
+class TestPixelsThatAreScaledAlready:
     PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
 
     def model(self, nested=False, **options):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import flat, metadata
 from effnet_tf.export.about import About
 from tests.tiny_tflite import convert, minimal_metadata, with_entry

@@ -8,7 +8,7 @@ import pytest
 
 import effnet_tf
 from effnet_tf import config
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import fold, onnx_file
 from effnet_tf.export.about import About
 from tests import tiny_net

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import policies
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.policies import NOTHING, OPERATIONS, POLICY_V0
 from tests.goldens import REFERENCE
 

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from effnet_tf import config, recipe as recipe_lib
+from effnet_tf import errors, recipe as recipe_lib
 from effnet_tf.recipe import RECIPES, Recipe
 
 
@@ -55,12 +55,12 @@ def test_json_round_trip(name):
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
 def test_json_that_is_damaged_is_refused(text):
-    with pytest.raises(config.InputError, match="no JSON object"):
+    with pytest.raises(errors.InputError, match="no JSON object"):
         Recipe.from_json(text)
 
 
 def test_json_of_a_later_version_is_refused():
-    with pytest.raises(config.InputError, match="warp_factor"):
+    with pytest.raises(errors.InputError, match="warp_factor"):
         Recipe.from_json('{"variant": "b0", "warp_factor": 9}')
 
 
@@ -76,7 +76,7 @@ def test_json_of_a_later_version_is_refused():
     (dict(decay_epochs=0.0), "decay_epochs"),
 ])
 def test_values_out_of_range(change, message):
-    with pytest.raises(config.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
         Recipe(**change)
 
 
@@ -87,7 +87,7 @@ def test_values_out_of_range(change, message):
     (dict(phi=1.0, gamma=1.0, image_size=16), "at least 32"),
 ])
 def test_networks_that_cannot_be(change, message):
-    with pytest.raises(config.InputError, match=message):
+    with pytest.raises(errors.InputError, match=message):
         Recipe(**change).resolved_variant()
 
 
@@ -121,7 +121,7 @@ def test_finetune_is_gentle_with_the_body():
 
 def test_freezing_random_weights_is_refused():
     for frozen in (dict(freeze_until="stage_5"), dict(batch_norm="frozen")):
-        with pytest.raises(config.InputError, match="would freeze random weights: give --init"):
+        with pytest.raises(errors.InputError, match="would freeze random weights: give --init"):
             Recipe(**frozen)
     assert Recipe(freeze_until="stem").init_weights is None
 

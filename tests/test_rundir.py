@@ -1,6 +1,5 @@
 """rundir.py, interruption.py and watch.py: one writer, notices of the end, where the time went."""
 
-import dataclasses
 import json
 import os
 import signal
@@ -13,7 +12,7 @@ import tensorflow as tf
 
 from effnet_tf import interruption, rundir, watch
 from effnet_tf.checkpoints import SaveError
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.recipe import RECIPES, Recipe
 
 SMOKE = RECIPES["smoke"]

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import effnet_tf
 from effnet_tf import augment, config
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import files, saved_model
 from effnet_tf.export.about import About
 from tests import tiny_net

@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import layers, strategy
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.trainer import replicas_in_sync
 
 ROOT = pathlib.Path(__file__).parents[1]

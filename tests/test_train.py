@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import effnet_tf
 from effnet_tf import checkpoints, data, diagnosis, dryrun, rundir, step, train
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.recipe import RECIPES
 from effnet_tf.trainer import Trainer
 from tests import conftest, tiny_net

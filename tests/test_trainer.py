@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import data
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.trainer import Trainer
 from tests import tiny_net
 

@@ -29,7 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf, whatever is installed
 
 from effnet_tf import recipe as recipe_lib  # noqa: E402
-from effnet_tf.config import InputError  # noqa: E402
+from effnet_tf.errors import InputError  # noqa: E402
 
 POLL_SECONDS = 30
 # docs/cloud_tpu.md, "Which TensorFlow", says why these versions.

@@ -33,7 +33,7 @@ PARTS = ("", "tools", "benchmarks")  # where modules lie
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf and tools, whatever is installed
 
 from effnet_tf import recipe as recipe_lib  # noqa: E402
-from effnet_tf.config import InputError  # noqa: E402
+from effnet_tf.errors import InputError  # noqa: E402
 
 REPLICAS = 8
 MIB = 2**20

@@ -13,7 +13,7 @@ import os
 import sys
 
 from effnet_tf import recipe as recipe_lib
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 
 FAULTS, BAD_INPUT = 1, 2  # exit codes
 
@@ -93,7 +93,8 @@ def _make_folder(path):
         if not tf.io.gfile.isdir(path):
             raise InputError(f"--out '{path}' is a file; it must be a folder.")
     except tf.errors.OpError as error:
-        raise InputError(f"The folder --out '{path}' cannot be made: {error.message}") from error
+        raise InputError(f"The folder --out '{path}' cannot be made: "
+                         f"{first_line(error)}.") from error
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ import threading
 import tensorflow as tf
 
 from effnet_tf import augment
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 
 # How files begin that people take for images that TensorFlow decodes: offset, bytes, name.
 OTHERS = ((8, b"WEBP", "a WebP image"), (4, b"ftyphei", "a HEIC image"),
@@ -114,7 +114,7 @@ def _why(error):
         return "it has no feature " + str(error).partition("Feature: ")[2].split()[0]
     if "Dataset was empty" in str(error):
         return "the file ends before it"
-    return f"it cannot be read: {str(error).splitlines()[0]}"
+    return f"it cannot be read: {first_line(error)}"
 
 
 def _count(entries, split):

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tqdm
 
 from effnet_tf import augment, rundir
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.data import batches
 from effnet_tf.data.records import or_else
 

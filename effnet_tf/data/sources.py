@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import config
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.data import tables
 from effnet_tf.data.bad import BadExamples
 from effnet_tf.data.records import Features, Listed, RecordFiles
@@ -334,7 +334,7 @@ def _tfds_builder(tfds, recipe):
     except (ValueError, AssertionError, ImportError, RuntimeError, OSError,
             tf.errors.OpError) as error:  # a bad name, configuration, version or place
         raise InputError(f"TFDS cannot open '{recipe.dataset}': "
-                         f"{str(error).splitlines()[0]}") from error
+                         f"{first_line(error)}.") from error
     if not builder.is_prepared():
         raise InputError(
             f"The TFDS data set '{recipe.dataset}' is not prepared under {builder.data_path}. Give "

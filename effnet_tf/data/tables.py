@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 COLUMNS = ("path", "label")
 

@@ -7,7 +7,7 @@ it says about itself: `load`, `About`.
 
 import numpy as np
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import (artefact, files, fold, onnx_file, saved_model, tflite,
                               verification)
 from effnet_tf.export.about import About, describe

@@ -11,7 +11,7 @@ import json
 import keras
 
 from effnet_tf import layers
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

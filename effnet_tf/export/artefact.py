@@ -7,7 +7,7 @@
 import os
 import zipfile
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import flat, metadata
 from effnet_tf.export.about import About
 

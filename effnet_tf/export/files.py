@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 _PREFIX, _LOCK = ".partial-", ".lock"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2

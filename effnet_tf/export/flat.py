@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 IDENTIFIER = b"TFL3"
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from effnet_tf import layers, mbconv
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 
 _IDENTITIES = (layers.DropConnect, keras.layers.Dropout, keras.layers.GaussianNoise,
                keras.layers.GaussianDropout, keras.layers.SpatialDropout2D)
@@ -41,9 +41,8 @@ def fold(model):
     try:
         return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"The model '{model.name}' has a layer that the exporter cannot take: "
-                         f"{first}") from error
+                         f"{first_line(error)}.") from error
 
 
 def functional(model):

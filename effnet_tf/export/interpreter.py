@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import files, flat
 
 SIGNATURE = "serving_default"

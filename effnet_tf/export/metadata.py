@@ -16,7 +16,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from effnet_tf import __version__
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import flat
 
 ENTRY, ABOUT_ENTRY, LABELS = "TFLITE_METADATA", "EFFNET_TF", "labels.txt"

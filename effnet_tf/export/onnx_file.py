@@ -8,7 +8,7 @@ import warnings
 
 import keras
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, fold
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert, schema_py_generated as schema
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import flat, interpreter, verification
 
 PIXELS = (0.0, 255.0)

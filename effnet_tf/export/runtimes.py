@@ -6,7 +6,7 @@ much of a TFLite file the CPU's delegate takes.
 
 import numpy as np
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import artefact, flat, interpreter, worker
 
 _BEST = "probabilities"  # where a file has several outputs
@@ -33,7 +33,7 @@ def load(path):
     except (InputError, ImportError):
         raise
     except Exception as error:  # each runtime has errors of its own
-        raise InputError(f"'{path}' cannot be opened: {_first_line(error)}.") from error
+        raise InputError(f"'{path}' cannot be opened: {first_line(error)}.") from error
 
 
 class Classifier:
@@ -165,9 +165,5 @@ def delegation(path):
     try:
         found, = worker.call(("interpreter.delegation_of", {"path": path}))
     except worker.WorkerError as error:
-        raise InputError(f"'{path}' cannot be run: {_first_line(error)}.") from error
+        raise InputError(f"'{path}' cannot be run: {first_line(error)}.") from error
     return found
-
-
-def _first_line(error):
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

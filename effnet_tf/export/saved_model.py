@@ -15,7 +15,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf import augment
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import fold
 
 INPUT_DTYPES = ("float32", "uint8")

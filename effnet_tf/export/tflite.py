@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import (equalize, files, flat, fold, interpreter, metadata, verification,
                               worker)
 

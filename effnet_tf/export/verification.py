@@ -13,7 +13,7 @@ import time
 import keras
 import numpy as np
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, files, flat, fold, interpreter, worker
 
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import traceback
 
-from effnet_tf.config import InputError
+from effnet_tf.errors import InputError
 
 # It ends when the process that started it was killed, from the first moment on.
 _MAIN = """

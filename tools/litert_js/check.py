@@ -24,7 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np  # noqa: E402
 
-from effnet_tf.config import InputError  # noqa: E402
+from effnet_tf.errors import InputError  # noqa: E402
 from effnet_tf.export import artefact, interpreter  # noqa: E402
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"

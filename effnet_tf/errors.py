@@ -1,0 +1,54 @@
+"""Which errors become a sentence for a person, and how is the text of others told?
+
+Needs nothing but the standard library.
+"""
+
+import re
+
+# What libraries write for their authors: places in a graph, the operation that was called,
+# the file and line of their own source.
+_INTERNALS = re.compile(
+    r"\{\{[^{}]*\}\}\s*"                     # {{function_node __wrapped__ReadFile_device_...}}
+    r"|\s*\[Op:\w+\](?:\s+name:\s*\S*)?"     # [Op:ReadFile] name:
+    r"|\b__wrapped__\S*\s*"
+    r"|\S*/\S+\.(?:cc|cpp|cu|h|hpp)(?::\d+)?:?\s*"  # tensorflow/lite/kernels/conv.cc:343
+)
+# Lines that only announce the next one.
+_ANNOUNCEMENTS = ("Graph execution error:", "Detected at node", "Exception encountered when")
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message says what and why.
+
+    Programs print the message and leave with exit code 2, without a traceback.
+    """
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of what an exception says, without its full stop.
+
+    What a library says for its own authors (places in a graph, lines of C++) is left out. An
+    exception that says nothing gives the name of its kind.
+    """
+    text = getattr(error, "message", None) or str(error)
+    for line in str(text).splitlines():
+        line = _INTERNALS.sub("", line).strip()
+        if line and not line.startswith(_ANNOUNCEMENTS):
+            return line.removesuffix(".")
+    return type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Returns a text in which nothing steers a terminal: "\\x1b[2J" for the real thing.
+
+    Control characters, marks that turn the direction of writing, and bytes of a file name
+    that are no text are written as escapes. Line breaks too: the result is one line.
+    """
+    return "".join(each if each.isprintable() else _escaped(each) for each in text)
+
+
+def _escaped(character):
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that os.fsdecode could not decode
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
