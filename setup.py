@@ -47,7 +47,11 @@ setuptools.setup(
         "tpu-check": ["jax", "libtpu"],
         "demo": ["matplotlib", "scikit-learn"],
         "examples": ["tensorboard"],
+        # One each, for the sentences of effnet_tf/extras.py.
+        "plots": ["matplotlib"],
+        "tensorboard": ["tensorboard"],
         "timm": ["safetensors"],
+        "torch": ["torch"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
         # Other programs that read TFLite files, for tests/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],

@@ -6,10 +6,12 @@ Names that need TensorFlow are loaded when first used (PEP 562), so that
 
 import importlib
 
+from effnet_tf import extras
 from effnet_tf.config import VARIANTS, Block, CompoundScaling, Stage, Variant, blocks
 # Here and not below: the function must win over its module of the same name.
 from effnet_tf.cost import Cost, cost
 from effnet_tf.errors import InputError
+from effnet_tf.extras import MissingPackage, MissingTensorFlow
 from effnet_tf.recipe import RECIPES, Recipe
 
 __version__ = "0.1.0"
@@ -34,13 +36,9 @@ _MODULES = (*_LAZY, "augment", "checkpoints", "data", "diagnosis", "dryrun", "ex
             "interruption", "names", "plots", "policies", "rundir", "step", "strategy", "train",
             "trainer", "watch")
 
-__all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingTensorFlow",
-           "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data", "export", "train",
-           *_HOME]
-
-
-class MissingTensorFlow(InputError, ImportError):
-    """A name was used that needs TensorFlow, and none is installed."""
+__all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingPackage",
+           "MissingTensorFlow", "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data",
+           "export", "train", *_HOME]
 
 
 def __getattr__(name):
@@ -51,9 +49,8 @@ def __getattr__(name):
     except ModuleNotFoundError as error:
         if error.name not in ("tensorflow", "keras"):
             raise
-        raise MissingTensorFlow(
-            f"effnet_tf.{name} needs TensorFlow 2.20 or later, which is not installed: "
-            "pip install 'effnet_tf[cpu]' (or [gpu], or [tpu]).") from error
+        extras.require(f"effnet_tf.{name}", "tensorflow", "keras")
+        raise  # both are there: one of them lacks a part of itself
     return getattr(module, name) if name in _HOME else module
 
 

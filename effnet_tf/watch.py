@@ -8,7 +8,7 @@ import time
 
 import tensorflow as tf
 
-from effnet_tf import plots, rundir
+from effnet_tf import extras, plots, rundir
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
 
@@ -186,9 +186,10 @@ class TensorBoard:
 
     def __init__(self, workdir, recipe):
         self.workdir, self.writer = workdir, None
-        if not hasattr(tf.summary, "scalar"):
-            print("Nothing is written for TensorBoard: it is not installed (pip install "
-                  "tensorboard).")
+        try:  # tf.summary is there without it, and fails in its first call
+            extras.load("tensorboard.summary.v2", "A record of the run for TensorBoard")
+        except extras.MissingPackage as error:
+            print(f"{error}. The same numbers are in metrics.jsonl.")
             return
         with rundir.writing(workdir):
             self.writer = tf.summary.create_file_writer(os.path.join(workdir, "tensorboard"))

@@ -18,7 +18,7 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 # Imports go down only. Floors below 2 need no TensorFlow.
 FLOORS = {
     "errors": 0,
-    "config": 1,
+    "config": 1, "extras": 1,
     "cost": 1.5, "recipe": 1.5, "names": 1.5,
     "layers": 2, "augment": 2, "policies": 2, "optim": 2, "plots": 2, "checkpoints": 2,
     "interruption": 2, "strategy": 2,
