@@ -1,0 +1,190 @@
+"""Can a place be used, and how is a file read whatever its name and whatever lies there?
+
+Places are paths of this machine, or addresses such as gs://bucket/folder. On this machine
+files are opened by Python, which takes every name; TensorFlow fails at names that are not
+UTF-8, and reads a checkpoint's name as a pattern.
+"""
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+import threading
+
+import tensorflow as tf
+
+from effnet_tf.errors import InputError, first_line, printable
+
+PATIENCE = 20  # seconds that a place elsewhere has to answer
+_PATTERN = "*?[]\\"  # characters that TensorFlow takes for a pattern
+_CHUNK = 1 << 24
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names a place elsewhere, such as gs://bucket/folder."""
+    return "://" in path
+
+
+def check_place(path: str, option: str) -> None:
+    """Refuses a place that TensorFlow cannot use at all, before any long work.
+
+    On this machine only the name is looked at; elsewhere it is asked whether anything
+    answers. Whether the file or folder exists is the caller's question.
+
+    Args:
+        path: a path of this machine, or an address such as gs://bucket/folder.
+        option: what the user calls it, such as "--workdir".
+
+    Raises:
+        InputError: the name is not UTF-8 or holds a null byte, there is no such kind of
+            storage, or nothing answers there.
+    """
+    check_name(path, option)
+    if not is_remote(path):
+        return
+    scheme = path.partition("://")[0]
+    known = [name for name in tf.io.gfile.get_registered_schemes() if name]
+    if scheme not in known:
+        raise InputError(
+            f"{option} '{printable(path)}' cannot be reached: this TensorFlow knows no {scheme}:// "
+            f"(only {', '.join(f'{name}://' for name in sorted(known))}). Give a path on this "
+            "machine or a gs:// one.")
+    problem = _problem(path)
+    if problem:
+        raise InputError(
+            f"{option} '{printable(path)}' cannot be reached: {problem}. Look at the address, the "
+            "network and the credentials (gcloud auth application-default login), or give a path "
+            "on this machine.")
+
+
+def check_name(path: str, option: str) -> None:
+    """Refuses a name that TensorFlow cannot take: see `check_place`."""
+    problem = None
+    if "\0" in path:
+        problem = "holds a null byte"
+    elif any(0xD800 <= ord(character) <= 0xDFFF for character in path):
+        problem = "is not UTF-8, and TensorFlow can neither read nor write there"
+    if problem:
+        raise InputError(f"The name of {option} '{printable(path)}' {problem}: rename the folder, "
+                         "or choose another.")
+
+
+def _problem(path):
+    """Says why a place elsewhere does not answer, or returns None."""
+    found = []
+
+    def ask():
+        try:
+            tf.io.gfile.exists(path)
+            found.append(None)
+        except (tf.errors.OpError, OSError, ValueError) as error:
+            found.append(first_line(error))
+
+    # TensorFlow tries again and again, for many minutes, where nothing answers.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(PATIENCE)
+    return found[0] if found else f"no answer within {PATIENCE} seconds"
+
+
+# --- reading --------------------------------------------------------------------------------
+
+def exists(path: str) -> bool:
+    """Whether there is a file or folder at a path."""
+    return tf.io.gfile.exists(path) if is_remote(path) else os.path.exists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Whether there is a folder at a path."""
+    return tf.io.gfile.isdir(path) if is_remote(path) else os.path.isdir(path)
+
+
+def names(folder: str) -> list[str]:
+    """Returns the sorted names of what is in a folder; none if there is no such folder."""
+    if not is_folder(folder):
+        return []
+    found = tf.io.gfile.listdir(folder) if is_remote(folder) else os.listdir(folder)
+    return sorted(name.rstrip("/") for name in found)
+
+
+def size(path: str) -> int:
+    """Returns the bytes of a file.
+
+    Raises:
+        OSError or tf.errors.OpError: there is none, or it is not a regular file.
+    """
+    if is_remote(path):
+        return tf.io.gfile.stat(path).length
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"it is {_kind(found.st_mode)}, not a file")
+    return found.st_size
+
+
+def _kind(mode):
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"),
+             (stat.S_ISSOCK, "a socket"))
+    return next((name for test, name in kinds if test(mode)), "a device")
+
+
+def chunks(path: str):
+    """Yields the bytes of a file, part by part; errors as of `size`."""
+    size(path)  # a pipe would be waited for for ever
+    with tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk
+
+
+def read_bytes(path: str, most: int) -> bytes:
+    """Returns what a file holds.
+
+    Args:
+        path: of the file.
+        most: more bytes than this are not read.
+
+    Raises:
+        InputError: it has more.
+        OSError or tf.errors.OpError: it cannot be read, or is not a regular file.
+    """
+    length = size(path)
+    if length > most:
+        raise InputError(f"'{path}' has {length:,} bytes, and at most {most:,} are expected there.")
+    return b"".join(chunks(path))
+
+
+# --- checkpoints ----------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def plain_prefix(prefix: str):
+    """Yields a prefix of the same TensorFlow checkpoint whose name is no pattern.
+
+    TensorFlow looks for a checkpoint's files with its name as a pattern, and so cannot open
+    what it has written itself to a folder called "a[0]".
+    """
+    if not any(character in prefix for character in _PATTERN) and _is_text(prefix):
+        yield prefix
+        return
+    folder, name = os.path.split(prefix)
+    # Below a temporary folder whose own name is a pattern nothing would be won.
+    where = tempfile.gettempdir()
+    if any(character in where for character in _PATTERN):
+        where = "/tmp"
+    with tempfile.TemporaryDirectory(prefix="effnet_tf-", dir=where) as temporary:
+        for other in names(folder):
+            ending = other.removeprefix(name)
+            if other.startswith(name) and ending.startswith((".index", ".data-")):
+                _bring(os.path.join(folder, other), os.path.join(temporary, "checkpoint" + ending))
+        yield os.path.join(temporary, "checkpoint")
+
+
+def _is_text(path):
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in path)
+
+
+def _bring(path, here):
+    if not is_remote(path):
+        os.symlink(os.path.abspath(path), here)
+        return
+    with tf.io.gfile.GFile(path, "rb") as source, open(here, "wb") as target:
+        shutil.copyfileobj(source, target, _CHUNK)
