@@ -1,39 +1,60 @@
 # make demo      train on handwritten digits, export, verify, classify (about 5 minutes)
-# make test      the tests, as CI runs them
+# make test      the tests, as CI runs them (about 15 minutes)
 # make test-all  also every variant and the demo (about half an hour)
 # make parity    the README's table of differences from the original code
+# make processors  the tests that depend on the processor, on fewer of its instructions
+# make versions    a smoke test of each Python and of the oldest packages that setup.py admits
 #
-# Each sets itself up in .venv. With another TensorFlow, in .venv-gpu or .venv-tpu:
-# make demo TENSORFLOW=gpu (or tpu).
+# Each sets itself up: demo in .venv, everything else in .venv-test. With another TensorFlow,
+# in .venv-gpu or .venv-tpu: make demo TENSORFLOW=gpu (or tpu). The packages are those that the
+# tests passed with (constraints.txt); with LATEST=1 they are today's, in .venv-test-latest.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
 TENSORFLOW ?= cpu
-VENV ?= .venv$(patsubst %,-%,$(filter-out cpu,$(TENSORFLOW)))
-BIN = $(VENV)/bin
+PYTHON ?= $(shell tools/find_python.sh)
+KIND = $(patsubst %,-%,$(filter-out cpu,$(TENSORFLOW)))$(if $(LATEST),-latest)
+VENV ?= .venv$(KIND)
+TEST_VENV ?= .venv-test$(KIND)
+CONSTRAINTS = constraints$(patsubst %,-%,$(filter tpu,$(TENSORFLOW))).txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check \
+	$(if $(LATEST),,--constraint $(CONSTRAINTS))
+PYTEST = $(TEST_VENV)/bin/python -m pytest -n 2 -q
 export TF_CPP_MIN_LOG_LEVEL ?= 2
+# What another environment says must not reach these.
+unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all parity clean
+.PHONY: demo test test-all parity processors versions constraints clean
 
 demo: $(VENV)/demo-ready
-	$(BIN)/python tools/demo.py
+	$(VENV)/bin/python tools/demo.py
 
-test: $(VENV)/test-ready
-	$(BIN)/python -m pytest -n 2 -q
+test: $(TEST_VENV)/test-ready
+	$(PYTEST)
 
-test-all: $(VENV)/test-ready
-	$(BIN)/python -m pytest -n 2 -q -m "slow or not slow"
+test-all: $(TEST_VENV)/test-ready
+	$(PYTEST) -m "slow or not slow"
 
-parity: $(VENV)/test-ready
-	$(BIN)/python -m tests.goldens
+parity: $(TEST_VENV)/test-ready
+	$(TEST_VENV)/bin/python -m tests.goldens
 
-# A stamp per set of packages: made anew when setup.py changes.
-$(VENV)/%-ready: setup.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "effnet_tf needs Python 3.11 or later; this is " + sys.version)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing TensorFlow ($(TENSORFLOW)) and effnet_tf into $(VENV); this takes some minutes ..."
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[$(TENSORFLOW),$*]'
-	$(if $(filter test,$*),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps tf_keras)
+processors: $(TEST_VENV)/test-ready
+	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST) -m "processor and not slow"
+	ONEDNN_MAX_CPU_ISA=AVX2 $(PYTEST) -m "processor and not slow"
+
+versions:
+	$(PYTHON) tools/versions.py
+
+constraints:
+	$(PYTHON) tools/versions.py --write_constraints
+
+# A stamp per environment: made anew when the wanted packages change.
+$(VENV)/demo-ready $(TEST_VENV)/test-ready: setup.py $(CONSTRAINTS)
+	@test -n "$(PYTHON)" || { echo "effnet_tf needs Python 3.11, 3.12 or 3.13, and none of" \
+	  "python3, python3.11, python3.12 and python3.13 is one. Name it: make PYTHON=..." >&2; exit 1; }
+	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
+	@echo "Installing TensorFlow ($(TENSORFLOW)) and effnet_tf into $(@D); this takes some minutes ..."
+	$(@D)/bin/python $(PIP_INSTALL) -e '.[$(TENSORFLOW),$(patsubst %-ready,%,$(@F))]'
+	$(if $(filter test-ready,$(@F)),$(@D)/bin/python $(PIP_INSTALL) --no-deps tf_keras)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info runs
+	rm -rf $(VENV) $(TEST_VENV) build dist *.egg-info

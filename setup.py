@@ -8,7 +8,11 @@ import setuptools
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(),
                     re.MULTILINE).group(1)
-TENSORFLOW = ">=2.20"
+# The lower bounds are tested (tools/versions.py). The upper ones stand where the code uses what
+# is not public: of TensorFlow the schema and the quantizer of TFLite (effnet_tf/export/flat.py,
+# quantize.py, interpreter.py), of Keras the graph of a functional model and batch norm's moments
+# (export/fold.py, equalize.py, step.py, layers.py), of libtpu the flags (tools/tpu_check.py).
+TENSORFLOW = ">=2.20,<2.22"
 
 setuptools.setup(
     name="effnet_tf",
@@ -27,14 +31,14 @@ setuptools.setup(
     # distributions of the same package, and requiring one would overwrite another. None of
     # the packages below requires TensorFlow (tests/test_package.py).
     install_requires=[
-        "absl-py",
-        "h5py",
+        "absl-py>=2.1",
+        "h5py>=3.11",
         "importlib_resources",  # tensorflow-datasets 4.9.10 imports it and does not require it
-        "keras>=3.15",
-        "keras-cv>=0.9",
-        "numpy",
-        "tensorflow-datasets>=4.9.10",
-        "tqdm",  # progress of scans; tensorflow-datasets has it, too
+        "keras>=3.15,<3.16",
+        "keras-cv>=0.9,<0.10",
+        "numpy>=1.26.4",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "tqdm>=4.66",  # progress of scans; tensorflow-datasets has it, too
     ],
     extras_require={
         # PyPI has no tensorflow-cpu for macOS; the plain one is without GPU there.
@@ -44,7 +48,7 @@ setuptools.setup(
         # The newest on PyPI. Later libtpus abort TensorFlow's import: docs/cloud_tpu.md.
         "tpu": ["tensorflow-tpu==2.20.0", "libtpu==0.0.18"],
         # tools/tpu_check.py: the TPU's compiler on a machine without a TPU.
-        "tpu-check": ["jax", "libtpu"],
+        "tpu-check": ["jax>=0.10,<0.11", "libtpu>=0.0.52,<0.1"],
         "demo": ["matplotlib", "scikit-learn"],
         "examples": ["tensorboard"],
         # One each, for the sentences of effnet_tf/extras.py.
@@ -69,6 +73,8 @@ setuptools.setup(
         "Intended Audience :: Science/Research",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],

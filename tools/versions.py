@@ -1,0 +1,147 @@
+"""Does effnet_tf work with every Python, and with the oldest packages, that setup.py admits?
+
+    python tools/versions.py                      # a smoke test for each
+    python tools/versions.py --write_constraints  # today's packages become constraints*.txt
+
+Each smoke test (tools/smoke.py) has a new virtual environment with the extra [cpu]: one per
+Python that is found on this machine, with the packages of constraints.txt, and one with the
+lowest version of everything that setup.py names.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+PYTHONS = ("3.11", "3.12", "3.13")
+CONSTRAINTS = ROOT / "constraints.txt"
+# Per file the extras whose packages are installed together: no two may need different versions.
+EXTRAS = {"constraints.txt": "cpu,demo,examples,timm,onnx,clients,tpu-check,test",
+          "constraints-tpu.txt": "tpu,demo,test"}
+HEADER = """\
+# Installed by `make` and CI; `make test LATEST=1` takes the newest instead. `make constraints`
+# writes today's versions: run the tests on them before they are committed.
+"""
+
+
+def pythons() -> dict[str, str]:
+    """Returns {version: executable} of the Pythons found here that start."""
+    managed = pathlib.Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+    found = {}
+    for version in PYTHONS:
+        candidates = [f"python{version}"]
+        candidates += sorted(map(str, managed.glob(f"{version}.*/bin/python")))
+        for candidate in candidates:
+            if starts(candidate, version):
+                found[version] = candidate
+                break
+    return found
+
+
+def starts(executable: str, version: str) -> bool:
+    """Whether a Python can be run and is of a version."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    try:
+        finished = subprocess.run([executable, "-c", code], capture_output=True, text=True)
+    except OSError:
+        return False
+    return finished.stdout.strip() == version
+
+
+def lower_bounds() -> list[str]:
+    """Returns "name==version" of the lowest version of each package that setup.py bounds."""
+    text = (ROOT / "setup.py").read_text(encoding="utf-8")
+    bounds = re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', text)
+    lowest, = re.findall(r'^TENSORFLOW = ">=([0-9.]+)', text, re.MULTILINE)
+    bounds += [("tensorflow", lowest), ("tensorflow-cpu", lowest)]
+    return [f"{name}=={version}" for name, version in bounds]
+
+
+def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
+    """Installs effnet_tf[cpu] into a new environment, and tries it; a failure ends the program."""
+    print(f"\n{title}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([python, "-m", "venv", folder], check=True)
+        inside = os.path.join(folder, "bin", "python")
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        for command in (
+                ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint",
+                 str(constraints), f"{ROOT}[cpu]"],
+                [str(ROOT / "tools" / "smoke.py")]):
+            finished = subprocess.run([inside, *command], cwd=folder, env=environment)
+            if finished.returncode:
+                sys.exit(f"{title}: failed.")
+
+
+def try_all() -> None:
+    """Runs every smoke test that this machine has a Python for."""
+    found = pythons()
+    for version in PYTHONS:
+        if version in found:
+            smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version],
+                  CONSTRAINTS)
+        else:
+            print(f"\nPython {version} is not on this machine: not tried.", flush=True)
+    if not found:
+        sys.exit(f"None of Python {', '.join(PYTHONS)} is on this machine.")
+    oldest = min(found, key=PYTHONS.index)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder, "oldest.txt")
+        path.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
+        smoke(f"Python {oldest}, the oldest packages that setup.py admits", found[oldest], path)
+    print("\nAll of them work.")
+
+
+def todays(python: str, *wanted: str) -> dict[str, str]:
+    """Returns {package: version} of what pip would install today for a Python."""
+    finished = subprocess.run([python, "-m", "pip", "install", "--quiet", "--dry-run", "--report",
+                               "-", *wanted], check=True, stdout=subprocess.PIPE)
+    packages = [each["metadata"] for each in json.loads(finished.stdout)["install"]]
+    return {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
+
+
+def write_constraints() -> None:
+    """Asks pip which versions it would install today, and writes them."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        python = os.path.join(folder, "bin", "python")
+        for name, extras in EXTRAS.items():
+            versions = todays(python, f"{ROOT}[{extras}]")
+            del versions["effnet-tf"]
+            tensorflow = versions.get("tensorflow-cpu") or versions["tensorflow-tpu"]
+            # What the Makefile installs by itself, beside the TensorFlow of the same number.
+            minor = ".".join(tensorflow.split(".")[:2])
+            versions |= todays(python, "--no-deps", f"tf_keras=={minor}.*")
+            if name == CONSTRAINTS.name:
+                versions["tensorflow"] = tensorflow  # the same under its other name
+            write(ROOT / name, versions)
+
+
+def write(path: pathlib.Path, versions: dict[str, str]) -> None:
+    """Writes a file of constraints whole or not at all."""
+    lines = [f"{name}=={version}" for name, version in sorted(versions.items())]
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    print(f"Wrote {len(lines)} versions to {path}.")
+
+
+def main() -> None:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write_constraints", action="store_true",
+                        help="write today's versions to constraints*.txt instead")
+    if parser.parse_args().write_constraints:
+        write_constraints()
+    else:
+        try_all()
+
+
+if __name__ == "__main__":
+    main()
