@@ -16,6 +16,8 @@
 import contextlib
 import json
 import os
+import re
+import socket
 import uuid
 
 import tensorflow as tf
@@ -27,7 +29,6 @@ from effnet_tf.recipe import Recipe, differences
 RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
              "learning_curve.png", "augmented.png", "tensorboard", "goodput.json", "result.json",
              "bad_examples.jsonl", "owner.json", ".lock")
-
 
 @contextlib.contextmanager
 def writing(path):
@@ -98,7 +99,7 @@ def read_run(workdir):
 def claimed(workdir, recipe, source):
     """Takes a run directory for this process, and writes the recipe into it.
 
-    A new run that fails with nothing saved takes everything back.
+    A new run that fails with nothing saved takes back what it wrote, and nothing else.
 
     Args:
         workdir: a directory, local or gs://.
@@ -111,15 +112,16 @@ def claimed(workdir, recipe, source):
     Raises:
         InputError: it is of another run, in use, or cannot be written.
     """
-    is_new_directory = not tf.io.gfile.exists(workdir)
     is_new_run = not tf.io.gfile.exists(os.path.join(workdir, "recipe.json"))
     if is_new_run:
         _check_no_foreign_files(workdir)
     else:
         _check_same_run(workdir, recipe, source)
+    foreign = _names_in(workdir)
     with contextlib.ExitStack() as stack:
+        made = []
         try:
-            tf.io.gfile.makedirs(workdir)
+            made = _make_folders(workdir)
             check = stack.enter_context(_lock(workdir))
             for name, text in (("recipe", recipe.to_json()),
                                ("classes", json.dumps(source.class_names) + "\n"),
@@ -132,7 +134,7 @@ def claimed(workdir, recipe, source):
             yield check
         except BaseException:
             if is_new_run and _is_ours(check) and not _has_progress(workdir):
-                _remove_run(workdir, is_new_directory)
+                _remove_run(workdir, foreign, made)
             raise
 
 
@@ -160,7 +162,7 @@ def _lock(workdir):
         yield _own(workdir)
         return
     import fcntl  # here: the rest works on systems without it
-    with open(os.path.join(workdir, ".lock"), "w") as file:
+    with open(os.path.join(workdir, ".lock"), "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
         except BlockingIOError:
@@ -207,13 +209,84 @@ def _check_same_run(workdir, recipe, source):
                          "another --workdir.")
 
 
-def _remove_run(workdir, whole):
-    """Removes what a new run wrote: `_check_no_foreign_files` says that all of it is ours."""
-    # recipe.json last: without it the rest would look like somebody else's.
-    written = [f"{name}{suffix}" for name in reversed(RUN_FILES) for suffix in (".tmp", "")]
-    for name in ("",) if whole else written:
-        path = os.path.join(workdir, name)
-        if tf.io.gfile.isdir(path):
-            tf.io.gfile.rmtree(path)
-        elif tf.io.gfile.exists(path):
-            tf.io.gfile.remove(path)
+def _names_in(folder):
+    """Returns the names in a folder, without the slash that object stores add to folders."""
+    if not tf.io.gfile.isdir(folder):
+        return []
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+
+
+def _make_folders(workdir):
+    """Makes a folder and those above it; returns the new ones, the innermost first."""
+    made, folder = [], workdir.rstrip("/")
+    while folder and "://" not in workdir and not os.path.lexists(folder):
+        made.append(folder)
+        folder = os.path.dirname(folder)
+    if "://" in workdir and not tf.io.gfile.exists(workdir):
+        made.append(folder)
+    tf.io.gfile.makedirs(workdir)
+    return made
+
+
+def _own_files():
+    """What this process writes: patterns of folders below the workdir, and of files in them."""
+    top = "|".join(re.escape(name) for name in RUN_FILES[1:]) + r"|bad_examples-\d+\.jsonl"
+    return (
+        # .index, .data-00000-of-00001, and where TensorFlow writes them first.
+        (r"checkpoints/\d+(-\d+)?/state.*_temp", r"part-.*"),
+        (r"checkpoints/\d+(-\d+)?", rf"{checkpoints.PREFIX}\..*|{checkpoints.MANIFEST}(\.tmp)?"),
+        (r"checkpoints", r"(?!)"),  # no file: only those folders
+        # Host and process are in the names of TensorBoard's files.
+        (r"tensorboard", rf"events\.out\.tfevents\..*\.{re.escape(socket.gethostname())}"
+                         rf"\.{os.getpid()}\..*"),
+        ("", rf"({top})(\.tmp)?"),
+        ("", r"recipe\.json(\.tmp)?"),  # last: without it the rest looks like somebody else's
+    )
+
+
+def _remove_run(workdir, foreign, made):
+    """Removes what a new run wrote, file by file, and the folders that are empty then.
+
+    Args:
+        workdir: of the run.
+        foreign: names that were in it before.
+        made: the folders that the run made for it, the innermost first.
+    """
+    for folder, files in _own_files():
+        for home in _own_folders(workdir, folder):
+            for name in _names_in(home):
+                path = os.path.join(home, name)
+                theirs = home == workdir and name in foreign
+                if re.fullmatch(files, name) and not theirs and not tf.io.gfile.isdir(path):
+                    tf.io.gfile.remove(path)
+            if home != workdir:
+                _remove_if_empty(home)
+    for folder in made:
+        if not _remove_if_empty(folder):
+            break
+    if made and tf.io.gfile.exists(workdir):
+        print(f"'{workdir}' stays, because it holds files that this run did not write: "
+              f"{', '.join(sorted(_names_in(workdir)))}.")
+
+
+def _own_folders(workdir, pattern):
+    """Returns the folders of a run that a row of `_own_files` names: the workdir for ""."""
+    folders = [workdir]
+    for part in filter(None, pattern.split("/")):
+        folders = [os.path.join(folder, name) for folder in folders
+                   for name in _names_in(folder) if re.fullmatch(part, name)]
+    return [folder for folder in folders if tf.io.gfile.isdir(folder)]
+
+
+def _remove_if_empty(folder):
+    """Removes a folder that holds nothing; returns whether it did."""
+    if _names_in(folder):
+        return False
+    if "://" in folder:
+        tf.io.gfile.rmtree(folder)
+        return True
+    try:
+        os.rmdir(folder)  # refuses by itself what somebody has put there since
+    except OSError:
+        return False
+    return True
