@@ -107,7 +107,7 @@ def claimed(workdir, recipe, source):
         source: a `data.Source`.
 
     Yields:
-        A function that raises InputError if another process has taken over.
+        A `Claim`.
 
     Raises:
         InputError: it is of another run, in use, or cannot be written.
@@ -117,36 +117,74 @@ def claimed(workdir, recipe, source):
         _check_no_foreign_files(workdir)
     else:
         _check_same_run(workdir, recipe, source)
-    foreign = _names_in(workdir)
+    foreign, made = _names_in(workdir), []
     with contextlib.ExitStack() as stack:
-        made = []
         try:
-            made = _make_folders(workdir)
-            check = stack.enter_context(_lock(workdir))
-            for name, text in (("recipe", recipe.to_json()),
-                               ("classes", json.dumps(source.class_names) + "\n"),
-                               ("source", json.dumps(_describe(source)) + "\n")):
-                write_text(os.path.join(workdir, f"{name}.json"), text)
-        except (tf.errors.OpError, OSError, checkpoints.SaveError) as error:
-            raise InputError(f"The workdir '{workdir}' cannot be written: "
-                             f"{first_line(error)}.") from error
-        try:
-            yield check
+            with _as_input_error(workdir):
+                made = _make_folders(workdir)
+                check = stack.enter_context(_lock(workdir))
         except BaseException:
-            if is_new_run and _is_ours(check) and not _has_progress(workdir):
-                _remove_run(workdir, foreign, made)
+            _remove_while_empty(made)
+            raise
+        claim = Claim(workdir, check, foreign, made, is_new_run)
+        try:
+            with _as_input_error(workdir):
+                _write_what_it_is(workdir, recipe, source)
+            yield claim
+        except BaseException:
+            claim.take_back()
             raise
 
 
-def _is_ours(check):
+@contextlib.contextmanager
+def _as_input_error(workdir):
     try:
-        check()
-        return True
-    except InputError:
-        return False
+        yield
+    except (tf.errors.OpError, OSError, checkpoints.SaveError) as error:
+        raise InputError(f"The workdir '{workdir}' cannot be written: "
+                         f"{first_line(error)}.") from error
 
 
-def _has_progress(workdir):
+def _write_what_it_is(workdir, recipe, source):
+    for name, text in (("recipe", recipe.to_json()),
+                       ("classes", json.dumps(source.class_names) + "\n"),
+                       ("source", json.dumps(_describe(source)) + "\n")):
+        write_text(os.path.join(workdir, f"{name}.json"), text)
+
+
+class Claim:
+    """A run directory that this process writes; call it to be sure of that.
+
+    Args:
+        workdir: the directory.
+        check: function that raises InputError if another process has taken over.
+        foreign: names that were in it before.
+        made: the folders that were made for it, the innermost first.
+        is_new_run: whether it was no run directory before.
+    """
+
+    def __init__(self, workdir, check, foreign, made, is_new_run):
+        self._workdir, self._check = workdir, check
+        self._foreign, self._made, self._is_new_run = foreign, made, is_new_run
+
+    def __call__(self):
+        self._check()
+
+    def take_back(self):
+        """Removes what a new run wrote, unless steps were saved or another process took over."""
+        if self._is_new_run and self._is_ours() and not has_progress(self._workdir):
+            _remove_run(self._workdir, self._foreign, self._made)
+
+    def _is_ours(self):
+        try:
+            self._check()
+            return True
+        except InputError:
+            return False
+
+
+def has_progress(workdir: str) -> bool:
+    """Whether a run directory has a checkpoint of a step that was made."""
     complete = checkpoints.committed(os.path.join(workdir, "checkpoints"))
     return any(checkpoints.step_of(folder) for folder in complete)
 
@@ -261,9 +299,7 @@ def _remove_run(workdir, foreign, made):
                     tf.io.gfile.remove(path)
             if home != workdir:
                 _remove_if_empty(home)
-    for folder in made:
-        if not _remove_if_empty(folder):
-            break
+    _remove_while_empty(made)
     if made and tf.io.gfile.exists(workdir):
         print(f"'{workdir}' stays, because it holds files that this run did not write: "
               f"{', '.join(sorted(_names_in(workdir)))}.")
@@ -276,6 +312,13 @@ def _own_folders(workdir, pattern):
         folders = [os.path.join(folder, name) for folder in folders
                    for name in _names_in(folder) if re.fullmatch(part, name)]
     return [folder for folder in folders if tf.io.gfile.isdir(folder)]
+
+
+def _remove_while_empty(folders):
+    """Removes folders, the innermost first, up to the first that holds something."""
+    for folder in folders:
+        if not _remove_if_empty(folder):
+            return
 
 
 def _remove_if_empty(folder):

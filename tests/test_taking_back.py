@@ -94,3 +94,15 @@ def test_on_an_object_store(tmp_path):
     fail(workdir, lambda: rundir.write_text(f"{workdir}/checkpoints/mine", "mine"))
     assert tf.io.gfile.listdir(workdir) == ["checkpoints"]
     assert rundir.read_text(f"{workdir}/checkpoints/mine") == "mine"
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(path, text):
+        (tmp_path / "run" / "recipe.json").write_text(text)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rundir, "write_text", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        with rundir.claimed(str(tmp_path / "run"), SMOKE, SOURCE):
+            pass
+    assert tree(tmp_path) == {}
