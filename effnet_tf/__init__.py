@@ -34,7 +34,7 @@ _LAZY = {
 _HOME = {name: module for module, names in _LAZY.items() for name in names}
 _MODULES = (*_LAZY, "augment", "checkpoints", "data", "diagnosis", "dryrun", "export", "formats",
             "interruption", "names", "plots", "policies", "rundir", "step", "strategy", "train",
-            "trainer", "watch")
+            "trainer", "watch", "worker")
 
 __all__ = ["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingPackage",
            "MissingTensorFlow", "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost", "data",

@@ -1,10 +1,6 @@
 """export: what is written computes what the model computes, or is not written."""
 
 import os
-import signal
-import subprocess
-import sys
-import time
 
 import keras
 import numpy as np
@@ -13,8 +9,7 @@ import pytest
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
-from effnet_tf.export import files, worker
-from tests.test_programs import ROOT
+from effnet_tf.export import files
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 WRITERS = {"saved_model": export.to_saved_model, "tflite": export.to_tflite,
@@ -167,49 +162,3 @@ def test_a_subclassed_model_is_refused(tmp_path):
     own(np.zeros((1, 8, 8, 3)))
     with pytest.raises(InputError, match="functional or sequential"):
         export.to_saved_model(own, str(tmp_path / "x"))
-
-
-class TestWorker:
-    def test_results_come_back_in_order(self, tmp_path):
-        paths = [str(tmp_path / name) for name in "ab"]
-        for number, path in enumerate(paths):
-            files.write(path, bytes(number + 3))
-        assert worker.call(*(("files.size", {"path": path}) for path in paths)) == [3, 4]
-
-    def test_bad_input_is_the_same_sentence(self, tmp_path):
-        with pytest.raises(InputError, match="no file '/no/such/file'"):
-            worker.call(("artefact.kind", {"path": "/no/such/file"}))
-
-    def test_a_failure_shows_the_end_of_its_log(self):
-        with pytest.raises(export.WorkerError, match=r"files.read.*\n(.*\n)*.*No such file"):
-            worker.call(("files.read", {"path": "/no/such/file"}))
-
-    def test_it_ends_with_its_parent(self):
-        """A killed export leaves no process behind, not even one that is starting."""
-        code = ("from effnet_tf.export import worker; import json, sys\n"
-                "worker.call(('files.read', {'path': '/dev/zero'}))")  # reads for ever
-        parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-        children = []
-        while not children:
-            time.sleep(0.05)
-            children = _children(parent.pid)
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        for _ in range(100):
-            if not any(map(_is_alive, children)):
-                return
-            time.sleep(0.1)
-        pytest.fail("a child lives on")
-
-
-def _children(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(child) for child in file.read().split()]
-
-
-def _is_alive(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

@@ -14,7 +14,7 @@ from effnet_tf.export.about import About, describe
 from effnet_tf.export.runtimes import load
 from effnet_tf.export.tflite import Options
 from effnet_tf.export.verification import TOLERANCE, Report, VerificationError
-from effnet_tf.export.worker import WorkerError
+from effnet_tf.worker import WorkerError
 
 __all__ = ["About", "Options", "Report", "TOLERANCE", "VerificationError", "WorkerError",
            "describe", "load", "to_onnx", "to_saved_model", "to_tflite", "verify"]

@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from effnet_tf.export import files, quantize, verification, worker
+from effnet_tf import worker
+from effnet_tf.export import files, quantize, verification
 
 COMPARED = 64  # calibration images that tell how good an int8 file is
 SEARCHED = 16  # of them, for each of many files, to find what must stay in float

@@ -6,8 +6,9 @@ much of a TFLite file the CPU's delegate takes.
 
 import numpy as np
 
+from effnet_tf import worker
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import artefact, flat, interpreter, worker
+from effnet_tf.export import artefact, flat, interpreter
 
 _BEST = "probabilities"  # where a file has several outputs
 

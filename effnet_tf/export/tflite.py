@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from effnet_tf import worker
 from effnet_tf.errors import InputError
-from effnet_tf.export import (equalize, files, flat, fold, interpreter, metadata, verification,
-                              worker)
+from effnet_tf.export import equalize, files, flat, fold, interpreter, metadata, verification
 
 QUANTIZE = ("none", "float16", "weights8", "int8", "int16x8", "dynamic")
 IO = ("float", "int8", "uint8")

@@ -13,8 +13,9 @@ import time
 import keras
 import numpy as np
 
+from effnet_tf import worker
 from effnet_tf.errors import InputError
-from effnet_tf.export import artefact, files, flat, fold, interpreter, worker
+from effnet_tf.export import artefact, files, flat, fold, interpreter
 
 
 @dataclasses.dataclass(frozen=True)

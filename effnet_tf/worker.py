@@ -1,0 +1,198 @@
+"""What is done in a process of its own?
+
+TensorFlow's converter keeps 100 to 300 MB per conversion, a file is checked where nothing is
+left of what wrote it, and files of others may kill who opens them. `call` runs functions in
+a new Python, with a folder between both: jobs.json has the jobs and their arguments,
+result.json the answers, and log what libraries say.
+"""
+
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import traceback
+
+from effnet_tf.errors import InputError, first_line
+
+# It ends when the process that started it was killed, from the first moment on.
+_MAIN = """
+import os, sys, threading, time
+def watch(parent=int(sys.argv[1])):
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os._exit(1)
+threading.Thread(target=watch, daemon=True).start()
+from effnet_tf import worker
+worker.main(*sys.argv[2:])
+"""
+# Names and paths of any bytes pass between the processes.
+_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
+# A library that ends the process writes its reason to the log; so much of it is shown.
+LINES_OF_LOG = 3
+# A file that has not been opened, or an image not been answered, after so many seconds never
+# will be; the largest networks take two minutes on slow processors.
+SILENCE = 600.0
+
+
+class _Progress:
+    """Where a job tells a person how far it is: None, or the terminal of `call`'s process."""
+
+    terminal = None
+
+
+progress = _Progress()
+
+
+class WorkerError(RuntimeError):
+    """A process of its own failed; `reason` says how in a few words."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def call(*jobs, shown: bool = False, silence: float | None = None) -> list:
+    """Runs functions in a new process, one after the other; returns their results.
+
+    Args:
+        *jobs: pairs of a function, or of its name "module.function" in effnet_tf.export, and
+            a dict of arguments: what JSON can hold, paths for the rest.
+        shown: whether what they print appears here, line by line.
+        silence: seconds without a printed line, or without an end, after which the process
+            is killed; None: never.
+
+    Raises:
+        InputError: a job raised one.
+        WorkerError: it failed otherwise, or was killed.
+    """
+    jobs = [(_name(function), arguments) for function, arguments in jobs]
+    with tempfile.TemporaryDirectory() as folder:
+        _write(folder, "jobs.json", jobs)
+        code = _run(folder, shown, silence)
+        result = _read(folder, "result.json")
+        if code == 0 and "result" in result:
+            return result["result"]
+        if "input_error" in result:
+            raise InputError(result["input_error"])
+        reason = result.get("error") or _reason(code, silence) + _end_of_log(folder)
+        names = ", ".join(name.rpartition(":")[2] for name, _ in jobs)
+        raise WorkerError(f"The process ({names}) failed: {reason}.", reason)
+
+
+def _run(folder, shown, silence):
+    """Runs the jobs in a folder; returns the exit code, or None: killed because of silence."""
+    terminal, (reader, writer) = os.dup(2), os.pipe()
+    try:
+        with open(os.path.join(folder, "log"), "w") as log:
+            process = subprocess.Popen(
+                # -P: nothing is imported from where the user happens to be.
+                [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, str(terminal),
+                 str(writer if shown else "")],
+                stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[terminal, writer],
+                env=_environment())
+    finally:
+        os.close(terminal)
+        os.close(writer)
+    try:
+        return process.wait(silence) if _relay(reader, silence) else None
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        os.close(reader)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def _environment():
+    home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"}
+
+
+def _relay(reader, silence):
+    """Prints the lines that come through a pipe until it is closed; returns whether it was."""
+    waiting = b""
+    while select.select([reader], [], [], silence)[0]:
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return True
+        *lines, waiting = (waiting + part).split(b"\n")
+        for line in lines:
+            print(line.decode("utf-8", "backslashreplace"), flush=True)
+    return False
+
+
+def _reason(code, silence):
+    if code is None:
+        return f"no answer for {silence:g} seconds"
+    if code == -signal.SIGKILL:
+        return "it was killed; was there enough memory?"
+    if code < 0:
+        return f"it crashed with {signal.Signals(-code).name}"
+    return f"it ended with exit code {code}"
+
+
+def _end_of_log(folder):
+    """Returns the last lines that libraries wrote, in brackets, without their internals."""
+    with open(os.path.join(folder, "log"), encoding="utf-8", errors="replace") as file:
+        lines = [line for line in file if line.strip()][-LINES_OF_LOG:]
+    cleaned = [first_line(RuntimeError(line)) for line in lines]
+    return f" (its last words: {' / '.join(cleaned)})" if cleaned else ""
+
+
+def _write(folder, name, value):
+    with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+        json.dump(value, file)
+
+
+def _read(folder, name):
+    path = os.path.join(folder, name)
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)
+
+
+def main(folder, terminal, shown):
+    """Does the jobs of a folder; progress goes to a file number, all else to the log.
+
+    Args:
+        folder: with jobs.json.
+        terminal: the file number of the terminal.
+        shown: the file number that takes what the jobs print, or "": the log.
+    """
+    progress.terminal = os.fdopen(int(terminal), "w", buffering=1)
+    if shown:
+        sys.stdout = os.fdopen(int(shown), "w", buffering=1, **_TEXT)
+    try:
+        result = {"result": [_function(name)(**arguments)
+                             for name, arguments in _read(folder, "jobs.json")]}
+    except InputError as error:
+        result = {"input_error": str(error)}
+    except Exception as error:
+        traceback.print_exc()  # to the log
+        result = {"error": f"{type(error).__name__}: {first_line(error)}"}
+    _write(folder, "unfinished.json", result)
+    os.rename(os.path.join(folder, "unfinished.json"), os.path.join(folder, "result.json"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit("result" not in result)  # not waiting for TensorFlow's threads
+
+
+def _name(function):
+    if isinstance(function, str):
+        return function
+    return f"{function.__module__}:{function.__qualname__}"
+
+
+def _function(name):
+    if ":" in name:
+        module, _, function = name.partition(":")
+    else:
+        module, _, function = f"effnet_tf.export.{name}".rpartition(".")
+    return getattr(importlib.import_module(module), function)

@@ -1,0 +1,99 @@
+"""Functions in a process of their own: effnet_tf/worker.py. Without TensorFlow, so quickly."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from effnet_tf import worker
+from effnet_tf.errors import InputError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def refuse():
+    raise InputError("A sentence.")
+
+
+def fail():
+    raise RuntimeError("{{function_node __wrapped__X_device_/cpu:0}} no good [Op:X] name: \nmore")
+
+
+def abort():
+    os.write(2, b"\n2026-11-29 F tensorflow/core/tensor.cc:12] Check failed: IsAligned()\n")
+    os.abort()
+
+
+def sleep():
+    time.sleep(1e6)
+
+
+def test_results_come_back_in_order():
+    assert worker.call((json.dumps, {"obj": "caf\udce9"}), (json.loads, {"s": "[1]"})) == [
+        '"caf\\udce9"', [1]]
+
+
+def test_bad_input_is_the_same_sentence():
+    with pytest.raises(InputError, match="^A sentence.$"):
+        worker.call((refuse, {}))
+
+
+def test_a_failure_is_one_sentence():
+    with pytest.raises(worker.WorkerError) as failed:
+        worker.call((fail, {}))
+    assert failed.value.reason == "RuntimeError: no good"
+    assert str(failed.value) == "The process (fail) failed: RuntimeError: no good."
+
+
+def test_a_death_is_named():
+    with pytest.raises(worker.WorkerError, match=r"crashed with SIGABRT .*IsAligned") as failed:
+        worker.call((abort, {}))
+    assert "\n" not in str(failed.value) and ".cc" not in str(failed.value)
+
+
+def test_it_may_be_silent_for_some_time_only():
+    for shown in (True, False):
+        with pytest.raises(worker.WorkerError, match="no answer for 2 seconds"):
+            worker.call((sleep, {}), silence=2, shown=shown)
+
+
+def test_what_it_prints_is_shown(capsys):
+    """Names that are no text, too."""
+    assert worker.call((print, {"end": "caf\udce9\nline\n"}), shown=True) == [None]
+    assert capsys.readouterr().out == "caf\\xe9\nline\n"
+
+
+def test_it_ends_with_its_parent():
+    """A killed export leaves no process behind, not even one that is starting."""
+    code = ("from effnet_tf import worker\nfrom tests import test_worker\n"
+            "worker.call((test_worker.sleep, {}))")
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    children = []
+    while not children:
+        time.sleep(0.05)
+        children = _children(parent.pid)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not any(map(_is_alive, children)):
+            return
+        time.sleep(0.1)
+    pytest.fail("a child lives on")
+
+
+def _children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def _is_alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
