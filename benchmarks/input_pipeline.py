@@ -31,6 +31,10 @@ from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from effnet_tf import extras  # noqa: E402
+
+extras.require_or_exit("This benchmark", "tensorflow", "keras")
+
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
@@ -467,8 +471,8 @@ def contenders(options, jpegs, large, folder):
 def missing():
     """Returns name -> why it cannot be measured here."""
     try:
-        import keras_cv  # noqa: F401
-    except ImportError as error:
+        extras.load("keras_cv", "Measuring it")
+    except extras.MissingPackage as error:
         return dict.fromkeys(("keras_cv", "keras_cv_randaugment"), str(error))
     return {}
 

@@ -30,6 +30,10 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from effnet_tf import extras  # noqa: E402
+
+extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn")
+
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 

@@ -23,6 +23,7 @@ sys.path.insert(0, str(HERE.parent / "tools"))
 
 import tpu_check  # noqa: E402
 
+from effnet_tf import extras  # noqa: E402
 from effnet_tf.recipe import Recipe  # noqa: E402
 
 RESULTS = HERE / "tpu_memory.json"
@@ -111,6 +112,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="see tools/tpu_check.py")
     parser.add_argument("--only", help="measure this network, keep the figures of the others")
     options = parser.parse_args()
+    extras.require_or_exit("This benchmark", "tensorflow", "keras", "jax", "libtpu")
     old = json.loads(RESULTS.read_text())["rows"] if RESULTS.exists() else []
     rows = {row["network"]: row for row in old}
     for row in ROWS:

@@ -12,6 +12,8 @@ import math
 
 import tensorflow as tf
 
+from effnet_tf import extras
+
 # preprocessing.py: distorted_bounding_box_crop.
 MIN_OBJECT_COVERED = 0.1
 ASPECT_RATIO_RANGE = (3 / 4, 4 / 3)
@@ -279,8 +281,8 @@ ERASED_ASPECT = (0.3, 1 / 0.3)
 @functools.cache
 def _rectangles():
     """keras_cv's painter of rectangles; its own draws, which no seed fixes, are not used."""
-    import keras_cv  # here: a second, for the few who need it
-
+    # Here: its import takes a second, and few need it.
+    keras_cv = extras.load("keras_cv", "Random erasing")
     return keras_cv.layers.RandomCutout(1.0, 1.0, fill_value=ERASED)
 
 

@@ -11,7 +11,7 @@ import tempfile
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints, data, export, train, weights
+from effnet_tf import checkpoints, data, export, extras, train, weights
 from effnet_tf.cost import cost
 from effnet_tf.model import model_fn
 from effnet_tf.strategy import choose_strategy
@@ -67,6 +67,7 @@ def dry_run(recipe, strategy, replicas=DEVICES):
     Returns:
         The metrics of the small run.
     """
+    extras.require_for_training(recipe, is_new=True)
     images = (IMAGENET if recipe.dataset == "imagenet2012"
               else data.open_source(recipe).num_train)
     print("\n".join(describe(recipe, replicas, images)))

@@ -8,6 +8,8 @@ Every optional package is asked for here, so that its absence reads the same eve
 
 import importlib
 import importlib.util
+import os
+import sys
 from typing import NamedTuple
 
 from effnet_tf.errors import InputError, first_line
@@ -42,6 +44,12 @@ PACKAGES = {
 }
 
 
+# By the ending of a file of weights.
+READERS = {".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
+# What is written is read again, and compared with the model.
+ONNX = ("onnx", "tf2onnx", "onnxruntime")
+
+
 class MissingPackage(InputError, ImportError):
     """Something was asked for that needs a package which is not installed, or is broken."""
 
@@ -73,6 +81,15 @@ def require(purpose: str, *packages: str) -> None:
         raise _missing(purpose, missing)
 
 
+def require_or_exit(purpose: str, *packages: str) -> None:
+    """As `require`, for scripts that have no other bad input: a sentence and exit code 2."""
+    try:
+        require(purpose, *packages)
+    except MissingPackage as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def load(module: str, purpose: str):
     """Imports a module of an optional package.
 
@@ -93,6 +110,33 @@ def load(module: str, purpose: str):
         raise MissingPackage(
             f"{purpose} needs {PACKAGES[package].project}, which is installed but cannot be "
             f"imported ({first_line(error)}): {command(package)} brings what it lacks.") from error
+
+
+def require_reader(weights) -> None:
+    """Checks that a file of weights can be read, by its name; any other name passes.
+
+    Raises:
+        MissingPackage: safetensors or PyTorch is not installed.
+    """
+    package = READERS.get(os.path.splitext(str(weights))[1].lower())
+    if package:
+        require(f"Reading '{weights}'", package)
+
+
+def require_for_training(recipe, is_new: bool) -> None:
+    """Checks what a run will need later, before its long work begins.
+
+    Args:
+        recipe: a `Recipe`.
+        is_new: whether its initial weights will be read; a resumed run has its own.
+
+    Raises:
+        MissingPackage: a package is not installed.
+    """
+    if recipe.random_erasing:
+        require("Random erasing", "keras_cv")
+    if is_new and recipe.init_weights:
+        require_reader(recipe.init_weights)
 
 
 def command(*packages: str) -> str:

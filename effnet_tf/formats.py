@@ -20,7 +20,7 @@ import h5py
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import checkpoints, names
+from effnet_tf import checkpoints, extras, names
 from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 from effnet_tf.errors import InputError, first_line
 
@@ -366,12 +366,10 @@ def _layers_with_stem(config):
 # --- timm -------------------------------------------------------------------------------------
 
 def _read_safetensors(content, path, target):
+    library = extras.load("safetensors.numpy", f"Reading '{path}'")
+    from safetensors import SafetensorError
     try:
-        from safetensors import SafetensorError, numpy as safetensors
-    except ImportError as error:
-        raise InputError("Reading .safetensors needs a package: pip install safetensors") from error
-    try:
-        return _timm(safetensors.load(content), ".safetensors of timm", target)
+        return _timm(library.load(content), ".safetensors of timm", target)
     except SafetensorError as error:
         raise ValueError(error) from error
     except KeyError as error:
@@ -381,11 +379,7 @@ def _read_safetensors(content, path, target):
 
 def _read_torch(content, path, ema, target):
     """Reads tensors with torch, if it is there; weights_only runs no code of the file."""
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"'{path}' is a PyTorch file, which only PyTorch can read: pip install "
-                         "torch, or convert it to .safetensors.") from error
+    torch = extras.load("torch", f"Reading '{path}', a file of PyTorch's,")
     import pickle
     try:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

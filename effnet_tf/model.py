@@ -13,7 +13,7 @@ import warnings
 
 import keras
 
-from effnet_tf import config, layers, mbconv, weights as weights_lib
+from effnet_tf import config, extras, layers, mbconv, weights as weights_lib
 from effnet_tf import optim  # noqa: F401  registers what load_model may meet
 from effnet_tf.errors import InputError
 from effnet_tf.published import PREPROCESSING
@@ -67,6 +67,7 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
             that do not fit.
     """
     variant = config.find_variant(variant)
+    extras.require_reader(weights)
     inputs, endpoints = _network(
         variant, num_classes=num_classes, input_tensor=input_tensor, input_shape=input_shape,
         include_top=include_top, activation=classifier_activation, dropout_rate=dropout_rate,
@@ -134,6 +135,7 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, nu
     if unknown or not endpoints:
         raise InputError(f"There is no endpoint '{unknown[0] if unknown else ''}'; "
                          f"known: {', '.join((*ENDPOINTS, *_PYRAMID))}.")
+    extras.require_reader(weights)
     inputs, found = _network(
         variant, num_classes=num_classes, input_tensor=input_tensor, input_shape=input_shape,
         include_top=True, activation=None, dropout_rate=None,

@@ -1,12 +1,23 @@
 """Which pictures does a run leave for people to look at?
 
-matplotlib is optional (`pip install effnet_tf[demo]`); without it a sentence says
-what was not drawn.
+matplotlib is optional: without it a sentence says that nothing is drawn. Nor does a picture
+that cannot be drawn end a run of hours; a disk that takes no file is an error as everywhere.
 """
 
 import functools
+import io
+import textwrap
+import warnings
 
+import numpy as np
 import tensorflow as tf
+
+from effnet_tf import extras
+from effnet_tf.errors import first_line, printable
+
+MOST = 120  # images in one picture; of 1,000 matplotlib makes none
+COLUMNS = 6
+CAPTION = dict(width=24, max_lines=3, placeholder=" ...")  # characters that fit over an image
 
 
 @functools.cache
@@ -14,82 +25,132 @@ def _say_once(text):
     print(text)
 
 
-def _figure(path, columns, rows, size):
-    """Returns (figure, flat list of axes), or None without matplotlib."""
+def require(purpose: str) -> None:
+    """Refuses at the door what is wanted for its picture alone.
+
+    Raises:
+        extras.MissingPackage: matplotlib is not installed, or broken.
+    """
+    extras.load("matplotlib.figure", purpose)
+
+
+def _picture(path, draw, columns, rows, size):
+    """Draws with `draw(canvas, axes)` and writes a PNG; returns whether it could be drawn."""
     try:
-        from matplotlib import figure
-    except ImportError:
-        _say_once(f"{path} is not drawn: matplotlib is not installed (pip install matplotlib).")
-        return None
-    canvas = figure.Figure(figsize=size, layout="constrained")
-    return canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)
+        figure = extras.load("matplotlib.figure", "Drawing pictures")
+    except extras.MissingPackage as error:
+        _say_once(f"{error}. All else goes on without them.")
+        return False
+    content = io.BytesIO()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # one for each character that the font has not
+            canvas = figure.Figure(figsize=size, layout="constrained")
+            draw(canvas, list(canvas.subplots(rows, columns, squeeze=False).flat))
+            canvas.savefig(content, format="png", dpi=110)
+    except Exception as error:  # of fonts, layouts and sizes, of any kind
+        print(f"'{path}' could not be drawn ({first_line(error)}). All else goes on.")
+        return False
+    _save(content.getvalue(), path)
+    return True
 
 
-def _save(canvas, path):
-    """Writes a PNG whole or not at all, local or gs://."""
+def _save(content, path):
+    """Writes a file whole or not at all, local or gs://."""
     temporary = f"{path}.tmp"
-    with tf.io.gfile.GFile(temporary, "wb") as file:
-        canvas.savefig(file, format="png", dpi=110)
-    tf.io.gfile.rename(temporary, path, overwrite=True)
+    try:
+        with tf.io.gfile.GFile(temporary, "wb") as file:
+            file.write(content)
+        tf.io.gfile.rename(temporary, path, overwrite=True)
+    except BaseException:
+        if tf.io.gfile.exists(temporary):
+            tf.io.gfile.remove(temporary)
+        raise
 
 
-def learning_curve(history, path):
+def _wrapped(text):
+    """Returns somebody's text as lines that fit; nothing in it is read as a command."""
+    return "\n".join(textwrap.wrap(printable(text), **CAPTION))
+
+
+# Of a text: "$\frac{$" is no formula, and goes to no LaTeX, whatever matplotlibrc says.
+_PLAIN = dict(parse_math=False, usetex=False)
+
+
+def learning_curve(history: list, path: str) -> bool:
     """Draws loss and accuracy over epochs.
 
     Args:
         history: list of dicts, the rows of metrics.jsonl.
         path: of the PNG file.
+
+    Returns:
+        Whether it was drawn.
     """
-    drawn = _figure(path, 2, 1, (9, 3.6))
-    if drawn is None:
-        return
-    canvas, (loss, accuracy) = drawn
+    return _picture(path, functools.partial(_learning_curve, history), 2, 1, (9, 3.6))
+
+
+def _learning_curve(history, canvas, axes):
+    loss, accuracy = axes
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) == 1 else None
     series = (("train", "training images", "C7"), ("raw", "held-out, raw weights", "C1"),
               ("ema", "held-out, averaged weights", "C0"))
     for key, label, colour in series:
-        for axes, what in ((loss, "loss"), (accuracy, "accuracy")):
+        for side, what in ((loss, "loss"), (accuracy, "accuracy")):
             name = f"train_{what}" if key == "train" else f"eval_{what}_{key}"
             if name in history[-1]:
                 scale = 100 if what == "accuracy" else 1
-                axes.plot(epochs, [scale * row[name] for row in history], colour, label=label,
+                side.plot(epochs, [scale * row[name] for row in history], colour, label=label,
                           marker=marker)
     loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)",
              yscale="log")
     accuracy.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 101),
                  title=f"{100 * history[-1]['eval_accuracy']:.2f} % of "
                        f"{history[-1]['eval_images']:,} held-out images right")
-    for axes in (loss, accuracy):
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-    _save(canvas, path)
+    for side in axes:
+        side.grid(alpha=0.3)
+        side.legend(frameon=False)
 
 
-def predictions(images, captions, right, path):
-    """Draws images with what was predicted, wrong ones in red.
+def predictions(images: list, captions: list, right: list, path: str) -> bool:
+    """Draws images with what was predicted, wrong ones in red; the first 120 of more.
 
     Args:
-        images: list of (H, W, 3) uint8 arrays.
-        captions: list of strings, one per image.
+        images: list of (H, W, C) uint8 arrays.
+        captions: list of strings, one per image; they may hold anything.
         right: list of True, False, or None where the truth is not known.
         path: of the PNG file.
+
+    Returns:
+        Whether it was drawn.
     """
-    columns = min(len(images), 6)
-    rows = -(-len(images) // columns)
-    drawn = _figure(path, columns, rows, (1.7 * columns, 2.0 * rows))
-    if drawn is None:
-        return
-    canvas, axes = drawn
+    if len(images) > MOST:
+        print(f"'{path}' shows the first {MOST} of {len(images):,} images.")
+    count = min(len(images), MOST)
+    columns = min(count, COLUMNS)
+    rows = -(-count // COLUMNS)
+    draw = functools.partial(_predictions, images[:count], captions, right)
+    return count > 0 and _picture(path, draw, columns, rows, (1.7 * columns, 2.0 * rows))
+
+
+def _predictions(images, captions, right, canvas, axes):
     for axis in axes:
         axis.set_axis_off()
     for axis, image, caption, is_right in zip(axes, images, captions, right):
-        axis.imshow(image, interpolation="nearest")
-        axis.set_title(caption, fontsize=9, color="C3" if is_right is False else "black")
-    _save(canvas, path)
+        axis.imshow(_rgb(image), interpolation="nearest")
+        colour = "C3" if is_right is False else "black"
+        axis.set_title(_wrapped(caption), fontsize=9, color=colour, **_PLAIN)
 
 
-def layer_errors(layers, before, path):
+def _rgb(image):
+    """Returns what can be shown of an image: (H, W, C) -> (H, W, 3)."""
+    if image.shape[-1] < 3:
+        return np.repeat(image[..., :1], 3, axis=-1)
+    return image[..., :3]
+
+
+def layer_errors(layers: dict, before: dict, path: str) -> bool:
     """Draws the SQNR of every operator of an int8 file, from input to output.
 
     Args:
@@ -98,26 +159,25 @@ def layer_errors(layers, before, path):
         path: of the PNG file.
 
     Returns:
-        Whether it was drawn: matplotlib is optional.
+        Whether it was drawn.
     """
-    drawn = _figure(path, 1, 1, (11, 4.8))
-    if drawn is None:
-        return False
-    canvas, (axes,) = drawn
+    return _picture(path, functools.partial(_layer_errors, layers, before), 1, 1, (11, 4.8))
+
+
+def _layer_errors(layers, before, canvas, axes):
+    axis, = axes
     names, values = list(layers), list(layers.values())
     if before:
-        axes.plot([before.get(name) for name in names], "C1", label="without equalisation", lw=1)
-    axes.plot(values, "C0", label="as written", lw=1.4)
+        axis.plot([before.get(name) for name in names], "C1", label="without equalisation", lw=1)
+    axis.plot(values, "C0", label="as written", lw=1.4)
     worst = sorted(range(len(names)), key=values.__getitem__)[:10]
-    axes.plot(worst, [values[number] for number in worst], "C3o", ms=4, label="ten worst")
+    axis.plot(worst, [values[number] for number in worst], "C3o", ms=4, label="ten worst")
     blocks = [name.split("/")[0].split("_")[0] for name in names]
     starts = [number for number, block in enumerate(blocks) if block not in blocks[:number]]
-    axes.set_xticks(starts, [blocks[number] for number in starts], rotation=60, ha="right",
-                    fontsize=8)
-    axes.set(ylabel="SQNR of an operator's result (dB)",
+    axis.set_xticks(starts, [_wrapped(blocks[number]) for number in starts], rotation=60,
+                    ha="right", fontsize=8, **_PLAIN)
+    axis.set(ylabel="SQNR of an operator's result (dB)",
              title="int8 against float32, from the pixels to the logits: higher is better")
-    axes.margins(x=0.01)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
-    _save(canvas, path)
-    return True
+    axis.margins(x=0.01)
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)

@@ -95,6 +95,11 @@ def read_run(workdir):
     return Recipe.from_json(recipe), tuple(json.loads(classes))
 
 
+def is_new(workdir: str) -> bool:
+    """Whether no run has begun in a directory: recipe.json is written first."""
+    return not tf.io.gfile.exists(os.path.join(workdir, "recipe.json"))
+
+
 @contextlib.contextmanager
 def claimed(workdir, recipe, source):
     """Takes a run directory for this process, and writes the recipe into it.
@@ -112,7 +117,7 @@ def claimed(workdir, recipe, source):
     Raises:
         InputError: it is of another run, in use, or cannot be written.
     """
-    is_new_run = not tf.io.gfile.exists(os.path.join(workdir, "recipe.json"))
+    is_new_run = is_new(workdir)
     if is_new_run:
         _check_no_foreign_files(workdir)
     else:

@@ -12,7 +12,7 @@ import time
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints, config, data, diagnosis, plots, rundir, watch
+from effnet_tf import checkpoints, config, data, diagnosis, extras, plots, rundir, watch
 from effnet_tf.data import bad, batches
 from effnet_tf.errors import InputError
 from effnet_tf.interruption import Interruption, Preempted
@@ -34,8 +34,7 @@ def run(recipe, workdir, strategy=None):
     """Trains, evaluates and checkpoints a recipe in a run directory; resumes one there.
 
     What is restored, in this order: the newest unharmed checkpoint in `workdir`; else the
-    recipe's `init_weights`; else nothing.
-    Sets Keras' global random seed to the recipe's.
+    recipe's `init_weights`; else nothing. Sets Keras' global random seed to the recipe's.
 
     Args:
         recipe: a `Recipe`.
@@ -55,6 +54,7 @@ def run(recipe, workdir, strategy=None):
         Preempted: the machine will be taken away; the state is saved.
     """
     goodput = watch.Goodput(workdir)
+    extras.require_for_training(recipe, rundir.is_new(workdir))
     source = data.open_source(recipe)
     bad.check(source, recipe.max_bad_fraction)
     strategy = strategy or choose_strategy()

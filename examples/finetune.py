@@ -1,6 +1,6 @@
 """Fine-tunes a published EfficientNet on a folder of photos, in plain Keras.
 
-    pip install '.[cpu,examples]'
+    pip install '.[cpu,tensorboard]'
     python examples/finetune.py --data_dir photos --out runs/photos
     tensorboard --logdir runs/photos/logs
 
@@ -17,11 +17,15 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
 
-import keras
-import keras_cv
-import tensorflow as tf
+from effnet_tf import extras
 
-import effnet_tf
+extras.require_or_exit("This example", "tensorflow", "keras", "keras_cv", "tensorboard")
+
+import keras  # noqa: E402
+import keras_cv  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+import effnet_tf  # noqa: E402
 
 
 def parse():

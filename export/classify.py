@@ -25,9 +25,12 @@ def add_program(programs):
 
 def classify(options):
     """Prints the five best classes of every image."""
+    from effnet_tf import plots
     from effnet_tf.export import artefact, runtimes
     if bool(options.images) == bool(options.workdir):
         raise InputError("Give either image files, or --workdir for held-out images of a run.")
+    if options.picture:
+        plots.require(f"The picture '{options.picture}'")
     if options.picture and not os.path.isdir(os.path.dirname(options.picture) or "."):
         raise InputError(f"There is no folder for the picture '{options.picture}'.")
     classifier = runtimes.load(options.file)
@@ -143,5 +146,5 @@ def _draw(path, images, scores, labels, names):
         right.append(None if label is None else bool(label == best))
         captions.append(f"{names[best]} ({_score(row, best, 0)})"
                         + (f", is {names[label]}" if right[-1] is False else ""))
-    plots.predictions(list(images), captions, right, path)
-    print(f"Drew {path}")
+    if plots.predictions(list(images), captions, right, path):
+        print(f"Drew {path}")

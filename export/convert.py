@@ -6,6 +6,7 @@ import json
 import os
 import sys
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
 
 from . import images, run
@@ -73,6 +74,8 @@ def _batch(text):
 
 def write(options):
     """Writes, verifies and reports; a file that fails its check is exit code 1."""
+    if options.kind == "onnx":
+        extras.require("Writing ONNX files", *extras.ONNX)
     import tensorflow as tf
 
     from effnet_tf import export

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
 
 SOURCES = ("run (held-out images of the run), run:train (its training images), a folder of image "
@@ -56,8 +57,7 @@ def _folder(folder, class_names, most):
 
 def _tfds(where, data_dir, class_names, most):
     """Yields (place, bytes, label) of images of a split that is prepared on disk."""
-    import tensorflow_datasets as tfds
-
+    tfds = extras.load("tensorflow_datasets", f"Reading '{where}'")
     name, split = where.split(":", 1)
     try:
         builder = tfds.builder(name, data_dir=data_dir)

@@ -3,6 +3,7 @@
 import collections
 import os
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError
 
 _WIDTH = 14  # of the column of titles
@@ -255,10 +256,9 @@ def _risks(parts):
 
 def _onnx(path):
     try:
-        import onnx
-    except ImportError:
-        return [("Operators", ["Install the package onnx to see them: "
-                               "pip install 'effnet_tf[onnx]'."])]
+        onnx = extras.load("onnx", "Showing them")
+    except extras.MissingPackage as error:  # all else needs no package
+        return [("Operators", [str(error)])]
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf's, of its version

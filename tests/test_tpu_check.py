@@ -112,10 +112,11 @@ def test_topology_that_cannot_be_used(topology, why, capsys):
 
 
 def test_missing_compiler(monkeypatch, capsys):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for package in ("jax", "libtpu"):
+        monkeypatch.setitem(sys.modules, package, None)
     assert tpu_check.main(TINY) == 2
     assert capsys.readouterr().err == (
-        "error: The TPU's compiler is not installed (no jax and no libtpu): "
+        "error: Asking the TPU's compiler needs jax and libtpu, which are not installed: "
         "pip install 'effnet_tf[tpu-check]'\n")
 
 

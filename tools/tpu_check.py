@@ -16,7 +16,6 @@ import argparse
 import contextlib
 import dataclasses
 import importlib
-import importlib.util
 import json
 import math
 import os
@@ -32,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PARTS = ("", "tools", "benchmarks")  # where modules lie
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf and tools, whatever is installed
 
-from effnet_tf import recipe as recipe_lib  # noqa: E402
+from effnet_tf import extras, recipe as recipe_lib  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 
 REPLICAS = 8
@@ -438,10 +437,8 @@ def main(argv=None):
 
 
 def _require_compiler():
-    missing = [name for name in ("jax", "libtpu") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"The TPU's compiler is not installed (no {' and no '.join(missing)}): "
-                         "pip install 'effnet_tf[tpu-check]'")
+    extras.require("Asking the TPU's compiler", "tensorflow", "keras")
+    extras.require("Asking the TPU's compiler", "jax", "libtpu")
 
 
 if __name__ == "__main__":

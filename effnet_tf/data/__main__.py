@@ -12,7 +12,7 @@ import argparse
 import os
 import sys
 
-from effnet_tf import recipe as recipe_lib
+from effnet_tf import extras, recipe as recipe_lib
 from effnet_tf.errors import InputError, first_line
 
 FAULTS, BAD_INPUT = 1, 2  # exit codes
@@ -76,6 +76,7 @@ def main(arguments=None):
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()
         if options.program == "check":
+            extras.require_for_training(recipe, is_new=False)  # it draws what training sees
             _make_folder(options.out)
         from effnet_tf.data import open_source
         source = open_source(recipe, for_training=False)

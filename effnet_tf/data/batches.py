@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf import augment, policies
+from effnet_tf import augment, extras, policies
 from effnet_tf.data import order
 from effnet_tf.data.records import or_else
 
@@ -40,6 +40,8 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
         (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
     """
+    if recipe.random_erasing:  # inside of a graph its absence would be a traceback
+        extras.require("Random erasing", "keras_cv")
     records = source.train
 
     @tf.function(autograph=False)  # traced once for both its uses

@@ -151,7 +151,7 @@ def contact_sheet(source, recipe, path):
     """Draws some training images: as evaluation would see them, and augmented some times.
 
     Returns:
-        Whether there was any to draw.
+        Whether it was drawn: there may be nothing to draw, or no matplotlib.
     """
     images, captions = [], []
     for row in range(ROWS):
@@ -166,9 +166,7 @@ def contact_sheet(source, recipe, path):
             captions += [source.class_names[label] if known else f"label {label}"]
             captions += [""] * DRAWS
             break
-    if images:
-        plots.predictions(images, captions, [None] * len(images), path)
-    return bool(images)
+    return plots.predictions(images, captions, [None] * len(images), path)
 
 
 def _drawn(records, recipe, number, row):

@@ -13,7 +13,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import config
+from effnet_tf import config, extras
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.data import tables
 from effnet_tf.data.bad import BadExamples
@@ -116,11 +116,7 @@ def _held_out(rows, key, fraction):
 
 def _digits(recipe):
     """scikit-learn's 1,797 scans of handwritten digits, 8x8 pixels of 17 grey levels."""
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError("The digits come with scikit-learn, which is not installed: "
-                         "pip install scikit-learn") from error
+    datasets = extras.load("sklearn.datasets", "The data set 'digits'")
     digits = datasets.load_digits()
     grey = np.round(digits.images * (255 / 16)).astype("uint8")
     rows = [(tf.io.encode_png(image[..., np.newaxis]).numpy(), label, str(number))
@@ -291,7 +287,7 @@ def _class_names(recipe):
     if recipe.num_classes not in (None, 1000):
         raise InputError(f"The records in '{recipe.data_dir}' do not say what their classes are "
                          "called: write the names into classes.txt beside them, one per line.")
-    import tensorflow_datasets as tfds
+    tfds = extras.load("tensorflow_datasets", "Naming ImageNet's classes")
     print(f"There is no classes.txt in '{recipe.data_dir}': taking ImageNet's 1,000 classes.")
     names = tfds.core.tfds_path("datasets/imagenet2012/labels.txt")
     return tuple(names.read_text().split())
@@ -301,8 +297,8 @@ def _class_names(recipe):
 
 def _tfds(recipe):
     """A prepared TFDS data set; its images stay encoded until they are cropped."""
-    import tensorflow_datasets as tfds  # here: the other sources do not need its import
-
+    # Here: the other sources do not need its import.
+    tfds = extras.load("tensorflow_datasets", f"The data set '{recipe.dataset}'")
     builder = _tfds_builder(tfds, recipe)
     image_key, label_key = _tfds_keys(tfds, builder)
     train_split, eval_split = _tfds_splits(builder, recipe)

@@ -7,6 +7,7 @@ it says about itself: `load`, `About`.
 
 import numpy as np
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError
 from effnet_tf.export import (artefact, files, fold, onnx_file, saved_model, tflite,
                               verification)
@@ -108,6 +109,7 @@ def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
         InputError: a package is missing, or a bad argument.
         VerificationError: the written file computes something else. `path` is as before.
     """
+    extras.require("Writing ONNX files", *extras.ONNX)
     model, about, images = _prepared(model, about, verify_with, labels)
     with files.staged(path) as temporary:
         onnx_file.write(model, temporary, about)

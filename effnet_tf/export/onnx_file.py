@@ -3,15 +3,14 @@
 It needs the packages of the extra [onnx].
 """
 
-import importlib.util
 import warnings
 
 import keras
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, fold
 
-PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 SCORES = (keras.activations.softmax, keras.activations.sigmoid)
 
 
@@ -30,7 +29,7 @@ def write(model, path, about):
     Raises:
         InputError: several inputs, a model without a graph of layers, a missing package.
     """
-    _require_packages()
+    extras.require("Writing ONNX files", *extras.ONNX)
     folded = fold.fold(model)
     if len(folded.inputs) != 1:
         raise InputError(f"Only models with one batch of images can be written; '{model.name}' "
@@ -41,13 +40,6 @@ def write(model, path, about):
         warnings.simplefilter("ignore")  # of NumPy's old names in tf2onnx
         network.export(path, format="onnx", verbose=False, input_signature=signature)
     _finish(path, about)
-
-
-def _require_packages():
-    # onnxruntime, too: what is written here is compared with the model.
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(f"ONNX needs {' and '.join(missing)}: pip install 'effnet_tf[onnx]'")
 
 
 def _named(folded):
@@ -68,8 +60,7 @@ def _named(folded):
 
 def _finish(path, about):
     """Checks that the images are the only input, names the batch, writes what it is about."""
-    import onnx
-
+    onnx = extras.load("onnx", "Writing ONNX files")
     proto = onnx.load(path)
     names = [each.name for each in proto.graph.input]
     if names != ["images"]:  # constants of eager tensors would be inputs, too

@@ -6,7 +6,7 @@ much of a TFLite file the CPU's delegate takes.
 
 import numpy as np
 
-from effnet_tf import worker
+from effnet_tf import extras, worker
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import artefact, flat, interpreter
 
@@ -126,11 +126,7 @@ def _raw_shift(tensor):
 
 class _Onnx:
     def __init__(self, path):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError("ONNX files need the package onnxruntime: "
-                             "pip install 'effnet_tf[onnx]'.") from error
+        onnxruntime = extras.load("onnxruntime", f"Running '{path}'")
         self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         self._input, = _only(self._session.get_inputs(), path)
         names = [output.name for output in self._session.get_outputs()]

@@ -13,7 +13,7 @@ import time
 import keras
 import numpy as np
 
-from effnet_tf import worker
+from effnet_tf import extras, worker
 from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, files, flat, fold, interpreter
 
@@ -201,7 +201,7 @@ def _saved_model(path, images):
 
 
 def _onnx(path, images):
-    import onnxruntime
+    onnxruntime = extras.load("onnxruntime", "Running ONNX files")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     return _answer(images, lambda part: dict(zip(
