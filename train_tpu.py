@@ -20,7 +20,7 @@ import sys
 from absl import app, logging
 from absl.flags import argparse_flags
 
-from effnet_tf import recipe as recipe_lib
+from effnet_tf import extras, recipe as recipe_lib
 from effnet_tf.errors import InputError
 
 
@@ -63,6 +63,7 @@ def main(options):
     try:
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()  # before TensorFlow starts, which takes seconds
+        extras.require("Training", "tensorflow", "keras")
         from effnet_tf import checkpoints, dryrun, interruption, train
     except InputError as error:
         fail(error, BAD_INPUT)

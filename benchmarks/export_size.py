@@ -27,6 +27,8 @@ import sys
 import tempfile
 import time
 
+from effnet_tf import extras
+
 RESULTS = pathlib.Path(__file__).resolve().parent / "export_size.json"
 SIDES = ("ours", "keras")
 # Name of a row -> (unit, the largest ratio that issue 6 wants, or None).
@@ -172,6 +174,7 @@ def parse():
 def main():
     """Measures, prints the table, writes the results."""
     options = parse()
+    extras.require_or_exit("This benchmark", "tensorflow", "keras")
     if options.step:
         step, side, path = options.step
         print("\n" + json.dumps(STEPS[step](side, path)))

@@ -16,6 +16,7 @@ import sys
 from absl import app, logging
 from absl.flags import argparse_flags
 
+from effnet_tf import extras
 from effnet_tf.errors import InputError
 
 # Relative to each other, absolute to the library: the wheel calls this package
@@ -48,6 +49,7 @@ def main(options):
     # A request to end is an exception like Ctrl-C, so that half-written files are removed.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
+        extras.require("This program", "tensorflow", "keras")
         options.run(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -75,6 +75,7 @@ def main(arguments=None):
     try:
         recipe = recipe_lib.from_options(options)
         recipe.resolved_variant()
+        extras.require("This program", "tensorflow", "keras")
         if options.program == "check":
             extras.require_for_training(recipe, is_new=False)  # it draws what training sees
             _make_folder(options.out)
