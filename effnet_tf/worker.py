@@ -17,6 +17,7 @@ import tempfile
 import traceback
 
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.terminal import Terminal
 
 # It ends when the process that started it was killed, from the first moment on.
 _MAIN = """
@@ -166,7 +167,7 @@ def main(folder, terminal, shown):
         terminal: the file number of the terminal.
         shown: the file number that takes what the jobs print, or "": the log.
     """
-    progress.terminal = os.fdopen(int(terminal), "w", buffering=1)
+    progress.terminal = Terminal(os.fdopen(int(terminal), "w", buffering=1), has_bars=True)
     if shown:
         sys.stdout = os.fdopen(int(shown), "w", buffering=1, **_TEXT)
     try:
