@@ -21,6 +21,7 @@ import re
 import numpy as np
 import tensorflow as tf
 
+from effnet_tf import programs
 from effnet_tf.errors import InputError, first_line
 
 PREFIX, MANIFEST = "state", "manifest.json"
@@ -30,9 +31,13 @@ _CHUNK = 1 << 24
 class SaveError(RuntimeError):
     """A checkpoint could not be written; older ones are as they were."""
 
+    exit_code = programs.NO_ACCESS
+
 
 class NotFinite(SaveError):
     """A state must not be saved, because it is not finite."""
+
+    exit_code = programs.DIVERGED
 
 
 class Store:

@@ -19,7 +19,7 @@ import re
 import types
 import typing
 
-from effnet_tf import config, errors
+from effnet_tf import config, errors, programs
 
 
 def _field(default, text, *, low=None, high=None, choices=None):
@@ -420,7 +420,7 @@ def from_options(options):
     if name is None:
         name = default_recipe_name(getattr(options, "dataset", None))
         print(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
-    print(f"{name}: {ABOUT[name]}")
+    print(programs.as_called(f"{name}: {ABOUT[name]}"))
     given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)
              if hasattr(options, field.name)}
     return dataclasses.replace(RECIPES[name], **given)

@@ -22,7 +22,7 @@ import uuid
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints
+from effnet_tf import checkpoints, programs
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.recipe import Recipe, differences
 
@@ -89,8 +89,8 @@ def read_run(workdir):
     for path in paths:
         if not tf.io.gfile.exists(path):
             raise InputError(f"'{workdir}' is no run directory: it has no "
-                             f"{os.path.basename(path)}. Train one: python train_tpu.py "
-                             "--workdir ...")
+                             f"{os.path.basename(path)}. Train one: "
+                             + programs.as_called("python train_tpu.py --workdir ..."))
     recipe, classes = map(read_text, paths)
     return Recipe.from_json(recipe), tuple(json.loads(classes))
 

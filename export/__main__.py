@@ -9,59 +9,61 @@
 """
 
 import argparse
-import os
-import signal
-import sys
 
-from absl import app, logging
-from absl.flags import argparse_flags
-
-from effnet_tf import extras
-from effnet_tf.errors import InputError
-
-# Relative to each other, absolute to the library: the wheel calls this package
-# effnet_export.
-from . import bench, classify, convert, inspect
+from effnet_tf import extras, programs
 
 
 def parse(argv):
     """Returns the parsed command line; `run` is the chosen program."""
+    from absl.flags import argparse_flags
+
+    # Relative to each other, absolute to the library: the wheel calls this package
+    # effnet_export.
+    from . import bench, classify, convert, inspect
     parser = argparse_flags.ArgumentParser(
-        prog=_program(), description=__doc__,
+        prog=programs.as_called("python -m export"), description=programs.as_called(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter)
-    programs = parser.add_subparsers(required=True, metavar="PROGRAM")
-    convert.add_programs(programs)
-    classify.add_program(programs)
-    inspect.add_program(programs)
-    bench.add_program(programs)
+    subparsers = parser.add_subparsers(required=True, metavar="PROGRAM")
+    convert.add_programs(subparsers)
+    classify.add_program(subparsers)
+    inspect.add_program(subparsers)
+    bench.add_program(subparsers)
     return parser.parse_args(argv[1:])
-
-
-def _program():
-    """How this was called, for the usage line."""
-    name = os.path.basename(sys.argv[0])
-    return name if name.startswith("effnet-export") else "python -m export"
 
 
 def main(options):
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
+    from absl import logging
     logging.set_verbosity(logging.WARNING)
-    # A request to end is an exception like Ctrl-C, so that half-written files are removed.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    try:
-        extras.require("This program", "tensorflow", "keras")
+    programs.on_interruption(_last_words(getattr(options, "out", None)))
+    with programs.sentences():
+        with programs.nothing_to_undo():
+            extras.require("This program", "tensorflow", "keras")
+            from effnet_tf import export  # noqa: F401  (it takes seconds)
         options.run(options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit("Interrupted: nothing was written.")
+
+
+def _last_words(out):
+    """Returns the function that says what an interruption leaves of --out, if there is one."""
+    if out is None:
+        return lambda: "this program writes nothing"
+    before = programs.state_of(out)
+
+    def last_words():
+        if programs.state_of(out) == before:
+            return f"nothing was written to {out}"
+        return f"{out} had been written and is whole; the report beside it may be missing"
+    return last_words
 
 
 def console():
     """The command `effnet-export`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
-    app.run(main, flags_parser=parse)
+    def program():
+        with programs.nothing_to_undo():
+            from absl import app
+        return app.run(main, flags_parser=parse)
+
+    programs.run(program)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The commands a person types: train, export, classify; and what bad input gets them."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -22,14 +23,38 @@ ROOT = pathlib.Path(__file__).parents[1]
 QUICK = ("--recipe", "smoke", "--epochs", "1", "--batch_size", "8", "--holdout", "0.3")
 
 
+LEAVING = 3.0  # seconds that a program may take to end after its last line
+
+
 def python(*arguments, check=True):
-    """Runs a program of the repository as a user would; returns the finished process."""
-    finished = subprocess.run(
-        [sys.executable, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True,
+    """Runs a program of the repository as a user would; returns the finished process.
+
+    It must end soon after its last line.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-u", *map(str, arguments)], cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "ignore"})
+    with concurrent.futures.ThreadPoolExecutor(2) as readers:
+        read = [readers.submit(_read, stream) for stream in (process.stdout, process.stderr)]
+        (out, said), (errors, complained) = [each.result() for each in read]
+    process.wait()
+    left = time.monotonic() - max(said, complained)
+    finished = subprocess.CompletedProcess(process.args, process.returncode, out, errors)
     if check:
         assert finished.returncode == 0, finished.stderr[-3000:]
+    assert left < LEAVING, f"left {left:.1f} s after its last line:\n{out[-500:]}{errors[-500:]}"
     return finished
+
+
+def _read(stream):
+    """Returns all that a stream gives, and when its last line came."""
+    lines, last = [], time.monotonic()
+    with stream:
+        for line in stream:
+            lines.append(line)
+            last = time.monotonic()
+    return "".join(lines), last
 
 
 @pytest.fixture(scope="module")
@@ -284,8 +309,11 @@ class TestInterruptedExport:
         while not list(tmp_path.glob(".partial-*/*")):
             time.sleep(0.05)  # then it is at work
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode and out.read_text() == "old"
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -number)
+        assert out.read_text() == "old" and "Traceback" not in errors
+        if number != signal.SIGKILL:
+            assert errors.splitlines()[-1].endswith(f": nothing was written to {out}.")
         if number == signal.SIGKILL:
             assert len(list(tmp_path.iterdir())) == 2
             with files.staged(str(out)) as temporary:  # the next export tidies up
@@ -302,7 +330,7 @@ class TestInterruptedExport:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
         process = self.start(run, out, preexec_fn=fill)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
         assert process.returncode in (1, 74) and "Traceback" not in errors.split("log:")[0]
         assert "error: " in errors
         assert out.read_text() == "old" and list(tmp_path.iterdir()) == [out]

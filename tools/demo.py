@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from effnet_tf import programs
+
 RUN = pathlib.Path("runs/digits")
 
 
@@ -55,4 +57,5 @@ or ImageNet on a Cloud TPU:
 
 
 if __name__ == "__main__":
-    main()
+    programs.on_interruption(lambda: "`make demo` goes on from there")
+    programs.run(main)

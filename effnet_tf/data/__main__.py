@@ -5,17 +5,17 @@
 
 `check` decodes every image, prints classes, counts, sizes, bad images and duplicates across
 the splits, and draws augmented samples. `prepare` writes TFRecord files of shrunk training
-images for `--dataset tfrecord`. Exit codes: 0 all is well; 1 `check` found faults; 2 bad input.
+images for `--dataset tfrecord`. Exit codes: 0 all is well; 1 `check` found faults; 2 bad input;
+74 a file cannot be written or read; 130 interrupted by hand; 143 ended by SIGTERM.
 """
 
 import argparse
 import os
-import sys
 
-from effnet_tf import extras, recipe as recipe_lib
+from effnet_tf import extras, programs, recipe as recipe_lib
 from effnet_tf.errors import InputError, first_line
 
-FAULTS, BAD_INPUT = 1, 2  # exit codes
+FAULTS = 1  # exit code of `check`
 
 
 def parse(arguments):
@@ -70,21 +70,42 @@ def prepare(source, recipe, options):
 
 def main(arguments=None):
     """The program; returns its exit code."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     options = parse(arguments)
+    programs.on_interruption(_last_words(options))
     try:
-        recipe = recipe_lib.from_options(options)
-        recipe.resolved_variant()
+        with programs.sentences():
+            return _main(options)
+    except SystemExit as stopped:
+        return stopped.code
+
+
+def _main(options):
+    recipe = recipe_lib.from_options(options)
+    recipe.resolved_variant()
+    with programs.nothing_to_undo():
         extras.require("This program", "tensorflow", "keras")
-        if options.program == "check":
-            extras.require_for_training(recipe, is_new=False)  # it draws what training sees
-            _make_folder(options.out)
-        from effnet_tf.data import open_source
-        source = open_source(recipe, for_training=False)
-        return {"check": check, "prepare": prepare}[options.program](source, recipe, options)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        from effnet_tf import data  # it takes seconds
+    if options.program == "check":
+        extras.require_for_training(recipe, is_new=False)  # it draws what training sees
+        _make_folder(options.out)
+    source = data.open_source(recipe, for_training=False)
+    return {"check": check, "prepare": prepare}[options.program](source, recipe, options)
+
+
+def _last_words(options):
+    """Returns the function that says what an interruption leaves of --out."""
+    if options.program == "prepare":
+        result, what = options.out, f"nothing was written to {options.out}"
+    else:
+        result = os.path.join(options.out, "bad_examples.jsonl")
+        what = f"no report was written to {options.out}"
+    before = programs.state_of(result)
+
+    def last_words():
+        if programs.state_of(result) == before:
+            return what
+        return f"{result} had been written and is whole"
+    return last_words
 
 
 def _make_folder(path):
@@ -100,4 +121,4 @@ def _make_folder(path):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    programs.run(main)
