@@ -1,15 +1,19 @@
-"""Is this machine about to be taken away?
+"""Is this machine about to be taken away, or the run to end by hand?
 
 SIGTERM, and the notice of Google Cloud's metadata server: a preempted spot machine has
-about 30 seconds. (TensorFlow's own PreemptionCheckpointHandler does not work on TPUs.)
+about 30 seconds. (TensorFlow's own PreemptionCheckpointHandler does not work on TPUs.) And
+Ctrl-C, which Python would not hear of before a loop of thousands of steps is over.
 """
 
 import http.client
 import os
 import signal
 import socket
+import sys
 import threading
 import urllib.request
+
+from effnet_tf import programs
 
 POLL_SECONDS = 1.0
 # https://cloud.google.com/compute/docs/instances/preemptible: instance/preempted;
@@ -18,8 +22,15 @@ NOTICES = {"preempted": ("TRUE",),
            "maintenance-event": ("TERMINATE_ON_HOST_MAINTENANCE",)}
 
 
+# So long a compilation may keep the main thread inside TensorFlow once the end is asked for.
+# It leaves a preempted machine time to spare.
+PATIENCE = 10.0
+
+
 class Preempted(Exception):
     """The run has saved its state and ends, because the machine will be taken away."""
+
+    exit_code = programs.PREEMPTED
 
 
 class Interruption:
@@ -28,13 +39,23 @@ class Interruption:
     A thread calls `on_notice` at once, even while the main thread is inside TensorFlow,
     where Python's signal handlers do not run.
 
+    While `at_stake` is False, as long as the first step is being compiled, there is nothing to
+    save: then SIGTERM raises `Preempted` at once, and a program that TensorFlow does not let
+    go within `PATIENCE` is ended.
+
+    Args:
+        take_back: function that undoes what the run has written, for such an end.
+
     Attributes:
         reason: None, or the notice in words.
+        interrupted: whether Ctrl-C came.
+        on_notice: function to call at a notice or Ctrl-C, such as one that ends a loop.
+        at_stake: whether steps have been made that are not saved.
     """
 
-    def __init__(self):
-        self.reason = None
-        self.on_notice = None
+    def __init__(self, take_back=lambda: None):
+        self.reason, self.interrupted, self.at_stake = None, False, False
+        self.on_notice, self._take_back = None, take_back
         self._ended = threading.Event()
 
     def __enter__(self):
@@ -64,15 +85,44 @@ class Interruption:
         theirs.setblocking(False)
         # C writes a signal's number here at once, whatever the main thread is doing.
         wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        handler = signal.signal(signal.SIGTERM, lambda *_: None)
+        handler = signal.signal(signal.SIGTERM, self._on_sigterm)
         self._signals = handler, wakeup, ours, theirs
         self._thread = threading.Thread(target=self._read, args=(ours,), daemon=True)
         self._thread.start()
+
+    def _on_sigterm(self, *_):
+        """Python's handler, in the main thread, once TensorFlow lets it go."""
+        if not self.at_stake:
+            raise Preempted(self.nothing_made("SIGTERM"))
+
+    @staticmethod
+    def nothing_made(reason):
+        """Returns what to say when a notice comes before the first step of a process."""
+        return f"No step was made before the notice ({reason}): run the same command again."
 
     def _read(self, sock):
         while received := sock.recv(64):
             if signal.SIGTERM in received:
                 self.notice("SIGTERM")
+            elif signal.SIGINT in received:
+                self.interrupted = True
+                self._end_loop()
+
+    def _leave_if_stuck(self):
+        """Ends a program that is still being compiled after `PATIENCE`."""
+        if self._ended.wait(PATIENCE) or self.at_stake:
+            return
+        self._take_back()
+        if self.reason is None:
+            programs.end_now(signal.SIGINT)
+        print(f"error: {self.nothing_made(self.reason)}", file=sys.stderr)
+        programs.leave(programs.PREEMPTED)
+
+    def _end_loop(self):
+        if self.on_notice:
+            self.on_notice()
+        if not self.at_stake and programs.is_running():
+            threading.Thread(target=self._leave_if_stuck, daemon=True).start()
 
     def _poll(self, host):
         while not self._ended.wait(POLL_SECONDS):
@@ -84,9 +134,9 @@ class Interruption:
         """Takes down the first notice, and hands it on."""
         if self.reason is None:
             self.reason = reason
-            print(f"\nNotice: {reason}. Saving after the step in flight ...", flush=True)
-            if self.on_notice:
-                self.on_notice()
+            doing = "Saving after the step in flight" if self.at_stake else "Leaving"
+            print(f"\nNotice: {reason}. {doing} ...", flush=True)
+            self._end_loop()
 
 
 def _metadata_host():

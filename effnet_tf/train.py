@@ -5,16 +5,17 @@ held-out image, checkpoints, resume. rundir.py says what a run directory holds.
 """
 
 import contextlib
-import itertools
 import json
 import os
 import time
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints, config, data, diagnosis, extras, plots, rundir, watch
+from effnet_tf import (
+    checkpoints, config, data, diagnosis, extras, plots, programs, rundir, watch)
+from effnet_tf.bad_list import BadList
 from effnet_tf.data import bad, batches
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.interruption import Interruption, Preempted
 from effnet_tf.step import CORRECT, GOOD, IMAGES, LOSS, NOT_FINITE
 from effnet_tf.strategy import (any_worker, choose_strategy, has_workers, is_chief,
@@ -24,10 +25,20 @@ from effnet_tf.trainer import Trainer
 TOGETHER = 10  # steps after which several workers ask each other whether to go on
 SHOWN = 16  # images of the picture of a batch
 REDRAW = 60  # seconds between two learning curves
+_GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+         tf.errors.DeadlineExceededError, tf.errors.InternalError)  # of a peer that has ended
 
 
 class TrainingStopped(RuntimeError):
     """Training cannot go on: it has diverged, again and again."""
+
+    exit_code = programs.DIVERGED
+
+
+class WorkerLost(RuntimeError):
+    """Another of several workers is gone; what was saved stays."""
+
+    exit_code = programs.PREEMPTED
 
 
 def run(recipe, workdir, strategy=None):
@@ -52,6 +63,7 @@ def run(recipe, workdir, strategy=None):
             after going back to older checkpoints.
         checkpoints.SaveError: the disk does not take a file; older checkpoints remain.
         Preempted: the machine will be taken away; the state is saved.
+        WorkerLost: one of several workers ended in the middle.
     """
     goodput = watch.Goodput(workdir)
     extras.require_for_training(recipe, rundir.is_new(workdir))
@@ -59,20 +71,34 @@ def run(recipe, workdir, strategy=None):
     bad.check(source, recipe.max_bad_fraction)
     strategy = strategy or choose_strategy()
     chief = is_chief(strategy)
-    claim = (rundir.claimed(workdir, recipe, source) if chief
-             else contextlib.nullcontext(lambda: None))
-    with claim as check, Interruption() as interruption:
+    claimed = rundir.claimed(workdir, recipe, source) if chief else contextlib.nullcontext()
+    with claimed as claim, Interruption(claim.take_back if claim else _nothing) as interruption:
         print("Building the network ...", flush=True)
         trainer = Trainer(recipe, source, strategy)
         _describe(recipe, trainer)
-        loop = _Loop(trainer, workdir, goodput, interruption, check, chief)
-        try:
+        loop = _Loop(trainer, workdir, goodput, interruption, claim or _nothing, chief)
+        with _told_why(source, recipe, strategy), contextlib.closing(loop):
             return loop.run()
-        except tf.errors.InvalidArgumentError:
-            bad.check(source, recipe.max_bad_fraction)  # says so if it was for want of images
-            raise
-        finally:
-            loop.close()
+
+
+def _nothing():
+    """What the workers but the first have to check, and to take back."""
+
+
+@contextlib.contextmanager
+def _told_why(source, recipe, strategy):
+    """Says of an error inside TensorFlow's steps what it was for, where that can be known."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError:
+        bad.check(source, recipe.max_bad_fraction)  # says so if it was for want of images
+        raise
+    except _GONE as error:
+        if has_workers(strategy):
+            raise WorkerLost(f"Another worker is gone ({first_line(error)}): start all of them "
+                             "again with the same commands; they go on from the newest "
+                             "checkpoint.") from error
+        raise
 
 
 def _describe(recipe, trainer):
@@ -105,7 +131,8 @@ class _Loop:
         self.board, self.history = None, []
         self.iterator = self.image_size = None
         self.drawn = time.monotonic()
-        self.saved_step, self.noted = None, 0
+        self.saved_step = None
+        self.bad = BadList(trainer, workdir, chief)
         self.strategy, self.several = trainer.strategy, has_workers(trainer.strategy)
         if not self.several:  # several workers must end their loops at the same step
             interruption.on_notice = lambda: trainer.stop.assign(True)
@@ -158,7 +185,7 @@ class _Loop:
             if not found:
                 self._save()  # something to go back to; and the disk is tried at once
         self._read_history()
-        self._recall_bad()
+        self.bad.recall()
         self.goodput.switch("other")
 
     def _newest(self):
@@ -245,6 +272,7 @@ class _Loop:
         if self.progress.compiled:
             waited = min(waited, time.monotonic() - begun)
             self.goodput.move(waited, "steps", "data_wait")
+        self.interruption.at_stake |= len(rows) > 0
         self.progress.steps_done(len(rows), time.monotonic() - begun, waited)
         return self._count(position, rows)
 
@@ -361,53 +389,14 @@ class _Loop:
             self.check_claim()
             rundir.write_text(os.path.join(self.workdir, name), text)
 
-    # --- bad examples --------------------------------------------------------------------------
-
-    def _recall_bad(self):
-        """Looks again at the images that were bad when this run was last interrupted."""
-        source, listed = self.trainer.source, rundir.read_rows(self._bad_path())
-        for entry in listed:
-            if "record" in entry:
-                records = source.records(entry["split"])
-                source.bad.examine(entry["split"], records, entry["record"], again=True)
-        if listed:
-            rundir.write_rows(self._bad_path(), source.bad.entries)
-        self.noted = len(source.bad.entries) if listed else 0
-
-    def _bad_path(self):
-        number = "" if self.chief else f"-{self.strategy.cluster_resolver.task_id}"
-        return os.path.join(self.workdir, f"bad_examples{number}.jsonl")
-
     def _note_bad(self):
         """Lists the images that proved bad; if they are too many, saves, and all workers stop."""
-        path, entries = self._bad_path(), self.trainer.source.bad.entries
-        for entry in entries[self.noted:][:bad.SHOWN]:
-            print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {path}",
-                  flush=True)
-        if len(entries) > self.noted:
-            self.noted = len(entries)
-            rundir.write_rows(path, entries)
-        error = self._too_many() if self.chief else None
+        error = self.bad.note()
         if any_worker(self.strategy, error is not None):
             self._save()
             self._leave_together(None)
             raise error or bad.TooManyBad("Too many images cannot be used: see the message of "
                                           "the first worker.")
-
-    def _too_many(self):
-        """Returns the TooManyBad of all workers' images together, or None."""
-        source = self.trainer.source
-        lists = [source.bad.entries]
-        if self.several:
-            lists += [rundir.read_rows(os.path.join(self.workdir, name))
-                      for name in tf.io.gfile.listdir(self.workdir)
-                      if name.startswith("bad_examples") and name.endswith(".jsonl")]
-        found = {(row["split"], row["key"]): row for row in itertools.chain(*lists)}
-        try:
-            bad.check(source, self.recipe.max_bad_fraction, self._bad_path(), [*found.values()])
-        except bad.TooManyBad as error:
-            return error
-        return None
 
     # --- saving -------------------------------------------------------------------------------
 
@@ -423,6 +412,8 @@ class _Loop:
 
     def _check_interrupted(self):
         """Reports a failed background save; saves and leaves if the machine goes away."""
+        if self.interruption.interrupted:  # its KeyboardInterrupt was lost somewhere
+            raise KeyboardInterrupt
         error = None
         try:
             self.store.poll()
@@ -434,11 +425,11 @@ class _Loop:
         if leaving or any_worker(self.strategy, error is not None):
             self._leave_together(error)
         if leaving:
-            notice = f"the notice ({self.interruption.reason or 'of another worker'})"
-            done = (f"Saved step {self.trainer.step:,} after {notice}: the same command goes on "
-                    "from there." if self.trainer.step else
-                    f"No step was made before {notice}: run the same command again.")
-            raise Preempted(done)
+            reason = self.interruption.reason or "of another worker"
+            if not self.trainer.step:
+                raise Preempted(self.interruption.nothing_made(reason))
+            raise Preempted(f"Saved step {self.trainer.step:,} after the notice ({reason}): the "
+                            "same command goes on from there.")
 
     def _leave_together(self, error):
         """Waits until all is on disk; if that fails on one worker, all of them raise."""

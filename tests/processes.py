@@ -4,6 +4,7 @@ A fork server imports TensorFlow once; each run is a fork of it, so that a kill 
 seconds instead of the import.
 """
 
+import ctypes
 import multiprocessing
 import os
 import random
@@ -17,7 +18,8 @@ import tensorboard.plugins.image.summary_v2  # noqa: F401
 import tensorflow as tf
 
 import train_tpu
-from effnet_tf import checkpoints, data, rundir, step, strategy, train, trainer, watch  # noqa: F401
+from effnet_tf import (  # noqa: F401
+    checkpoints, data, interruption, programs, rundir, step, strategy, train, trainer, watch)
 from tests import tiny_net
 
 _context = multiprocessing.get_context("forkserver")
@@ -28,8 +30,9 @@ OPTIONS = ("--recipe", "smoke", "--variant", "tiny", "--phi", "none", "--dataset
            "--num_classes", "3", "--batch_size", "16", "--epochs", "4", "--steps_per_loop", "2",
            "--checkpoint_every", "1", "--strategy", "cpu")
 
-# Where a process may be killed: before or after a call of these.
+# Where a process may be killed, or told to end: before or after a call of these.
 PLACES = {
+    "source": (data, "open_source"), "build": (trainer.Trainer, "build"),
     "steps": (trainer.Trainer, "rows_since"), "evaluation": (trainer.Trainer, "evaluate"),
     "snapshot": (trainer.Trainer, "snapshot"), "restore": (trainer.Trainer, "restore"),
     "tensors": (tf.raw_ops, "SaveV2"), "manifest": (checkpoints, "_write_manifest"),
@@ -38,39 +41,57 @@ PLACES = {
 }
 
 
-def _die_at(place, number, after):
-    """Arranges that this process is killed at the n-th call of a place."""
+def _die_at(place, number, after, signal_number=signal.SIGKILL):
+    """Arranges that this process gets a signal at the n-th call of a place."""
     owner, name = PLACES[place]
     real, calls = getattr(owner, name), []
 
     def maybe_die(*args, **kwargs):
         calls.append(1)
         if len(calls) == number and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal_number)
         result = real(*args, **kwargs)
-        if len(calls) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if len(calls) == number and after:
+            os.kill(os.getpid(), signal_number)
         return result
 
     setattr(owner, name, maybe_die)
 
 
-def _main(workdir, options, place, environment, log):
-    sys.stdout = sys.stderr = open(log, "w", buffering=1)
+def _get_stuck():
+    """Makes the first step one that never ends, and Python's signal handlers wait, as C++ can."""
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+
+    @tf.autograph.experimental.do_not_convert
+    def train_steps(*_):
+        print("stuck", flush=True)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)  # unlike a wait in Python, signals do not wake it
+
+    trainer.Trainer._train_steps = train_steps
+    interruption.PATIENCE = 0.5
+
+
+def _main(workdir, options, place, environment, log, stuck):
+    sys.stdout = sys.stderr = open(log, "w", buffering=1, encoding="utf-8")
     os.environ.update(environment)
     tiny_net.register()
     train._Loop._show_batch = lambda loop: None  # a picture takes as long as all steps
+    if stuck:
+        _get_stuck()
     if isinstance(place, (int, float)):  # seconds
         threading.Timer(place, os.kill, (os.getpid(), signal.SIGKILL)).start()
     elif place:
         _die_at(*place)
-    train_tpu.main(train_tpu.parse(["train_tpu.py", *OPTIONS, "--workdir", workdir, *options]))
+    arguments = ["train_tpu.py", *OPTIONS, "--workdir", workdir, *options]
+    programs.run(lambda: train_tpu.main(train_tpu.parse(arguments)))
 
 
-def start(workdir, *options, place=None, log=None, **environment):
+def start(workdir, *options, place=None, log=None, stuck=False, **environment):
     """Starts a run; returns (process, path of what it prints)."""
     log = log or f"{workdir}.log"
-    process = _context.Process(target=_main, args=(str(workdir), options, place, environment, log))
+    process = _context.Process(
+        target=_main, args=(str(workdir), options, place, environment, log, stuck))
     process.start()
     return process, log
 

@@ -133,7 +133,7 @@ def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
                                    "--checkpoint_every", "none", "--batch_size", "4")
     processes.wait_for(log, "epoch 1/400")
     os.kill(process.pid, signal.SIGTERM)
-    process.join(60)
+    process.join(200)
     assert process.exitcode == 75, open(log).read()[-2000:]
 
 
@@ -174,7 +174,7 @@ def test_the_notice_of_the_metadata_server(tmp_path, name="preempted", value="TR
                                    GCE_METADATA_HOST=server.address)
     processes.wait_for(log, "epoch 1/")
     server.answers[name] = value
-    process.join(60)
+    process.join(200)
     server.http.shutdown()
     out = open(log).read()
     assert process.exitcode == 75, out[-3000:]

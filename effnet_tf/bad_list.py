@@ -1,0 +1,67 @@
+"""Which images of a run could not be used, and are they too many?
+
+A run lists them in its directory as they prove bad, each worker in a file of its own.
+"""
+
+import itertools
+import os
+
+import tensorflow as tf
+
+from effnet_tf import rundir
+from effnet_tf.data import bad
+from effnet_tf.strategy import has_workers
+
+
+class BadList:
+    """The file bad_examples.jsonl of a run, and those of the other workers.
+
+    Args:
+        trainer: a `Trainer`.
+        workdir: directory of the run.
+        is_chief: whether this is the first worker, or the only one.
+    """
+
+    def __init__(self, trainer, workdir: str, is_chief: bool):
+        self._source, self._most = trainer.source, trainer.recipe.max_bad_fraction
+        self._workdir, self._is_chief = workdir, is_chief
+        self._several = has_workers(trainer.strategy)
+        number = "" if is_chief else f"-{trainer.strategy.cluster_resolver.task_id}"
+        self.path = os.path.join(workdir, f"bad_examples{number}.jsonl")
+        self._noted = 0  # so many of the source's are in the file
+
+    def recall(self):
+        """Looks again at the images that were bad when this run was last interrupted."""
+        listed = rundir.read_rows(self.path)
+        for entry in listed:
+            if "record" in entry:
+                records = self._source.records(entry["split"])
+                self._source.bad.examine(entry["split"], records, entry["record"], again=True)
+        if listed:
+            rundir.write_rows(self.path, self._source.bad.entries)
+            self._noted = len(self._source.bad.entries)
+
+    def note(self):
+        """Lists the images that have proved bad since; returns a TooManyBad, or None."""
+        entries = self._source.bad.entries
+        for entry in entries[self._noted:][:bad.SHOWN]:
+            print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see "
+                  f"{self.path}", flush=True)
+        if len(entries) > self._noted:
+            self._noted = len(entries)
+            rundir.write_rows(self.path, entries)
+        return self._too_many() if self._is_chief else None
+
+    def _too_many(self):
+        """Returns the TooManyBad of all workers' images together, or None."""
+        lists = [self._source.bad.entries]
+        if self._several:
+            lists += [rundir.read_rows(os.path.join(self._workdir, name))
+                      for name in tf.io.gfile.listdir(self._workdir)
+                      if name.startswith("bad_examples") and name.endswith(".jsonl")]
+        found = {(row["split"], row["key"]): row for row in itertools.chain(*lists)}
+        try:
+            bad.check(self._source, self._most, self.path, [*found.values()])
+        except bad.TooManyBad as error:
+            return error
+        return None
