@@ -9,36 +9,26 @@ The same command again resumes an interrupted run; with --dry_run it says what i
 and tries everything out.
 
 Exit codes: 0 done; 1 a fault of the program; 2 bad input; 3 training has diverged; 74 a
-file cannot be written; 75 the machine was about to be taken away (SIGTERM, or the notice
-of Google Cloud), the state is saved: run the command again; 130 interrupted by hand.
+file cannot be written or read; 75 the machine was about to be taken away (SIGTERM, or the
+notice of Google Cloud), the state is saved: run the command again; 130 interrupted by hand;
+143 ended by SIGTERM before the run began.
 """
 
 import argparse
-import os
-import sys
 
-from absl import app, logging
-from absl.flags import argparse_flags
+from effnet_tf import programs
 
-from effnet_tf import extras, recipe as recipe_lib
-from effnet_tf.errors import InputError
-
-
-# Exit codes, besides 0, argparse's 2 and Python's 1; 74 and 75 are sysexits.h's.
-BAD_INPUT, DIVERGED, CANNOT_SAVE, PREEMPTED, INTERRUPTED = 2, 3, 74, 75, 130
 STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")  # strategy.py needs TensorFlow
-
-
-def fail(error, code):
-    """Ends the program with a sentence."""
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(code)
 
 
 def parse(argv):
     """Returns the parsed command line."""
+    from absl.flags import argparse_flags
+
+    from effnet_tf import cluster, recipe as recipe_lib
     parser = argparse_flags.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog=programs.as_called("python train_tpu.py"), description=programs.as_called(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workdir", help="directory of the run, local or gs://; it holds "
                         "checkpoints, metrics and recipe.json")
     parser.add_argument("--dry_run", action="store_true", help="print what the run would cost, and "
@@ -50,6 +40,9 @@ def parse(argv):
     parser.add_argument("--virtual_devices", type=int, metavar="N",
                         help="with --strategy mirrored: so many devices made of the CPU, to try "
                         "several replicas out")
+    parser.add_argument("--worker_timeout", type=_seconds, default=cluster.TIMEOUT,
+                        metavar="SECONDS", help="with --strategy multiworker: how long to wait "
+                        f"for the other workers (default {cluster.TIMEOUT:g})")
     recipe_lib.add_options(parser)
     options = parser.parse_args(argv[1:])
     if not options.workdir and not options.dry_run:
@@ -57,40 +50,66 @@ def parse(argv):
     return options
 
 
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of seconds above 0")
+    return seconds
+
+
 def main(options):
-    """Trains as `options` say; bad input is one sentence and exit code 2."""
-    logging.set_verbosity(logging.WARNING)
-    try:
-        recipe = recipe_lib.from_options(options)
-        recipe.resolved_variant()  # before TensorFlow starts, which takes seconds
-        extras.require("Training", "tensorflow", "keras")
-        from effnet_tf import checkpoints, dryrun, interruption, train
-    except InputError as error:
-        fail(error, BAD_INPUT)
-    try:
+    """Trains as `options` say; what a person can help is one sentence and an exit code."""
+    with programs.sentences():
+        recipe, train = _prepare(options)
         if options.dry_run:
-            dryrun.dry_run(recipe, train.choose_strategy("mirrored", None, dryrun.DEVICES))
+            programs.on_interruption(lambda: "a dry run keeps nothing")
+            dry_run(recipe, train)
             return
-        strategy = train.choose_strategy(options.strategy, options.tpu, options.virtual_devices)
+        strategy = train.choose_strategy(options.strategy, options.tpu, options.virtual_devices,
+                                         options.worker_timeout)
+        programs.on_interruption(lambda: _what_is_kept(options.workdir))
         train.run(recipe, options.workdir, strategy)
-    except InputError as error:
-        fail(error, BAD_INPUT)
-    except (train.TrainingStopped, checkpoints.NotFinite) as error:
-        fail(error, DIVERGED)
-    except checkpoints.SaveError as error:
-        fail(error, CANNOT_SAVE)
-    except interruption.Preempted as error:
-        fail(error, PREEMPTED)
-    except KeyboardInterrupt:
-        print("\nInterrupted. The same command goes on from the last checkpoint, if any.",
-              file=sys.stderr)
-        sys.exit(INTERRUPTED)
+
+
+def _prepare(options):
+    """Returns (recipe, the module train); bad options are refused before TensorFlow starts."""
+    from absl import logging
+
+    from effnet_tf import extras, recipe as recipe_lib
+    logging.set_verbosity(logging.WARNING)
+    with programs.nothing_to_undo():
+        recipe = recipe_lib.from_options(options)
+        recipe.resolved_variant()
+        extras.require("Training", "tensorflow", "keras")
+        from effnet_tf import train
+    return recipe, train
+
+
+def dry_run(recipe, train):
+    """Tries the whole path of a recipe on virtual devices."""
+    with programs.nothing_to_undo():
+        from effnet_tf import dryrun
+    dryrun.dry_run(recipe, train.choose_strategy("mirrored", None, dryrun.DEVICES))
+
+
+def _what_is_kept(workdir):
+    from effnet_tf import rundir
+    if rundir.has_progress(workdir):
+        return "the same command goes on from the newest checkpoint"
+    return "no step had been saved; the same command starts anew"
 
 
 def console():
     """The command `effnet-train`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
-    app.run(main, flags_parser=parse)
+    def program():
+        with programs.nothing_to_undo():
+            from absl import app
+        return app.run(main, flags_parser=parse)
+
+    programs.run(program)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ import os
 
 import tensorflow as tf
 
+from effnet_tf import cluster, programs
 from effnet_tf.errors import InputError, first_line
 
 STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")
 
 
-def choose_strategy(name="auto", tpu=None, virtual_devices=None):
+def choose_strategy(name="auto", tpu=None, virtual_devices=None,
+                    worker_timeout: float = cluster.TIMEOUT):
     """Returns the tf.distribute strategy of a name, and prints which it is.
 
     Args:
@@ -23,6 +25,7 @@ def choose_strategy(name="auto", tpu=None, virtual_devices=None):
         tpu: name or address of a Cloud TPU, "local" on a TPU VM.
         virtual_devices: how many devices to make of the CPU, for trying out `mirrored`;
             only before TensorFlow has used it.
+        worker_timeout: for "multiworker", seconds to wait for the other workers.
 
     Raises:
         InputError: these devices are not there, or the name is unknown.
@@ -32,7 +35,7 @@ def choose_strategy(name="auto", tpu=None, virtual_devices=None):
     chosen = _automatic(tpu) if name == "auto" else name
     make = {"tpu": lambda: _tpu_strategy(tpu or os.environ.get("TPU_NAME") or "local"),
             "mirrored": lambda: _mirrored_strategy(virtual_devices),
-            "multiworker": _multiworker_strategy,
+            "multiworker": lambda: _multiworker_strategy(worker_timeout),
             "cpu": lambda: tf.distribute.OneDeviceStrategy("/cpu:0")}.get(chosen)
     if make is None:
         raise InputError(f"There is no strategy '{name}': use {', '.join(STRATEGIES)}.")
@@ -59,7 +62,8 @@ def _split_cpu(count):
         tf.config.set_logical_device_configuration(
             cpu, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
-        raise InputError(f"The CPU can no longer be split into {count} devices: {error}") from error
+        raise InputError(f"The CPU can no longer be split into {count} devices: "
+                         f"{first_line(error)}.") from error
 
 
 def _tpu_strategy(tpu):
@@ -79,16 +83,14 @@ def _mirrored_strategy(virtual_devices):
         [device.name for device in gpus or tf.config.list_logical_devices("CPU")])
 
 
-def _multiworker_strategy():
-    if not os.environ.get("TF_CONFIG"):
-        raise InputError(
-            "Strategy 'multiworker' needs the environment variable TF_CONFIG on every machine: "
-            '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", '
-            '"index": 0}}, with its own index on each.')
+def _multiworker_strategy(timeout):
+    cluster.meet(*cluster.addresses(), timeout)
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        with programs.unheard():
+            return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError(f"The workers of TF_CONFIG cannot be used: {error}") from error
+        raise InputError("The workers of TF_CONFIG cannot be used: "
+                         f"{first_line(error)}.") from error
 
 
 def is_chief(strategy):

@@ -18,7 +18,7 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 # Imports go down only. Floors below 1.9 need no TensorFlow.
 FLOORS = {
     "errors": 0,
-    "files": 0.5,
+    "files": 0.5, "terminal": 0.5, "cluster": 0.5, "programs": 0.7,
     "config": 1, "extras": 1, "class_names": 1,
     "cost": 1.5, "recipe": 1.5, "names": 1.5,
     "storage": 1.9, "worker": 1,
@@ -37,6 +37,7 @@ FLOORS = {
     "weights": 5,
     "model": 6,
     "trainer": 7,
+    "bad_list": 7,
     "train": 8,
     "dryrun": 10,
 }
