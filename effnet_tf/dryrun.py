@@ -25,16 +25,17 @@ IMAGENET = 1_281_167  # training images of the data set the recipes are for
 _SLOTS = {"rmsprop": 2, "sgd": 1, "adamw": 2, "lars": 1}
 
 
-def describe(recipe, replicas, images=IMAGENET):
+def describe(recipe, replicas, images=IMAGENET, classes=None):
     """Returns lines that say what a run costs, estimated from the variant's table.
 
     Args:
         recipe: a `Recipe`.
         replicas: devices that share a batch.
         images: training images of the data set.
+        classes: of the data set; by default those of the recipe or the variant.
     """
     variant = recipe.resolved_variant()
-    one = cost(variant, num_classes=recipe.num_classes)
+    one = cost(variant, num_classes=classes or recipe.num_classes)
     share = recipe.batch_size / replicas
     bytes_each = 4 if recipe.precision == "float32" else 2
     copies = 2 + _SLOTS[recipe.optimizer] + bool(recipe.ema_decay)
@@ -68,15 +69,17 @@ def dry_run(recipe, strategy, replicas=DEVICES):
         The metrics of the small run.
     """
     extras.require_for_training(recipe, is_new=True)
-    images = (IMAGENET if recipe.dataset == "imagenet2012"
-              else data.open_source(recipe).num_train)
-    print("\n".join(describe(recipe, replicas, images)))
+    images, classes = IMAGENET, None
+    if recipe.dataset != "imagenet2012":
+        source = data.open_source(recipe)
+        images, classes = source.num_train, len(source.class_names)
+    print("\n".join(describe(recipe, replicas, images, classes)))
     small = dataclasses.replace(
         recipe, dataset="synthetic", data_dir=None, phi=PHI, image_size=SIZE, init_weights=None,
         freeze_until=None, batch_norm="trainable", start_image_size=None,
         batch_size=2 * strategy.num_replicas_in_sync, gradient_accumulation=1,
         eval_batch_size=None, epochs=1, steps_per_loop=1, checkpoint_every=1,
-        num_classes=recipe.num_classes or 10)
+        num_classes=recipe.num_classes or classes or 10)
     print(f"\nNow the whole path on this machine, with {SIZE}-pixel images of noise, a batch of "
           f"{small.batch_size} and the network scaled by phi {PHI:g}; all else as it is.")
     with tempfile.TemporaryDirectory() as folder:

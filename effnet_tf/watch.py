@@ -8,7 +8,7 @@ import time
 
 import tensorflow as tf
 
-from effnet_tf import extras, plots, rundir
+from effnet_tf import extras, plots, rundir, terminal
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
 
@@ -24,13 +24,14 @@ class Goodput:
     """
 
     PURPOSES = ("steps", "data_wait", "checkpoint", "evaluation", "start_up", "lost_work", "other")
+    WORK = ("steps", "data_wait")  # what is lost with the steps
 
     def __init__(self, workdir):
         self.path = os.path.join(workdir, "goodput.json")
         self.seconds = dict.fromkeys(self.PURPOSES, 0.0)
         self._purpose = "start_up"
         self._since = self._written = time.monotonic()
-        self.saved = 0.0  # seconds of steps and data that checkpoints hold
+        self.saved = dict.fromkeys(self.WORK, 0.0)  # seconds of it that checkpoints hold
 
     def load(self):
         """Takes over what earlier processes of this run spent."""
@@ -38,8 +39,8 @@ class Goodput:
             return
         try:
             before = json.loads(rundir.read_text(self.path))
-            seconds, saved = before["seconds"], float(before["saved"])
-            earlier = {purpose: float(seconds[purpose]) for purpose in self.PURPOSES}
+            earlier = {purpose: float(before["seconds"][purpose]) for purpose in self.PURPOSES}
+            saved = self._shares(before["saved"], earlier)
         except (ValueError, KeyError, TypeError) as error:
             print(f"'{self.path}' is damaged ({error}): the time of earlier processes is not "
                   "counted.")
@@ -49,15 +50,20 @@ class Goodput:
         self.saved = saved
         self.lose()
 
+    def _shares(self, saved, seconds):
+        """Returns the saved seconds by purpose; earlier versions wrote their sum."""
+        if isinstance(saved, dict):
+            return {purpose: float(saved[purpose]) for purpose in self.WORK}
+        work = sum(seconds[purpose] for purpose in self.WORK)
+        share = min(float(saved) / work, 1.0) if work else 0.0
+        return {purpose: share * seconds[purpose] for purpose in self.WORK}
+
     def lose(self):
         """Books the work since the last checkpoint as lost."""
         self._book()
-        for purpose in ("data_wait", "steps"):
-            lost = min(self._work() - self.saved, self.seconds[purpose])
+        for purpose in self.WORK:
+            lost = self.seconds[purpose] - self.saved[purpose]
             self.move(max(lost, 0.0), purpose, "lost_work")
-
-    def _work(self):
-        return self.seconds["steps"] + self.seconds["data_wait"]
 
     def _book(self):
         now = time.monotonic()
@@ -87,7 +93,7 @@ class Goodput:
     def checkpointed(self):
         """Notes that all work so far is in a checkpoint."""
         self._book()
-        self.saved = self._work()
+        self.saved = {purpose: self.seconds[purpose] for purpose in self.WORK}
 
     def write(self):
         """Writes goodput.json."""
@@ -151,7 +157,8 @@ class Progress:
         if self.quiet:
             return
         if self.live:
-            print(f"\r{self.line}\033[K", end="", flush=True)
+            sys.stdout.write(terminal.Movement(f"\r{self.line}\033[K"))
+            sys.stdout.flush()
         elif now - self.printed > 60:
             print(self.line, flush=True)
             self.printed = now
@@ -166,8 +173,10 @@ class Progress:
         if not self.quiet:
             raw = (f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
                    if "eval_accuracy_ema" in metrics else "")
-            print(f"{chr(13) if self.live else ''}{self.line}  held-out "
-                  f"{metrics['eval_accuracy']:.2%}{raw}", flush=True)
+            start = "\r" if self.live else ""
+            sys.stdout.write(terminal.Movement(
+                f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}{raw}\n"))
+            sys.stdout.flush()
 
 
 def _clock(seconds):

@@ -196,6 +196,19 @@ def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
         assert text in out, text
 
 
+def test_the_dry_run_counts_the_classes_of_the_data_set(photos, monkeypatch, capsys):
+    def stop(*_):
+        raise Stop
+    monkeypatch.setattr(train, "run", stop)
+    for dataset, folder, classes in (("folder", str(photos), 2), ("digits", None, 10),
+                                     ("imagenet2012", None, 1000)):
+        recipe = tiny_net.recipe(dataset=dataset, data_dir=folder, num_classes=None, holdout=0.3)
+        with pytest.raises(Stop):
+            dryrun.dry_run(recipe, CPU)
+        params = effnet_tf.cost(recipe.resolved_variant(), num_classes=classes).params
+        assert f", {params:,} parameters (" in capsys.readouterr().out
+
+
 class TestFailures:
     def test_another_recipe_is_refused_and_nothing_changes(self, finished):
         before = {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
