@@ -7,11 +7,12 @@ how evaluation cut its images.
 
 import dataclasses
 import json
+import re
 
 import keras
 
 from effnet_tf import layers
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ class About:
 
     def to_json(self):
         """Returns the text that `from_json` reads."""
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        return json_text(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text, where):
@@ -64,8 +65,24 @@ class About:
                 fields[name] = tuple(fields[name])
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"What '{where}' says about itself cannot be read ({error}): "
+            raise InputError(f"What '{where}' says about itself cannot be read "
+                             f"({first_line(error)}): "
                              "export it again.") from error
+
+
+def json_text(value):
+    """Returns a value as a JSON text that is valid UTF-8, whatever names are in it.
+
+    A byte of a file name that is no text is a surrogate in Python; JSON has an escape for it.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def labels_text(names):
+    """Returns class names as a file of lines, one for each, whatever is in them."""
+    lines = "".join(" ".join(name.splitlines()) + "\n" for name in names)
+    return lines.encode("utf-8", "backslashreplace").decode()  # bytes that were no text
 
 
 def describe(model, **fields):

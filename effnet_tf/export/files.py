@@ -9,13 +9,17 @@ import contextlib
 import ctypes
 import fcntl
 import glob
+import json
 import os
+import re
 import shutil
 import tempfile
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
+from effnet_tf.export import checksum
 
-_PREFIX, _LOCK = ".partial-", ".lock"
+# Names in a temporary folder: what is made, and what was in its place.
+_PREFIX, _LOCK, _MADE, _ASIDE = ".partial-", ".lock", "made", "replaced"
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 
@@ -42,19 +46,62 @@ def staged(path, mark=None):
     home = os.path.dirname(path)
     try:
         os.makedirs(home, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # a name that is too long is refused now, not after the work
         _remove_abandoned(home)
         folder = tempfile.mkdtemp(prefix=_PREFIX, dir=home)
     except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {error}.") from error
+        raise InputError(f"'{path}' cannot be written: {first_line(error)}.") from error
     with open(os.path.join(folder, _LOCK), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
         try:
-            temporary = os.path.join(folder, os.path.basename(path))
-            yield temporary
+            with plain(folder) as place:
+                yield os.path.join(place, _MADE)
             _refuse_foreign(path, mark)  # somebody may have put something there meanwhile
-            _replace(temporary, path)
+            _put(folder, path)
         finally:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+@contextlib.contextmanager
+def plain(path):
+    """Gives a path of ASCII letters to the same file or directory: itself, or a link.
+
+    TensorFlow takes no bytes that are not UTF-8, and reads [, * and \\ as patterns.
+    """
+    if re.fullmatch(r"[\w./ ,+=@~-]+", path, re.ASCII):
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as home:
+        link = os.path.join(home, "link")
+        os.symlink(os.path.abspath(path), link)
+        yield link
+
+
+def _put(folder, path):
+    """Moves what was made in a temporary folder to its place.
+
+    The report beside `path` is of the file before: it goes with that, or stays with it.
+    """
+    report, aside = checksum.report_path(path), os.path.join(folder, "report")
+    moved = _is_report(report)
+    if moved:
+        os.rename(report, aside)
+    try:
+        _replace(os.path.join(folder, _MADE), path)
+    except BaseException:
+        if moved:
+            os.rename(aside, report)
+        raise
+
+
+def _is_report(path):
+    """Whether a file is a report of this program."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return "check" in json.load(file)
+    except (OSError, ValueError, TypeError, RecursionError):
+        return False
 
 
 def _remove_abandoned(home):
@@ -62,7 +109,23 @@ def _remove_abandoned(home):
     for path in glob.glob(os.path.join(glob.escape(home), f"{_PREFIX}*", _LOCK)):
         with contextlib.suppress(OSError), open(path) as lock:  # BlockingIOError: it is in use
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(os.path.dirname(path))
+            _remove(os.path.dirname(path))
+
+
+def _remove(folder):
+    """Removes a temporary folder, but for a directory of the user's that was put aside in it.
+
+    Where a process ended between the two renames of `_replace_in_two_steps`, that is the only
+    one: it goes back to its place. Is there another one now, both stay.
+    """
+    aside = os.path.join(folder, _ASIDE)
+    if os.path.isdir(aside) and os.path.lexists(os.path.join(folder, _MADE)):
+        for name in os.listdir(aside):
+            place = os.path.join(os.path.dirname(folder), name)
+            if os.path.lexists(place):
+                return
+            os.rename(os.path.join(aside, name), place)
+    shutil.rmtree(folder)
 
 
 def _refuse_foreign(path, mark):
@@ -71,7 +134,7 @@ def _refuse_foreign(path, mark):
         raise InputError(f"'{path}' is a directory; name a file to write.")
     if mark and os.path.exists(path) and not os.path.isfile(os.path.join(path, mark)) and not (
             os.path.isdir(path) and not os.listdir(path)):
-        raise InputError(f"'{path}' exists and is no SavedModel; it stays as it is. "
+        raise InputError(f"'{path}' exists and is not a SavedModel; it stays as it is. "
                          "Choose another --out.")
     if os.path.isdir(path) and os.path.commonpath([path, os.getcwd()]) == path:
         raise InputError(f"'{path}' is the directory that this program runs in, or above it; it "
@@ -88,7 +151,9 @@ def _replace(new, path):
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if exchange is None or exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path),
                                     _RENAME_EXCHANGE):
-        _replace_in_two_steps(new, path, f"{new}.replaced")
+        home = os.path.join(os.path.dirname(new), _ASIDE)
+        os.makedirs(home, exist_ok=True)
+        _replace_in_two_steps(new, path, os.path.join(home, os.path.basename(path)))
 
 
 def _replace_in_two_steps(new, path, aside):

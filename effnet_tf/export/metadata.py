@@ -18,6 +18,7 @@ from flatbuffers.table import Table
 from effnet_tf import __version__
 from effnet_tf.errors import InputError
 from effnet_tf.export import flat
+from effnet_tf.export.about import labels_text
 
 ENTRY, ABOUT_ENTRY, LABELS = "TFLITE_METADATA", "EFFNET_TF", "labels.txt"
 
@@ -149,10 +150,9 @@ def _with_labels(data, names):
     """Appends the archive; its offsets count from the start of the file, as readers expect."""
     if not names:
         return data
-    text = "".join(" ".join(name.splitlines()) + "\n" for name in names)  # a line for each
     file = io.BytesIO(data)
     with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(LABELS, _DATE), text.encode())
+        archive.writestr(zipfile.ZipInfo(LABELS, _DATE), labels_text(names).encode())
     return file.getvalue()
 
 
