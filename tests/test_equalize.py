@@ -45,6 +45,10 @@ def names(model):
     return sorted(map(str, equalize.links(model)))
 
 
+# Of the logits' deviation: kernels of AVX2 and AVX-512 add in another order; 1.1e-5 was seen.
+ROUNDING = 3e-5
+
+
 def change(model, expected, images=IMAGES):
     """Largest difference from the logits `expected`, over their deviation."""
     return np.abs(run(model, images) - expected).max() / expected.std()
@@ -157,7 +161,7 @@ def test_a_head_of_ones_own():
     assert {"neck -> hidden", "hidden -> classes"} < set(names(model))
     before = run(model)
     equalize.equalize(model, IMAGES)
-    assert change(model, before) < 1e-5
+    assert change(model, before) < ROUNDING
 
 
 # --- what equalising does ------------------------------------------------------------------
@@ -169,12 +173,12 @@ def test_the_function_stays_and_every_stress_is_undone(base):
     watched = keras.Model(model.input, [tensor for link in links for tensor in link.tensors])
     assert [link for link, _ in equalize.equalize(model, IMAGES)] == links and len(links) > 6
     equalised = run(watched)
-    assert change(model, before) < 1e-5
+    assert change(model, before) < ROUNDING
     model.set_weights(weights)
     stress(model, octaves=6)
-    assert change(model, before) < 1e-5
+    assert change(model, before) < ROUNDING
     equalize.equalize(model, IMAGES)
-    assert change(model, before) < 1e-5
+    assert change(model, before) < ROUNDING
     for ours, theirs in zip(run(watched), equalised):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
@@ -222,7 +226,7 @@ def test_dead_channels(base):
     for _, factors in equalize.equalize(model, IMAGES):
         assert np.isfinite(factors).all() and factors.min() > 0
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
-    assert change(model, before) < 1e-5
+    assert change(model, before) < ROUNDING
 
 
 def test_weights_of_a_dead_channel_do_not_drown_the_others():

@@ -7,7 +7,6 @@ the `__call__` of TensorFlow Hub's conventions. Loading it needs nothing but Ten
 import contextlib
 import functools
 import gc
-import json
 import os
 import tempfile
 
@@ -17,6 +16,7 @@ import tensorflow as tf
 from effnet_tf import augment
 from effnet_tf.errors import InputError
 from effnet_tf.export import fold
+from effnet_tf.export.about import json_text, labels_text
 
 INPUT_DTYPES = ("float32", "uint8")
 
@@ -38,8 +38,9 @@ def write(model, path, about, *, keep_batch_norm=False, input_dtype="float32"):
     """Writes a model as a TensorFlow SavedModel.
 
     Signature `serving_default`: `images`, (N, H, W, C) in [0, 255], to `probabilities` and
-    `logits`, (N, classes) float32. Without an activation there are only `logits`; a model
-    whose outputs are a dict gives that; what is no classifier gives `outputs`.
+    `logits`, (N, classes) or (N, H, W, classes) float32. Without an activation there are only
+    `logits`; a model whose outputs are a dict gives that; what is no classifier gives
+    `outputs`. An empty batch gives empty results.
 
     Signature `serving_bytes`, if `about.image_size` is a size that the model takes:
     `encoded_images`, (N,) JPEG, PNG, GIF or BMP files, cut as evaluation cuts them, to the same.
@@ -84,9 +85,9 @@ def _write_assets(folder, about):
     """Yields the paths of the files that go to assets/."""
     texts = {"about.json": about.to_json()}
     if about.class_names:
-        texts["labels.txt"] = "".join(f"{name}\n" for name in about.class_names)
+        texts["labels.txt"] = labels_text(about.class_names)
     if about.recipe is not None:
-        texts["recipe.json"] = json.dumps(about.recipe, indent=2, ensure_ascii=False) + "\n"
+        texts["recipe.json"] = json_text(about.recipe)
     for name, text in texts.items():
         path = os.path.join(folder, name)
         with open(path, "w", encoding="utf-8", newline="\n") as file:
@@ -115,19 +116,28 @@ class _Network:
         return tf.function(function, signature, autograph=False)
 
     def _run(self, images, training):
-        outputs, features = self.model(images, training=training)
+        missing = tf.maximum(1 - tf.shape(images)[0], 0)  # 1 for an empty batch
+        if training:
+            with tf.control_dependencies([tf.debugging.Assert(
+                    missing < 1, ["An empty batch has no statistics to train with."])]):
+                images = tf.identity(images)
+        outputs, features = self.model(_filled(images, missing), training=training)
         features = _float32(features)
         if len(features.shape) > 2:
             features = tf.reduce_mean(features, tuple(range(1, len(features.shape) - 1)))
-        return tf.nest.map_structure(_float32, self._named(outputs)), features
+        answer = tf.nest.map_structure(_float32, self._named(outputs)), features
+        # Nothing of the batch that was filled up; else all of it, which copies nothing.
+        return tf.nest.map_structure(
+            lambda values: values[:tf.shape(values)[0] * (1 - missing)], answer)
 
     def _named(self, outputs):
         if isinstance(outputs, dict):
             return outputs
         if isinstance(outputs, (list, tuple)):
             return {f"outputs_{number}": output for number, output in enumerate(outputs)}
-        if outputs.op.type in ("Softmax", "Sigmoid"):
-            return {"probabilities": outputs, "logits": outputs.op.inputs[0]}
+        logits = _before_scores(outputs.op)
+        if logits is not None:
+            return {"probabilities": outputs, "logits": logits}
         return {"logits" if self.is_classifier else "outputs": outputs}
 
     def _normalized(self, images):
@@ -199,6 +209,29 @@ class _Root(tf.Module):
         self.classifier_variables = _plain(each for each in others if each.trainable)
         self.other_variables = _plain(each for each in others if not each.trainable)  # of dropout
         self.assets = [tf.saved_model.Asset(path) for path in assets]
+
+
+def _filled(images, missing):
+    """Adds `missing` black images to a batch.
+
+    oneDNN's convolution of an empty batch fails on some processors and passes its input on.
+    With nothing to add the operation hands its input on without a copy.
+    """
+    paddings = tf.pad(tf.reshape(missing, (1, 1)), [[0, 3], [1, 0]])
+    return tf.raw_ops.PadV2(input=images, paddings=paddings, constant_values=0.0)
+
+
+def _before_scores(operation):
+    """Returns what an operation softmax or sigmoid reads, or None: it is another.
+
+    TensorFlow's softmax over another axis than the last lies between two transpositions.
+    """
+    turned = operation.type == "Transpose"
+    if turned:
+        operation = operation.inputs[0].op
+    if operation.type not in (("Softmax",) if turned else ("Softmax", "Sigmoid")):
+        return None
+    return operation.inputs[0].op.inputs[0] if turned else operation.inputs[0]
 
 
 def _float32(tensor):
