@@ -54,7 +54,8 @@ def write(folder, model, kind, calibration):
     path = str(folder / f"{kind}.tflite")
     batch = options.get("batch", 1)
     export.to_tflite(model, path, calibration=calibration, verify_with=calibration[:4],
-                     min_sqnr=-100, about=About("tiny", class_names=names), **options)
+                     min_sqnr=-100, about=About("tiny", class_names=names),
+                     **{"quantize": "none", **options})
     images = calibration[:batch]
     return Case(path, images, model.predict(images.astype("float32"), verbose=0), names, tolerance)
 

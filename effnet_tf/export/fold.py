@@ -2,8 +2,8 @@
 
 `fold` returns a Keras model of Conv2D, DepthwiseConv2D, Dense, Activation, Add, Multiply
 and pooling layers, in float32: batch norm and the division by the pixels' deviation are
-in the kernels, dropout and drop-connect are gone. Equal to rounding. The exporters and
-`equalize` work on it, and need to know no layer of ours.
+in the kernels; dropout, drop-connect and augmentation are gone. Equal to rounding. The
+exporters and `equalize` work on it, and need to know no layer of ours.
 """
 
 import keras
@@ -13,9 +13,19 @@ from keras import ops
 from effnet_tf import layers, mbconv
 from effnet_tf.errors import InputError, first_line
 
-_IDENTITIES = (layers.DropConnect, keras.layers.Dropout, keras.layers.GaussianNoise,
-               keras.layers.GaussianDropout, keras.layers.SpatialDropout2D)
+# Of keras.layers. What only training does; not RandomCrop, which crops the centre of others.
+_IN_TRAINING = (
+    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AugMix", "CutMix", "Equalization",
+    "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
+    "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
+    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective",
+    "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear",
+    "RandomTranslation", "RandomZoom", "Solarization")
+_IDENTITIES = (layers.DropConnect, *(getattr(keras.layers, name) for name in _IN_TRAINING
+                                     if hasattr(keras.layers, name)))  # new Keras has more
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_SCORES = ("softmax", "softmax_v2", "sigmoid")  # names of functions; the second: tf.nn.softmax
 
 
 def fold(model):
@@ -65,6 +75,20 @@ def source_of(tensor):
     return operation, operation._inbound_nodes[node].input_tensors
 
 
+def gives_scores(operation):
+    """Whether an operation ends in softmax or sigmoid: a layer, or a function of keras.ops."""
+    activation = getattr(getattr(operation, "activation", None), "__name__", "")
+    return type(operation).__name__ in ("Softmax", "Sigmoid") or activation in _SCORES
+
+
+def without_scores(layer):
+    """Returns a copy of a layer with weights that leaves its softmax or sigmoid out."""
+    copy = type(layer).from_config({**layer.get_config(), "activation": "linear"})
+    copy.build_from_config(layer.get_build_config())
+    copy.set_weights(layer.get_weights())
+    return copy
+
+
 class _Folder:
     """Emits layer after layer, and remembers which tensors wait for their multiplication."""
 
@@ -85,6 +109,10 @@ class _Folder:
             return x
         if isinstance(layer, keras.Model):
             return self.run(functional(layer), x)
+        if isinstance(layer, keras.layers.Pipeline):
+            for each in layer.layers:
+                x = self._emit(each, x)
+            return x
         if isinstance(layer, layers.Normalize):
             return self._normalize(layer, x)
         if isinstance(layer, mbconv.MBConv):
@@ -98,6 +126,8 @@ class _Folder:
             return self._conv(layer, x, layer.name)
         if isinstance(layer, keras.layers.BatchNormalization) and _fits(layer, x):
             return self._batch_norm(layer, x)
+        if getattr(layer, "_call_has_training_arg", False):
+            kwargs["training"] = False  # RandomCrop draws by default
         return self._copy(layer)(*args, **kwargs)
 
     def _copy(self, layer):
@@ -208,7 +238,8 @@ def _folded(conv, weights, batch_norm):
     """Returns kernel and bias of a convolution that is followed by a batch norm."""
     kernel, *bias = weights
     gamma, beta, mean, variance = _affine(batch_norm)
-    scale = gamma / np.sqrt(variance + batch_norm.epsilon)
+    with np.errstate(invalid="ignore"):  # soundness.py names what comes of a variance below 0
+        scale = gamma / np.sqrt(variance + batch_norm.epsilon)
     depthwise = isinstance(conv, keras.layers.DepthwiseConv2D)
     kernel = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
     return [kernel.astype("float32"), (beta + (sum(bias) - mean) * scale).astype("float32")]

@@ -6,20 +6,20 @@ It needs the packages of the extra [onnx].
 import warnings
 
 import keras
+import tensorflow as tf
 
 from effnet_tf import extras
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import artefact, fold
-
-SCORES = (keras.activations.softmax, keras.activations.sigmoid)
 
 
 def write(model, path, about):
     """Writes a model, batch norm folded, as an ONNX file.
 
     Its only input is `images`, (N, H, W, C) float32 in [0, 255] for any N, its outputs are
-    `probabilities` and `logits`, (N, classes) float32. Without an activation there are only
-    `logits`; a model whose outputs are a dict gives that; what is no classifier `outputs`.
+    `probabilities` and `logits`, (N, classes) or (N, H, W, classes) float32. Without an
+    activation there are only `logits`; a model whose outputs are a dict gives that; what is no
+    classifier `outputs`.
 
     Args:
         model: a `keras.Model` with one image input.
@@ -36,10 +36,16 @@ def write(model, path, about):
                          f"has {len(folded.inputs)} inputs.")
     network = keras.Model(folded.inputs, _named(folded))
     signature = [keras.InputSpec("float32", folded.input_shape, name="images")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of NumPy's old names in tf2onnx
-        network.export(path, format="onnx", verbose=False, input_signature=signature)
-    _finish(path, about)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of NumPy's old names in tf2onnx
+            network.export(path, format="onnx", verbose=False, input_signature=signature)
+        _finish(path, about)
+    except (InputError, OSError, tf.errors.OpError, MemoryError):
+        raise
+    except Exception as error:  # tf2onnx and onnx have kinds of their own for what they lack
+        raise InputError(f"The model '{model.name}' cannot be written as ONNX: "
+                         f"{first_line(error)}. Try a SavedModel or TFLite.") from error
 
 
 def _named(folded):
@@ -50,10 +56,10 @@ def _named(folded):
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
     layer, inputs = fold.source_of(output)
-    if isinstance(layer, keras.layers.Dense) and layer.activation in SCORES:
+    if fold.gives_scores(layer) and getattr(layer, "weights", None):
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
-    if isinstance(layer, keras.layers.Softmax) or getattr(layer, "activation", None) in SCORES:
+    if fold.gives_scores(layer):
         return {"probabilities": output, "logits": inputs[0]}
     return {"logits" if isinstance(layer, keras.layers.Dense) else "outputs": output}
 
@@ -64,8 +70,8 @@ def _finish(path, about):
     proto = onnx.load(path)
     names = [each.name for each in proto.graph.input]
     if names != ["images"]:  # constants of eager tensors would be inputs, too
-        raise RuntimeError(f"The ONNX file has the inputs {', '.join(names)}, not only images: "
-                           "a layer computes with an eager tensor; make it a NumPy array.")
+        raise InputError(f"The ONNX file has the inputs {', '.join(names)}, not only images: "
+                         "a layer computes with an eager tensor; make it a NumPy array.")
     for each in (*proto.graph.input, *proto.graph.output):
         each.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.helper.set_model_props(proto, {artefact.ONNX_KEY: about.to_json()})

@@ -38,11 +38,26 @@ def calibrated(data, images, takes_pixels=True):
     if takes_pixels:
         ranges[int(graph.inputs[0])] = PIXELS
     for number, (least, most) in ranges.items():
+        least, most = _usable(least, most, flat.name(graph.tensors[number].name))
         quantization = schema.QuantizationParametersT()
         quantization.min = np.array([least], "float32")
         quantization.max = np.array([most], "float32")
         graph.tensors[number].quantization = quantization
     return flat.write(model)
+
+
+def _usable(least, most, name):
+    """Returns a range that integers can have: finite, and wider than nothing.
+
+    What is 0 on all images, as behind a dead channel, may have any width; a constant takes
+    that from 0.
+    """
+    if not np.isfinite([least, most]).all():
+        raise InputError(f"On the calibration images, '{verification.short_name(name)}' gives "
+                         "numbers that are not finite. Look at the weights of that layer.")
+    if least == most == 0:
+        return 0.0, 1.0
+    return (least, most) if least < most else (min(least, 0.0), max(most, 0.0))
 
 
 def int8(data, io, keep_float=()):

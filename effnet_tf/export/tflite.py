@@ -8,13 +8,15 @@ import dataclasses
 import os
 import tempfile
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from effnet_tf import worker
 from effnet_tf.errors import InputError
-from effnet_tf.export import equalize, files, flat, fold, interpreter, metadata, verification
+from effnet_tf.export import (equalize, files, flat, fold, interpreter, metadata, soundness,
+                              verification)
 
 QUANTIZE = ("none", "float16", "weights8", "int8", "int16x8", "dynamic")
 IO = ("float", "int8", "uint8")
@@ -27,7 +29,8 @@ class Options:
     """What kind of TFLite file is wanted.
 
     Attributes:
-        quantize: "none": float32. "float16": weights of 16 bits, computed in float.
+        quantize: None: what suits the network, see choice.py; it is printed. "none":
+            float32. "float16": weights of 16 bits, computed in float.
             "weights8": weights of 8 bits per output channel, computed in float. "int8":
             all in integers. "int16x8": activations of 16 bits, weights of 8; slow on CPUs.
             "dynamic": TensorFlow's dynamic range; slow, and bad for B0 and B1.
@@ -42,7 +45,7 @@ class Options:
         min_sqnr: below it, in dB, nothing is written; by default `verification.TOLERANCE`.
     """
 
-    quantize: str = "none"
+    quantize: str | None = None
     io: str = "float"
     batch: int | str = 1
     equalize: bool = True
@@ -52,13 +55,23 @@ class Options:
     min_sqnr: float | None = None
 
     def __post_init__(self):
-        for field, known in (("quantize", QUANTIZE), ("io", IO)):
+        for field, known in (("quantize", (None, *QUANTIZE)), ("io", IO)):
             if getattr(self, field) not in known:
                 raise InputError(f"{field} is '{getattr(self, field)}'; it must be one of "
-                                 f"{', '.join(known)}.")
+                                 f"{', '.join(filter(None, known))}.")
         if self.batch != "dynamic" and not (isinstance(self.batch, int) and self.batch > 0):
             raise InputError(f"batch is {self.batch!r}; it must be a number of images, at least "
                              "1, or 'dynamic'.")
+        if self.quantize is not None:
+            self._check_kind()
+        if isinstance(self.keep_float, str) and self.keep_float not in ("", "auto"):
+            raise InputError(f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
+                             "names of blocks.")
+        if self.min_sqnr is not None and not np.isfinite(self.min_sqnr):
+            raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
+
+    def _check_kind(self):
+        """Refuses options that do not go with `quantize`."""
         if self.io == "int8" and self.quantize != "int8":
             raise InputError(f"io 'int8' goes with quantize 'int8'; a file of '{self.quantize}' "
                              "takes 'float' or 'uint8'.")
@@ -66,11 +79,6 @@ class Options:
             raise InputError("quantize 'int16x8' takes io 'float' only.")
         if self.keep_float and self.quantize != "int8":
             raise InputError("keep_float is for quantize 'int8'.")
-        if isinstance(self.keep_float, str) and self.keep_float not in ("", "auto"):
-            raise InputError(f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
-                             "names of blocks.")
-        if self.min_sqnr is not None and not np.isfinite(self.min_sqnr):
-            raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
         if self.batch == "dynamic" and self.quantize == "int16x8":
             raise InputError("quantize 'int16x8' needs a fixed batch: give a number.")
 
@@ -129,6 +137,8 @@ def classifier(model):
     if len(shape) != 4 or None in shape[1:]:
         raise InputError(f"TFLite needs a static input size; this model's input is {shape}. "
                          "Build it with input_shape=(H, W, C).")
+    if not isinstance(model.output, keras.KerasTensor):  # one in a dict or list
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     return model
 
 
@@ -139,19 +149,10 @@ def check(options, about, calibration):
                          "pixels that its caller has normalised: use io 'float'.")
     if options.quantize in CALIBRATED and calibration is None:
         raise InputError(f"quantize '{options.quantize}' needs calibration images: they tell the "
-                         "ranges of the activations.")
-
-
-def check_images(name, images, model):
-    """Raises InputError unless an argument `name` holds images for a model."""
-    shape, wanted = np.shape(images), model.inputs[0].shape[1:]
-    fits = len(shape) == 4 and shape[0] and all(
-        side in (None, given) for side, given in zip(wanted, shape[1:]))
-    if not fits:
-        raise InputError(f"The {name} images are {shape}; they must be "
-                         f"(N, {', '.join(str(side or 'any') for side in wanted)}).")
-    if not np.isfinite(images).all():
-        raise InputError(f"The {name} images hold numbers that are not finite.")
+                         "ranges of the activations. Give calibration=, some hundred images "
+                         "(N, H, W, C).")
+    if options.quantize in CALIBRATED:
+        soundness.check_calibration(calibration, about.normalizes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +176,8 @@ class _Made:
 def _make(folder, model, options, calibration, takes_pixels):
     """Writes the file that `options` ask for, and the float32 one; returns a `_Made`."""
     folded, place = fold.fold(model), _Places(folder)
+    if options.quantize == "float16":
+        soundness.check_half(folded)
     _save(folded, place("plain"), options.static_batch)
     jobs = [("conversion.convert", {
         "saved_model": place("plain"), "out": place("plain.tflite"), "quantize": "none"})]

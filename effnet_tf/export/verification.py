@@ -15,131 +15,11 @@ import numpy as np
 
 from effnet_tf import extras, worker
 from effnet_tf.errors import InputError
-from effnet_tf.export import artefact, files, flat, fold, interpreter
+from effnet_tf.export import artefact, files, flat, fold, interpreter, soundness
+from effnet_tf.export.report import TOLERANCE, Report, VerificationError
 
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """What a kind of file may differ by.
-
-    Attributes:
-        difference: of any class probability, at most; None if it does not count.
-        sqnr: of the logits, in dB, at least; None if it does not count.
-        reason: why.
-    """
-
-    difference: float | None
-    sqnr: float | None
-    reason: str
-
-
-TOLERANCE = {
-    "SavedModel": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "ONNX": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "none": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "float16": Tolerance(None, 35, "weights of 11 bits give 53 to 59 dB even at random weights"),
-    "weights8": Tolerance(None, 15, "weights of 8 bits give 27 dB or more at random weights"),
-    "int16x8": Tolerance(None, 15, "as weights8: 16-bit activations add nothing to see"),
-    "dynamic": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
-    "int8": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
-}
 SECONDS_OF_TIMING = 2.0
 HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
-LAYERS_SHOWN = 10
-FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
-
-
-class VerificationError(RuntimeError):
-    """A written file does not compute what its model computes; it was removed."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """How a written file compares with the Keras model; `print(report)` is a table.
-
-    Attributes:
-        kind: "SavedModel", "ONNX", or what `quantize` of a TFLite file was.
-        size_bytes: of the file, or of all files of the SavedModel.
-        images: how many were compared.
-        largest_difference: of any class probability (logit, without a softmax), absolute.
-        sqnr_db: power of the logits over that of their differences, each image's mean
-            taken off, in dB; None if they are equal.
-        top1_agreement: share of the images with the same best class, in [0, 1].
-        top5_agreement: mean share of the model's five best classes among the file's.
-        accuracy: share of images the file classifies right, None without labels.
-        model_accuracy: the Keras model's.
-        operators: {name: count} of a TFLite file.
-        delegated: how many operators XNNPACK, TensorFlow's delegate for CPUs, takes.
-        delegated_pieces: in how many pieces.
-        latency_ratio: time per image over that of the float32 file, one thread,
-            alternating in one process; None for files in float32.
-        size_ratio: size over that of the float32 TFLite file.
-        kept_float: names of the operators that `keep_float` left in float.
-        price: what that costs in size and delegation, a sentence; or None.
-        layers: {operator: SQNR of its result in dB} of an int8 file, against float32.
-        layers_before: the same without equalisation.
-        tolerance: the sentence of what passes.
-    """
-
-    kind: str
-    size_bytes: int
-    images: int
-    largest_difference: float
-    sqnr_db: float | None
-    top1_agreement: float
-    top5_agreement: float
-    accuracy: float | None
-    model_accuracy: float | None
-    operators: dict
-    delegated: int | None
-    delegated_pieces: int | None
-    latency_ratio: float | None
-    size_ratio: float | None
-    kept_float: list
-    price: str | None
-    layers: dict
-    layers_before: dict
-    tolerance: str
-
-    def __str__(self):
-        return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
-
-    def _rows(self):
-        yield "file", f"{self._title()}, {self.size_bytes / 1e6:.2f} MB" + (
-            f" ({1 / self.size_ratio:.1f} times smaller than float32)" if self.size_ratio else "")
-        yield "checked on", f"{self.images} images, in a fresh process"
-        yield "largest difference", f"{self.largest_difference:.1e} of a score"
-        if self.sqnr_db is not None:
-            yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
-        yield "passes", self.tolerance
-        yield "same best class", (f"{self.top1_agreement:.1%}, the same five best "
-                                  f"{self.top5_agreement:.1%}")
-        if self.accuracy is not None:
-            yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
-        if self.operators:
-            total = sum(self.operators.values())
-            yield "operators", (f"{total}, {self.delegated} of them taken by XNNPACK in "
-                                f"{self.delegated_pieces} piece"
-                                + "s" * (self.delegated_pieces != 1))
-        if self.kept_float:
-            yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
-        if self.latency_ratio is not None:
-            yield "latency", f"{self.latency_ratio:.2f} times that of float32, 1 thread here"
-        yield from self._layer_rows()
-
-    def _title(self):
-        return self.kind if self.kind in ("SavedModel", "ONNX") else f"TFLite, {self.kind}"
-
-    def _layer_rows(self):
-        for number, name in enumerate(self.worst_layers()):
-            before = self.layers_before.get(name)
-            yield "worst layers" * (number == 0), f"{self.layers[name]:5.1f} dB  {name}" + (
-                f" ({before:.1f} dB before equalisation)" if before is not None else "")
-
-    def worst_layers(self):
-        """Returns the names of the ten worst layers, the worst first; not those in float."""
-        worst = sorted(self.layers, key=self.layers.get)[:LAYERS_SHOWN]
-        return [name for name in worst if self.layers[name] < FLOAT_DB]
 
 
 def sqnr(exact, other):
@@ -211,11 +91,17 @@ def _onnx(path, images):
 def _answer(images, run):
     """Returns scores and logits of (N, H, W, C) images, 32 at a time."""
     parts = [run(images[start:start + 32]) for start in range(0, len(images), 32)]
-    answers = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    scores = answers.get("probabilities", answers.get("logits"))
-    if scores is None:
-        scores = _rows(answers)
-    return {"scores": scores, "logits": answers.get("logits", scores)}
+    return _named_answer({key: np.concatenate([part[key] for part in parts])
+                          for key in parts[0]})
+
+
+def _named_answer(outputs):
+    """Returns the scores and logits in what a file, or a model, gives by name."""
+    if set(outputs) <= {"probabilities", "logits"}:
+        scores = outputs.get("probabilities", outputs.get("logits"))
+        return {"scores": scores, "logits": outputs.get("logits", scores)}
+    scores = _joined(outputs)
+    return {"scores": scores, "logits": scores}
 
 
 def latencies(data, threads=1, seconds=SECONDS_OF_TIMING):
@@ -285,53 +171,63 @@ def short_name(name):
 def score_name(folded):
     """Returns what a model of `fold` gives: "probabilities" (softmax or sigmoid) or "logits"."""
     last, _ = fold.source_of(folded.outputs[0])
-    ends = type(last).__name__ in ("Softmax", "Sigmoid") or getattr(last, "activation", None) in (
-        keras.activations.softmax, keras.activations.sigmoid)
-    return "probabilities" if ends else "logits"
+    return "probabilities" if fold.gives_scores(last) else "logits"
 
 
 def answer_of(model, images):
-    """Returns dict of `scores` and `logits`, (N, C) float, that a Keras model gives for images.
+    """Returns dict of `scores` and `logits`, (N, ..., C), that a Keras model gives for images.
 
     In float32, as files compute: a model of another dtype policy is compared with its
     folded self within the precision of that policy.
 
     Raises:
+        InputError: the model gives numbers that are not finite.
         VerificationError: folding batch norm has changed the model.
     """
     images = np.asarray(images, "float32")
     folded = fold.fold(model)
-    given, scores = (_rows(network.predict(images, batch_size=32, verbose=0))
+    given, answer = (_named(network.predict(images, batch_size=32, verbose=0))
                      for network in (model, folded))
+    before, after = _joined(given), _joined(answer)
+    if not np.isfinite(before).all():
+        raise InputError(soundness.not_finite(folded, images, before))
     half = any(layer.compute_dtype in ("bfloat16", "float16") for layer in model._flatten_layers())
-    limit = (HALF_PRECISION if half else TOLERANCE["none"].difference) * max(1, given.std())
-    if not np.abs(given - scores).max() <= limit and np.isfinite(given).all():
+    limit = (HALF_PRECISION if half else TOLERANCE["none"].difference) * max(1, before.std())
+    if not np.abs(before - after).max() <= limit:
         raise VerificationError(
             f"Folding batch norm changed the scores of '{model.name}' by "
-            f"{np.abs(given - scores).max():.1e} (at most {limit:.1e}): please report the layers "
+            f"{np.abs(before - after).max():.1e} (at most {limit:.1e}): please report the layers "
             "of this model.")
-    return {"scores": scores, "logits": _logits(folded, images, scores)}
+    if not isinstance(folded.output, keras.KerasTensor):  # outputs with names
+        return _named_answer(answer)
+    return {"scores": after, "logits": _logits(folded, images, after)}
+
+
+def _named(outputs):
+    """Returns what a model gives by name: numbers for those without one."""
+    if isinstance(outputs, dict):
+        return outputs
+    if isinstance(outputs, (list, tuple)):
+        return {f"outputs_{number}": each for number, each in enumerate(outputs)}
+    return {"outputs": outputs}
 
 
 def _logits(folded, images, scores):
     """Returns what comes before the last softmax: probabilities below 1e-37 would be 0."""
-    if len(folded.outputs) > 1 or score_name(folded) == "logits":
+    if score_name(folded) == "logits":
         return scores
-    last, (before, *_) = fold.source_of(folded.outputs[0])
-    features = keras.Model(folded.inputs, before).predict(images, batch_size=32, verbose=0)
-    if not isinstance(last, keras.layers.Dense):
-        return features
-    kernel, *bias = map(np.asarray, last.get_weights())
-    return features @ kernel + sum(bias)
+    last, (logits, *_) = fold.source_of(folded.outputs[0])
+    if getattr(last, "weights", None):  # a dense layer or convolution with a softmax in it
+        logits = fold.without_scores(last)(logits)
+    return keras.Model(folded.inputs, logits).predict(images, batch_size=32, verbose=0)
 
 
-def _rows(outputs):
-    """Returns (N, C) float32: scores, or all of what a model gives that is no classifier."""
-    if isinstance(outputs, dict):
-        outputs = [outputs[key] for key in sorted(outputs)]
-    parts = outputs if isinstance(outputs, (list, tuple)) else [outputs]
-    return np.concatenate([np.asarray(part, "float32").reshape(len(part), -1)
-                           for part in parts], -1)
+def _joined(outputs):
+    """Returns the only one of named outputs, float32, or all of them, (N, C)."""
+    parts = [np.asarray(outputs[key], "float32") for key in sorted(outputs)]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], -1)
 
 
 def observed(path, images, **comparisons):
@@ -354,7 +250,7 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
     Args:
         kind: a key of `TOLERANCE`.
         path: the file, for its size.
-        exact: dict of `scores` and `logits`, (N, C), of the Keras model.
+        exact: dict of `scores` and `logits`, (N, ..., C), of the Keras model.
         answer: the same of the file.
         facts: what `observe` returned.
         labels: (N,) integers, -1 where unknown; or None.
@@ -369,11 +265,13 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
     tolerance = TOLERANCE[kind]
     if min_sqnr is not None:
         tolerance = dataclasses.replace(tolerance, sqnr=min_sqnr, reason="as asked")
+    count = len(exact["scores"])
+    exact, answer = _comparable(exact, answer)
     decibels = sqnr(exact["logits"], answer["logits"])
     difference = float(np.abs(exact["scores"] - answer["scores"]).max())
     before, after = [{}, {}, *facts.get("layers", [])][-2:]
     report = Report(
-        kind=kind, size_bytes=files.size(path), images=len(exact["scores"]),
+        kind=kind, size_bytes=files.size(path), images=count,
         largest_difference=difference,
         sqnr_db=None if decibels == np.inf else round(float(decibels), 2),
         top1_agreement=_agreement(exact["logits"], answer["logits"], 1),
@@ -393,6 +291,16 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
     if not finite or not close or _holds_variables(report.operators):
         raise VerificationError(f"{_fault(finite, close)}:\n{report}")
     return report
+
+
+def _comparable(exact, answer):
+    """Returns two answers as rows of scores: a map (N, H, W, C) has one for every place."""
+    shapes = [values["scores"].shape for values in (exact, answer)]
+    if shapes[0] != shapes[1]:
+        raise VerificationError(f"The file gives scores {shapes[1]}, the model {shapes[0]}: they "
+                                "are not the same network.")
+    return [{name: each.reshape(-1, each.shape[-1] if each.ndim > 1 else 1)
+             for name, each in values.items()} for values in (exact, answer)]
 
 
 def _classes(logits):

@@ -1,0 +1,126 @@
+"""What is said of a written file, and what may it differ by from its model?"""
+
+import dataclasses
+
+LAYERS_SHOWN = 10
+FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
+
+
+@dataclasses.dataclass(frozen=True)
+class Tolerance:
+    """What a kind of file may differ by.
+
+    Attributes:
+        difference: of any class probability, at most; None if it does not count.
+        sqnr: of the logits, in dB, at least; None if it does not count.
+        reason: why.
+    """
+
+    difference: float | None
+    sqnr: float | None
+    reason: str
+
+
+TOLERANCE = {
+    "SavedModel": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "ONNX": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "none": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
+    "float16": Tolerance(None, 35, "weights of 11 bits give 53 to 59 dB even at random weights"),
+    "weights8": Tolerance(None, 15, "weights of 8 bits give 27 dB or more at random weights"),
+    "int16x8": Tolerance(None, 15, "as weights8: 16-bit activations add nothing to see"),
+    "dynamic": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
+    "int8": Tolerance(None, 10, "below, the noise is a third of the logits' deviation"),
+}
+
+
+class VerificationError(RuntimeError):
+    """A written file does not compute what its model computes; it was removed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """How a written file compares with the Keras model; `print(report)` is a table.
+
+    Attributes:
+        kind: "SavedModel", "ONNX", or what `quantize` of a TFLite file was.
+        size_bytes: of the file, or of all files of the SavedModel.
+        images: how many were compared.
+        largest_difference: of any class probability (logit, without a softmax), absolute.
+        sqnr_db: power of the logits over that of their differences, each image's mean
+            taken off, in dB; None if they are equal.
+        top1_agreement: share of the images with the same best class, in [0, 1].
+        top5_agreement: mean share of the model's five best classes among the file's.
+        accuracy: share of images the file classifies right, None without labels.
+        model_accuracy: the Keras model's.
+        operators: {name: count} of a TFLite file.
+        delegated: how many operators XNNPACK, TensorFlow's delegate for CPUs, takes.
+        delegated_pieces: in how many pieces.
+        latency_ratio: time per image over that of the float32 file, one thread,
+            alternating in one process; None for files in float32.
+        size_ratio: size over that of the float32 TFLite file.
+        kept_float: names of the operators that `keep_float` left in float.
+        price: what that costs in size and delegation, a sentence; or None.
+        layers: {operator: SQNR of its result in dB} of an int8 file, against float32.
+        layers_before: the same without equalisation.
+        tolerance: the sentence of what passes.
+    """
+
+    kind: str
+    size_bytes: int
+    images: int
+    largest_difference: float
+    sqnr_db: float | None
+    top1_agreement: float
+    top5_agreement: float
+    accuracy: float | None
+    model_accuracy: float | None
+    operators: dict
+    delegated: int | None
+    delegated_pieces: int | None
+    latency_ratio: float | None
+    size_ratio: float | None
+    kept_float: list
+    price: str | None
+    layers: dict
+    layers_before: dict
+    tolerance: str
+
+    def __str__(self):
+        return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
+
+    def _rows(self):
+        yield "file", f"{self._title()}, {self.size_bytes / 1e6:.2f} MB" + (
+            f" ({1 / self.size_ratio:.1f} times smaller than float32)" if self.size_ratio else "")
+        yield "checked on", f"{self.images} images, in a fresh process"
+        yield "largest difference", f"{self.largest_difference:.1e} of a score"
+        if self.sqnr_db is not None:
+            yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
+        yield "passes", self.tolerance
+        yield "same best class", (f"{self.top1_agreement:.1%}, the same five best "
+                                  f"{self.top5_agreement:.1%}")
+        if self.accuracy is not None:
+            yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
+        if self.operators:
+            total = sum(self.operators.values())
+            yield "operators", (f"{total}, {self.delegated} of them taken by XNNPACK in "
+                                f"{self.delegated_pieces} piece"
+                                + "s" * (self.delegated_pieces != 1))
+        if self.kept_float:
+            yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
+        if self.latency_ratio is not None:
+            yield "latency", f"{self.latency_ratio:.2f} times that of float32, 1 thread here"
+        yield from self._layer_rows()
+
+    def _title(self):
+        return self.kind if self.kind in ("SavedModel", "ONNX") else f"TFLite, {self.kind}"
+
+    def _layer_rows(self):
+        for number, name in enumerate(self.worst_layers()):
+            before = self.layers_before.get(name)
+            yield "worst layers" * (number == 0), f"{self.layers[name]:5.1f} dB  {name}" + (
+                f" ({before:.1f} dB before equalisation)" if before is not None else "")
+
+    def worst_layers(self):
+        """Returns the names of the ten worst layers, the worst first; not those in float."""
+        worst = sorted(self.layers, key=self.layers.get)[:LAYERS_SHOWN]
+        return [name for name in worst if self.layers[name] < FLOAT_DB]
