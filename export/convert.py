@@ -22,6 +22,10 @@ def add_programs(programs):
         parser.add_argument("--model", metavar="FILE", help="a .keras file instead of --workdir")
         parser.add_argument("--labels", metavar="FILE", help="with --model: its class names, one "
                             "per line")
+        parser.add_argument("--crop", type=run.crop, metavar="PIXELS|FRACTION", help="with "
+                            "--model: how evaluation cut its images. PIXELS: to the middle size / "
+                            "(size + PIXELS) of the short side, 0: not at all; or that FRACTION "
+                            f"itself, such as 0.875. Default: {run.CROP_PADDING}")
         parser.add_argument("--out", required=True, help="where to write")
         parser.add_argument("--verify_with", metavar="IMAGES", help="images to compare the file "
                             f"with the Keras model on: {images.SOURCES}; default: run, without "
@@ -44,7 +48,8 @@ def _tflite_options(parser):
     add = parser.add_argument
     add("--quantize", choices=("none", "float16", "weights8", "int8", "int16x8", "dynamic"),
         help="none: float32; weights8: weights of 8 bits, computed in float; int8: all in "
-        "integers. Default: int8 for Lite and EdgeTPU, weights8 for the others")
+        "integers. Default: weights8 for a network with swish or squeeze-and-excite, or without "
+        "calibration images; int8 for the others")
     add("--io", choices=("float", "int8", "uint8"), default="float", help="type of the input, "
         "and in int8 files of the output (default float)")
     add("--batch", type=_batch, default=1, help="images per call, or 'dynamic' (default 1)")
@@ -67,8 +72,8 @@ def _tflite_options(parser):
 def _batch(text):
     if text == "dynamic":
         return text
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no batch: give a number or 'dynamic'")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a batch: give a number or 'dynamic'")
     return int(text)
 
 
@@ -106,11 +111,13 @@ def _check_places(options):
             raise InputError(f"--out is the same file as --{name}: choose another --out.")
     if options.labels and not options.model:
         raise InputError("--labels goes with --model; a run knows its class names.")
+    if options.crop is not None and not options.model:
+        raise InputError("--crop goes with --model; a run knows how its images were cut.")
 
 
 def _saved_model(options, opened, model, about):
     from effnet_tf import export
-    pixels, labels = _verify_with(options, opened, about)
+    pixels, labels = _verify_with(options, opened, about, model=model)
     print(f"Writing {options.out} ...", flush=True)
     return export.to_saved_model(
         model, options.out, keep_batch_norm=options.keep_batch_norm,
@@ -119,21 +126,25 @@ def _saved_model(options, opened, model, about):
 
 def _onnx(options, opened, model, about):
     from effnet_tf import export
-    pixels, labels = _verify_with(options, opened, about)
+    pixels, labels = _verify_with(options, opened, about, model=model)
     print(f"Writing {options.out} ...", flush=True)
     return export.to_onnx(model, options.out, about=about, verify_with=pixels, labels=labels)
 
 
 def _tflite(options, opened, model, about):
     from effnet_tf import export
-    from effnet_tf.export import tflite
-    quantize = options.quantize or _default_quantize(about)
+    from effnet_tf.export import choice, soundness, tflite
+    quantize = options.quantize
+    if quantize is None:
+        can_calibrate = bool(options.calibration or options.workdir)
+        quantize = choice.quantize(model, can_calibrate)
     keep = options.keep_float
     wanted = export.Options(  # before the images are read: it may be refused
         quantize=quantize, io=options.io, batch=options.batch, equalize=options.equalize,
         correct_biases=options.correct_biases, target_sqnr=options.target_sqnr,
         min_sqnr=options.min_sqnr,
         keep_float=keep if keep == "auto" else tuple(filter(None, keep.split(","))))
+    soundness.check_weights(model)
     calibration = None
     if options.calibration and quantize not in tflite.CALIBRATED:
         raise InputError(f"--calibration is for --quantize int8 and int16x8, not for {quantize}.")
@@ -149,24 +160,16 @@ def _tflite(options, opened, model, about):
         **dataclasses.asdict(wanted))
 
 
-def _default_quantize(about):
-    """The small file of each family; printed, since nobody asked for it."""
-    integers = about.variant.startswith(("lite", "edgetpu"))
-    quantize = "int8" if integers else "weights8"
-    reason = ("made for integers" if integers else
-              "swish and squeeze-and-excite lose less in float arithmetic")
-    print(f"--quantize {quantize}, the default for {about.variant} ({reason}); none is float32")
-    return quantize
-
-
-def _verify_with(options, opened, about, calibration=None):
+def _verify_with(options, opened, about, calibration=None, model=None):
     """Returns the images and labels to verify with; (None, None) is noise.
 
-    `calibration` is a pair of the same, or None.
+    `calibration` is a pair of the same, or None. Labels are for a classifier: `model` tells.
     """
     where = options.verify_with or ("run" if options.workdir else None)
     if where:
-        return images.read(where, opened, about, options.verify_images)
+        pixels, labels = images.read(where, opened, about, options.verify_images)
+        gives_a_map = model is not None and len(model.outputs[0].shape) != 2
+        return pixels, None if gives_a_map else labels
     if calibration is None:
         print("No --verify_with: the file is compared with the Keras model on noise.")
         return None, None
@@ -175,12 +178,14 @@ def _verify_with(options, opened, about, calibration=None):
 
 def _write_report(options, about, report):
     from effnet_tf import checkpoints, plots, rundir
+    from effnet_tf.export import checksum
     print(f"Wrote {options.out}:\n{report}")
-    path = run.report_path(options.out)
+    path = checksum.report_path(options.out)
     picture = path.removesuffix(".report.json") + ".layers.png"
     try:
         rundir.write_text(path, json.dumps({
-            **dataclasses.asdict(about), "check": dataclasses.asdict(report)}, indent=2) + "\n")
+            **dataclasses.asdict(about), "check": dataclasses.asdict(report),
+            checksum.FIELD: checksum.of(options.out)}, indent=2) + "\n")
         print(f"Wrote {path}")
         if report.layers and plots.layer_errors(report.layers, report.layers_before, picture):
             print(f"Drew {picture}")

@@ -13,7 +13,6 @@ from effnet_tf.errors import InputError, first_line
 
 SOURCES = ("run (held-out images of the run), run:train (its training images), a folder of image "
            "files (its subfolders may be classes), or NAME:SPLIT of a TFDS data set in --data_dir")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 
 
 def read(where, opened, about, most):
@@ -46,13 +45,21 @@ def spread(count, most):
 
 def _folder(folder, class_names, most):
     """Yields (path, bytes, label) of image files below a folder, in the order of their names."""
-    paths = sorted(os.path.join(where, name) for where, _, names in os.walk(folder)
-                   for name in names if name.lower().endswith(SUFFIXES))
+    from effnet_tf import files
+    walk = files.Walk()
+    walk.enter(folder)
+    paths = walk.images(folder)
+    for line in walk.report():
+        print(line)
     for number in spread(len(paths), most) if paths else ():
-        with open(paths[number], "rb") as file:
-            name = os.path.basename(os.path.dirname(paths[number]))
-            label = class_names.index(name) if name in class_names else -1
-            yield paths[number], file.read(), label
+        name = os.path.basename(os.path.dirname(paths[number]))
+        label = class_names.index(name) if name in class_names else -1
+        try:
+            encoded = files.read(paths[number], files.MAX_IMAGE_BYTES)
+        except (OSError, InputError) as error:  # since it was listed
+            print(f"Left out {paths[number]}: {first_line(error)}")
+            continue
+        yield paths[number], encoded, label
 
 
 def _tfds(where, data_dir, class_names, most):
@@ -80,7 +87,7 @@ def _prepared(found, about, where):
     """Decodes and cuts images; names those that cannot be used."""
     from tqdm import tqdm
 
-    from effnet_tf import augment
+    from effnet_tf import augment, files
     from effnet_tf.data import bad
     images, labels = [], []
     for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
@@ -93,5 +100,6 @@ def _prepared(found, about, where):
             scaled_decode=about.scaled_decode)).numpy())
         labels.append(label)
     if not images:
-        raise InputError(f"'{where}' has no image that can be used ({', '.join(SUFFIXES)}).")
+        raise InputError(f"'{where}' has no image that can be used "
+                         f"({', '.join(files.IMAGE_SUFFIXES)}).")
     return np.stack(images), np.array(labels)

@@ -10,6 +10,8 @@ from effnet_tf.errors import InputError, first_line
 
 from . import images
 
+CROP_PADDING = 32  # main.py's; of a .keras file whose crop nobody said
+
 
 def add_options(parser, required=True):
     """Adds the options that name a run and the place of its data."""
@@ -19,9 +21,22 @@ def add_options(parser, required=True):
 
 def count(text):
     """The argparse type of a number of images: a whole number of at least 1."""
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is no number of images (1 or more)")
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images (1 or more)")
     return int(text)
+
+
+def crop(text):
+    """The argparse type of --crop: pixels, an int, or a fraction of the short side, a float."""
+    try:
+        value = int(text) if text.isdigit() else float(text)
+    except ValueError:
+        value = None
+    if value is None or (isinstance(value, float) and not 0.01 <= value <= 1):
+        raise argparse.ArgumentTypeError(
+            f"'{text}' is not a crop: give the padding in whole pixels (0: the whole image), or "
+            "the fraction of the short side, such as 0.875 or 1.0")
+    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +85,7 @@ class Run:
         their classes.
         """
         from effnet_tf import augment, data
-        source = _source(self.recipe)
+        source = self._source()
         records = source.train if training else source.held_out
         numbers = images.spread(records.count, most)
         spread = dataclasses.replace(source, held_out=data.Chosen(records, numbers))
@@ -82,10 +97,32 @@ class Run:
         return augment.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
 
 
+    def _source(self):
+        """Returns its data, which may lie elsewhere by now, and must have its classes."""
+        place = f"data_dir is '{self.data_dir}'"
+        if self.data_dir and not os.path.isabs(self.data_dir) and "://" not in self.data_dir:
+            place += f", sought in '{os.getcwd()}'"
+        try:
+            source = _opened(self.recipe)
+        except InputError as error:
+            raise InputError(f"The images of the run '{self.workdir}' cannot be opened: {error} "
+                             f"({place}; say with --data_dir where they lie now.)") from error
+        if tuple(source.class_names) != tuple(self.class_names):
+            raise InputError(
+                f"The run '{self.workdir}' has learnt the classes {_some(self.class_names)}; the "
+                f"images have {_some(source.class_names)} ({place}). Say with --data_dir where "
+                "its own lie.")
+        return source
+
+
 @functools.cache  # opened once, for calibration and for verification
-def _source(recipe):
+def _opened(recipe):
     from effnet_tf import data
     return data.open_source(recipe, for_training=False)
+
+
+def _some(names):
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +133,14 @@ class KerasFile:
         path: of the file.
         class_names: in the order of the scores; empty if nobody said.
         data_dir: where TFDS data sets lie, or None.
+        crop: padding in pixels, or fraction of the short side, of the central crop that the
+            network is to see; None: nobody said.
     """
 
     path: str
     class_names: tuple[str, ...]
     data_dir: str | None
+    crop: int | float | None = None
 
     def load_model(self):
         """Returns the model; nothing in the file can run code."""
@@ -114,14 +154,27 @@ class KerasFile:
                              f"{first_line(error)}.") from error
 
     def about(self, model):
-        """Returns its `About`; the crop is that of the original code."""
-        from effnet_tf import export
-        return export.describe(model, class_names=self.class_names)
+        """Returns its `About`; without --crop, the crop is that of the original code."""
+        from effnet_tf import augment, export
+        about = export.describe(model, class_names=self.class_names)
+        size, padding = about.image_size, self.crop
+        if padding is None:
+            padding = CROP_PADDING
+            if size:
+                print(f"--crop {padding}, the default: images are cut to the middle "
+                      f"{size / (size + padding):.0%} of their short side, as the original code "
+                      "does it. Was this network trained on whole images, give --crop 0.")
+        elif isinstance(padding, float):
+            if not size:
+                raise InputError(f"--crop {padding} is a fraction of an image size, and this model "
+                                 "has none: give pixels.")
+            padding = augment.padding_of(padding, size)
+        return dataclasses.replace(about, crop_padding=padding)
 
     def images(self, most, training=False):
         """There are none of its own."""
-        raise InputError(f"'{self.path}' is no run and has no images of its own: give a folder or "
-                         "a TFDS split.")
+        raise InputError(f"'{self.path}' is not a run and has no images of its own: give a folder "
+                         "or a TFDS split.")
 
 
 def open_run(options):
@@ -139,19 +192,9 @@ def open_model(options):
         raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
     if options.workdir:
         return open_run(options)
-    return KerasFile(options.model, _labels(options.labels), options.data_dir)
+    return KerasFile(options.model, _labels(options.labels), options.data_dir, options.crop)
 
 
 def _labels(path):
-    if path is None:
-        return ()
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return tuple(file.read().rstrip().splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The class names '{path}' cannot be read: {error}.") from error
-
-
-def report_path(artefact):
-    """Returns where the report of an exported file lies: beside it."""
-    return f"{artefact.rstrip(os.sep)}.report.json"
+    from effnet_tf import class_names
+    return () if path is None else class_names.read(path)

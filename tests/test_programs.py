@@ -175,7 +175,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("arguments, message", [
         (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "no run directory"),
-        (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is no SavedModel"),
+        (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is not a SavedModel"),
         (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
         (["classify", "{run}/recipe.json", "photo.jpg"], "no SavedModel, TFLite, ONNX or Keras"),
         (["inspect", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
