@@ -22,20 +22,34 @@ MAX_ATTEMPTS = 10
 # few kilobytes takes all memory.
 MAX_PIXELS = 2**27
 ERASED = 128  # the grey of random erasing
-PNG, GIF, BMP = 0x89, ord("G"), ord("B")  # first bytes
+PNG, GIF, BMP, RIFF = 0x89, ord("G"), ord("B"), ord("R")  # first bytes
+ANIMATED = 2  # bit of a WebP's flags
 EXIF_BEGINS = (6, 24)  # first segment of a JPEG, or the second, after JFIF's
 
 
 def decode(encoded):
-    """Decodes JPEG, PNG, BMP or (first frame) GIF bytes: () string -> (H, W, 3) uint8."""
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.ensure_shape(image, (None, None, 3))
+    """Decodes JPEG, PNG, BMP, WebP or (first frame) GIF: () string -> (H, W, 3) uint8.
+
+    Transparency is dropped. Never call it before `shape_of`: TensorFlow 2.21 breaks its own
+    memory at animated WebP images.
+    """
+    def three():
+        return tf.io.decode_image(encoded, channels=3, expand_animations=False)
+
+    def of_webp():  # one with transparency does not let itself be decoded to three channels
+        return tf.io.decode_image(encoded, channels=0, expand_animations=False)[..., :3]
+
+    return tf.ensure_shape(tf.cond(_is_webp(encoded), of_webp, three), (None, None, 3))
+
+
+def _is_webp(encoded):
+    return tf.strings.regex_full_match(tf.strings.substr(encoded, 0, 12), "RIFF\\C{4}WEBP")
 
 
 def header_shape(encoded):
     """Reads height and width in the header of an image file: () string -> (2,) int32.
 
-    (0, 0) where it is no JPEG, PNG, GIF or BMP.
+    (0, 0) where it is no JPEG, PNG, GIF, BMP or WebP, and where it is an animated WebP.
 
     Raises:
         tf.errors.InvalidArgumentError: a damaged header of a JPEG.
@@ -54,18 +68,47 @@ def shape_of(encoded):
 
 
 def _other_shape(encoded):
-    """Height and width of a PNG, a GIF or a BMP."""
-    header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 26), tf.uint8), tf.int64)
-    header = tf.pad(header, [[0, 26 - tf.size(header)]])
-    little, kind = [1, 1 << 8, 1 << 16, 1 << 24], header[0]
-    sides = tf.case([
-        (kind == PNG, lambda: tf.reshape(header[16:24], (2, 4))[:, ::-1]),
-        (kind == GIF, lambda: tf.pad(tf.reshape(header[6:10], (2, 2)), [[0, 0], [0, 2]])),
-        (kind == BMP, lambda: tf.reshape(header[18:26], (2, 4))),
-    ], default=lambda: tf.zeros((2, 4), tf.int64))
-    width_height = tf.cast(tf.reduce_sum(sides * little, 1), tf.int32)
+    """Height and width of a PNG, a GIF, a BMP or a WebP."""
+    header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 30), tf.uint8), tf.int64)
+    header = tf.ensure_shape(tf.pad(header, [[0, 30 - tf.size(header)]]), (30,))
+    kind = header[0]
+    width_height = tf.case([
+        (kind == PNG, lambda: _numbers(tf.reshape(header[16:24], (2, 4))[:, ::-1])),
+        (kind == GIF, lambda: _numbers(tf.reshape(header[6:10], (2, 2)))),
+        (kind == BMP, lambda: _numbers(tf.reshape(header[18:26], (2, 4)))),
+        (kind == RIFF, lambda: _webp_sides(header)),
+    ], default=lambda: tf.zeros(2, tf.int64))
     # The height of a BMP that begins at the top is negative.
-    return tf.abs(width_height)[::-1]
+    return tf.abs(tf.cast(width_height, tf.int32))[::-1]
+
+
+def _numbers(rows):
+    """Reads a number in each row of bytes, the least first: (n, k) -> (n,) int64."""
+    powers = [256**place for place in range(rows.shape[1])]
+    return tf.reduce_sum(rows * tf.constant(powers, tf.int64), 1)
+
+
+def _webp_sides(header):
+    """Width and height of a WebP (RFC 9649): of lossy, of lossless, or of its canvas."""
+    def starts(begin, word):
+        return tf.reduce_all(header[begin:begin + 4] == list(word))
+
+    def lossless():
+        bits = _numbers(header[tf.newaxis, 21:25])[0]
+        return tf.stack([bits % 2**14 + 1, bits // 2**14 % 2**14 + 1])
+
+    def canvas():
+        still = header[20] // ANIMATED % 2 == 0
+        sides = _numbers(tf.reshape(header[24:30], (2, 3))) + 1
+        return tf.where(still, sides, tf.zeros(2, tf.int64))
+
+    nothing = tf.zeros(2, tf.int64)
+    return tf.case([
+        (~starts(8, b"WEBP"), lambda: nothing),
+        (starts(12, b"VP8 "), lambda: _numbers(tf.reshape(header[26:30], (2, 2))) % 2**14),
+        (starts(12, b"VP8L"), lossless),
+        (starts(12, b"VP8X"), canvas),
+    ], default=lambda: nothing)
 
 
 def orientation_of(encoded):

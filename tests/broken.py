@@ -35,6 +35,18 @@ def _bomb_jpeg(side):
     return data[:place] + struct.pack(">HH", side, side) + data[place + 4:]
 
 
+def _bomb_webp():
+    data = bytearray(encoded(photo(), "WEBP", lossless=True))
+    data[21:25] = b"\xff\xff\xff\x0f"  # both sides less one, 14 bits each
+    return bytes(data)
+
+
+def _transparent():
+    image = photo().convert("RGBA")
+    image.putalpha(PIL.Image.linear_gradient("L").resize(image.size))
+    return image
+
+
 def _small_frame():
     """A GIF whose frame covers a part of its screen of 70 x 60."""
     data = bytearray(encoded(photo(40, 50), "GIF"))
@@ -44,7 +56,7 @@ def _small_frame():
 
 def bad():
     """Returns {name: (bytes, what the reason must say)}."""
-    jpeg, png = encoded(photo()), encoded(photo(), "PNG")
+    jpeg, png, webp = encoded(photo()), encoded(photo(), "PNG"), encoded(photo(), "WEBP")
     damaged, other = "damaged or cut off", "is needed"
     return {
         "half.jpg": (jpeg[:len(jpeg) // 2], damaged), "three_bytes.jpg": (jpeg[:3], damaged),
@@ -53,8 +65,12 @@ def bad():
         "empty.jpg": (b"", "file is empty"), "zeros.jpg": (b"\0" * 5000, "no image"),
         "text.jpg": (b"no image at all", "no image: it begins with b'no image'"),
         "html.jpg": (b"<!DOCTYPE html><html>404</html>", "such as a web page"),
-        "webp.jpg": (encoded(photo(), "WEBP"), "WebP"), "tiff.jpg": (encoded(photo(), "TIFF"),
-                                                                     "TIFF"),
+        "tiff.jpg": (encoded(photo(), "TIFF"), "TIFF"),
+        "half.webp": (webp[:len(webp) // 2], damaged), "header.webp": (webp[:16], damaged),
+        "animated.webp": (encoded(photo(), "WEBP", save_all=True, append_images=[photo(seed=1)]),
+                          "animated WebP image"),
+        "flags.webp": (encoded(_transparent(), "WEBP")[:20], damaged),
+        "bomb.webp": (_bomb_webp(), "claims 16,384 x 16,384 pixels"),
         "heic.jpg": (b"\0\0\0\x18ftypheic" + b"\0" * 40, "HEIC"), "pdf.png": (b"%PDF-1.4", other),
         "half.png": (png[:len(png) // 2], damaged), "signature.png": (png[:8], damaged),
         "flipped.png": (png[:100] + bytes([png[100] ^ 255]) + png[101:], damaged),
@@ -80,6 +96,11 @@ def odd():
         "one_pixel.png": encoded(photo(1, 1), "PNG"), "one_pixel.jpg": encoded(photo(1, 1)),
         "thin.jpg": encoded(photo(3, 300)), "bitmap.bmp": encoded(photo(), "BMP"),
         "animated.gif": encoded(photo(), "GIF", save_all=True, append_images=[photo(seed=1)]),
+        "lossy.webp": encoded(photo(), "WEBP"), "named.jpg": encoded(photo(1, 1), "WEBP"),
+        "lossless.webp": encoded(photo(), "WEBP", lossless=True),
+        "alpha.webp": encoded(_transparent(), "WEBP"),
+        "lossless_alpha.webp": encoded(_transparent(), "WEBP", lossless=True),
+        "canvas.webp": encoded(photo(), "WEBP", exif=exif.tobytes()),
         "alpha.png": encoded(photo().convert("RGBA"), "PNG"),
         "palette.png": encoded(photo().convert("P"), "PNG"),
         "one_bit.png": encoded(photo().convert("1"), "PNG"),

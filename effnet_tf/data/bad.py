@@ -8,10 +8,15 @@ from effnet_tf import augment
 from effnet_tf.errors import InputError, first_line
 
 # How files begin that people take for images that TensorFlow decodes: offset, bytes, name.
-OTHERS = ((8, b"WEBP", "a WebP image"), (4, b"ftyphei", "a HEIC image"),
-          (4, b"ftypavif", "an AVIF image"), (0, b"II*\0", "a TIFF image"),
+OTHERS = ((4, b"ftyphe", "a HEIC image"), (4, b"ftypmif1", "a HEIC image"),
+          (4, b"ftypavi", "an AVIF image"), (0, b"II*\0", "a TIFF image"),
           (0, b"MM\0*", "a TIFF image"), (0, b"%PDF", "a PDF document"),
-          (0, b"<svg", "an SVG drawing"), (0, b"<", "text, such as a web page"))
+          (0, b"8BPS", "a Photoshop image"), (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+          (0, b"\xff\x0a", "a JPEG XL image"), (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+          (0, b"\0\0\1\0", "an icon"), (0, b"<svg", "an SVG drawing"),
+          (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull)"),
+          (0, b"<", "text, such as a web page"))
+NEEDED = "JPEG, PNG, BMP, GIF or WebP is needed"
 SHOWN = 10  # in a message; the list has all
 
 
@@ -42,10 +47,20 @@ def _named(encoded):
     """Says what a file is that is no good image."""
     for offset, start, name in OTHERS:
         if encoded[offset:offset + len(start)] == start:
-            return f"it is {name}: JPEG, PNG, BMP or GIF is needed"
-    if encoded[:2] in (b"\xff\xd8", b"\x89P", b"GI", b"BM"):
+            return f"it is {name}: {NEEDED}"
+    if _is_webp(encoded) and encoded[12:16] == b"VP8X" and _flags(encoded) & augment.ANIMATED:
+        return "it is an animated WebP image: save one of its frames as a still image"
+    if _is_webp(encoded) or encoded[:2] in (b"\xff\xd8", b"\x89P", b"GI", b"BM"):
         return f"it is damaged or cut off after {len(encoded):,} bytes"
     return f"it is no image: it begins with {encoded[:8]!r}"
+
+
+def _flags(encoded):
+    return int.from_bytes(encoded[20:21], "little")  # 0 where it is cut off
+
+
+def _is_webp(encoded):
+    return encoded[:4] == b"RIFF" and encoded[8:12] == b"WEBP"
 
 
 class BadExamples:
@@ -110,9 +125,15 @@ def _why(error):
     for kind, text in kinds:
         if isinstance(error, kind):
             return text
-    if "Feature: " in str(error):
-        return "it has no feature " + str(error).partition("Feature: ")[2].split()[0]
-    if "Dataset was empty" in str(error):
+    text = str(error)
+    if "Data types don't match" in text:
+        feature = text.partition("Key: ")[2].partition(".  ")[0]
+        found = text.partition("Data type: ")[2].split(" ")[0]
+        return (f"its feature {feature} holds {found} numbers or texts; labels must be int64, "
+                "images bytes")
+    if "Feature: " in text:
+        return "it has no feature " + text.partition("Feature: ")[2].split()[0]
+    if "Dataset was empty" in text:
         return "the file ends before it"
     return f"it cannot be read: {first_line(error)}"
 
