@@ -12,7 +12,7 @@ from effnet_tf import augment, data
 from effnet_tf.errors import InputError
 from effnet_tf.data import __main__ as program, batches, check, prepare
 from effnet_tf.recipe import RECIPES, Recipe
-from tests import broken
+from tests import broken, hostile
 
 BAD, ODD = broken.bad(), broken.odd()
 
@@ -110,6 +110,13 @@ class TestCheck:
                    tmp_path / "x") == 2
         assert "error: --dataset folder needs" in capsys.readouterr().err
 
+    def test_a_report_among_the_classes(self, photos, capsys):
+        for program_name in ("check", "prepare"):
+            assert run(program_name, "--dataset", "folder", "--data_dir", photos, "--out",
+                       photos / "report") == 2
+            assert "would be taken for a class" in capsys.readouterr().err
+        assert not (photos / "report").exists()
+
     def test_a_file_in_the_place_of_the_report(self, tmp_path, capsys):
         (tmp_path / "report").write_text("x")
         assert run("check", "--dataset", "digits", "--out", tmp_path / "report") == 2
@@ -137,10 +144,13 @@ class TestPrepare:
         old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
         new = self.opened(copy)
         assert new.class_names == old.class_names and new.num_train == 40 + len(ODD) + 1
-        side = prepare.MARGIN * 32
+        side, kept = prepare.MARGIN * 32, 0
+        originals = {encoded for encoded, _ in self.rows(old.train)}
         for encoded, _ in self.rows(new.train):
             shape = augment.shape_of(tf.constant(encoded)).numpy()
-            assert min(shape) <= side + 1
+            assert min(shape) <= side + 1 or encoded in originals  # which it could not shrink
+            kept += encoded in originals
+        assert kept < len(ODD)
         with open(copy / "prepared.json") as file:
             about = json.load(file)
         assert about["short_side"] == 37 and about["train"]["bytes"] < about["train"][
@@ -230,3 +240,103 @@ def test_preparing_nothing_usable(tmp_path):
     with pytest.raises(InputError, match="No image of Some can be used"):
         prepare.prepare(source, RECIPES["small"], str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
+
+
+class TestPreparing:
+    """What a copy must not do: lose images in silence, grow, or touch what is the user's."""
+
+    recipe = dataclasses.replace(RECIPES["small"], image_size=32, batch_size=8)
+
+    def source(self, rows, names=("a", "b")):
+        return data.Source("Some", names, data.Listed(rows), data.Listed(rows[:1]))
+
+    def good(self, count=4):
+        return [(broken.encoded(broken.photo(90, 120, seed=n)), n % 2) for n in range(count)]
+
+    def test_says_what_is_left_out(self, tmp_path, capsys):
+        for name in ("cat", "dog"):
+            (tmp_path / "photos" / name).mkdir(parents=True)
+            for number, (content, _) in enumerate(self.good(10)):
+                (tmp_path / "photos" / name / f"{number}.jpg").write_bytes(content)
+            for number in range(5):
+                (tmp_path / "photos" / name / f"bad{number}.jpg").write_bytes(BAD["half.jpg"][0])
+        assert run("prepare", "--dataset", "folder", "--data_dir", tmp_path / "photos",
+                   "--image_size", 32, "--batch_size", 8, "--out", tmp_path / "out") == 0
+        said = capsys.readouterr().out
+        listed = [json.loads(line) for line in (tmp_path / "out/bad_examples.jsonl").open()]
+        train = [entry for entry in listed if entry["split"] == "train"]
+        assert f"Left out {len(train)} of 24 training images" in said and len(train) >= 8
+        assert str(tmp_path / "out/bad_examples.jsonl") in said
+
+    def test_no_file_grows(self, tmp_path):
+        rows = [(broken.encoded(broken.photo(60, 80, seed=n), quality=5), n % 2) for n in range(4)]
+        about = prepare.prepare(self.source(rows), self.recipe, str(tmp_path / "out"), quality=100)
+        assert about["train"]["bytes"] == about["train"]["bytes_before"]
+        encoded = tf.constant(rows[0][0])
+        assert prepare.shrunk(encoded, 37, 100) == encoded
+
+    @pytest.mark.parametrize("name", ["line\nbreak", " blank", "caf\udce9", "a\0b"])
+    def test_a_class_that_cannot_be_a_line(self, tmp_path, name):
+        with pytest.raises(InputError, match="rename the class"):
+            prepare.prepare(self.source(self.good(), ("a", name)), self.recipe,
+                            str(tmp_path / "out"))
+        assert not list(tmp_path.iterdir())
+
+    def test_a_folder_of_the_users_is_left_alone(self, tmp_path):
+        theirs = tmp_path / "out.incomplete"
+        theirs.mkdir()
+        (theirs / "thesis.txt").write_text("x")
+        (theirs / "train-00000-of-00001").write_text("x")
+        with pytest.raises(InputError, match="is not the unfinished copy"):
+            prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "out"))
+        assert len(list(theirs.iterdir())) == 2
+
+    def test_an_unfinished_copy_is_replaced_but_what_was_put_there_stays(self, tmp_path):
+        old = tmp_path / "out.incomplete"
+        prepare._begin(str(old))
+        (old / "train-00007-of-00009").write_text("x")
+        prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "one"))
+        prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "out"))
+        assert not old.exists() and not (tmp_path / "out" / "train-00007-of-00009").exists()
+        for folder in ("one", "out"):
+            assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
+                "bad_examples.jsonl", "classes.txt", "prepared.json", "train-00000-of-00001",
+                "validation-00000-of-00001"]
+        prepare._begin(str(tmp_path / "two.incomplete"))
+        (tmp_path / "two.incomplete" / "thesis.txt").write_text("x")
+        with pytest.raises(InputError, match="holds files that prepare did not write"):
+            prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "two"))
+        assert (tmp_path / "two.incomplete" / "thesis.txt").read_text() == "x"
+
+    def test_a_file_that_is_put_into_an_unfinished_copy_survives_its_failure(
+            self, tmp_path, monkeypatch):
+        def put_and_fail(*_):
+            (tmp_path / "out.incomplete" / "thesis.txt").write_text("x")
+            raise KeyboardInterrupt
+        monkeypatch.setattr(prepare, "_example", put_and_fail)
+        with pytest.raises(KeyboardInterrupt):
+            prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "out"))
+        assert (tmp_path / "out.incomplete" / "thesis.txt").read_text() == "x"
+
+    def test_hostile_names_come_back(self, tmp_path):
+        kept = tuple(name for name in hostile.NAMES if name == name.strip() and name.isprintable())
+        assert len(kept) > 30
+        rows = [(self.good(1)[0][0], label) for label in range(len(kept))]
+        prepare.prepare(self.source(rows, kept), self.recipe, str(tmp_path / "out"))
+        source = data.open_source(dataclasses.replace(
+            self.recipe, dataset="tfrecord", data_dir=str(tmp_path / "out")))
+        assert source.class_names == kept
+
+
+def test_check_of_hostile_names(tmp_path, capsys):
+    root, picture = tmp_path / "photos", broken.encoded(broken.photo(), "PNG")
+    for name in (*hostile.NAMES, hostile.NOT_UTF8):
+        (root / name).mkdir(parents=True)
+        for number in range(2):
+            (root / name / f"{name}{number}.png").write_bytes(picture)
+        (root / name / f"{name}.jpg").write_bytes(BAD["half.jpg"][0])
+    source = data.open_source(dataclasses.replace(RECIPES["small"], data_dir=str(root)))
+    lines = check.table(source, check.scan(source))
+    assert all(line.isprintable() for line in lines)
+    assert len(source.bad.entries) == len(hostile.NAMES) + 1
+    assert json.loads(json.dumps(source.bad.entries)) == source.bad.entries

@@ -57,10 +57,15 @@ def prepare(source, recipe, options):
     from effnet_tf.data import prepare as prepare_lib
     about = prepare_lib.prepare(source, recipe, options.out, quality=options.quality)
     train = about["train"]
+    listed = os.path.join(options.out, "bad_examples.jsonl")
+    if train["left_out"]:
+        print(f"Left out {train['left_out']:,} of {train['left_out'] + train['images']:,} training "
+              f"images, which cannot be used: {listed}")
     print(f"Wrote {options.out}: {train['images']:,} training images of {about['short_side']} "
           f"pixels or less on the short side, {train['bytes'] / 1e6:,.1f} MB instead of "
           f"{train['bytes_before'] / 1e6:,.1f}; {about['validation']['images']:,} held-out images "
-          f"unchanged. What it costs: resized to the network's input, the images differ by "
+          f"unchanged, and not looked at (`check` does that). What it costs: resized to the "
+          f"network's input, the images differ by "
           f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
           "Train on it with the same recipe and options, but these: --recipe "
           f"{options.recipe or recipe_lib.default_recipe_name(recipe.dataset)} "
@@ -82,6 +87,7 @@ def main(arguments=None):
 def _main(options):
     recipe = recipe_lib.from_options(options)
     recipe.resolved_variant()
+    _check_outside(options.out, recipe)
     with programs.nothing_to_undo():
         extras.require("This program", "tensorflow", "keras")
         from effnet_tf import data  # it takes seconds
@@ -106,6 +112,16 @@ def _last_words(options):
             return what
         return f"{result} had been written and is whole"
     return last_words
+
+
+def _check_outside(out, recipe):
+    """Refuses to write into the folder of images, where the result would be taken for a class."""
+    root = recipe.data_dir
+    if recipe.dataset == "folder" and root and "://" not in out + root:
+        inside, outside = (os.path.join(os.path.realpath(path), "") for path in (out, root))
+        if inside.startswith(outside):
+            raise InputError(f"--out '{out}' lies in the folder of images '{root}', where it would "
+                             "be taken for a class: choose another place.")
 
 
 def _make_folder(path):

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tqdm
 
 from effnet_tf import augment, plots
+from effnet_tf.errors import printable
 from effnet_tf.data import bad, batches
 from effnet_tf.data.records import or_else
 
@@ -135,9 +136,10 @@ def _classes(source, splits):
         labels = labels[:half] + labels[-half:]
     for label in labels:
         train, held_out = numbers[label]
+        name = printable(source.class_names[label])
         none = "" if train and held_out else "   <- none" + (" to train on" if not train else
                                                              " held out")
-        yield f"{train:>10,} train {held_out:>8,} eval  {source.class_names[label]}{none}"
+        yield f"{train:>10,} train {held_out:>8,} eval  {name}{none}"
 
 
 def _repeated(what, groups):

@@ -7,13 +7,15 @@ held-out images are copied as they are, so that evaluation changes nothing.
 import json
 import math
 import os
+import re
 
 import numpy as np
 import tensorflow as tf
 import tqdm
 
-from effnet_tf import augment, rundir
-from effnet_tf.errors import InputError
+from effnet_tf import augment, class_names, rundir, storage
+from effnet_tf.checkpoints import SaveError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.data import batches
 from effnet_tf.data.records import or_else
 
@@ -21,6 +23,11 @@ MARGIN = 1.15  # short side over the largest training size
 PER_FILE = 1000  # records, as in the original's 1,024 files
 SAMPLED = 200  # images whose fidelity is measured
 AHEAD = 256  # images that are shrunk before the next is written
+
+# In the unfinished copy: says that it is one, and nothing but these names is ever removed.
+MARK = "unfinished"
+_OURS = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}"
+                   r"|(classes\.txt|prepared\.json|bad_examples\.jsonl|unfinished)(\.tmp)?")
 
 
 def prepare(source, recipe, out, *, quality=95):
@@ -38,15 +45,16 @@ def prepare(source, recipe, out, *, quality=95):
         What prepared.json says: sizes, and what shrinking cost in fidelity.
 
     Raises:
-        InputError: `out` exists.
+        InputError: `out` exists or cannot be written, or a class has a name that classes.txt
+            cannot hold.
     """
-    if tf.io.gfile.exists(out):
+    storage.check_place(out, "--out")
+    if storage.exists(out):
         raise InputError(f"'{out}' exists already: give another --out, or remove it.")
+    names = class_names.text(source.class_names, os.path.join(out, "classes.txt"))
     side = math.ceil(MARGIN * recipe.resolved_variant().resolution)
     temporary = f"{out.rstrip('/')}.incomplete"
-    if tf.io.gfile.exists(temporary):
-        tf.io.gfile.rmtree(temporary)  # of a run that was interrupted
-    tf.io.gfile.makedirs(temporary)
+    _begin(temporary)
     try:
         about = {"short_side": side, "quality": quality, "source": source.name,
                  **_fidelity(source, recipe, side, quality)}
@@ -54,19 +62,53 @@ def prepare(source, recipe, out, *, quality=95):
                                       ("validation", source.held_out, False)):
             about[name] = _write(source, recipe, records, os.path.join(temporary, name),
                                  (side, quality) if shrink else None)
-        for name, text in (("classes.txt", "".join(f"{n}\n" for n in source.class_names)),
+        for name, text in (("classes.txt", names),
                            ("prepared.json", json.dumps(about, indent=2) + "\n")):
             rundir.write_text(os.path.join(temporary, name), text)
         rundir.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
         tf.io.gfile.rename(temporary, out)
     except BaseException:
-        tf.io.gfile.rmtree(temporary)
+        _remove(temporary)
         raise
+    tf.io.gfile.remove(os.path.join(out, MARK))
     return about
 
 
+def _begin(temporary):
+    """Makes the folder of the unfinished copy; removes one that an interrupted run left."""
+    if storage.exists(temporary):
+        if not storage.exists(os.path.join(temporary, MARK)):
+            raise InputError(f"'{temporary}' is in the way, and is not the unfinished copy of an "
+                             "interrupted prepare: move it, or give another --out.")
+        _remove(temporary)
+        if storage.exists(temporary):
+            raise InputError(f"'{temporary}' holds files that prepare did not write: move them, or "
+                             "give another --out.")
+    try:
+        tf.io.gfile.makedirs(temporary)
+        rundir.write_text(os.path.join(temporary, MARK), "by python -m effnet_tf.data prepare\n")
+    except (OSError, tf.errors.OpError, SaveError) as error:
+        raise InputError(f"'{temporary}' cannot be written: {first_line(error)}.") from error
+
+
+def _remove(folder):
+    """Removes an unfinished copy, but for what somebody else put there."""
+    if not storage.is_folder(folder):
+        return
+    others = [name for name in storage.names(folder) if not _OURS.fullmatch(name)]
+    for name in storage.names(folder):
+        if name not in others and not (others and name == MARK):
+            tf.io.gfile.remove(os.path.join(folder, name))
+    if not others:
+        tf.io.gfile.rmtree(folder)  # empty by now
+
+
 def shrunk(encoded, side, quality, exif_rotation=False):
-    """Shrinks an image file to a short side, as a JPEG; a smaller one stays as it is."""
+    """Shrinks an image file to a short side, as a JPEG.
+
+    One that is not longer stays as it is, and so does a file that would take more bytes
+    afterwards: one that was compressed strongly, or a drawing.
+    """
     shape = augment.shape_of(encoded)
     short = tf.reduce_min(shape)
 
@@ -79,7 +121,8 @@ def shrunk(encoded, side, quality, exif_rotation=False):
         small = tf.raw_ops.ScaleAndTranslate(
             images=image[tf.newaxis], size=tf.cast(new, tf.int32), scale=new / old,
             translation=(1 - new / old) / 2, kernel_type="keyscubic", antialias=True)[0]
-        return tf.io.encode_jpeg(augment.to_bytes(small), quality=quality)
+        small = tf.io.encode_jpeg(augment.to_bytes(small), quality=quality)
+        return tf.where(tf.strings.length(small) < tf.strings.length(encoded), small, encoded)
 
     def keep():
         # Fails if it is bad. A mere control dependency would be optimised away.
@@ -89,10 +132,10 @@ def shrunk(encoded, side, quality, exif_rotation=False):
 
 
 def _write(source, recipe, records, prefix, shrink):
-    """Writes the files of a split; returns {"images", "bytes_before", "bytes"}."""
+    """Writes the files of a split; returns how many images and bytes there are."""
     files = max(1, -(-records.count // PER_FILE))
     split = "train" if shrink else "eval"
-    done = {"images": 0, "bytes_before": 0, "bytes": 0}
+    done = {"images": 0, "left_out": 0, "bytes_before": 0, "bytes": 0}
     rows = tqdm.tqdm(_converted(recipe, records, shrink), split, records.count, unit=" images")
     per_file, writer = -(-records.count // files), None
     for index, (number, before, encoded, label) in enumerate(rows):
@@ -105,6 +148,7 @@ def _write(source, recipe, records, prefix, shrink):
         if not usable:
             source.bad.examine(split, records, int(number))
             if shrink:
+                done["left_out"] += 1
                 continue
         writer.write(_example(encoded, int(label), records.name(int(number))))
         done["images"] += 1
