@@ -52,6 +52,23 @@ def not_regular(path: str) -> str | None:
     return next((name for is_kind, name in _KINDS if is_kind(mode)), "not a file")
 
 
+def not_an_image(path: str) -> str | None:
+    """Says why a path must not be opened as an image; None: it may, or it is not there."""
+    kind = not_regular(path)
+    if kind is None and os.path.exists(path) and os.path.getsize(path) > MAX_IMAGE_BYTES:
+        return f"larger than {MAX_IMAGE_BYTES >> 20} MiB"
+    return kind
+
+
+def identity(path: str) -> tuple | str:
+    """Returns what all links to one file have in common."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return os.path.normpath(path)
+    return (found.st_dev, found.st_ino) if found.st_ino else os.path.normpath(path)
+
+
 def read(path: str, limit: int) -> bytes:
     """Returns the content of a regular file.
 
@@ -89,11 +106,22 @@ class Walk:
     examples: dict = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
-        self._files, self._folders = {}, {}
+        self._files, self._folders, self._above, self._noted = {}, {}, {}, set()
 
     def enter(self, folder: str) -> str | None:
-        """Marks a folder as seen; returns the path under which it was seen before, if it was."""
+        """Marks a folder as seen; returns the path under which it was seen before, if it was.
+
+        A link back to it, or to a folder above it, is not followed from now on.
+        """
+        above = os.path.dirname(os.path.realpath(folder))
+        while _seen(self._above, os.stat(above), above) is None and above != os.sep:
+            above = os.path.dirname(above)
         return _seen(self._folders, os.stat(folder), folder)
+
+    def folders(self, root: str) -> list[str]:
+        """Returns the sorted names of the folders in a folder, but for links back and litter."""
+        return [entry.name for entry in self._listed(root) if not is_litter(entry.name)
+                and self._is_new_folder(entry)]
 
     def images(self, root: str) -> list[str]:
         """Returns the image files below a folder that has been entered, sorted by their paths."""
@@ -102,7 +130,8 @@ class Walk:
             for entry in self._listed(waiting.pop()):
                 if is_litter(entry.name):
                     continue
-                if self._is_folder(entry):
+                if self._is_new_folder(entry):
+                    self.enter(entry.path)
                     waiting.append(entry.path)
                 elif self._is_usable(entry):
                     found.append(entry.path)
@@ -116,14 +145,18 @@ class Walk:
             self._leave_out(f"folders that cannot be read ({error.strerror})", folder)
             return []
 
-    def _is_folder(self, entry):
+    def _is_new_folder(self, entry):
         """Whether an entry is a folder to walk; one that was seen is noted, and is none."""
         try:
             if not entry.is_dir():
                 return False
-            before = self.enter(entry.path)
+            found = entry.stat()
         except OSError:
             return False
+        mark = found.st_dev, found.st_ino
+        before = self._folders.get(mark)
+        if before is None and entry.is_symlink():
+            before = self._above.get(mark)
         if before:
             self._leave_out("links to folders that are there already", entry.path, before)
         return before is None
@@ -151,6 +184,9 @@ class Walk:
         return False
 
     def _leave_out(self, why, path, same_as=None):
+        if path in self._noted:
+            return
+        self._noted.add(path)
         self.left_out[why] += 1
         self.examples.setdefault(why, f"{path} = {same_as}" if same_as else path)
 

@@ -86,14 +86,16 @@ class Recipe:
         None, "where the data lies: the TFDS directory, the folder, or the table")
     train_split: str | None = _field(
         None, "split of TFDS or of the table, sub-folder, or beginning of the files' names, to "
-        "train on; none: 'train'")
+        "train on; none: 'train', or 'Training' and the like")
     eval_split: str | None = _field(
-        None, "the same, to evaluate on; none: 'validation', 'val' or 'test', whichever there is "
-        "first, else a held-out part of the training images")
+        None, "the same, to evaluate on; none: 'validation', 'val', 'valid', 'dev', 'eval' or "
+        "'test' in any case, whichever there is first, else a held-out part of the training "
+        "images")
     first_label: int = _field(
         1, "label of the first class in the files of 'tfrecord' (main.py: 1)", low=0)
     holdout: float = _field(
-        0.2, "fraction of the images held out when the data set has no split to evaluate on",
+        0.2, "fraction of each class held out when the data set has no split to evaluate on; at "
+        "least one image of two or more",
         low=0, high=1)
     max_bad_fraction: float = _field(
         0.001, "stop when more than this fraction of the images cannot be used; up to it they "

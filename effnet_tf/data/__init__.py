@@ -11,7 +11,8 @@ _HOME = {
     "bad": ("BadExamples", "TooManyBad"),
     "batches": ("evaluation", "training"),
     "records": ("Chosen", "Features", "Listed", "RecordFiles"),
-    "sources": ("Source", "open_source", "synthetic"),
+    "source": ("Source",),
+    "sources": ("open_source", "synthetic"),
 }
 __all__ = sorted(name for names in _HOME.values() for name in names)
 

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf.data import tfrecord
+from effnet_tf.errors import printable
 
 READERS = 32  # runs of neighbours that are read at the same time
 MAX_BUFFER = 4 << 20  # bytes of such a run that are read ahead
@@ -47,31 +48,39 @@ class Listed:
 
     def name(self, number):
         """Returns {"key"} of a record: its path, or the number of an image in memory."""
-        item = self.items[number].numpy()
-        return {"key": item.decode("utf-8", "backslashreplace") if self.paths
-                else f"image {number}"}
+        if not self.paths:
+            return {"key": f"image {number}"}
+        return {"key": printable(os.fsdecode(self.items[number].numpy()))}
 
 
 class Chosen:
-    """Some records of others, by their numbers."""
+    """Some records of others, by their numbers: a held-out part, or the rest.
 
-    in_blocks, mean_bytes = False, 0
+    Attributes:
+        count, in_blocks, mean_bytes, first_label: as of `Listed`.
+        faults: as of `RecordFiles`.
+    """
 
-    def __init__(self, records, numbers):
+    def __init__(self, records, numbers, faults=()):
         self.records, self.numbers, self.count = records, np.asarray(numbers), len(numbers)
-        self.first_label = records.first_label
+        self.in_blocks, self.mean_bytes = records.in_blocks, records.mean_bytes
+        self.first_label, self.faults = records.first_label, faults
+        self._numbers = tf.constant(self.numbers, tf.int64)
 
     def read(self, numbers):
-        """Nothing is read ahead."""
-        return tf.fill(tf.shape(numbers), "")
+        """As of the records themselves."""
+        return self.records.read(self._among_all(numbers))
 
     def load(self, number, raw):
         """As of `Listed`."""
-        return self.records.load(tf.constant(self.numbers)[number], raw)
+        return self.records.load(self._among_all(number), raw)
 
     def name(self, number):
         """As of the record itself."""
         return self.records.name(int(self.numbers[number]))
+
+    def _among_all(self, numbers):
+        return tf.gather(self._numbers, numbers)
 
 
 def or_else(attempt, fallback):
@@ -116,7 +125,7 @@ class RecordFiles:
         self.features, self.paths = features, [shard.path for shard in shards]
         self.first_label = features.first_label
         self.skips = [shard.skip for shard in shards]
-        sizes = [len(scan.offsets) - 1 if len(scan.offsets) else 0 for scan in scans]
+        self.sizes = sizes = [max(0, len(scan.offsets) - 1) for scan in scans]
         self.ends = np.cumsum(sizes)
         self.count = int(self.ends[-1]) if sizes else 0
         self.faults = [_lost(shard, scan, size, sizes)
@@ -126,7 +135,8 @@ class RecordFiles:
         ends = np.concatenate([offsets[1:] for offsets in full] or [np.zeros(0, np.int64)])
         self.mean_bytes = int((ends - joined).mean()) if self.count else 0
         self._offsets, self._stops = tf.constant(joined), tf.constant(ends)
-        self._ends, self._paths = tf.constant(self.ends), tf.constant(self.paths)
+        self._ends = tf.constant(self.ends)
+        self._paths = tf.constant([os.fsencode(path) for path in self.paths], tf.string)
 
     def read(self, numbers):
         """Reads records, neighbours together: (n,) int64 -> (n,) string, "" near failures."""
@@ -180,13 +190,13 @@ class RecordFiles:
         """Returns {"key", "shard"} of a record, as TFDS names it: file__number in the file."""
         file = bisect.bisect_right(self.ends.tolist(), number)
         before = int(self.ends[file - 1]) if file else 0
-        shard = os.path.basename(self.paths[file])
+        shard = printable(os.path.basename(self.paths[file]))
         return {"key": f"{shard}__{self.skips[file] + number - before}", "shard": shard}
 
 
 def _lost(shard, scan, size, sizes):
     """Says what a damaged or missing file lacks; as many as others have, where unknown."""
-    name = os.path.basename(shard.path)
+    name = printable(os.path.basename(shard.path))
     wanted = shard.take if shard.take is not None else shard.expected
     lost = max(0, (max(sizes) if wanted is None else wanted) - size)
     return {"key": name, "shard": name, "reason": f"the file {scan.fault}", "records": lost}

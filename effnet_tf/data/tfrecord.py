@@ -15,6 +15,9 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
+from effnet_tf import files
+from effnet_tf.errors import first_line
+
 KEEP_ABOVE = 5.0  # seconds that the scan took
 THREADS = 32  # an object store answers many requests at a time, each slowly
 HEADER, FOOTER = 12, 4  # bytes around a record: its length and two checksums
@@ -89,18 +92,22 @@ def _shown(results, paths):
 
 
 def _state(path):
-    """Returns (bytes, time of the last change) of a file; (-1, 0) if it is missing."""
+    """Returns (bytes, time of the last change) of a file; (-1, 0) if there is none to read."""
     try:
-        found = tf.io.gfile.stat(path)
-    except tf.errors.OpError:
+        if "://" in path:
+            found = tf.io.gfile.stat(path)
+            return found.length, found.mtime_nsec
+        found = os.stat(path)
+    except (OSError, tf.errors.OpError):
         return -1, 0
-    return found.length, found.mtime_nsec
+    return (-1, 0) if files.not_regular(path) else (found.st_size, found.st_mtime_ns)
 
 
 def _scan_file(path, state):
     size, position, headers, offsets, fault = state[0], 0, [], [], ""
     if size < 0:
-        return Scan(np.zeros(1, np.int64), "is missing")
+        kind = None if "://" in path else files.not_regular(path)
+        return Scan(np.zeros(1, np.int64), f"is {kind}, not a file" if kind else "is missing")
     with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", 0) as file:
         while position < size:
             file.seek(position)
@@ -162,7 +169,7 @@ def _kept(paths, states):
                     kept = {name: kept[name] for name in ("states", "ends", "offsets", "faults")}
             except (OSError, ValueError, KeyError, EOFError, RuntimeError,
                     zipfile.BadZipFile, tf.errors.OpError) as error:
-                print(f"The index '{place}' cannot be read ({error}); it is made anew.")
+                print(f"The index '{place}' cannot be read ({first_line(error)}); it is made anew.")
                 continue
             if np.array_equal(kept["states"], states):
                 offsets = np.split(kept["offsets"], kept["ends"][:-1])
@@ -188,7 +195,7 @@ def _keep(paths, states, found):
                     file.write(buffer.read())
             tf.io.gfile.rename(temporary, place, overwrite=True)
         except (OSError, tf.errors.OpError) as error:
-            print(f"The index of the records cannot be kept as '{place}': {error}")
+            print(f"The index of the records cannot be kept as '{place}': {first_line(error)}")
             continue
         print(f"Kept the index of the records: {place}")
         return

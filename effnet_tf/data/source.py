@@ -1,0 +1,45 @@
+"""What is a data set to those who train on it?"""
+
+import dataclasses
+
+from effnet_tf.data.bad import BadExamples
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A classification data set: who is in it, and how to read it.
+
+    Attributes:
+        name: of the data set, for people.
+        class_names: one name per label.
+        train: the training images, `records.Listed` or `records.RecordFiles`.
+        held_out: the images to evaluate on.
+        bad: the `BadExamples` that this process has met.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: object
+    held_out: object
+    bad: BadExamples = None
+
+    def __post_init__(self):
+        if self.bad is None:
+            object.__setattr__(self, "bad", BadExamples(self.class_names))
+        for split, records in (("train", self.train), ("eval", self.held_out)):
+            for fault in getattr(records, "faults", ()):
+                self.bad.add({"split": split, **fault})
+
+    def records(self, split):
+        """Returns the records of "train" or "eval"."""
+        return {"train": self.train, "eval": self.held_out}[split]
+
+    @property
+    def num_train(self):
+        """Training images that can be found; some of them may prove bad."""
+        return self.train.count
+
+    @property
+    def num_eval(self):
+        """Held-out images."""
+        return self.held_out.count
