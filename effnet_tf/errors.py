@@ -14,7 +14,8 @@ _INTERNALS = re.compile(
     r"|\S*/\S+\.(?:cc|cpp|cu|h|hpp)(?::\d+)?:?\s*"  # tensorflow/lite/kernels/conv.cc:343
 )
 # Lines that only announce the next one.
-_ANNOUNCEMENTS = ("Graph execution error:", "Detected at node", "Exception encountered when")
+_ANNOUNCEMENTS = ("Graph execution error:", "Detected at node", "Exception encountered when",
+                  'File "')  # of the traceback to where a graph was made
 
 
 class InputError(ValueError):

@@ -35,7 +35,7 @@ def main(options):
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
     from absl import logging
     logging.set_verbosity(logging.WARNING)
-    programs.on_interruption(_last_words(getattr(options, "out", None)))
+    programs.on_interruption(_last_words(options))
     with programs.sentences():
         with programs.nothing_to_undo():
             extras.require("This program", "tensorflow", "keras")
@@ -43,16 +43,20 @@ def main(options):
         options.run(options)
 
 
-def _last_words(out):
-    """Returns the function that says what an interruption leaves of --out, if there is one."""
-    if out is None:
+def _last_words(options):
+    """Returns the function that says what an interruption leaves of what is written."""
+    out, picture = getattr(options, "out", None), getattr(options, "picture", None)
+    path = out or picture
+    if not path:
         return lambda: "this program writes nothing"
-    before = programs.state_of(out)
+    before = programs.state_of(path)
 
     def last_words():
-        if programs.state_of(out) == before:
-            return f"nothing was written to {out}"
-        return f"{out} had been written and is whole; the report beside it may be missing"
+        if programs.state_of(path) == before:
+            return f"nothing was written to {path}"
+        if out:
+            return f"{out} had been written and is whole; the report beside it may be missing"
+        return f"{picture} may be incomplete"
     return last_words
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from effnet_tf import cluster, strategy
 from effnet_tf.errors import InputError
+from tests import processes
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -132,3 +133,22 @@ def test_a_worker_that_waits_obeys_sigterm(absent, tmp_path):
     assert process.returncode == 143 and "Traceback" not in errors
     assert errors.endswith("\nEnded by SIGTERM: nothing was written.\n")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_worker_whose_peer_dies(victim, tmp_path):
+    addresses = [free_address(), free_address()]
+    started = [processes.start(
+        tmp_path / "run", "--strategy", "multiworker", "--epochs", "4000",
+        log=str(tmp_path / f"log{index}"), TF_CONFIG=config(addresses, index))
+        for index in (0, 1)]
+    processes.wait_for(started[0][1], "held-out")
+    started[victim][0].kill()
+    survivor, log = started[1 - victim]
+    survivor.join(300)
+    out = open(log).read()
+    assert survivor.exitcode == 75, out[-2000:]
+    last, = [line for line in out.splitlines() if line.startswith("error: ")]
+    assert last.startswith("error: Another worker is gone (")
+    assert "they go on from the newest checkpoint" in last and "File" not in last

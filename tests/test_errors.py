@@ -15,6 +15,9 @@ class TestFirstLine:
         (ValueError("\n\nafter blank lines."), "after blank lines"),
         (KeyError("name"), "'name'"),
         (RuntimeError("Graph execution error:\n\nDetected at node Conv2D\nbad shape"), "bad shape"),
+        (RuntimeError('Graph execution error:\n\nDetected at node A defined at (most recent call '
+                      'last):\n  File "a.py", line 8, in <module>\n\nConnection reset by peer'),
+         "Connection reset by peer"),
         (RuntimeError("tensorflow/lite/kernels/conv.cc:343 input->dims->size != 4 (3 != 4)"),
          "input->dims->size != 4 (3 != 4)"),
         (RuntimeError("{{function_node __wrapped__A_device_/job:x}} no [Op:A] name: "), "no"),

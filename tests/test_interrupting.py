@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from export import __main__ as programs
 from tests import processes
 from tests.test_faults import assert_equal_runs, assert_tidy, whole  # noqa: F401 (a fixture)
 
@@ -47,6 +48,34 @@ class TestWhileTensorFlowIsImported:
         assert said == ["", sentence.format(tmp=tmp_path)]
         assert process.returncode == 128 + number
         assert os.listdir(tmp_path) == []
+
+
+class TestLastWords:
+    """Of the export programs: true at whatever moment they are asked."""
+
+    def test_of_a_file(self, tmp_path):
+        out = tmp_path / "m.tflite"
+        options = programs.parse(["export", "tflite", "--workdir", "x", "--out", str(out)])
+        for _ in range(2):  # of a new file, and of one that takes the place of another
+            last_words = programs._last_words(options)
+            assert last_words() == f"nothing was written to {out}"
+            (tmp_path / "new").write_text("new")
+            os.replace(tmp_path / "new", out)
+            assert last_words() == (
+                f"{out} had been written and is whole; the report beside it may be missing")
+
+    def test_of_a_picture(self, tmp_path):
+        picture = tmp_path / "p.png"
+        options = programs.parse(["export", "classify", "x", "y", "--picture", str(picture)])
+        last_words = programs._last_words(options)
+        assert last_words() == f"nothing was written to {picture}"
+        picture.write_text("half")
+        assert last_words() == f"{picture} may be incomplete"
+
+    def test_of_none(self):
+        for words in (["inspect", "x"], ["bench", "x"], ["classify", "x", "y"]):
+            options = programs.parse(["export", *words])
+            assert programs._last_words(options)() == "this program writes nothing"
 
 
 class TestTraining:

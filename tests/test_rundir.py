@@ -134,7 +134,10 @@ class TestNotices:
             assert bool(watched.reason) == reason
 
     def test_a_server_that_does_not_answer(self):
-        assert interruption._metadata("localhost:9", "preempted") is None
+        with socket.socket() as reserved:  # where nobody listens, and nobody else can begin to
+            reserved.bind(("localhost", 0))
+            address = f"localhost:{reserved.getsockname()[1]}"
+            assert interruption._metadata(address, "preempted") is None
 
 
 class TestGoodput:
