@@ -125,13 +125,15 @@ def nothing_to_undo():
 @contextlib.contextmanager
 def unheard():
     """Where C++ may keep all of Python waiting for minutes: signals end a program by the kernel."""
-    numbers = (signal.SIGINT, signal.SIGTERM) if _state.begun else ()
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    ours = [number for number in (signal.SIGINT, signal.SIGTERM)
+            if signal.getsignal(number) == on_signal]
+    for number in ours:
+        signal.signal(number, signal.SIG_DFL)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in ours:
+            signal.signal(number, on_signal)
 
 
 def on_interruption(last_words):
@@ -282,6 +284,8 @@ def leave(code: int):
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # a full disk or a closed pipe: nobody can be told
+        except BrokenPipeError:
             code = code or NOT_READ
+        except OSError:  # a full disk: nobody can be told
+            code = code or NO_ACCESS
     os._exit(code)

@@ -15,7 +15,7 @@ CROP_PADDING = 32  # main.py's; of a .keras file whose crop nobody said
 
 def add_options(parser, required=True):
     """Adds the options that name a run and the place of its data."""
-    parser.add_argument("--workdir", required=required, help="run directory of train_tpu.py")
+    parser.add_argument("--workdir", required=required, help="directory of a training run")
     parser.add_argument("--data_dir", help="where the run's data set lies now, if elsewhere")
 
 

@@ -210,6 +210,29 @@ def test_a_pipe_that_nobody_reads():
     assert process.wait(120) == programs.NOT_READ and process.stderr.read() == ""
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
+def test_output_that_finds_no_room():
+    for code in ("print('x')", "print('x' * 100_000)"):
+        with open("/dev/full", "w") as full:
+            process = subprocess.run([sys.executable, "-c", PROGRAM.format(code)], cwd=ROOT,
+                                     text=True, stdout=full, stderr=subprocess.PIPE)
+        assert process.returncode == programs.NO_ACCESS and "Traceback" not in process.stderr
+
+
+def test_a_signal_while_python_cannot_hear_it():
+    """Then the kernel ends the program: a shell says 130 or 143 as well."""
+    code = """
+    import ctypes
+    libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
+    with programs.unheard():
+        print('ready', flush=True)
+        libc.pthread_mutex_lock(mutex)
+        libc.pthread_mutex_lock(mutex)
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        assert signalled(code, number) == (-number, "")
+
+
 def test_terminals_that_are_closed_or_know_no_unicode():
     for redirection in (">&-", "2>&-", ">&- 2>&-", "</dev/null"):
         command = f"{sys.executable} -c \"$CODE\" {redirection}"
