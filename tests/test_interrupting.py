@@ -126,15 +126,16 @@ class TestTraining:
     def test_a_compilation_that_does_not_end(self, tmp_path):
         """As C++ does, the first step does not let signals through."""
         for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
-            process, log = processes.start(tmp_path / "run", stuck=True)
+            workdir = tmp_path / str(code)
+            process, log = processes.start(workdir, stuck=True)
             processes.wait_for(log, "stuck")
-            (tmp_path / "run" / "mine").write_text("mine")
+            (workdir / "mine").write_text("mine")
             os.kill(process.pid, number)
             process.join(200)
             out = open(log).read()
             assert process.exitcode == code
             assert "No step was made" in out if code == 75 else NOT_SAVED in out
-            assert os.listdir(tmp_path / "run") == ["mine"]  # nothing else is left
+            assert os.listdir(workdir) == ["mine"]  # nothing else is left
 
     def test_the_last_line_is_the_end(self, tmp_path):
         """It leaves within 3 seconds of it, whatever threads TensorFlow still has."""
