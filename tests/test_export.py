@@ -2,6 +2,7 @@
 
 import functools
 import os
+import signal
 
 import keras
 import numpy as np
