@@ -2,7 +2,8 @@
 
 import os
 
-from effnet_tf.errors import InputError
+from effnet_tf import worker
+from effnet_tf.errors import InputError, printable
 
 
 def add_program(programs):
@@ -20,22 +21,47 @@ def add_program(programs):
 
 def _seconds(text):
     seconds = float(text)
-    if not seconds > 0:
+    if not 0 < seconds < 1e6:
         raise ValueError(text)
     return seconds
 
 
 def bench(options):
-    """Prints time per image of the first file, and the others' as ratios, for 1 and 2 threads."""
-    from effnet_tf.export import artefact, files, verification
-    for path in options.files:
-        if artefact.kind(path) != "TFLite":
-            raise InputError(f"'{path}' is no TFLite file; bench compares those.")
-    data = [files.read(path) for path in options.files]
-    width = max(len(os.path.basename(path)) for path in options.files)
-    for threads in (1, 2):
-        print(f"{threads} thread{'s' * (threads > 1)}, XNNPACK; time per image, in turns")
-        first, *ratios = verification.latencies(data, threads, options.seconds)
+    """Prints time per image of the first file, and the others' as ratios, for 1 and 2 threads.
+
+    In a process of its own: a damaged file of others may end it.
+    """
+    try:
+        worker.call((compare, {"paths": options.files, "seconds": options.seconds}), shown=True,
+                    silence=options.seconds + worker.SILENCE)
+    except worker.WorkerError as error:
+        which = " or ".join(f"'{path}'" for path in options.files)
+        raise InputError(f"{which} cannot be run: {error.reason}.") from error
+
+
+def compare(paths, seconds):
+    """Times TFLite files in turns and prints a table; see the program's options.
+
+    Raises:
+        InputError: one is something else, damaged, or takes more than images.
+    """
+    from effnet_tf.export import verification
+    data = [_opened(path) for path in paths]
+    titles = [printable(os.path.basename(path)) for path in paths]
+    width = max(map(len, titles))
+    for threads, title in ((1, "1 thread"), (2, "2 threads")):
+        print(f"{title}, XNNPACK; time per image, in turns")
+        first, *ratios = verification.latencies(data, threads, seconds)
         rows = [f"{first * 1e3:.2f} ms", *(f"{ratio:.2f} x" for ratio in ratios)]
-        for path, row in zip(options.files, rows):
-            print(f"  {os.path.basename(path):<{width}}  {row}", flush=True)
+        for name, row in zip(titles, rows):
+            print(f"  {name:<{width}}  {row}")
+
+
+def _opened(path):
+    """Returns the bytes of a TFLite file that takes images."""
+    from effnet_tf.export import artefact, checksum, runtimes
+    if artefact.kind(path) != "TFLite":
+        raise InputError(f"'{path}' is no TFLite file; bench compares those.")
+    checksum.check(path)
+    runtimes.layout_of_tflite(path, artefact.tflite_model(path))
+    return artefact.content(path)

@@ -1,12 +1,12 @@
 """The program `inspect`: what an exported file is, holds and expects."""
 
 import collections
-import os
 
 from effnet_tf import extras
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line, printable
 
 _WIDTH = 14  # of the column of titles
+_PLACES = 3  # of one kind of operation that are shown
 
 
 def add_program(programs):
@@ -20,15 +20,19 @@ def add_program(programs):
 
 def inspect(options):
     """Prints everything that can be known of a file without images."""
-    from effnet_tf.export import artefact, files
+    from effnet_tf.export import artefact, checksum, files
     path = options.file
     kind = artefact.kind(path)
+    compared = checksum.check(path)
     parts = _parts(path, kind)
-    print(f"{path}: {kind}, {files.size(path) / 1e6:.2f} MB")
+    print(f"{printable(path)}: {kind}, {files.size(path) / 1e6:.2f} MB")
+    if compared:
+        print("  as its export wrote it: SHA-256 compared with the report beside it")
     for title, lines in parts:
         print()
-        for number, line in enumerate(lines):
-            print(f"  {'' if number else title:<{_WIDTH}}{line}")
+        for line in lines:
+            print(f"  {title:<{_WIDTH}}{printable(line)}")
+            title = ""
 
 
 def _parts(path, kind):
@@ -40,7 +44,7 @@ def _parts(path, kind):
         raise
     except Exception as error:  # whatever the numbers in a damaged file lead to
         raise InputError(f"'{path}' is a damaged {kind} file "
-                         f"({type(error).__name__}: {error}).") from error
+                         f"({type(error).__name__}: {first_line(error)}).") from error
 
 
 def _about(path):
@@ -62,8 +66,7 @@ def _foreign(path):
     from effnet_tf.export import artefact, metadata
     described = None
     if artefact.kind(path) == "TFLite":
-        with open(path, "rb") as file:
-            described = metadata.read(file.read())
+        described = metadata.read(artefact.content(path))
     if described is None:
         return ["Not an export of this program."]
     lines = [f"{described.name or 'without a name'}, by its metadata", described.description]
@@ -90,7 +93,7 @@ def _recipe(about):
 def _classes(names):
     if not names:
         return ["Not said."]
-    names = [" ".join(name.splitlines()) for name in names]
+    names = [printable(name) for name in names]
     shown = names if len(names) <= 8 else [*names[:6], "...", names[-1]]
     return [f"{len(names)}: {', '.join(shown)}"]
 
@@ -131,7 +134,8 @@ def _tflite(path):
                       f"{'piece' if pieces == 1 else 'pieces'}")
     except InputError as error:
         delegation = str(error)
-    parts = [("Signatures", _tflite_signatures(model))]
+    parts = [("Signatures", _tflite_signatures(model)),
+             ("Takes", [_taken(lambda: runtimes.layout_of_tflite(path, model))])]
     for number, graph in enumerate(model.subgraphs):
         title = [f"subgraph {number}"] if len(model.subgraphs) > 1 else []
         counts = collections.Counter(flat.operator_names(model, number))
@@ -139,6 +143,14 @@ def _tflite(path):
                   ("Tensors", [*title, *_tensors(graph)])]
     return [*parts, ("Delegation", [delegation]), ("Metadata", [
         ", ".join(flat.name(entry.name) for entry in model.metadata or []) or "none"])]
+
+
+def _taken(layout):
+    """Returns what a file takes, or why that is no images."""
+    try:
+        return str(layout())
+    except InputError as error:
+        return str(error)
 
 
 def _tflite_signatures(model):
@@ -192,20 +204,31 @@ def _counted(counts):
 
 def _saved_model(path):
     """Reads the SavedModel's description only: others' may hold operations that write files."""
-    from google.protobuf.message import DecodeError
-    from tensorflow.core.protobuf import saved_model_pb2
+    from effnet_tf.export import safety
 
-    try:
-        with open(os.path.join(path, "saved_model.pb"), "rb") as file:
-            graph = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0]
-    except (DecodeError, IndexError) as error:
-        raise InputError(f"'{path}/saved_model.pb' is damaged ({error}).") from error
-    parts = [("Signatures", _saved_signatures(graph))]
+    meta_graphs = safety.read(path).meta_graphs
+    graph = meta_graphs[0]
+    parts = [("Signatures", _saved_signatures(graph)),
+             ("Takes", [_taken(lambda: _saved_layout(path, graph))])]
     for name, signature in sorted(graph.signature_def.items()):
         if not name.startswith("__"):
             counts = _operations(graph.graph_def, signature)
             parts.append(("Operations", [name, *_counted(counts)]))
-    return [*parts, *_risks(parts)]
+    if len(meta_graphs) > 1:
+        parts.append(("Graphs", [f"{len(meta_graphs)}; this is about the first."]))
+    return [*parts, *_risks(safety.beyond_tensors(path))]
+
+
+def _saved_layout(path, graph):
+    from tensorflow import dtypes
+
+    from effnet_tf.export import layout
+    if "serving_default" not in graph.signature_def:
+        raise InputError("It has no signature serving_default.")
+    inputs = graph.signature_def["serving_default"].inputs
+    return layout.of_inputs(path, [
+        (name, [dim.size for dim in tensor.tensor_shape.dim], dtypes.as_dtype(tensor.dtype).name)
+        for name, tensor in inputs.items()])
 
 
 def _saved_signatures(graph):
@@ -245,13 +268,16 @@ def _operations(graph, signature):
     return counts
 
 
-def _risks(parts):
-    """Returns a warning where operations reach beyond their tensors."""
-    risky = {"WriteFile", "ReadFile", "PyFunc", "EagerPyFunc", "PyFuncStateless", "MatchingFiles",
-             "SaveV2", "TextLineDataset", "PrintV2"}
-    found = sorted({line.split()[0] for _, lines in parts for line in lines} & risky)
-    return [("Beware", [f"Running it touches files or runs Python: {', '.join(found)}."])] * bool(
-        found)
+def _risks(found):
+    """Returns a warning where operations do more than compute on tensors."""
+    if not found:
+        return []
+    lines = ["it does more than compute on tensors; classify opens it with --trust only:"]
+    for kind, places in found.items():
+        lines += [f"{kind}: {place}" for place in places[:_PLACES]]
+        if len(places) > _PLACES:
+            lines.append(f"{kind}: and {len(places) - _PLACES} more")
+    return [("Beware", lines)]
 
 
 def _onnx(path):
@@ -262,7 +288,7 @@ def _onnx(path):
     try:
         graph = onnx.load(path, load_external_data=False).graph
     except Exception as error:  # protobuf's, of its version
-        raise InputError(f"'{path}' is a damaged ONNX file ({error}).") from error
+        raise InputError(f"'{path}' is a damaged ONNX file ({first_line(error)}).") from error
     lines = []
     constants = {tensor.name for tensor in graph.initializer}
     for arrow, side in (("", graph.input), ("-> ", graph.output)):

@@ -269,7 +269,7 @@ class TestInspect:
         module.serve = tf.function(serve, [tf.TensorSpec((None, 8, 8, 3), name="images")])
         tf.saved_model.save(module, str(tmp_path / "s"), {"serving_default": module.serve})
         text = "\n".join(inspected(str(tmp_path / "s")))
-        assert "Beware" in text and "WriteFile" in text
+        assert "Beware" in text and "WriteFile: function __inference_serve" in text
         assert not (tmp_path / "stolen").exists()
 
     def test_onnx(self, inspected, tmp_path):
@@ -306,8 +306,7 @@ def photo(tmp_path):
 
 
 def classified(capsys, path, *photos):
-    classify.classify(argparse.Namespace(
-        file=path, images=list(photos), workdir=None, picture=None, count=1))
+    classify.answer(path, list(photos))
     return capsys.readouterr().out
 
 
@@ -344,7 +343,7 @@ class TestClassify:
         model = write(tmp_path / "t", plain)
         with pytest.raises(InputError, match="cannot be used"):
             classified(capsys, model, model)
-        with pytest.raises(InputError, match="no image file"):
+        with pytest.raises(InputError, match="no such image file"):
             classified(capsys, model, str(tmp_path / "none.jpg"))
 
     def test_a_file_of_any_size(self, capsys, tmp_path, photo):

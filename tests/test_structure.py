@@ -34,6 +34,7 @@ FLOORS = {
     "export.report": 2, "export.equalize": 3, "export.about": 3, "export.interpreter": 3,
     "export.fold": 4, "export.metadata": 4, "export.artefact": 5, "export.choice": 5,
     "export.saved_model": 5, "export.onnx_file": 6, "export.runtimes": 6,
+    "export.operations": 2, "export.safety": 3, "export.layout": 2,
     "export.verification": 6, "export.quantize": 7, "export.conversion": 8, "export.tflite": 8,
     "export": 9,
     "weights": 5,

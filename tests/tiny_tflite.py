@@ -15,7 +15,7 @@ def softmax(images):
     return tf.nn.softmax(tf.pad(means, [[0, 0], [0, 1]]) / 255)
 
 
-def convert(scores=softmax, quantized=None, batch=1, low=0, high=256):
+def convert(scores=softmax, quantized=None, batch=1, low=0, high=256, channels=3):
     """Returns the bytes of a TFLite classifier of 8x8 images.
 
     Args:
@@ -24,10 +24,11 @@ def convert(scores=softmax, quantized=None, batch=1, low=0, high=256):
         batch: None for any.
         low: of the pixels that an integer file is calibrated on.
         high: of them, exclusive.
+        channels: of the images.
     """
     module = tf.Module()
     module.serve = tf.function(lambda images: {"probabilities": scores(images)},
-                               [tf.TensorSpec((batch, 8, 8, 3), tf.float32, "images")])
+                               [tf.TensorSpec((batch, 8, 8, channels), tf.float32, "images")])
     with tempfile.TemporaryDirectory() as saved:
         tf.saved_model.save(module, saved, {"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)

@@ -12,8 +12,8 @@ import numpy as np
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError
-from effnet_tf.export import (artefact, choice, files, fold, onnx_file, saved_model, soundness,
-                              tflite, verification)
+from effnet_tf.export import (artefact, checksum, choice, files, fold, onnx_file, safety,
+                              saved_model, soundness, tflite, verification)
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.runtimes import load
 from effnet_tf.export.tflite import Options
@@ -125,7 +125,7 @@ def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
         return _verified("ONNX", exact, temporary, images, labels)
 
 
-def verify(model, path, images=None, labels=None):
+def verify(model, path, images=None, labels=None, *, trust=False):
     """Compares an exported file with the model it was made from, in a fresh process.
 
     Args:
@@ -133,15 +133,19 @@ def verify(model, path, images=None, labels=None):
         path: a SavedModel directory, a .tflite or an .onnx file.
         images: (N, H, W, C) in [0, 255]; by default 8 images of seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
+        trust: whether a SavedModel may do more than compute on tensors; see `load`.
 
     Returns:
         A `Report`.
 
     Raises:
-        InputError: there is no such file.
+        InputError: there is no such file, it is not what its report says, or not to be trusted.
         VerificationError: outputs differ by more than `TOLERANCE`, or are not finite.
     """
     kind = artefact.kind(path)
+    checksum.check(path)
+    if kind == "SavedModel":
+        safety.require(path, trust)
     if kind == "TFLite":
         about = artefact.about(path)
         kind = about.quantize if about else "none"

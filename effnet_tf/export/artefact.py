@@ -7,7 +7,8 @@
 import os
 import zipfile
 
-from effnet_tf.errors import InputError
+from effnet_tf import files
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import flat, metadata
 from effnet_tf.export.about import About
 
@@ -15,6 +16,8 @@ ONNX_KEY = "effnet_tf"  # of the About in the metadata_props of an ONNX file
 # Fields of ONNX' protobuf messages: ModelProto, StringStringEntryProto.
 _GRAPH, _PROPERTIES, _KEY, _VALUE = 7, 14, 1, 2
 _VARINT, _BITS64, _BYTES, _BITS32 = 0, 1, 2, 5  # protobuf's wire types
+LIMIT = (1 << 31) - 1  # bytes of a flatbuffer or a protocol buffer
+_TEXT_LIMIT = 1 << 24  # of a text file in a SavedModel
 
 
 def kind(path):
@@ -23,19 +26,24 @@ def kind(path):
     Raises:
         InputError: nothing lies there, or something else.
     """
-    if not os.path.exists(path):
+    if "\0" in path or not os.path.exists(path):
         raise InputError(f"There is no file '{path}'.")
     if os.path.isdir(path):
-        if os.path.exists(os.path.join(path, "saved_model.pb")):
+        if os.path.isfile(os.path.join(path, "saved_model.pb")):
             return "SavedModel"
         raise InputError(f"'{path}' is a directory without saved_model.pb: no SavedModel.")
-    with open(path, "rb") as file:
-        beginning = file.read(8)
+    if files.not_regular(path):
+        raise InputError(f"'{path}' is {files.not_regular(path)}: give a file or a SavedModel.")
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(8)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
     if beginning[4:] == flat.IDENTIFIER:
         return "TFLite"
     if _is_keras(path, beginning):
         return "Keras"
-    if any(number == _GRAPH for number, _ in _messages(path)):
+    if os.path.getsize(path) <= LIMIT and any(number == _GRAPH for number, _ in _messages(path)):
         return "ONNX"
     raise InputError(f"'{path}' is no SavedModel, TFLite, ONNX or Keras file.")
 
@@ -57,8 +65,8 @@ def class_names(path):
         return known.class_names
     labels_file = os.path.join(path, "assets", "labels.txt")
     if os.path.exists(labels_file):
-        return tuple(_text(labels_file).splitlines())
-    return tuple(metadata.labels(_bytes(path))) if kind(path) == "TFLite" else ()
+        return tuple(metadata.lines(_text(labels_file)))
+    return tuple(metadata.labels(content(path))) if kind(path) == "TFLite" else ()
 
 
 def tflite_model(path):
@@ -68,7 +76,7 @@ def tflite_model(path):
         InputError: the file is damaged.
     """
     try:
-        return flat.read(_bytes(path))
+        return flat.read(content(path))
     except InputError as error:
         raise InputError(f"'{path}' cannot be read. {error}") from error
 
@@ -84,7 +92,8 @@ def normalization(path):
         return None if known.normalizes or not known.mean else (known.mean, known.std)
     if kind(path) != "TFLite":
         return None
-    graph, described = tflite_model(path).subgraphs[0], metadata.read(_bytes(path))
+    model, described = tflite_model(path), metadata.read(content(path))
+    graph = model.subgraphs[0]
     is_float = all(flat.type_name(graph.tensors[int(number)]).startswith("float")
                    for number in graph.inputs)
     return (described.mean, described.std) if is_float and described and described.mean else None
@@ -115,7 +124,7 @@ _READERS = {"SavedModel": _of_saved_model, "TFLite": _of_tflite, "ONNX": _of_onn
 def _messages(path):
     """Returns the fields (number, bytes) of a protobuf file; [] if it is none."""
     try:
-        return list(_fields(memoryview(_bytes(path))))
+        return list(_fields(memoryview(content(path))))
     except (ValueError, IndexError):
         return []
 
@@ -163,10 +172,16 @@ def _is_keras(path, beginning):
 
 
 def _text(path):
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read()
+    return files.read(path, _TEXT_LIMIT).decode("utf-8", "replace")
 
 
-def _bytes(path):
-    with open(path, "rb") as file:
-        return file.read()
+def content(path: str) -> bytes:
+    """Returns the bytes of a file.
+
+    Raises:
+        InputError: it is no regular file, cannot be read, or is larger than any that works.
+    """
+    try:
+        return files.read(path, LIMIT)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error

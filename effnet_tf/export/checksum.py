@@ -7,7 +7,6 @@ answers in silence. `FILE.report.json`, beside an export, has the SHA-256 of eac
 import hashlib
 import json
 import os
-import stat
 
 from effnet_tf.errors import InputError, first_line
 
@@ -36,7 +35,7 @@ def of(path: str) -> dict[str, str]:
     for folder, _, names in os.walk(path):
         for name in names:
             file = os.path.join(folder, name)
-            if stat.S_ISREG(os.stat(file).st_mode):
+            if os.path.isfile(file):
                 found[os.path.relpath(file, path).replace(os.sep, "/")] = _hash(file)
     return dict(sorted(found.items()))
 

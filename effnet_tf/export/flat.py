@@ -11,7 +11,7 @@ import flatbuffers
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 
 IDENTIFIER = b"TFL3"
 _OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
@@ -33,7 +33,7 @@ def read(data):
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     except Exception as error:  # whatever the offsets of a damaged file lead to
-        raise InputError(f"It is a damaged TFLite file ({error}).") from error
+        raise InputError(f"It is a damaged TFLite file ({first_line(error)}).") from error
 
 
 class _Builder(flatbuffers.Builder):

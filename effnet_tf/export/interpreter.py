@@ -9,7 +9,7 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import files, flat
 
 SIGNATURE = "serving_default"
@@ -28,7 +28,8 @@ def open_file(data, threads=1):
             interpreter = tf.lite.Interpreter(model_content=data, num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"TensorFlow cannot open the TFLite file: {error}.") from error
+            raise InputError(f"TensorFlow cannot open the TFLite file: "
+                             f"{first_line(error)}.") from error
     return interpreter
 
 
@@ -86,8 +87,8 @@ def _filled(images, size):
 def to_type(values, detail):
     """Returns float values as the tensor of an interpreter's detail wants them."""
     scale, zero = detail["quantization"]
-    kind = detail["dtype"]
-    if not scale:
+    kind = np.dtype(detail["dtype"])
+    if not scale or kind.kind == "f":
         return values.astype(kind)
     limits = np.iinfo(kind)
     return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)

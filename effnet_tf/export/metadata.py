@@ -31,6 +31,7 @@ _GRAPH_INPUTS, _GRAPH_OUTPUTS = 2, 3
 _TENSOR_UNITS, _TENSOR_FILES = 4, 6
 _FILE_NAME, _FILE_KIND = 0, 2
 _DATE = (1980, 1, 1, 0, 0, 0)  # of the archive's file: the same model gives the same bytes
+_MAX_LABELS = 1 << 24  # bytes of the class names in an archive
 _FULL_RANGE = {"uint8": (0, 255), "int8": (-128, 127)}
 
 
@@ -123,14 +124,23 @@ def read(data):
 def labels(data):
     """Returns the class names that are packed behind a .tflite file's bytes; [] without."""
     described = read(data)
+    wanted = described.labels_file if described else None
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            wanted = described and described.labels_file
-            text = archive.read(wanted or LABELS).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, KeyError, OSError, ValueError):
+            entry = archive.getinfo(wanted or LABELS)
+            if entry.file_size > _MAX_LABELS:
+                return []
+            with archive.open(entry) as file:  # the claimed size may be wrong
+                text = file.read(_MAX_LABELS).decode("utf-8", "replace")
+    except Exception:  # zip, zlib, struct and others, whatever a damaged archive leads to
         return []
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if lines[-1] == "" else lines
+    return lines(text)
+
+
+def lines(text):
+    """Returns the lines of a file of class names; ends of files of any system."""
+    found = text.replace("\r\n", "\n").split("\n")
+    return found[:-1] if found[-1] == "" else found
 
 
 def _gives_logits(model):

@@ -8,27 +8,38 @@ import numpy as np
 
 from effnet_tf import extras, worker
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import artefact, flat, interpreter
+from effnet_tf.export import artefact, checksum, flat, interpreter, layout, safety
 
 _BEST = "probabilities"  # where a file has several outputs
+# The words of ONNX for the element types of layout.py.
+_ONNX_TYPES = {"float": "float32", "double": "float64"}
 
 
-def load(path):
+def load(path: str, trust: bool = False) -> "Classifier":
     """Opens a classifier: any kind, any element type, any batch.
+
+    In this process, which a damaged file of others may end: the programs do it in one of
+    their own.
 
     Args:
         path: a SavedModel, a .tflite, .onnx or .keras file; one image input, one output.
+        trust: whether a SavedModel may do more than compute on tensors, such as write files.
 
     Returns:
         A function from images (N, H, W, C), float or uint8 in [0, 255], to scores
         (N, classes) float32. It normalises and quantises what the file leaves to its user.
-        Its attribute `input_shape` is (N, H, W, C), None where any will do.
+        Its attribute `input_shape` is (N, H, W, C), None where any will do; `layout` is all
+        that is known of the input.
 
     Raises:
-        InputError: there is no such file, or it has other inputs than images.
+        InputError: there is no such file, it is not what its report says, it has other
+            inputs than images, or is not to be trusted.
     """
-    opened = {"SavedModel": _SavedModel, "TFLite": _TFLite, "ONNX": _Onnx, "Keras": _Keras}[
-        artefact.kind(path)]
+    kind = artefact.kind(path)
+    checksum.check(path)
+    if kind == "SavedModel":
+        safety.require(path, trust)
+    opened = {"SavedModel": _SavedModel, "TFLite": _TFLite, "ONNX": _Onnx, "Keras": _Keras}[kind]
     try:
         return Classifier(path, opened(path))
     except (InputError, ImportError):
@@ -41,17 +52,19 @@ class Classifier:
     """A file as a function from images to scores; see `load`."""
 
     def __init__(self, path, opened):
-        self.input_shape = _image_shape(opened.input_shape, path)
-        self._opened = opened
+        self.layout = opened.layout
+        self.input_shape = self.layout.image_shape
+        self._path, self._opened = path, opened
         self._normalize = artefact.normalization(path)
 
     def __call__(self, images):
         pixels = np.asarray(images, "float32")
+        if pixels.ndim == 4 and not len(pixels):  # which not every runtime takes
+            return self(np.zeros((1, *pixels.shape[1:]), "float32"))[:0]
+        self.layout.check(pixels)
         if self._normalize:
             mean, std = (np.asarray(value, "float32") for value in self._normalize)
             pixels = (pixels - mean) / std
-        if pixels.ndim == 4 and not len(pixels):  # which not every runtime takes
-            return self(np.zeros((1, *pixels.shape[1:]), "float32"))[:0]
         size = self.input_shape[0] or len(pixels)
         return np.concatenate([self._batch(pixels[start:start + size], size)
                                for start in range(0, len(pixels), size)])
@@ -59,20 +72,20 @@ class Classifier:
     def _batch(self, pixels, size):
         """Runs a batch, filled up with copies of its last image where it is too small."""
         missing = np.repeat(pixels[-1:], size - len(pixels), 0)
-        scores = self._opened.run(np.concatenate([pixels, missing]))
-        return np.asarray(scores, "float32").reshape(size, -1)[:len(pixels)]
+        arranged = self.layout.arranged(np.concatenate([pixels, missing]))
+        try:
+            scores = self._opened.run(arranged)
+            return np.asarray(scores, "float32").reshape(size, -1)[:len(pixels)]
+        except Exception as error:  # each runtime has errors of its own
+            raise InputError(f"'{self._path}' fails while it runs: "
+                             f"{first_line(error)}.") from error
 
 
-def _image_shape(shape, path):
-    if len(shape) != 4:
-        raise InputError(f"'{path}' takes no images (N, H, W, C), but {tuple(shape)}.")
-    return shape
-
-
-def _only(inputs, path):
-    if len(inputs) != 1:
-        raise InputError(f"'{path}' takes {len(inputs)} inputs; a classifier takes images alone.")
-    return inputs
+def _best_of(outputs):
+    """Returns the scores among {name: output} or [output]."""
+    if isinstance(outputs, dict):
+        return outputs.get(_BEST, next(iter(outputs.values())))
+    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
 
 
 class _SavedModel:
@@ -83,35 +96,55 @@ class _SavedModel:
         if "serving_default" not in signatures:
             raise InputError(f"The SavedModel '{path}' has no signature serving_default.")
         self._serve = signatures["serving_default"]
-        (self._name, spec), = _only(self._serve.structured_input_signature[1].items(), path)
-        self._type, self.input_shape = spec.dtype, tuple(spec.shape)
+        self.layout = layout.of_inputs(path, [
+            (name, spec.shape if spec.shape.rank is not None else (), spec.dtype.name)
+            for name, spec in self._serve.structured_input_signature[1].items()])
 
     def run(self, pixels):
         import tensorflow as tf
-        images = tf.cast(np.round(pixels) if self._type.is_integer else pixels, self._type)
-        outputs = self._serve(**{self._name: images})
-        return outputs.get(_BEST, next(iter(outputs.values()))).numpy()
+        images = tf.constant(self.layout.as_type(pixels))
+        return _best_of(self._serve(**{self.layout.name: images})).numpy()
 
 
 class _TFLite:
     def __init__(self, path):
         model = artefact.tflite_model(path)
-        graph = model.subgraphs[0]
-        number, = _only(graph.inputs, path)
-        image = graph.tensors[int(number)]
-        shape = image.shape if image.shapeSignature is None else image.shapeSignature
-        self.input_shape = tuple(None if side < 0 else int(side)
-                                 for side in (() if shape is None else shape))
+        self.layout = layout_of_tflite(path, model)  # before TensorFlow meets operators of text
+        image = model.subgraphs[0].tensors[int(model.subgraphs[0].inputs[0])]
         self._shift = _raw_shift(image) if artefact.about(path) is None else None
-        _image_shape(self.input_shape, path)  # before TensorFlow meets operators of text
-        with open(path, "rb") as file:
-            self._classifier = interpreter.Classifier(file.read())
+        self._classifier = interpreter.Classifier(artefact.content(path))
 
     def run(self, pixels):
         if self._shift:
             low, scale = self._shift
             pixels = (pixels - low) * scale
         return self._classifier(pixels)[0]
+
+
+def layout_of_tflite(path: str, model) -> layout.Layout:
+    """Returns the `Layout` of a .tflite file.
+
+    Args:
+        path: of the file, for messages.
+        model: its `schema.ModelT`.
+
+    Raises:
+        InputError: it takes something else than images.
+    """
+    if not model.subgraphs:
+        raise InputError(f"'{path}' is damaged: it has no subgraph.")
+    graph = model.subgraphs[0]
+    return layout.of_inputs(path, [_described(graph.tensors[int(number)])
+                                   for number in _sequence(graph.inputs)])
+
+
+def _described(tensor):
+    shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    return flat.name(tensor.name), _sequence(shape), flat.type_name(tensor)
+
+
+def _sequence(numbers):
+    return () if numbers is None else numbers
 
 
 def _raw_shift(tensor):
@@ -129,31 +162,48 @@ def _raw_shift(tensor):
 class _Onnx:
     def __init__(self, path):
         onnxruntime = extras.load("onnxruntime", f"Running '{path}'")
-        self._session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        self._input, = _only(self._session.get_inputs(), path)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # what it says is in the exception, too
+        self._session = onnxruntime.InferenceSession(
+            _for_library(path), options, providers=["CPUExecutionProvider"])
         names = [output.name for output in self._session.get_outputs()]
         self._output = _BEST if _BEST in names else names[0]
-        self.input_shape = tuple(side if isinstance(side, int) else None
-                                 for side in self._input.shape)
+        self.layout = layout.of_inputs(path, [
+            (each.name, [side if isinstance(side, int) else None for side in each.shape],
+             _element_type(each.type)) for each in self._session.get_inputs()])
 
     def run(self, pixels):
-        kind = "uint8" if self._input.type == "tensor(uint8)" else "float32"
-        return self._session.run([self._output], {self._input.name: pixels.astype(kind)})[0]
+        images = self.layout.as_type(pixels)
+        return self._session.run([self._output], {self.layout.name: images})[0]
+
+
+def _for_library(path):
+    """Returns a path, or the content where its name is not UTF-8, which C++ cannot open."""
+    try:
+        path.encode()
+        return path
+    except UnicodeEncodeError:
+        return artefact.content(path)
+
+
+def _element_type(text):
+    """Returns "float32" for ONNX' "tensor(float)"."""
+    name = text.removeprefix("tensor(").removesuffix(")")
+    return _ONNX_TYPES.get(name, name)
 
 
 class _Keras:
     def __init__(self, path):
-        import keras
-
-        import effnet_tf.layers  # noqa: F401 (registers ours)
-        self._model = keras.saving.load_model(path, compile=False, safe_mode=True)
-        self.input_shape = tuple(self._model.input_shape)
+        import effnet_tf
+        self._model = effnet_tf.load_model(path, compile=False)
+        self.layout = layout.of_inputs(path, [
+            (tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in self._model.inputs])
 
     def run(self, pixels):
-        return self._model.predict(pixels, verbose=0)
+        return _best_of(self._model.predict(self.layout.as_type(pixels), verbose=0))
 
 
-def delegation(path):
+def delegation(path: str) -> list[int]:
     """Returns `interpreter.delegation` of a .tflite file: [taken, pieces, operators].
 
     In a process of its own, because the interpreter crashes on some damaged files.
@@ -162,7 +212,8 @@ def delegation(path):
         InputError: the interpreter cannot open it.
     """
     try:
-        found, = worker.call(("interpreter.delegation_of", {"path": path}))
+        found, = worker.call(("interpreter.delegation_of", {"path": path}),
+                             silence=worker.SILENCE)
     except worker.WorkerError as error:
-        raise InputError(f"'{path}' cannot be run: {first_line(error)}.") from error
+        raise InputError(f"'{path}' cannot be run: {error.reason}.") from error
     return found
