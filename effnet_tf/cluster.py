@@ -5,6 +5,7 @@ and so that no other thread of Python can run. So the workers meet here before: 
 at its own address until all the others have answered at theirs.
 """
 
+import contextlib
 import json
 import os
 import socket
@@ -89,9 +90,14 @@ def meet(own: str, others: list[str], timeout: float):
 
 
 def _listening(own):
+    """Returns a socket at this worker's port; the kernel answers, nobody has to accept."""
+    address = "", int(own.rpartition(":")[2])
     try:
-        # The kernel answers; nobody has to accept.
-        return socket.create_server(("", int(own.rpartition(":")[2])), backlog=128)
+        if socket.has_dualstack_ipv6():
+            with contextlib.suppress(OSError):  # a machine may know IPv6 and not be let use it
+                return socket.create_server(address, family=socket.AF_INET6, backlog=128,
+                                            dualstack_ipv6=True)
+        return socket.create_server(address, backlog=128)
     except OSError as error:
         raise InputError(f"This worker cannot listen at its address {own} of TF_CONFIG: "
                          f"{first_line(error)}.") from error

@@ -67,6 +67,15 @@ def free_address():
         return f"localhost:{server.getsockname()[1]}"
 
 
+def has_ipv6():
+    """Whether this machine knows IPv6, and may use it."""
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+        return socket.has_dualstack_ipv6()
+    except OSError:
+        return False
+
+
 class TestMeeting:
     def test_of_those_who_are_there(self, present):
         cluster.meet(free_address(), [present], 600)
@@ -93,6 +102,14 @@ class TestMeeting:
         gone.set()
         for thread in threads:
             thread.join()
+
+    def test_with_either_protocol(self):
+        own = free_address()
+        port = int(own.rpartition(":")[2])
+        with cluster._listening(own):
+            assert cluster._answers(f"127.0.0.1:{port}")
+            if has_ipv6():
+                assert cluster._answers(f"[::1]:{port}")
 
     def test_says_whom_it_waits_for_and_gives_up(self, absent, present, capsys, monkeypatch):
         monkeypatch.setattr(cluster, "PATIENCE", 0.0)
