@@ -1,5 +1,6 @@
 """Shared fixtures: small real data on disk."""
 
+import ctypes
 import os
 import signal
 
@@ -7,15 +8,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A shell's background job ignores Ctrl-C, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Before TensorFlow starts its threads: glibc's heap keeps less of what is freed (malloc.h).
+if hasattr(ctypes.CDLL(None), "mallopt"):
+    for parameter, value in ((-8, 2), (-3, 1 << 20), (-1, 1 << 20)):  # arenas, mmap, trim
+        ctypes.CDLL(None).mallopt(parameter, value)
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny_net
+from tests import memory, tiny_net
 
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(memory)
 
 
 @pytest.fixture(scope="session")
