@@ -307,7 +307,8 @@ class TestInterruptedExport:
             if line.startswith("Writing"):
                 break
         while not list(tmp_path.glob(".partial-*/*")):
-            time.sleep(0.05)  # then it is at work
+            assert process.poll() is None
+            time.sleep(0.01)  # then it is at work
         process.send_signal(number)
         _, errors = process.communicate(timeout=300)
         assert process.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}.get(number, -number)

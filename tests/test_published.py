@@ -5,6 +5,7 @@ import functools
 import http.server
 import json
 import pathlib
+import socket
 import tarfile
 import threading
 
@@ -118,10 +119,13 @@ class TestFetch:
             path.endswith("/nowhere/" + file) for path in shop[2][-3:])
 
     def test_without_a_network(self, cache, monkeypatch):
-        sell(monkeypatch, "noisy-student", "http://127.0.0.1:9/{variant}.tar.gz")
-        with pytest.raises(InputError, match="cannot be downloaded from http://127.0.0.1:9/b0.*"
-                                             "pass the path instead of the name"):
-            effnet_tf.EfficientNetB0(weights="noisy-student")
+        with socket.socket() as closed:  # taken, and nobody listens
+            closed.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+            sell(monkeypatch, "noisy-student", url + "{variant}.tar.gz")
+            with pytest.raises(InputError, match=f"cannot be downloaded from {url}b0.*"
+                                                 "pass the path instead of the name"):
+                effnet_tf.EfficientNetB0(weights="noisy-student")
 
     def test_a_page_instead_of_an_archive(self, shop, cache, monkeypatch):
         (shop[0] / "b0.tar.gz").write_text("<html>Sign in to the hotel's network</html>")

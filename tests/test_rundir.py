@@ -85,20 +85,26 @@ class TestNotices:
 
     def test_inside_tensorflow_too(self):
         """The flag is set while the main thread is in a compiled loop."""
-        stop = tf.Variable(False)
+        stop, rounds = tf.Variable(False), tf.Variable(0)
 
         @tf.function
         def loop():
-            count = tf.constant(0)
-            while tf.logical_and(count < 10**7, tf.logical_not(stop)):
-                count += 1
-            return count
+            while tf.logical_and(rounds < 10**8, tf.logical_not(stop)):
+                rounds.assign_add(1)
+
+        def kill():
+            while not rounds.numpy():
+                time.sleep(0.01)  # then the main thread is inside
+            os.kill(os.getpid(), signal.SIGTERM)
 
         with interruption.Interruption() as watched:
             watched.at_stake = True
             watched.on_notice = lambda: stop.assign(True)
-            threading.Timer(1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-            assert loop() < 10**7
+            killer = threading.Thread(target=kill, daemon=True)
+            killer.start()
+            loop()
+            killer.join(60)
+        assert 0 < rounds.numpy() < 10**8 and watched.reason == "SIGTERM"
 
     def test_before_the_first_step_it_ends_the_run_at_once(self):
         with pytest.raises(interruption.Preempted, match="No step was made before the notice"):
@@ -120,18 +126,19 @@ class TestNotices:
         ("maintenance-event", "TERMINATE_ON_HOST_MAINTENANCE", True),
         ("maintenance-event", "MIGRATE_ON_HOST_MAINTENANCE", False)])
     def test_of_the_metadata_server(self, monkeypatch, name, value, reason):
-        asked = threading.Event()
+        asked, twice = [], threading.Event()
 
         def answer(host, key):
-            asked.set()
+            asked.append(key)
+            if asked.count(name) == 2:  # then it has heard the first answer
+                twice.set()
             return value if key == name else "NONE"
 
         monkeypatch.setenv("GCE_METADATA_HOST", "here")
         monkeypatch.setattr(interruption, "POLL_SECONDS", 0.01)
         monkeypatch.setattr(interruption, "_metadata", answer)
         with interruption.Interruption() as watched:
-            assert asked.wait(60)
-            time.sleep(0.1)
+            assert twice.wait(60)
             assert bool(watched.reason) == reason
 
     def test_a_server_that_does_not_answer(self):
