@@ -17,25 +17,25 @@ def write_tf1(folder, variables, scope="efficientnet-b0", ema=True, extra=()):
         extra: names of more variables.
     """
     random = np.random.default_rng(0)
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        def add(name, value):
-            tf.compat.v1.get_variable(name, initializer=value, use_resource=False)
-
-        add("global_step", np.int64(218_949))
-        for name, value in variables.items():
-            name = f"{scope}/{name.partition('/')[2]}"
-            noise = random.normal(0, 1, value.shape).astype("float32")
-            add(name, noise if ema else value)
-            if ema:
-                add(f"{name}/ExponentialMovingAverage", value)
-            if "moving_" not in name:
-                add(f"{name}/RMSProp", np.ones_like(value))
-                add(f"{name}/RMSProp_1", noise)
-        for name in extra:
-            add(name, np.zeros(3, "float32"))
-        session.run(tf.compat.v1.global_variables_initializer())
-        return tf.compat.v1.train.Saver().save(
-            session, str(folder / "model.ckpt"), write_meta_graph=False)
+    tensors = {"global_step": np.int64(218_949)}
+    for name, value in variables.items():
+        name = f"{scope}/{name.partition('/')[2]}"
+        noise = random.normal(0, 1, value.shape).astype("float32")
+        tensors[name] = noise if ema else value
+        if ema:
+            tensors[f"{name}/ExponentialMovingAverage"] = value
+        if "moving_" not in name:
+            tensors[f"{name}/RMSProp"] = np.ones_like(value)
+            tensors[f"{name}/RMSProp_1"] = noise
+    for name in extra:
+        tensors[name] = np.zeros(3, "float32")
+    prefix = str(folder / "model.ckpt")
+    names = sorted(tensors)
+    tf.raw_ops.SaveV2(  # the operation that a Saver runs
+        prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
+        tensors=[tensors[name] for name in names])
+    tf.compat.v1.train.update_checkpoint_state(str(folder), prefix)
+    return prefix
 
 
 def seeded(golden):

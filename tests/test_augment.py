@@ -132,8 +132,10 @@ class TestErasing:
 
     def drawn(self, probability, count=200):
         seeds = tf.stack([tf.range(count, dtype=tf.int64)] * 2, 1)
-        return tf.map_fn(lambda seed: augment.erase(self.image, probability, seed), seeds,
-                         fn_output_signature=tf.uint8).numpy()
+        draw = tf.function(lambda: tf.map_fn(
+            lambda seed: augment.erase(self.image, probability, seed), seeds,
+            fn_output_signature=tf.uint8))
+        return draw().numpy()
 
     def test_paints_one_rectangle_of_the_papers_size(self):
         for image in self.drawn(1.0):

@@ -120,8 +120,8 @@ class TestTraining:
 
 
 class TestRuns:
-    recipe = tiny_net.recipe(dataset="folder", num_classes=None, batch_size=8, epochs=3,
-                             max_bad_fraction=0.1, holdout=0.3)
+    recipe = tiny_net.recipe(variant="tinier", dataset="folder", num_classes=None, batch_size=8,
+                             epochs=3, max_bad_fraction=0.1, holdout=0.3)
 
     def write(self, root, bad_files):
         for name in ("cat", "dog"):

@@ -18,10 +18,11 @@ def tiny(**arguments):
     return effnet_tf.model_fn(TINY, 3, input_shape=(32, 32, 3), **arguments)
 
 
-def train(model, optimizer=None):
+def train(model, optimizer=None, jit_compile=False):
     """Trains two steps; returns the names of the variables that changed, by stage."""
+    # XLA, Keras' default, takes seconds to compile it: one test does.
     model.compile(optimizer or keras.optimizers.SGD(0.1),
-                  keras.losses.SparseCategoricalCrossentropy())
+                  keras.losses.SparseCategoricalCrossentropy(), jit_compile=jit_compile)
     before = {variable.path: np.array(variable) for variable in model.weights}
     model.fit(IMAGES, LABELS, batch_size=4, verbose=0)
     return {variable.path for variable in model.weights
@@ -171,7 +172,7 @@ class TestRecipeInFit:
         set_trainable(model, "stem", recipe.batch_norm)
         optimizer = effnet_tf.optim.optimizer(recipe, steps_per_epoch=1)
         assert optimizer.body_rate == 0.1 and recipe.schedule == "cosine"
-        changed = train(model, optimizer)
+        changed = train(model, optimizer, jit_compile="auto")
         assert {stage_of(path) for path in changed} == set(STAGES)
         again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
         assert again.body_rate == 0.1

@@ -35,6 +35,7 @@ def test_constructors_cover_all_variants():
     assert sorted(model_lib.CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
 
 
+# Without XLA, which takes as long to compile two whole networks as all else here.
 TRANSFER_PROGRAM = """
 base = EfficientNetB0(include_top=False, weights=None, input_tensor=None,
                       input_shape=(64, 64, 3), pooling=None)
@@ -48,14 +49,15 @@ x = keras.layers.Dropout(0.2, name="top_dropout")(x)
 outputs = keras.layers.Dense(3, activation="softmax", name="pred")(x)
 model = keras.Model(inputs, outputs, name="EfficientNet")
 model.compile(optimizer=keras.optimizers.Adam(1e-2), loss="categorical_crossentropy",
-              metrics=["accuracy"])
+              metrics=["accuracy"], jit_compile=False)
 images = np.random.default_rng(0).integers(0, 256, (8, 64, 64, 3)).astype("uint8")
 labels = np.eye(3)[np.arange(8) % 3]
 history = model.fit(images, labels, epochs=1, batch_size=4, verbose=0)
 for layer in base.layers[-3:]:
     if not isinstance(layer, keras.layers.BatchNormalization):
         layer.trainable = True
-model.compile(optimizer=keras.optimizers.Adam(1e-5), loss="categorical_crossentropy")
+model.compile(optimizer=keras.optimizers.Adam(1e-5), loss="categorical_crossentropy",
+              jit_compile=False)
 model.fit(images, labels, epochs=1, verbose=0)
 activation = base.get_layer("top_activation").output
 summary = (base.output_shape, tuple(activation.shape), len(model.trainable_weights),
@@ -294,7 +296,8 @@ def test_a_segmentation_head_learns(head):
     inputs = keras.Input((64, 96, 3))
     model = keras.Model(inputs, head(inputs))
     model.compile(keras.optimizers.Adam(0.01),
-                  keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+                  keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+                  jit_compile=False)  # XLA takes longer to compile it than to train
     losses = model.fit(images, masks, batch_size=4, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < 0.6 * losses[0]
 

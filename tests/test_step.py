@@ -97,7 +97,7 @@ class TestBadSteps:
     def patched(self):
         """A trainer whose losses a variable multiplies."""
         factor = tf.Variable(1.0)
-        trainer = trainer_of()
+        trainer = trainer_of(variant="tinier")
         losses = trainer.train_step._losses
 
         def wrong(images, labels, targets):
@@ -135,7 +135,7 @@ class TestBadSteps:
 
 def test_a_run_with_bad_batches_equals_one_without_them(monkeypatch):
     bad = (1, 2, 4)
-    with_bad, without = trainer_of(), trainer_of()
+    with_bad, without = trainer_of(variant="tinier"), trainer_of(variant="tinier")
     losses = with_bad.train_step._losses
 
     def poisoned(images, labels, targets):
@@ -156,7 +156,7 @@ def test_a_run_with_bad_batches_equals_one_without_them(monkeypatch):
 
 
 def test_parts_of_a_batch_add_up_to_it():
-    frozen = dict(STILL, batch_norm_momentum=0.9, bn_sync="none")
+    frozen = dict(STILL, variant="tinier", batch_norm_momentum=0.9, bn_sync="none")
     one, parts = (trainer_of(gradient_accumulation=count, **frozen) for count in (1, 4))
     for trainer in (one, parts):  # batch statistics of a part differ: leave them out
         for layer in trainer.models["raw"]._flatten_layers():
@@ -174,7 +174,7 @@ def test_parts_must_divide_the_batch():
 
 
 def test_mixed_images_train():
-    trainer = trainer_of(mixup_alpha=0.2, cutmix_alpha=1.0)
+    trainer = trainer_of(variant="tinier", mixup_alpha=0.2, cutmix_alpha=1.0)
     batch = next(iter(trainer.train_iterator(0)))
     assert batch["mixing"].shape == (16, 6)
     rows = advance(trainer, 2)

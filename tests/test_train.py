@@ -86,7 +86,8 @@ class TestARun:
         assert "Resumed from" in capsys.readouterr().out
 
     def test_progress_says_what_a_person_wants_to_know(self, tmp_path, capsys):
-        train.run(dataclasses.replace(SMOKE, epochs=1, ema_decay=0.0), str(tmp_path / "r"), CPU)
+        recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, ema_decay=0.0)
+        train.run(recipe, str(tmp_path / "r"), CPU)
         out = capsys.readouterr().out
         assert "epoch 1/1  step 8/8  loss" in out
         for word in ("accuracy", "images/s", "left", "held-out", "learning rate 0.016 x 64 / 256"):
@@ -139,7 +140,7 @@ def poison(patch, is_bad):
 class TestGoingBack:
     def test_bad_batches_in_a_row_are_left_out(self, tmp_path, monkeypatch, capsys):
         """With and without the way back: the same end, which lacks these batches."""
-        recipe = dataclasses.replace(SMOKE, epochs=1, checkpoint_every=2)
+        recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, checkpoint_every=2)
         poison(monkeypatch, lambda self: tf.reduce_any(self.position == tf.constant([3, 4],
                                                                                     tf.int64)))
         ends = []
@@ -158,8 +159,8 @@ class TestGoingBack:
 
     def test_a_state_that_is_bad_itself_skips_and_then_stops(self, tmp_path, monkeypatch, capsys):
         poison(monkeypatch, lambda self: self.optimizer.iterations.value == 2)
-        recipe = dataclasses.replace(SMOKE, epochs=1, checkpoint_every=2, max_bad_steps=2,
-                                     max_rollbacks=2)
+        recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, checkpoint_every=2,
+                                     max_bad_steps=2, max_rollbacks=2)
         with pytest.raises(train.TrainingStopped, match="diverged: 2 steps in a row were bad, the "
                            "last after step 2, learning rate .* after going back 2 times. All lay"):
             train.run(recipe, str(tmp_path / "run"), CPU)
@@ -314,7 +315,7 @@ def test_the_recipe_is_written_first(tmp_path, monkeypatch):
 
 
 def test_mixed_bfloat16_trains(tmp_path):
-    recipe = dataclasses.replace(SMOKE, epochs=1, precision="mixed_bfloat16")
+    recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, precision="mixed_bfloat16")
     metrics = train.run(recipe, str(tmp_path / "run"), CPU)
     assert np.isfinite(metrics["eval_loss"])
     import keras
