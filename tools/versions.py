@@ -3,9 +3,10 @@
     python tools/versions.py                      # a smoke test for each
     python tools/versions.py --write_constraints  # today's packages become constraints*.txt
 
-Each smoke test (tools/smoke.py) has a new virtual environment with the extra [cpu]: one per
-Python that is found on this machine, with the packages of constraints.txt, and one with the
-lowest version of everything that setup.py names.
+Each smoke test (tools/smoke.py) has a new virtual environment with the extra [cpu]: the oldest
+Python that is found on this machine has the lowest version of everything that setup.py names,
+the others have the packages of constraints.txt. (`make demo` and `make test` try those with the
+Python that is this machine's own.)
 """
 
 import argparse
@@ -54,9 +55,10 @@ def starts(executable: str, version: str) -> bool:
 
 
 def lower_bounds() -> list[str]:
-    """Returns "name==version" of the lowest version of each package that setup.py bounds."""
+    """Returns "name==version" of the lowest version of TensorFlow and of each requirement."""
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
-    bounds = re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', text)
+    required = text.partition("install_requires=")[2].partition("extras_require=")[0]
+    bounds = re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', required)
     lowest, = re.findall(r'^TENSORFLOW = ">=([0-9.]+)', text, re.MULTILINE)
     bounds += [("tensorflow", lowest), ("tensorflow-cpu", lowest)]
     return [f"{name}=={version}" for name, version in bounds]
@@ -81,20 +83,20 @@ def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
 def try_all() -> None:
     """Runs every smoke test that this machine has a Python for."""
     found = pythons()
-    for version in PYTHONS:
-        if version in found:
-            smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version],
-                  CONSTRAINTS)
-        else:
-            print(f"\nPython {version} is not on this machine: not tried.", flush=True)
     if not found:
         sys.exit(f"None of Python {', '.join(PYTHONS)} is on this machine.")
-    oldest = min(found, key=PYTHONS.index)
+    oldest, *others = found
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "oldest.txt")
         path.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
         smoke(f"Python {oldest}, the oldest packages that setup.py admits", found[oldest], path)
-    print("\nAll of them work.")
+    for version in others:
+        smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version],
+              CONSTRAINTS)
+    for version in PYTHONS:
+        if version not in found:
+            print(f"\nPython {version} is not on this machine: not tried.")
+    print(f"\nPython {', '.join(found)}: all of them work.")
 
 
 def todays(python: str, *wanted: str) -> dict[str, str]:
