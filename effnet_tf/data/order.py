@@ -60,8 +60,11 @@ def records_at(positions, seed, count, in_blocks):
     epoch = tf.reduce_max(padded) // count
     places, seeds = padded % count, (seed, epoch)
     if not in_blocks or count <= GROUP:
-        return _shuffled(places, _key(seeds), count)[:-1]
-    return _blockwise(places, seeds, count)[:-1]
+        records = _shuffled(places, _key(seeds), count)
+    else:
+        records = _blockwise(places, seeds, count)
+    # A slice would share its memory, and unbatching that is an error in TensorFlow's log.
+    return tf.gather(records, tf.range(tf.size(positions)))
 
 
 def _key(seeds, *more, shape=()):
