@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
@@ -177,19 +178,32 @@ def _verify_with(options, opened, about, calibration=None, model=None):
 
 
 def _write_report(options, about, report):
-    from effnet_tf import checkpoints, plots, rundir
-    from effnet_tf.export import checksum
+    """Writes what the file is beside it; the file itself has its place already."""
+    from effnet_tf.export import checksum, files
     print(f"Wrote {options.out}:\n{report}")
     path = checksum.report_path(options.out)
-    picture = path.removesuffix(".report.json") + ".layers.png"
+    text = json.dumps({**dataclasses.asdict(about), "check": dataclasses.asdict(report),
+                       checksum.FIELD: checksum.of(options.out)}, indent=2) + "\n"
     try:
-        rundir.write_text(path, json.dumps({
-            **dataclasses.asdict(about), "check": dataclasses.asdict(report),
-            checksum.FIELD: checksum.of(options.out)}, indent=2) + "\n")
+        with files.staged(path) as temporary:
+            files.write(temporary, text.encode())
         print(f"Wrote {path}")
-        if report.layers and plots.layer_errors(report.layers, report.layers_before, picture):
-            print(f"Drew {picture}")
-    except (OSError, checkpoints.SaveError) as error:
+        if report.layers:
+            _draw(report, path.removesuffix(".report.json") + ".layers.png")
+    except (OSError, InputError) as error:
         print(f"error: the report beside '{options.out}' cannot be written: "
               f"{first_line(error)}. The file itself is whole.", file=sys.stderr)
         sys.exit(74)
+
+
+def _draw(report, path):
+    """Draws the errors of the layers, first to where any library can write."""
+    from effnet_tf import plots
+    from effnet_tf.export import files
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = os.path.join(folder, "layers.png")
+        if not plots.layer_errors(report.layers, report.layers_before, drawn):
+            return
+        with files.staged(path) as temporary:
+            files.write(temporary, files.read(drawn))
+    print(f"Drew {path}")

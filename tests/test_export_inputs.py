@@ -131,6 +131,12 @@ def test_several_outputs(kind, outputs, images, tmp_path):
     assert report.largest_difference < 1e-4
 
 
+def test_one_output_with_a_name_is_a_tflite_classifier(tmp_path):
+    model = classifier()
+    model = keras.Model(model.inputs[0], {"scores": model.outputs[0]})
+    assert export.to_tflite(model, str(tmp_path / "out")).top1_agreement == 1
+
+
 def test_outputs_in_one_another(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = L.Flatten()(inputs)

@@ -1,5 +1,6 @@
 """The export programs on a .keras file: what they assume, say, and refuse."""
 
+import json
 import os
 
 import keras
@@ -8,10 +9,10 @@ import pytest
 
 import effnet_tf
 from effnet_tf.errors import InputError
-from effnet_tf.export import artefact
+from effnet_tf.export import artefact, checksum
 from effnet_tf.recipe import RECIPES
 from export import images, run
-from tests import conftest
+from tests import conftest, hostile
 from tests.test_export_inputs import in_this_process  # noqa: F401 (a fixture)
 from tests.test_programs import export_here
 
@@ -85,6 +86,23 @@ class TestKinds:
             error = capsys.readouterr().err
             assert error.count("\n") == 1 and "not finite" in error and "conv" in error
         assert os.listdir(tmp_path) == ["nan.keras"]
+
+
+def test_a_report_beside_any_name(place, tmp_path):
+    """With the file's checksum, and the picture of its layers where one can be drawn."""
+    for name in ("a[0]{x}%s", hostile.NOT_UTF8):
+        out = os.path.join(tmp_path, name, f"{name}.tflite")
+        assert export("tflite", "--model", place / "lite.keras", "--calibration",
+                      place / "photos", "--out", out) == 0
+        with open(f"{out}.report.json", encoding="utf-8") as file:
+            report = json.load(file)
+        assert report["quantize"] == "int8" and list(report[checksum.FIELD]) == [
+            os.path.basename(out)]
+        assert checksum.check(out)
+        with open(out, "ab") as file:
+            file.write(b"x")
+        with pytest.raises(InputError, match="damaged, or was changed"):
+            checksum.check(out)
 
 
 class TestImages:
