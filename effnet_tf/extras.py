@@ -148,7 +148,8 @@ def command(*packages: str) -> str:
 
 
 def _missing(purpose, packages):
-    names = " and ".join(PACKAGES[package].project for package in packages)
+    *others, last = [PACKAGES[package].project for package in packages]
+    names = f"{', '.join(others)} and {last}" if others else last
     sentence = (f"{purpose} needs {names}, which {'is' if len(packages) == 1 else 'are'} not "
                 f"installed: {command(*packages)}")
     if "tensorflow" in packages:

@@ -184,6 +184,7 @@ def begin():
     """Prepares this process: its signals, its terminal, and TensorFlow's silence."""
     _state.begun = True
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # of the networks; others may want another one
     terminal.guard()
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it for others
