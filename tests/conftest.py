@@ -30,6 +30,11 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--max-memory", type=int, metavar="MIB", help=(
+        "fail the test in which a test process, or one that it started, takes more"))
+
+
 def pytest_configure(config):
     config.pluginmanager.register(memory)
     config.option.loadscopereorder = False  # xdist's own order is by the number of tests

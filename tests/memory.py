@@ -1,4 +1,4 @@
-"""How much memory does a test process take? Frees what tests leave, and fails beyond a limit.
+"""How much memory does a test process take? Frees what tests leave, says and limits its peak.
 
 A pytest plugin, loaded by tests/conftest.py. TensorFlow keeps every graph with a custom
 gradient (swish is one) for ever, and the C library keeps what was freed in up to eight
@@ -15,9 +15,6 @@ import keras
 import pytest
 from tensorflow.python.framework import ops
 
-# MiB, of a process of `make test` and of each process that a test starts: two of them and
-# what they start fit in a machine of 8 GB.
-LIMIT = 2800
 # After a test that took so many MiB, and after each file, what can be freed is.
 LARGE = 150
 ON_LINUX = sys.platform == "linux"
@@ -70,27 +67,45 @@ def _nothing_is_left_of_a_file():
     free()
 
 
-class _Guard:
-    """The largest figures that were reported, so that each is reported once."""
+class _Peaks:
+    """MiB: of this process and of what it started; of all processes of `pytest -n`."""
 
-    own, children, off = LIMIT, LIMIT, not ON_LINUX
+    own = children = 0
+    all = []
 
 
 @pytest.fixture(autouse=True)
 def _memory_stays_small(request):
-    """Fails the test in which this process, or one that it started, passes the limit."""
+    """Fails the test in which this process, or one that it started, passes --max-memory."""
     before = _status("VmRSS") if ON_LINUX else 0
     yield
-    if request.node.get_closest_marker("slow"):
-        _Guard.off = True  # `make test-all` builds networks of gigabytes
-    if ON_LINUX and _status("VmRSS") - before > LARGE:
-        free()
-    if _Guard.off:
+    if not ON_LINUX:
         return
-    own = _status("VmHWM")
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
-    grown = own > _Guard.own, children > _Guard.children
-    _Guard.own, _Guard.children = max(own, _Guard.own), max(children, _Guard.children)
-    assert not any(grown), (
-        f"This process reached {own} MiB, or one it started {children} MiB: more than {LIMIT}. "
-        "Use a smaller network (tests/tiny_net.py), or free what the test keeps.")
+    if _status("VmRSS") - before > LARGE:
+        free()
+    old = max(_Peaks.own, _Peaks.children)
+    _Peaks.own = max(_Peaks.own, _status("VmHWM"))
+    _Peaks.children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    limit = request.config.option.max_memory
+    assert not limit or max(_Peaks.own, _Peaks.children) <= max(limit, old), (
+        f"This process reached {_Peaks.own} MiB, the largest it started {_Peaks.children} MiB: "
+        f"more than {limit}. Use a smaller network (tests/tiny_net.py), or free what the test "
+        "keeps.")
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of xdist
+        session.config.workeroutput["peaks"] = _Peaks.own, _Peaks.children
+    elif _Peaks.own:
+        _Peaks.all.append((_Peaks.own, _Peaks.children))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    _Peaks.all.append(getattr(node, "workeroutput", {}).get("peaks", (0, 0)))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for own, children in _Peaks.all:
+        terminalreporter.write_line(f"Memory of a test process at its highest: {own:,} MiB; "
+                                    f"of the largest that it started: {children:,} MiB")
