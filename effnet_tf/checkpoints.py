@@ -21,11 +21,12 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import programs
+from effnet_tf import programs, storage
 from effnet_tf.errors import InputError, first_line
 
 PREFIX, MANIFEST = "state", "manifest.json"
-_CHUNK = 1 << 24
+_OURS = re.compile(r"\d+(-\d+)?")  # names of checkpoints' folders
+_MOST = 1 << 20  # bytes of a manifest
 
 
 class SaveError(RuntimeError):
@@ -106,7 +107,11 @@ class Store:
             return None
         self._good = os.path.dirname(prefix)
         self._harmed = complete[complete.index(self._good) + 1:]
-        return step_of(prefix), read(prefix)
+        try:
+            return step_of(prefix), read(prefix)
+        except (tf.errors.OpError, ValueError, IndexError) as error:
+            raise InputError(f"The checkpoint '{prefix}' is as it was written, but TensorFlow cannot "
+                             f"read it: {first_line(error)}.") from error
 
     def _write(self, step, values):
         folder = None
@@ -167,27 +172,40 @@ def verify(folder):
     Its files are only read as bytes.
     """
     try:
-        manifest = json.loads(_read(os.path.join(folder, MANIFEST)))
-        if manifest["step"] != step_of(folder):
-            return f"it is of step {manifest['step']}"
-        for name, (size, digest) in sorted(manifest["files"].items()):
-            found = _size_and_hash(os.path.join(folder, name))
-            if found != (size, digest):
-                what = "size" if found[0] != size else "SHA-256"
-                return f"{name} has another {what} than when it was written"
-        if not any(name.endswith(".index") for name in manifest["files"]):
-            return "its manifest names no index"
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        return f"its manifest cannot be read: {error}"
-    except (tf.errors.OpError, OSError) as error:
+        for name, (size, digest) in sorted(_manifest(folder).items()):
+            path = os.path.join(folder, name)
+            if storage.size(path) != size:
+                return f"{name} has another size than when it was written"
+            if _hash(path) != digest:
+                return f"{name} has another SHA-256 than when it was written"
+    except (tf.errors.OpError, OSError, ValueError) as error:
         return first_line(error)
     return None
 
 
+def _manifest(folder):
+    """Returns {name: (size, SHA-256)} of a checkpoint's files; ValueError if that is not there."""
+    content = storage.read_bytes(os.path.join(folder, MANIFEST), _MOST)
+    try:
+        manifest = json.loads(content)
+        step = manifest["step"]
+        files = {str(name): (size, digest) for name, (size, digest) in manifest["files"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its manifest cannot be read: {first_line(error)}") from error
+    if _OURS.fullmatch(os.path.basename(folder)) and step != step_of(folder):
+        raise ValueError(f"it is of step {str(step)[:20]}")
+    kinds = {name.removeprefix(PREFIX).partition("-")[0] for name in files}
+    if any(os.path.basename(name) != name for name in files) or not kinds >= {".index", ".data"}:
+        raise ValueError(f"its manifest names {', '.join(files)[:80] or 'no files'} instead of an "
+                         "index and its data")
+    return files
+
+
 def read(prefix):
     """Returns {name: array} of a checkpoint; `verify` it first."""
-    reader = tf.compat.v1.train.NewCheckpointReader(prefix)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    with storage.plain_prefix(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
+        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def _refuse_not_finite(step, values):
@@ -198,26 +216,19 @@ def _refuse_not_finite(step, values):
 
 
 def _write_manifest(folder, step):
-    files = {name: _size_and_hash(os.path.join(folder, name))
-             for name in tf.io.gfile.listdir(folder)}
+    paths = {name: os.path.join(folder, name) for name in storage.names(folder)}
+    files = {name: (storage.size(path), _hash(path)) for name, path in paths.items()}
     path = os.path.join(folder, MANIFEST)
     with tf.io.gfile.GFile(f"{path}.tmp", "w") as file:
         file.write(json.dumps({"step": step, "files": files}, indent=1))
     tf.io.gfile.rename(f"{path}.tmp", path, overwrite=True)  # a mark is whole, or not there
 
 
-def _size_and_hash(path):
-    digest, size = hashlib.sha256(), 0
-    with tf.io.gfile.GFile(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return size, digest.hexdigest()
-
-
-def _read(path):
-    with tf.io.gfile.GFile(path, "rb") as file:
-        return file.read()
+def _hash(path):
+    digest = hashlib.sha256()
+    for chunk in storage.chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def step_of(path):
@@ -242,17 +253,14 @@ def _next_folder(root, step):
 
 def _folders(folder):
     """The checkpoints in a folder, complete or not, by step."""
-    if not tf.io.gfile.isdir(folder):
-        return []
-    names = [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
-    ours = [name for name in names if re.fullmatch(r"\d+(-\d+)?", name)]
+    ours = [name for name in storage.names(folder) if _OURS.fullmatch(name)]
     return [os.path.join(folder, name) for name in sorted(ours, key=_number)]
 
 
 def committed(folder):
     """Returns the folders of the complete checkpoints in a folder, by step; unverified."""
     return [path for path in _folders(folder)
-            if tf.io.gfile.exists(os.path.join(path, MANIFEST))]
+            if storage.exists(os.path.join(path, MANIFEST))]
 
 
 def _remove(folder):

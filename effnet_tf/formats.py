@@ -12,17 +12,18 @@ compute something else (other padding and epsilon): their weights are not for th
 import dataclasses
 import io
 import json
+import math
 import os
 import re
-import zipfile
 
 import h5py
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import checkpoints, extras, names
+from effnet_tf import claims, extras, names, storage
 from effnet_tf.config import IMAGENET_MEAN, IMAGENET_STD, VARIANTS
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.locate import checkpoint_prefix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +51,12 @@ class Target:
     Attributes:
         layers: canonical names of its layers, in order.
         numbers: (stage, index) -> number of the block, see `names.canonical`.
+        parameters: how many numbers it has, which limits what a file may claim.
     """
 
     layers: list
     numbers: dict
+    parameters: int = 0
 
 
 def read(path, ema, target):
@@ -70,44 +73,46 @@ def read(path, ema, target):
     Raises:
         InputError: nothing readable.
     """
+    storage.check_place(path, "weights")
+    most = claims.most_bytes(target.parameters)
     try:
         prefix = checkpoint_prefix(path)
         if prefix:
             return _read_checkpoint(prefix, ema, target)
-        if not tf.io.gfile.exists(path) or tf.io.gfile.isdir(path):
+        if not storage.exists(path) or storage.is_folder(path):
             raise InputError(f"There are no weights at '{path}': no file, checkpoint or run "
                              "directory.")
-        with tf.io.gfile.GFile(path, "rb") as file:
-            content = file.read()
-    except tf.errors.OpError as error:
+        content = storage.read_bytes(path, most)
+    except (tf.errors.OpError, OSError) as error:
         raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
     try:
-        return _read_bytes(content, path, ema, target)
+        return _read_bytes(claims.File(path, content, most), ema, target)
     except InputError:
         raise
     except Exception as error:  # h5py and others raise anything for a damaged file
         raise InputError(f"'{path}' is damaged: {first_line(error)}.") from error
 
 
-def _read_bytes(content, path, ema, target):
-    if content.startswith(b"\x89HDF\r\n\x1a\n"):
-        return _read_h5(content, target)
-    if content.startswith(b"PK\x03\x04"):
-        archive = zipfile.ZipFile(io.BytesIO(content))
+def _read_bytes(file, ema, target):
+    content, path = file.content, file.path
+    if content.startswith(claims.HDF5):
+        return _read_h5(file.h5(), target)
+    if content.startswith(claims.ZIP):
+        archive = file.archive()
         if "model.weights.h5" in archive.namelist():
             # Only data is read: nothing of the file is deserialised, so nothing of it runs.
-            return _read_h5(archive.read("model.weights.h5"), target,
+            return _read_h5(file.h5(archive.read("model.weights.h5")), target,
                             json.loads(archive.read("config.json")), ".keras file")
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
-            return _read_torch(content, path, ema, target)
+            return _read_torch(file, ema, target)
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 100_000_000:
         return _read_safetensors(content, path, target)
     if content.startswith(b"\x80\x02"):  # a pickle: torch before 1.6
-        return _read_torch(content, path, ema, target)
+        return _read_torch(file, ema, target)
     if content.startswith(b"\x1f\x8b"):
         raise InputError(f"'{path}' is an archive: extract it, and give the directory.")
-    raise InputError(f"'{path}' is no weights file effnet_tf knows: neither a checkpoint, nor "
-                     "HDF5, .keras, .safetensors or .pth.")
+    raise InputError(f"'{path}' is not a weights file that effnet_tf knows: neither a checkpoint, "
+                     "nor HDF5, .keras, .safetensors or .pth.")
 
 
 def _named(values, split, target):
@@ -134,59 +139,34 @@ def _named(values, split, target):
 
 # --- checkpoints ------------------------------------------------------------------------------
 
-def latest_checkpoint(folder):
-    """Returns the prefix of the newest checkpoint in a folder, or None.
-
-    Raises:
-        InputError: the folder's `checkpoint` file, which names it, is damaged.
-    """
-    try:
-        latest = tf.train.latest_checkpoint(folder)
-    except ValueError as error:
-        raise InputError(f"'{folder}/checkpoint' is damaged ({error}). Remove it, or write into "
-                         'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
-                         'it".') from error
-    # In a copied folder it may name the checkpoint's old place.
-    here = latest and os.path.join(folder, os.path.basename(latest))
-    return here if here and tf.io.gfile.exists(f"{here}.index") else latest
-
-
-def checkpoint_prefix(path):
-    """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None."""
-    path = path.rstrip("/")
-    for folder in (path, f"{path}/checkpoints"):
-        ours = checkpoints.newest(folder)
-        if ours:
-            return ours
-    for folder in (path, f"{path}/checkpoints"):
-        latest = tf.io.gfile.isdir(folder) and latest_checkpoint(folder)
-        if latest:
-            return latest
-    # A `checkpoint` file may be missing, or name a place of the machine that wrote it; an
-    # archive may have a folder inside.
-    indices = tf.io.gfile.glob(f"{path}/*.index") or tf.io.gfile.glob(f"{path}/*/*.index")
-    if len(indices) > 1:
-        raise InputError(f"'{path}' holds {len(indices)} checkpoints, and no `checkpoint` file "
-                         f"that says which is the newest: name one, such as '{indices[0]}'.")
-    if indices:
-        return indices[0].removesuffix(".index")
-    prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
-    return prefix if tf.io.gfile.exists(f"{prefix}.index") else None
-
-
 def _read_checkpoint(prefix, ema, target):
     try:
-        reader = tf.train.load_checkpoint(prefix)
-        keys = sorted(reader.get_variable_to_shape_map())
-        own = any(key.startswith("weights/") for key in keys)
-        contents = (_own_checkpoint if own else _tf1_checkpoint)(
-            reader, keys, prefix, ema, target)
-    except (tf.errors.OpError, IndexError) as error:  # IndexError: fewer bytes than it says
+        held = _bytes_of(prefix)
+        with storage.plain_prefix(prefix) as plain:
+            reader = tf.train.load_checkpoint(plain)
+            shapes = reader.get_variable_to_shape_map()
+            if sum(math.prod(shape) for shape in shapes.values()) > held:  # a byte each, at least
+                raise ValueError("it claims more numbers than it has bytes")
+            own = any(key.startswith("weights/") for key in shapes)
+            contents = (_own_checkpoint if own else _tf1_checkpoint)(
+                reader, sorted(shapes), prefix, ema, target)
+    except InputError:
+        raise
+    # IndexError: fewer bytes than it says.
+    except (tf.errors.OpError, OSError, IndexError, KeyError, ValueError) as error:
         raise InputError(f"The checkpoint '{prefix}' is damaged or incomplete: "
                          f"{first_line(error)}.") from error
     if ema and not contents.ema:
         print(f"{prefix} holds no averaged weights: the raw ones are taken.")
     return contents
+
+
+def _bytes_of(prefix):
+    """Returns the bytes of a checkpoint's data; OSError if it is not made of regular files."""
+    storage.size(f"{prefix}.index")
+    folder, start = os.path.dirname(prefix), os.path.basename(prefix) + ".data-"
+    return sum(storage.size(os.path.join(folder, name))
+               for name in storage.names(folder) if name.startswith(start))
 
 
 def _own_checkpoint(reader, keys, prefix, ema, target):
@@ -228,8 +208,8 @@ def _tf1_checkpoint(reader, keys, prefix, ema, target):
 
 # --- HDF5 and .keras --------------------------------------------------------------------------
 
-def _read_h5(content, target, config=None, kind="Keras .weights.h5"):
-    with h5py.File(io.BytesIO(content)) as root:
+def _read_h5(root, target, config=None, kind="Keras .weights.h5"):
+    with root:
         if "layers" in root:
             values = _find_names(root["layers"], target)
         else:
@@ -377,22 +357,27 @@ def _read_safetensors(content, path, target):
                          "float16.") from error
 
 
-def _read_torch(content, path, ema, target):
+def _read_torch(file, ema, target):
     """Reads tensors with torch, if it is there; weights_only runs no code of the file."""
-    torch = extras.load("torch", f"Reading '{path}', a file of PyTorch's,")
+    torch = extras.load("torch", f"Reading '{file.path}', a file of PyTorch's,")
     import pickle
     try:
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(file.content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"'{path}' is damaged, or holds more than tensors, which is not read for "
-                         "safety: save model.state_dict() alone.") from error
+        raise InputError(f"'{file.path}' is damaged, or holds more than tensors, which is not read "
+                         "for safety: save model.state_dict() alone.") from error
     averaged = isinstance(state, dict) and "state_dict_ema" in state
     for key in ("state_dict_ema",) if averaged and ema else ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
         raise ValueError("it holds no state dict")
-    contents = _timm({name: value.float().numpy() for name, value in state.items()
-                      if isinstance(name, str) and torch.is_tensor(value)}, ".pth of timm", target)
+    tensors = {name: value for name, value in state.items()
+               if isinstance(name, str) and torch.is_tensor(value)}
+    # A tensor with steps of 0 can claim any shape over a single number.
+    claims.check(file.path, sum(4 * value.numel() for value in tensors.values()),
+                 len(file.content), file.most)
+    contents = _timm({name: value.float().numpy() for name, value in tensors.items()},
+                     ".pth of timm", target)
     return dataclasses.replace(contents, ema=ema if averaged else None)
 
 

@@ -13,7 +13,7 @@ import warnings
 
 import keras
 
-from effnet_tf import config, extras, layers, mbconv, weights as weights_lib
+from effnet_tf import claims, config, extras, layers, mbconv, weights as weights_lib
 from effnet_tf import optim  # noqa: F401  registers what load_model may meet
 from effnet_tf.errors import InputError
 from effnet_tf.published import PREPROCESSING
@@ -160,8 +160,17 @@ def load_model(path, compile=True):
 
     Returns:
         The `keras.Model`.
+
+    Raises:
+        InputError: the file reaches outside itself, claims more than it can hold, or has
+            weights that are not finite.
     """
-    return keras.saving.load_model(path, compile=compile)
+    claims.check_keras_file(str(path))
+    model = keras.saving.load_model(path, compile=compile)
+    weights_lib.refuse_not_finite(path, {
+        variable.path: variable.numpy() for variable in model.weights
+        if "float" in variable.dtype})
+    return model
 
 
 def _network(variant, *, num_classes, input_tensor, input_shape, include_top, activation,

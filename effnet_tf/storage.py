@@ -63,11 +63,11 @@ def check_name(path: str, option: str) -> None:
     problem = None
     if "\0" in path:
         problem = "holds a null byte"
-    elif any(0xD800 <= ord(character) <= 0xDFFF for character in path):
+    elif not _is_text(path):
         problem = "is not UTF-8, and TensorFlow can neither read nor write there"
     if problem:
-        raise InputError(f"The name of {option} '{printable(path)}' {problem}: rename the folder, "
-                         "or choose another.")
+        raise InputError(f"{option} '{printable(path)}' cannot be used: its name {problem}. Rename "
+                         "it, or choose another.")
 
 
 def _problem(path):

@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from effnet_tf import data, finetune, model as model_lib, optim, weights
 from effnet_tf.errors import InputError
-from effnet_tf.formats import checkpoint_prefix
+from effnet_tf.locate import checkpoint_prefix
 from effnet_tf.step import LOG_LENGTH, Step, batch_norms
 
 

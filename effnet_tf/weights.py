@@ -5,6 +5,7 @@ Variables are matched by canonical name and shape (`names.py`), whatever the for
 """
 
 import dataclasses
+import math
 import re
 
 import numpy as np
@@ -97,8 +98,8 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False, variant=Non
         A `LoadReport`.
 
     Raises:
-        InputError: nothing readable at `path`, or (strict) a variable is missing, left
-            over, or of another shape. The model is unchanged then.
+        InputError: nothing readable at `path`, values that are not finite, or (strict) a
+            variable is missing, left over, or of another shape. The model is unchanged then.
     """
     path, constants, variables = str(path), None, _canonical(model)
     ours = _variants(variables, variant)
@@ -113,6 +114,8 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False, variant=Non
             # The first blocks of two variants can have the same shapes.
             raise InputError(f"'{path}' holds weights of variant {' or '.join(report.variants)}, "
                              f"not of {' or '.join(ours)}.")
+    refuse_not_finite(path, {contents.values[name][0]: value
+                             for name, value in match.found.items()})
     for name, value in match.found.items():
         variables[name].assign(value)
     known = contents.normalization if contents.normalization is not None else constants
@@ -122,14 +125,37 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False, variant=Non
     return report
 
 
+def refuse_not_finite(path, values):
+    """Refuses weights that no network can compute with.
+
+    Args:
+        path: of their file.
+        values: {name: array}.
+
+    Raises:
+        InputError: one is NaN, infinite, or too large for float32.
+    """
+    bad = []
+    for name, value in values.items():
+        with np.errstate(over="ignore"):
+            wrong = np.size(value) - np.isfinite(np.asarray(value).astype("float32")).sum()
+        if wrong:
+            bad.append(f"{name} ({wrong:,} of {np.size(value):,})")
+    if bad:
+        raise InputError(f"'{path}' holds values that are NaN or infinite, in {len(bad)} of its "
+                         f"variables: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}. Take "
+                         "a file from before that happened.")
+
+
 def _read(path, ema, variables):
     """Reads a file for a model of these variables."""
     layers = list(dict.fromkeys(name.rpartition("/")[0] for name in variables))
     keys = names.split_keras([variable.path for variable in variables.values()])
     numbers = {key: int(name.split("/")[0].removeprefix("blocks_"))
                for name, (key, _) in zip(variables, keys.values()) if key is not None}
+    parameters = sum(math.prod(variable.shape) for variable in variables.values())
     try:
-        return formats.read(path, ema, formats.Target(layers, numbers))
+        return formats.read(path, ema, formats.Target(layers, numbers, parameters))
     except InputError as error:
         if re.fullmatch(r"[\w-]+", path) and "no weights at" in str(error):
             raise InputError(f"{error} Nor were weights of this name published. "

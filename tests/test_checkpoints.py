@@ -282,13 +282,13 @@ def test_a_read_only_disk(small_disk):
 
 def test_a_file_of_the_checkpoint_that_cannot_be_read(tmp_path, monkeypatch):
     store = filled(tmp_path)
-    real = checkpoints._size_and_hash
+    real = checkpoints._hash
 
     def fail(path):
         if "00000030" in path:
             raise tf.errors.DataLossError(None, None, "input/output error")
         return real(path)
 
-    monkeypatch.setattr(checkpoints, "_size_and_hash", fail)
+    monkeypatch.setattr(checkpoints, "_hash", fail)
     assert_is(store.newest(), 20)
     assert os.path.exists(tmp_path / "00000030")

@@ -17,9 +17,9 @@ from tests import hostile
      "s3:// .only file://, gs://"),
     ("hdfs://host/run", "knows no hdfs://"),
     ("https://host/photos", "knows no https://"),
-    (f"/data/{hostile.NOT_UTF8}/run", r"--workdir '/data/caf\\xe9/run' is not UTF-8"),
+    (f"/data/{hostile.NOT_UTF8}/run", r"--workdir '/data/caf\\xe9/run' cannot be used: its name is not UTF-8"),
     (f"gs://{hostile.NOT_UTF8}", "is not UTF-8"),
-    ("runs/\0", r"'runs/\\x00' holds a null byte")])
+    ("runs/\0", r"'runs/\\x00' cannot be used: its name holds a null byte")])
 def test_places_that_cannot_be(path, sentence):
     with pytest.raises(InputError, match=sentence):
         storage.check_place(path, "--workdir")
