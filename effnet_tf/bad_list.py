@@ -6,9 +6,7 @@ A run lists them in its directory as they prove bad, each worker in a file of it
 import itertools
 import os
 
-import tensorflow as tf
-
-from effnet_tf import rundir
+from effnet_tf import rundir, storage
 from effnet_tf.data import bad
 from effnet_tf.strategy import has_workers
 
@@ -32,7 +30,7 @@ class BadList:
 
     def recall(self):
         """Looks again at the images that were bad when this run was last interrupted."""
-        listed = rundir.read_rows(self.path)
+        listed = rundir.read_bad(self.path, self._source)
         for entry in listed:
             if "record" in entry:
                 records = self._source.records(entry["split"])
@@ -56,8 +54,8 @@ class BadList:
         """Returns the TooManyBad of all workers' images together, or None."""
         lists = [self._source.bad.entries]
         if self._several:
-            lists += [rundir.read_rows(os.path.join(self._workdir, name))
-                      for name in tf.io.gfile.listdir(self._workdir)
+            lists += [rundir.read_bad(os.path.join(self._workdir, name), self._source)
+                      for name in storage.names(self._workdir)
                       if name.startswith("bad_examples") and name.endswith(".jsonl")]
         found = {(row["split"], row["key"]): row for row in itertools.chain(*lists)}
         try:

@@ -110,8 +110,8 @@ class Store:
         try:
             return step_of(prefix), read(prefix)
         except (tf.errors.OpError, ValueError, IndexError) as error:
-            raise InputError(f"The checkpoint '{prefix}' is as it was written, but TensorFlow cannot "
-                             f"read it: {first_line(error)}.") from error
+            raise InputError(f"The checkpoint '{prefix}' is as it was written, but TensorFlow "
+                             f"cannot read it: {first_line(error)}.") from error
 
     def _write(self, step, values):
         folder = None
@@ -187,11 +187,14 @@ def _manifest(folder):
     """Returns {name: (size, SHA-256)} of a checkpoint's files; ValueError if that is not there."""
     content = storage.read_bytes(os.path.join(folder, MANIFEST), _MOST)
     try:
-        manifest = json.loads(content)
+        manifest = storage.parse_json(content)
+    except ValueError as error:
+        raise ValueError(f"its manifest is damaged: {first_line(error)}") from error
+    try:
         step = manifest["step"]
         files = {str(name): (size, digest) for name, (size, digest) in manifest["files"].items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"its manifest cannot be read: {first_line(error)}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError("its manifest does not list files with their sizes and hashes") from error
     if _OURS.fullmatch(os.path.basename(folder)) and step != step_of(folder):
         raise ValueError(f"it is of step {str(step)[:20]}")
     kinds = {name.removeprefix(PREFIX).partition("-")[0] for name in files}

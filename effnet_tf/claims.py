@@ -105,8 +105,8 @@ def _own(path, group, name):
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         target = getattr(link, "filename", None) or link.path
-        raise InputError(f"'{path}' holds '{name}' as a link to '{target}', as a weights file never "
-                         "does: it is not read.")
+        raise InputError(f"'{path}' holds '{name}' as a link to '{target}', as a weights file "
+                         "never does: it is not read.")
     return group[name]
 
 

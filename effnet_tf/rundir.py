@@ -2,7 +2,7 @@
 
     recipe.json      every hyper-parameter, written first
     classes.json     the class names, in the order of the labels
-    source.json      the data set, and how many images it has
+    source.json      the data set: how many images it has, and its fingerprint
     checkpoints/     the newest checkpoints, see checkpoints.py
     metrics.jsonl    one line per epoch
     bad_examples.jsonl  images that could not be used, and why; with several workers, of the
@@ -14,6 +14,7 @@
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -22,77 +23,17 @@ import uuid
 
 import tensorflow as tf
 
-from effnet_tf import checkpoints, programs
+from effnet_tf import checkpoints, runfiles, storage
+from effnet_tf.data import fingerprint
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.recipe import Recipe, differences
+from effnet_tf.recipe import differences
+# The face of the directory: everybody else reads and writes its files through here.
+from effnet_tf.runfiles import (read_bad, read_metrics, read_rows, read_run, read_text,  # noqa
+                                write_rows, write_text, writing)
 
 RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
              "learning_curve.png", "augmented.png", "tensorboard", "goodput.json", "result.json",
              "bad_examples.jsonl", "owner.json", ".lock")
-
-@contextlib.contextmanager
-def writing(path):
-    """Turns the error of a write inside into a SaveError that names the path."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError) as error:
-        raise checkpoints.SaveError(
-            f"'{path}' cannot be written: {first_line(error)}. Checkpoints are as they "
-            "were; the same command then goes on from the newest.") from error
-
-
-def write_text(path, text):
-    """Writes a text file (local or gs://) whole or not at all.
-
-    Raises:
-        checkpoints.SaveError: it cannot be written.
-    """
-    with writing(path):
-        temporary = f"{path}.tmp"
-        with tf.io.gfile.GFile(temporary, "w") as file:
-            file.write(text)
-        tf.io.gfile.rename(temporary, path, overwrite=True)
-
-
-def write_rows(path, rows):
-    """Writes dicts as a file of JSON lines, whole or not at all; see `write_text`."""
-    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
-
-
-def read_rows(path):
-    """Returns the dicts of a file of JSON lines; none if there is no such file.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    if not tf.io.gfile.exists(path):
-        return []
-    try:
-        return [dict(json.loads(line)) for line in read_text(path).splitlines()]
-    except (ValueError, TypeError) as error:
-        raise InputError(f"'{path}' is damaged ({error}): remove it.") from error
-
-
-def read_text(path):
-    """Returns the text of a file, local or gs://."""
-    with tf.io.gfile.GFile(path, "r") as file:
-        return file.read()
-
-
-def read_run(workdir):
-    """Returns the (`Recipe`, class names) of a run directory.
-
-    Raises:
-        InputError: `workdir` is no run directory.
-    """
-    paths = [os.path.join(workdir, name) for name in ("recipe.json", "classes.json")]
-    for path in paths:
-        if not tf.io.gfile.exists(path):
-            raise InputError(f"'{workdir}' is no run directory: it has no "
-                             f"{os.path.basename(path)}. Train one: "
-                             + programs.as_called("python train_tpu.py --workdir ..."))
-    recipe, classes = map(read_text, paths)
-    return Recipe.from_json(recipe), tuple(json.loads(classes))
 
 
 def is_new(workdir: str) -> bool:
@@ -117,11 +58,15 @@ def claimed(workdir, recipe, source):
     Raises:
         InputError: it is of another run, in use, or cannot be written.
     """
+    storage.check_place(workdir, "--workdir")
     is_new_run = is_new(workdir)
+    if is_new_run and recipe.init_weights:
+        storage.check_place(recipe.init_weights, "--init_weights")
+    described = _describe(source)
     if is_new_run:
         _check_no_foreign_files(workdir)
     else:
-        _check_same_run(workdir, recipe, source)
+        _check_same_run(workdir, recipe, source, described)
     foreign, made = _names_in(workdir), []
     with contextlib.ExitStack() as stack:
         try:
@@ -134,7 +79,7 @@ def claimed(workdir, recipe, source):
         claim = Claim(workdir, check, foreign, made, is_new_run)
         try:
             with _as_input_error(workdir):
-                _write_what_it_is(workdir, recipe, source)
+                _write_what_it_is(workdir, recipe, source, described)
             yield claim
         except BaseException:
             claim.take_back()
@@ -150,11 +95,19 @@ def _as_input_error(workdir):
                          f"{first_line(error)}.") from error
 
 
-def _write_what_it_is(workdir, recipe, source):
+def _write_what_it_is(workdir, recipe, source, described):
+    recipe = dataclasses.replace(recipe, data_dir=_absolute(recipe.data_dir))
     for name, text in (("recipe", recipe.to_json()),
                        ("classes", json.dumps(source.class_names) + "\n"),
-                       ("source", json.dumps(_describe(source)) + "\n")):
+                       ("source", json.dumps(described) + "\n")):
         write_text(os.path.join(workdir, f"{name}.json"), text)
+
+
+def _absolute(path):
+    """A data_dir that says the same from every folder: the run may be exported from another."""
+    if not path or storage.is_remote(path) or path.startswith("~"):
+        return path
+    return os.path.abspath(path)
 
 
 class Claim:
@@ -195,7 +148,8 @@ def has_progress(workdir: str) -> bool:
 
 
 def _describe(source):
-    return {"name": source.name, "num_train": source.num_train, "num_eval": source.num_eval}
+    return {"name": source.name, "num_train": source.num_train, "num_eval": source.num_eval,
+            "fingerprint": fingerprint.of(source)}
 
 
 @contextlib.contextmanager
@@ -220,7 +174,8 @@ def _own(workdir):
     write_text(path, json.dumps({"owner": mark}) + "\n")
 
     def check():
-        if json.loads(read_text(path))["owner"] != mark:
+        found = runfiles.read_json(path, "another process may write here; run the command again")
+        if found != {"owner": mark}:
             raise InputError(f"Another process has taken over '{workdir}': this one stops.")
     return check
 
@@ -229,34 +184,66 @@ def _check_no_foreign_files(workdir):
     """Refuses a directory that holds files by our names, which a run would overwrite."""
     for name in RUN_FILES[:-2]:
         if tf.io.gfile.exists(os.path.join(workdir, name)):
-            raise InputError(f"The workdir '{workdir}' has '{name}' but no recipe.json: it is no "
-                             "run directory of this program. Choose another --workdir.")
+            raise InputError(f"The workdir '{workdir}' has '{name}' but no recipe.json: it is not "
+                             "a run directory of this program. Choose another --workdir.")
 
 
-def _check_same_run(workdir, recipe, source):
+def _check_same_run(workdir, recipe, source, described):
     """Refuses to resume a run of another recipe, of other classes or other images."""
-    changed = differences(
-        Recipe.from_json(read_text(os.path.join(workdir, "recipe.json"))), recipe)
+    options = differences(runfiles.read_recipe(os.path.join(workdir, "recipe.json")), recipe)
+    _refuse(workdir, "of another recipe", options, "Give the same options to resume it")
     # They follow recipe.json, and a killed process may have left it alone.
-    if tf.io.gfile.exists(os.path.join(workdir, "classes.json")):
-        old = read_run(workdir)[1]
-        if old != tuple(source.class_names):
-            changed.append(f"classes: {', '.join(old)} -> {', '.join(source.class_names)}")
-    if tf.io.gfile.exists(os.path.join(workdir, "source.json")):
-        old, new = json.loads(read_text(os.path.join(workdir, "source.json"))), _describe(source)
-        changed += [f"{name}: {old[name]} -> {new[name]}" for name in ("num_train", "num_eval")
-                    if old[name] != new[name]]
+    path = os.path.join(workdir, "classes.json")
+    if storage.exists(path):
+        changed = _other_classes(runfiles.read_classes(path), tuple(source.class_names))
+        _refuse(workdir, "on other data", changed, "Give the classes it began with to resume it")
+    path = os.path.join(workdir, "source.json")
+    if storage.exists(path):
+        changed = _other_images(path, source, described, _listed_as_bad(workdir))
+        _refuse(workdir, "on other data", changed, "Give the images it began with to resume it, "
+                f"remove '{path}' to go on with these in spite of that")
+
+
+def _refuse(workdir, what, changed, remedy):
     if changed:
-        raise InputError(f"The workdir '{workdir}' holds a run of another recipe "
-                         f"({'; '.join(changed)}). Give the same options to resume it, or "
-                         "another --workdir.")
+        raise InputError(f"The workdir '{workdir}' holds a run {what} ({'; '.join(changed)}). "
+                         f"{remedy}, or choose another --workdir.")
+
+
+def _other_classes(old, new):
+    """Says how two lists of class names differ, in a list of at most one sentence."""
+    if old == new:
+        return []
+    parts = [f"{verb} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+             for verb, names in (("added", [name for name in new if name not in old]),
+                                 ("removed", [name for name in old if name not in new])) if names]
+    return [f"classes: {' and '.join(parts) or 'another order'}"]
+
+
+def _other_images(path, source, new, bad):
+    """Says how the images of source.json differ from those of now, in a list of phrases."""
+    old = runfiles.read_source(path)
+    changed = [f"{name}: {old[name]} -> {new[name]}" for name in ("num_train", "num_eval")
+               if old[name] != new[name]]
+    before = old.get("fingerprint")
+    if before is None:  # written before there were any
+        return changed
+    if not fingerprint.is_one(before):
+        raise runfiles.Damaged(path, "its fingerprint is not one", runfiles.ANEW)
+    return changed + fingerprint.differences(before, new["fingerprint"], source.class_names,
+                                             source, bad)
+
+
+def _listed_as_bad(workdir):
+    """Returns the (split, number) of the images that the run has listed as bad, on any worker."""
+    return {(row.get("split"), row.get("record")) for name in storage.names(workdir)
+            if re.fullmatch(r"bad_examples(-\d+)?\.jsonl", name)
+            for row in read_rows(os.path.join(workdir, name))}
 
 
 def _names_in(folder):
     """Returns the names in a folder, without the slash that object stores add to folders."""
-    if not tf.io.gfile.isdir(folder):
-        return []
-    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+    return storage.names(folder)
 
 
 def _make_folders(workdir):

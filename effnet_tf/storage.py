@@ -6,14 +6,15 @@ UTF-8, and reads a checkpoint's name as a pattern.
 """
 
 import contextlib
+import json
 import os
 import shutil
-import stat
 import tempfile
 import threading
 
 import tensorflow as tf
 
+from effnet_tf import files
 from effnet_tf.errors import InputError, first_line, printable
 
 PATIENCE = 20  # seconds that a place elsewhere has to answer
@@ -116,16 +117,10 @@ def size(path: str) -> int:
     """
     if is_remote(path):
         return tf.io.gfile.stat(path).length
-    found = os.stat(path)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"it is {_kind(found.st_mode)}, not a file")
-    return found.st_size
-
-
-def _kind(mode):
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a named pipe"),
-             (stat.S_ISSOCK, "a socket"))
-    return next((name for test, name in kinds if test(mode)), "a device")
+    kind = files.not_regular(path)
+    if kind:
+        raise OSError(f"it is {kind}, not a regular file")
+    return os.stat(path).st_size
 
 
 def chunks(path: str):
@@ -151,6 +146,16 @@ def read_bytes(path: str, most: int) -> bytes:
     if length > most:
         raise InputError(f"'{path}' has {length:,} bytes, and at most {most:,} are expected there.")
     return b"".join(chunks(path))
+
+
+def parse_json(content: str | bytes) -> object:
+    """Returns what a JSON text says; ValueError if it is none."""
+    try:
+        return json.loads(content)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is not UTF-8 text: byte {error.start:,}") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 # --- checkpoints ----------------------------------------------------------------------------

@@ -12,7 +12,8 @@ import time
 import tensorflow as tf
 
 from effnet_tf import (
-    checkpoints, config, data, diagnosis, extras, plots, programs, rundir, watch)
+    checkpoints, config, data, diagnosis, extras, plots, programs, rundir, storage,
+    watch)
 from effnet_tf.bad_list import BadList
 from effnet_tf.data import bad, batches
 from effnet_tf.errors import InputError, first_line
@@ -65,6 +66,7 @@ def run(recipe, workdir, strategy=None):
         Preempted: the machine will be taken away; the state is saved.
         WorkerLost: one of several workers ended in the middle.
     """
+    storage.check_place(workdir, "--workdir")
     goodput = watch.Goodput(workdir)
     extras.require_for_training(recipe, rundir.is_new(workdir))
     source = data.open_source(recipe)
@@ -202,16 +204,10 @@ class _Loop:
     def _read_history(self):
         """Reads the rows of metrics.jsonl up to this step; an interrupted epoch leaves none."""
         path = os.path.join(self.workdir, "metrics.jsonl")
-        rows = rundir.read_text(path).splitlines() if tf.io.gfile.exists(path) else []
-        try:
-            rows = [json.loads(row) for row in rows]
-            steps = [int(row["step"]) for row in rows]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"'{path}' is damaged ({error}): remove it, or its damaged "
-                             "lines.") from error
+        rows = rundir.read_metrics(path)
         # The row of an epoch that is not finished may be there, if its save was cut short.
         end = self.trainer.step - self._is_unfinished()
-        self.history = [row for row, step in zip(rows, steps) if step <= end]
+        self.history = [row for row in rows if row["step"] <= end]
 
     def _show_batch(self):
         """Draws the first images as the network gets them."""

@@ -14,14 +14,14 @@ So the registry `state` is everything that a resumed run needs:
 """
 
 import contextlib
-import json
 import os
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import data, finetune, model as model_lib, optim, weights
+from effnet_tf import (checkpoints, data, finetune, model as model_lib, optim, runfiles, storage,
+                       weights)
 from effnet_tf.errors import InputError
 from effnet_tf.locate import checkpoint_prefix
 from effnet_tf.step import LOG_LENGTH, Step, batch_norms
@@ -191,15 +191,11 @@ class Trainer:
     def _is_of_other_classes(self, start):
         """Whether weights are of a run of ours on other classes; of a file nobody knows."""
         prefix = checkpoint_prefix(start)
-        run = prefix and os.path.dirname(os.path.dirname(os.path.dirname(prefix)))
-        path = os.path.join(run or "", "classes.json")
-        if not run or not tf.io.gfile.exists(path):
+        if not prefix or os.path.basename(prefix) != checkpoints.PREFIX:
             return False
-        with tf.io.gfile.GFile(path) as file:
-            try:
-                return tuple(json.load(file)) != self.source.class_names
-            except ValueError as error:
-                raise InputError(f"'{path}' is damaged: {error}.") from error
+        run = os.path.dirname(os.path.dirname(os.path.dirname(prefix)))
+        path = os.path.join(run, "classes.json")
+        return storage.exists(path) and runfiles.read_classes(path) != self.source.class_names
 
     def _hand_on_constants(self):
         """Gives every model the pixel constants of the state; before the first step."""

@@ -8,7 +8,8 @@ import time
 
 import tensorflow as tf
 
-from effnet_tf import extras, plots, rundir, terminal
+from effnet_tf import extras, plots, rundir, runfiles, storage, terminal
+from effnet_tf.errors import first_line
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
 
@@ -38,12 +39,13 @@ class Goodput:
         if not tf.io.gfile.exists(self.path):
             return
         try:
-            before = json.loads(rundir.read_text(self.path))
+            before = storage.parse_json(storage.read_bytes(self.path, runfiles.MOST))
             earlier = {purpose: float(before["seconds"][purpose]) for purpose in self.PURPOSES}
             saved = self._shares(before["saved"], earlier)
-        except (ValueError, KeyError, TypeError) as error:
-            print(f"'{self.path}' is damaged ({error}): the time of earlier processes is not "
-                  "counted.")
+        except (ValueError, KeyError, TypeError, OverflowError, OSError,
+                tf.errors.OpError) as error:
+            print(f"'{self.path}' is damaged ({first_line(error)}): the time of earlier processes "
+                  "is not counted.")
             return
         for purpose, spent in earlier.items():
             self.seconds[purpose] += spent

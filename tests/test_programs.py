@@ -174,7 +174,7 @@ class TestBadInput:
         assert "Traceback" not in finished.stderr
 
     @pytest.mark.parametrize("arguments, message", [
-        (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "no run directory"),
+        (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "not a run directory"),
         (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is not a SavedModel"),
         (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
         (["classify", "{run}/recipe.json", "photo.jpg"], "no SavedModel, TFLite, ONNX or Keras"),

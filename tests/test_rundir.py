@@ -1,5 +1,6 @@
 """rundir.py, interruption.py and watch.py: one writer, notices of the end, where the time went."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -7,19 +8,19 @@ import socket
 import sys
 import threading
 import time
-import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf import interruption, rundir, watch
+from effnet_tf import data, interruption, rundir, watch
 from effnet_tf.checkpoints import SaveError
 from effnet_tf.errors import InputError
 from effnet_tf.recipe import RECIPES, Recipe
 
 SMOKE = RECIPES["smoke"]
-SOURCE = types.SimpleNamespace(name="photos", class_names=("a", "b"), num_train=20, num_eval=5)
+SOURCE = data.Source("photos", ("a", "b"), data.Listed([(b"", 0)] * 20),
+                     data.Listed([(b"", 1)] * 5))
 
 
 class TestOneWriter:
@@ -43,8 +44,8 @@ class TestOneWriter:
     def test_other_images_are_another_run(self, tmp_path):
         with rundir.claimed(str(tmp_path / "run"), SMOKE, SOURCE):
             pass
-        more = types.SimpleNamespace(**{**vars(SOURCE), "num_train": 21, "name": "moved"})
-        with pytest.raises(InputError, match=r"another recipe \(num_train: 20 -> 21\)"):
+        more = dataclasses.replace(SOURCE, train=data.Listed([(b"", 0)] * 21), name="moved")
+        with pytest.raises(InputError, match=r"data \(num_train: 20 -> 21; 1 training added"):
             with rundir.claimed(str(tmp_path / "run"), SMOKE, more):
                 pass
 

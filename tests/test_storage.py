@@ -17,7 +17,8 @@ from tests import hostile
      "s3:// .only file://, gs://"),
     ("hdfs://host/run", "knows no hdfs://"),
     ("https://host/photos", "knows no https://"),
-    (f"/data/{hostile.NOT_UTF8}/run", r"--workdir '/data/caf\\xe9/run' cannot be used: its name is not UTF-8"),
+    (f"/data/{hostile.NOT_UTF8}/run",
+     r"--workdir '/data/caf\\xe9/run' cannot be used: its name is not UTF-8"),
     (f"gs://{hostile.NOT_UTF8}", "is not UTF-8"),
     ("runs/\0", r"'runs/\\x00' cannot be used: its name holds a null byte")])
 def test_places_that_cannot_be(path, sentence):
@@ -55,9 +56,9 @@ def test_a_place_that_never_answers_is_given_up(monkeypatch):
 
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path, kind in ((tmp_path / "pipe", "a named pipe"), (tmp_path, "a folder"),
+    for path, kind in ((tmp_path / "pipe", "a FIFO"), (tmp_path, "a folder"),
                        ("/dev/zero", "a device")):
-        with pytest.raises(OSError, match=f"it is {kind}, not a file"):
+        with pytest.raises(OSError, match=f"it is {kind}, not a regular file"):
             storage.read_bytes(str(path), 100)
     (tmp_path / "large").write_bytes(bytes(101))
     with pytest.raises(InputError, match="large' has 101 bytes, and at most 100"):

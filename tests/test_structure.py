@@ -23,7 +23,7 @@ FLOORS = {
     "cost": 1.5, "recipe": 1.5, "names": 1.5,
     "storage": 1.9, "worker": 1,
     "layers": 2, "augment": 2, "policies": 2, "optim": 2, "plots": 2, "checkpoints": 2,
-    "claims": 2, "locate": 2.5,
+    "claims": 2, "locate": 2.5, "runfiles": 2.5, "data.fingerprint": 2,
     "interruption": 2, "strategy": 2,
     "data.order": 2, "data.tables": 2, "data.tfrecord": 2,
     "mbconv": 3, "formats": 3, "rundir": 3, "step": 3, "data.bad": 3, "data.records": 3,

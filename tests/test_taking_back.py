@@ -1,17 +1,17 @@
 """rundir.claimed: a new run that fails takes back what it wrote, and nothing else."""
 
 import os
-import types
 
 import pytest
 import tensorflow as tf
 
-from effnet_tf import checkpoints, rundir
+from effnet_tf import checkpoints, data, rundir
 from effnet_tf.recipe import RECIPES
 from tests import hostile
 
 SMOKE = RECIPES["smoke"]
-SOURCE = types.SimpleNamespace(name="photos", class_names=("a", "b"), num_train=20, num_eval=5)
+SOURCE = data.Source("photos", ("a", "b"), data.Listed([(b"", 0)] * 20),
+                     data.Listed([(b"", 1)] * 5))
 
 
 def write_as_a_run_does(workdir):

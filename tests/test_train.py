@@ -284,7 +284,7 @@ class TestFailures:
             train.run(SMOKE, str(copy), CPU)
 
     def test_no_run_directory(self, tmp_path):
-        with pytest.raises(InputError, match="no run directory"):
+        with pytest.raises(InputError, match="not a run directory"):
             rundir.read_run(str(tmp_path))
         (tmp_path / "recipe.json").write_text(SMOKE.to_json())
         with pytest.raises(InputError, match="has no classes.json"):
