@@ -40,8 +40,8 @@ class Interruption:
     where Python's signal handlers do not run.
 
     While `at_stake` is False, as long as the first step is being compiled, there is nothing to
-    save: then SIGTERM raises `Preempted` at once, and a program that TensorFlow does not let
-    go within `PATIENCE` is ended.
+    save: then SIGTERM raises `Preempted` at once. A program that TensorFlow does not let go
+    within `PATIENCE` is ended then, and after Ctrl-C always.
 
     Args:
         take_back: function that undoes what the run has written, for such an end.
@@ -109,19 +109,25 @@ class Interruption:
                 self._end_loop()
 
     def _leave_if_stuck(self):
-        """Ends a program that is still being compiled after `PATIENCE`."""
-        if self._ended.wait(PATIENCE) or self.at_stake:
+        """Ends a program that TensorFlow has not let go within `PATIENCE`, if nothing is lost."""
+        if self._ended.wait(PATIENCE):
             return
-        self._take_back()
-        if self.reason is None:
+        if self.interrupted:  # then nothing is saved, whatever was made
+            self._take_back()
             programs.end_now(signal.SIGINT)
-        print(f"error: {self.nothing_made(self.reason)}", file=sys.stderr)
-        programs.leave(programs.PREEMPTED)
+        if not self.at_stake:
+            self._take_back()
+            print(f"error: {self.nothing_made(self.reason)}", file=sys.stderr)
+            programs.leave(programs.PREEMPTED)
+
+    def leaving(self):
+        """Notes that the run closes its files: from now on it is not ended from here."""
+        self._ended.set()
 
     def _end_loop(self):
         if self.on_notice:
             self.on_notice()
-        if not self.at_stake and programs.is_running():
+        if programs.is_running():
             threading.Thread(target=self._leave_if_stuck, daemon=True).start()
 
     def _poll(self, host):

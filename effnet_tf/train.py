@@ -143,6 +143,7 @@ class _Loop:
 
     def close(self):
         """Ends the background work, and writes where the time went."""
+        self.interruption.leaving()
         with contextlib.ExitStack() as stack:
             stack.callback(self.store.close)
             if self.board:

@@ -58,17 +58,17 @@ def _die_at(place, number, after, signal_number=signal.SIGKILL):
     setattr(owner, name, maybe_die)
 
 
-def _get_stuck():
-    """Makes the first step one that never ends, and Python's signal handlers wait, as C++ can."""
+def _get_stuck(name):
+    """Makes a method of Trainer never end, and Python's signal handlers wait, as C++ can."""
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
 
     @tf.autograph.experimental.do_not_convert
-    def train_steps(*_):
+    def stuck(*_):
         print("stuck", flush=True)
         libc.pthread_mutex_lock(mutex)
         libc.pthread_mutex_lock(mutex)  # unlike a wait in Python, signals do not wake it
 
-    trainer.Trainer._train_steps = train_steps
+    setattr(trainer.Trainer, name, stuck)
     interruption.PATIENCE = 0.5
 
 
@@ -78,7 +78,7 @@ def _main(workdir, options, place, environment, log, stuck):
     tiny_net.register()
     train._Loop._show_batch = lambda loop: None  # a picture takes as long as all steps
     if stuck:
-        _get_stuck()
+        _get_stuck(stuck)
     if isinstance(place, (int, float)):  # seconds
         threading.Timer(place, os.kill, (os.getpid(), signal.SIGKILL)).start()
     elif place:
@@ -87,7 +87,7 @@ def _main(workdir, options, place, environment, log, stuck):
     programs.run(lambda: train_tpu.main(train_tpu.parse(arguments)))
 
 
-def start(workdir, *options, place=None, log=None, stuck=False, **environment):
+def start(workdir, *options, place=None, log=None, stuck=None, **environment):
     """Starts a run; returns (process, path of what it prints)."""
     log = log or f"{workdir}.log"
     process = _context.Process(

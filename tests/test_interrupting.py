@@ -124,10 +124,12 @@ class TestTraining:
         assert not (tmp_path / "run").exists()
 
     def test_a_compilation_that_does_not_end(self, tmp_path):
-        """As C++ does, the first step does not let signals through."""
-        for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 75)):
-            workdir = tmp_path / str(code)
-            process, log = processes.start(workdir, stuck=True)
+        """As C++ does, the first step or evaluation does not let signals through."""
+        for number, code, stuck in (
+                (signal.SIGINT, 130, "_train_steps"), (signal.SIGTERM, 75, "_train_steps"),
+                (signal.SIGINT, 130, "_eval_steps")):
+            workdir = tmp_path / f"{code}{stuck}"
+            process, log = processes.start(workdir, "--checkpoint_every", "none", stuck=stuck)
             processes.wait_for(log, "stuck")
             (workdir / "mine").write_text("mine")
             os.kill(process.pid, number)
