@@ -2,7 +2,6 @@
 
 import functools
 import os
-import signal
 
 import keras
 import numpy as np
