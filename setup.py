@@ -61,7 +61,7 @@ setuptools.setup(
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
         "test": ["build", "matplotlib", "onnx>=1.18", "onnxruntime>=1.22", "pillow", "pytest",
-                 "pytest-xdist", "safetensors", "scikit-learn", "setuptools>=77", "tensorboard",
+                 "safetensors", "scikit-learn", "setuptools>=77", "tensorboard",
                  "tf2onnx>=1.17", "wheel"],
     },
     entry_points={"console_scripts": [

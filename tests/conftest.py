@@ -19,12 +19,6 @@ import tensorflow as tf
 
 from tests import memory, tiny_net
 
-# `make test` gives whole files to its processes: the longest first, so that none is left
-# over at the end. By CPU seconds, children included.
-LONGEST = ("test_faults", "test_train", "test_programs", "test_strategy", "test_package",
-           "test_tflite", "test_step", "test_bad_data", "test_data", "test_export",
-           "test_weights", "test_model", "test_finetune", "test_tpu_check")
-
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -37,12 +31,6 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.pluginmanager.register(memory)
-    config.option.loadscopereorder = False  # xdist's own order is by the number of tests
-
-
-def pytest_collection_modifyitems(items):
-    ranks = {name: rank for rank, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: ranks.get(item.path.stem, len(ranks)))
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 A pytest plugin, loaded by tests/conftest.py. TensorFlow keeps every graph with a custom
 gradient (swish is one) for ever, and the C library keeps what was freed in up to eight
-arenas per core: without this a process of `make test` reached 6 to 7 GB.
+arenas per core: a process that ran all tests reached 6 to 7 GB. See also tests/run.py.
 """
 
 import contextlib
@@ -68,10 +68,9 @@ def _nothing_is_left_of_a_file():
 
 
 class _Peaks:
-    """MiB: of this process and of what it started; of all processes of `pytest -n`."""
+    """MiB: of this process, and of the largest that it started."""
 
     own = children = 0
-    all = []
 
 
 @pytest.fixture(autouse=True)
@@ -93,19 +92,8 @@ def _memory_stays_small(request):
         "keeps.")
 
 
-def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # of xdist
-        session.config.workeroutput["peaks"] = _Peaks.own, _Peaks.children
-    elif _Peaks.own:
-        _Peaks.all.append((_Peaks.own, _Peaks.children))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node):
-    _Peaks.all.append(getattr(node, "workeroutput", {}).get("peaks", (0, 0)))
-
-
 def pytest_terminal_summary(terminalreporter):
-    for own, children in _Peaks.all:
-        terminalreporter.write_line(f"Memory of a test process at its highest: {own:,} MiB; "
-                                    f"of the largest that it started: {children:,} MiB")
+    if _Peaks.own:
+        terminalreporter.write_line(
+            f"Memory of this test process at its highest: {_Peaks.own:,} MiB; of the largest "
+            f"that it started: {_Peaks.children:,} MiB")

@@ -13,6 +13,8 @@ import effnet_tf
 from effnet_tf.export import equalize
 from effnet_tf.export.fold import fold
 
+pytestmark = pytest.mark.processor
+
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 40, 36, 3)).astype("uint8")
 
 

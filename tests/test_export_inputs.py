@@ -15,6 +15,8 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import artefact, choice, files, fold, metadata, quantize, verification
 from tests import hostile
 
+pytestmark = pytest.mark.processor
+
 L = keras.layers
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "tf2onnx", "onnxruntime"))
 WRITERS = {"saved_model": export.to_saved_model, **({"onnx": export.to_onnx} if HAS_ONNX else {})}

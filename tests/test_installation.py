@@ -77,7 +77,7 @@ class TestCommands:
         demo, test = (subprocess.run(["make", "-n", target], cwd=ROOT, check=True, text=True,
                                      capture_output=True).stdout for target in ("demo", "test"))
         assert ".venv/bin/python tools/demo.py" in demo and ".venv-test" not in demo
-        assert ".venv-test/bin/python -m pytest" in test
+        assert ".venv-test/bin/python -m tests.run" in test
 
     @pytest.mark.parametrize("given, constraint, folder", [
         ([], "--constraint constraints.txt", ".venv-test/"),

@@ -8,6 +8,8 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import layers, mbconv
 
+pytestmark = pytest.mark.processor
+
 
 def run_replicas(count, function):
     """Returns what `function` gives on each of `count` replicas."""

@@ -19,6 +19,8 @@ from effnet_tf.export import files, saved_model
 from effnet_tf.export.about import About
 from tests import tiny_net
 
+pytestmark = pytest.mark.processor
+
 with tiny_net.registered():
     TINY = config.VARIANTS["tiny"]
 ABOUT = About("tiny", image_size=40, class_names=("a", "b", "ü", "猫"), exif_rotation=True,

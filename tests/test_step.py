@@ -13,7 +13,7 @@ from effnet_tf.trainer import Trainer
 from tests import tiny_net
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
-pytestmark = pytest.mark.usefixtures("tiny_variants")
+pytestmark = [pytest.mark.usefixtures("tiny_variants"), pytest.mark.processor]
 STILL = dict(dropout_rate=0.0, drop_connect_rate=0.0)
 
 

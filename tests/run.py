@@ -1,0 +1,102 @@
+"""Runs the tests, a few files to a process, several processes at a time.
+
+    python -m tests.run                       # as `make test` does
+    python -m tests.run -m processor -k int8  # pytest's own options
+
+TensorFlow gives no memory back to a process: one that ran all tests took 6 GB. Files that take
+long have a process of their own and start first; the others share one, up to `TOGETHER`
+seconds. A process that takes more than `MEMORY` fails.
+"""
+
+import concurrent.futures
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+MEMORY = 3000  # MiB, of a process and of each that it starts; two run beside each other on 8 GB
+PROCESSES = int(os.environ.get("PROCESSES", 2))
+TOGETHER = 40  # seconds of tests in one process, about
+USUAL = 5  # seconds of a file that is not listed
+# Seconds of the others on a quiet machine: they decide what starts first, nothing else.
+SECONDS = {
+    "test_faults": 150, "test_train": 100, "test_programs": 100, "test_strategy": 60,
+}
+NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
+
+
+def seconds(path: pathlib.Path) -> int:
+    """Returns about how long a file takes."""
+    return SECONDS.get(path.stem, USUAL)
+
+
+def groups(paths: list[pathlib.Path]) -> list[list[pathlib.Path]]:
+    """Divides test files among processes: longest first, short ones together."""
+    found, sums = [], []
+    for path in sorted(paths, key=lambda path: (-seconds(path), path)):
+        fits = [number for number, taken in enumerate(sums) if taken + seconds(path) <= TOGETHER]
+        if fits:
+            found[fits[0]].append(path)
+            sums[fits[0]] += seconds(path)
+        else:
+            found.append([path])
+            sums.append(seconds(path))
+    return found
+
+
+def run(paths: list[pathlib.Path], options: list[str]) -> tuple[int, str]:
+    """Runs some files in a process of their own; returns its exit code and what it printed."""
+    command = [sys.executable, "-m", "pytest", "-q", "--max-memory", str(MEMORY), *options]
+    with tempfile.TemporaryFile() as log:
+        finished = subprocess.run([*command, *map(str, paths)], cwd=ROOT, stdout=log,
+                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        log.seek(0)
+        return finished.returncode, log.read().decode("utf-8", "replace")
+
+
+def counts(text: str) -> dict[str, int]:
+    """Returns {"passed": 12, ...} of pytest's last line."""
+    last = text.rstrip().rpartition("\n")[2]
+    return {name: int(number) for number, name in re.findall(r"(\d+) (\w+)", last)}
+
+
+def show(paths: list[pathlib.Path], code: int, text: str) -> None:
+    """Prints a line of a process that is done, and all it said if a test failed."""
+    names = ", ".join(path.stem for path in paths)
+    if code not in (0, NO_TESTS):
+        print(text, flush=True)
+    last = text.rstrip().rpartition("\n")[2]
+    memory = re.search(r"at its highest: ([\d,]+ MiB)", text)
+    print(f"{names}: {last}" + (f", {memory[1]}" if memory else ""), flush=True)
+
+
+def main(options: list[str]) -> int:
+    """Runs all test files; returns the exit code."""
+    begun, total, codes = time.monotonic(), {}, []
+    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
+        waiting = {pool.submit(run, paths, options): paths
+                   for paths in groups(sorted((ROOT / "tests").glob("test_*.py")))}
+        try:
+            for done in concurrent.futures.as_completed(waiting):
+                code, text = done.result()
+                show(waiting[done], code, text)
+                codes.append(0 if code == NO_TESTS else code)
+                for name, number in counts(text).items():
+                    total[name] = total.get(name, 0) + number
+        except KeyboardInterrupt:  # the processes have got it, too
+            pool.shutdown(cancel_futures=True)
+            return 130
+    failed = total.get("failed", 0) + total.get("error", 0) + total.get("errors", 0)
+    died = sum(code not in (0, 1) for code in codes)
+    print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes, {PROCESSES} processes at a time")
+    print(f"{total.get('passed', 0)} passed, {failed + died} failed, "
+          f"{total.get('skipped', 0)} skipped")
+    return 1 if any(codes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
