@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.layers import BatchNorm, check_batch_norm_mode, flatten
 from effnet_tf.mbconv import FusedMBConv, MBConv
 
@@ -60,7 +60,7 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
     try:
         check_batch_norm_mode(batch_norm)
     except ValueError as error:
-        raise InputError(str(error)) from error
+        raise InputError(f"{first_line(error)}.") from error
     _thaw(model)
     for stage, layers in found.items():
         for layer in layers:

@@ -353,7 +353,7 @@ def _read_safetensors(content, path, target):
     except SafetensorError as error:
         raise ValueError(error) from error
     except KeyError as error:
-        raise InputError(f"'{path}' holds tensors of type {error}: save them as float32 or "
+        raise InputError(f"'{path}' holds tensors of type {error.args[0]}: save them as float32 or "
                          "float16.") from error
 
 

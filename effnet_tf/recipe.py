@@ -272,7 +272,8 @@ class Recipe:
         try:
             values = dict(json.loads(text))
         except (ValueError, TypeError) as error:
-            raise errors.InputError(f"The recipe is no JSON object: {error}.") from error
+            raise errors.InputError("The recipe is not a JSON object: "
+                                    f"{errors.first_line(error)}.") from error
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise errors.InputError(f"The recipe has fields this version does not know: "

@@ -55,7 +55,7 @@ def test_json_round_trip(name):
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
 def test_json_that_is_damaged_is_refused(text):
-    with pytest.raises(errors.InputError, match="no JSON object"):
+    with pytest.raises(errors.InputError, match="not a JSON object"):
         Recipe.from_json(text)
 
 

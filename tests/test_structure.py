@@ -192,3 +192,36 @@ def test_readme_shows_every_recipe():
     from effnet_tf import RECIPES
     for name in RECIPES:
         assert f"| `{name}` |" in README or name.startswith("imagenet-")
+
+
+OUR_ERRORS = {"InputError", "SaveError", "NotFinite", "Preempted", "TrainingStopped", "TooManyBad",
+              "VerificationError", "WorkerError", "MissingPackage"}
+
+
+def kinds(handler):
+    """The names of the exceptions that an `except` catches."""
+    caught = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {each.attr if isinstance(each, ast.Attribute) else each.id for each in caught}
+
+
+def texts_of(handler):
+    """Yields the lines of a handler that format or convert the exception itself."""
+    for node in ast.walk(handler):
+        if isinstance(node, ast.FormattedValue):
+            whole = node.value
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", None) == "str" and node.args:
+            whole = node.args[0]
+        else:
+            continue
+        if isinstance(whole, ast.Name) and whole.id == handler.name:
+            yield node.lineno
+
+
+def test_the_text_of_others_errors_is_told_by_first_line():
+    """Else a message of ours may be empty, or hold TensorFlow's {{function_node ...}}."""
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ExceptHandler) and node.name and not kinds(node) <= OUR_ERRORS:
+                found += [f"{path.name}:{line}" for line in texts_of(node)]
+    assert found == []
