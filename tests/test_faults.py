@@ -63,8 +63,8 @@ def kill_and_go_on(root, whole, seeds):
     assert ends and kills >= len(seeds) // 2
 
 
-def test_20_kills_change_nothing(whole, tmp_path):
-    kill_and_go_on(tmp_path, whole, range(1, 21))
+def test_10_kills_change_nothing(whole, tmp_path):
+    kill_and_go_on(tmp_path, whole, range(1, 11))
 
 
 @pytest.mark.slow

@@ -224,7 +224,7 @@ class TestFailures:
         opened = data.open_source
         monkeypatch.setattr(data, "open_source", lambda recipe: dataclasses.replace(
             opened(recipe), class_names=tuple("abcdefghij")))
-        with pytest.raises(InputError, match="classes: 0, 1, .* -> a, b, "):
+        with pytest.raises(InputError, match="classes: added a, b, .* and removed 0, 1, "):
             train.run(SMOKE, finished[0], CPU)
 
     def test_a_workdir_that_is_a_file(self, tmp_path):

@@ -63,6 +63,14 @@ class TestJudge:
         with pytest.raises(verification.VerificationError, match="does not compute"):
             judged(path, scores, kind)
 
+    def test_a_network_that_says_nothing_is_told_from_a_wrong_file(self, path):
+        same, other = answer([[0.501, 0.499]] * 2), answer([[0.499, 0.501]] * 2)
+        with pytest.raises(verification.VerificationError, match="by only 0.002.*train it longer"):
+            verification.judge("weights8", path, same, other, {})
+        with pytest.raises(verification.VerificationError) as caught:
+            judged(path, EXACT["scores"][:, ::-1], "weights8")
+        assert "train it longer" not in str(caught.value)
+
     @pytest.mark.parametrize("kind", verification.TOLERANCE)
     def test_nan_is_never_right(self, path, kind):
         with pytest.raises(verification.VerificationError, match="not finite"):

@@ -20,6 +20,7 @@ from effnet_tf.export.report import TOLERANCE, Report, VerificationError
 
 SECONDS_OF_TIMING = 2.0
 HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
+HARDLY_TRAINED = 0.05  # deviation of logits: probabilities within 2 % of each other
 
 
 def sqnr(exact, other):
@@ -289,7 +290,7 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
     close = ((tolerance.difference is None or difference <= tolerance.difference * scale)
              and (tolerance.sqnr is None or decibels >= tolerance.sqnr))
     if not finite or not close or _holds_variables(report.operators):
-        raise VerificationError(f"{_fault(finite, close)}:\n{report}")
+        raise VerificationError(f"{_fault(finite, close)}{_hint(exact['logits'])}:\n{report}")
     return report
 
 
@@ -336,6 +337,15 @@ def _sentence(tolerance):
 def _holds_variables(operators):
     """Whether a TFLite file keeps its weights outside of itself, which gives NaN."""
     return bool({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"} & set(operators))
+
+
+def _hint(logits):
+    """Says so where a network tells nothing that rounding could leave as it is."""
+    deviation = float(np.std(_centred(logits)))
+    if not deviation < HARDLY_TRAINED:
+        return ""
+    return (f". The network's own logits deviate by only {deviation:.1g}, so that rounding is as "
+            "large as what it says: train it longer")
 
 
 def _fault(finite, close):
