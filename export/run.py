@@ -149,6 +149,8 @@ class KerasFile:
             raise InputError(f"There is no file '{self.path}'.")
         try:
             return effnet_tf.load_model(self.path, compile=False)
+        except InputError:  # it says all
+            raise
         except Exception as error:  # Keras has a kind for each thing a file can lack
             raise InputError(f"'{self.path}' cannot be loaded as a .keras model: "
                              f"{first_line(error)}.") from error

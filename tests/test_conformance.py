@@ -54,6 +54,7 @@ OTHERS = {
     "test_weights": ("LoadReport", "load_weights"),
     "test_published": ("decode_predictions", "preprocess_input"),
     "test_finetune": ("set_trainable",),
+    "test_optional_packages": ("MissingPackage",),
     "test_package": ("MissingTensorFlow",),
     "test_data": ("data",),
     "test_export": ("export",),

@@ -187,7 +187,7 @@ def test_the_first_layer_that_is_not_finite_is_named():
 def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
     monkeypatch.setattr(dryrun, "PHI", 0.0)
     recipe = dataclasses.replace(SMOKE, dataset="imagenet2012", batch_size=4096, epochs=350,
-                                 augment="randaugment", mixup_alpha=0.2)
+                                 mixup_alpha=0.2)
     metrics = dryrun.dry_run(recipe, mirrored, replicas=8)
     out = capsys.readouterr().out
     assert metrics["step"] == 2 and metrics["eval_images"] == 40

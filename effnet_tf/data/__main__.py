@@ -93,8 +93,9 @@ def _main(options):
         from effnet_tf import data  # it takes seconds
     if options.program == "check":
         extras.require_for_training(recipe, is_new=False)  # it draws what training sees
-        _make_folder(options.out)
     source = data.open_source(recipe, for_training=False)
+    if options.program == "check":
+        _make_folder(options.out)
     return {"check": check, "prepare": prepare}[options.program](source, recipe, options)
 
 
