@@ -24,7 +24,14 @@ TOGETHER = 40  # seconds of tests in one process, about
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
-    "test_faults": 150, "test_train": 100, "test_programs": 100, "test_strategy": 60,
+    "test_train": 250, "test_programs": 225, "test_faults": 200, "test_tflite": 157,
+    "test_missing_packages": 120, "test_bad_data": 115, "test_data": 100,
+    "test_interrupting": 100, "test_export": 90, "test_strategy": 83, "test_model": 81,
+    "test_weights": 73, "test_export_inputs": 73, "test_step": 58, "test_check": 55,
+    "test_saved_model": 55, "test_conformance": 52, "test_trainer": 43, "test_package": 42,
+    "test_finetune": 40, "test_policies": 35, "test_inspect": 27, "test_export_program": 22,
+    "test_published": 22, "test_hostile_workdirs": 21, "test_tpu_check": 20, "test_goldens": 19,
+    "test_safety": 19, "test_equalize": 17,
 }
 NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
 

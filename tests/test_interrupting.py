@@ -87,7 +87,7 @@ class TestTraining:
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("place, number, after", [
-        ("steps", 3, False), ("tensors", 4, True), ("evaluation", 2, False),
+        ("tensors", 4, True),
         *(pytest.param(*each, marks=pytest.mark.slow) for each in itertools.product(
             ("steps", "manifest", "sweep", "evaluation", "rename"), (1, 4), (False, True)))])
     def test_goes_on_as_if_nothing_had_been(
