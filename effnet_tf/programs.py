@@ -219,6 +219,7 @@ def sentences():
 
 def _told(error):
     """Returns (exit code, sentence) of an exception; (None, None) if it is a fault of ours."""
+    error = _first_raised(error)
     if isinstance(error, InputError):
         return BAD_INPUT, str(error)
     if hasattr(error, "exit_code"):
@@ -232,6 +233,14 @@ def _told(error):
     if _is_of_the_world(error):
         return NO_ACCESS, f"A file, a disk or the network failed: {first_line(error)}."
     return None, None
+
+
+def _first_raised(error):
+    """What was raised first: Keras and autograph raise it again with what they know of it."""
+    again = ("Exception encountered when calling", "in user code:")
+    while str(error).startswith(again) and isinstance(error.__context__, type(error)):
+        error = error.__context__
+    return error
 
 
 def _is_want_of_memory(error):

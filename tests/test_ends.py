@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+import shlex
 import signal
 import subprocess
 import sys
@@ -235,7 +236,7 @@ def test_a_signal_while_python_cannot_hear_it():
 
 def test_terminals_that_are_closed_or_know_no_unicode():
     for redirection in (">&-", "2>&-", ">&- 2>&-", "</dev/null"):
-        command = f"{sys.executable} -c \"$CODE\" {redirection}"
+        command = f"{shlex.quote(sys.executable)} -c \"$CODE\" {redirection}"
         code = PROGRAM.format(
             r"print('gr\xfcn \x1b \u65e5\u672c \udce9', sys.stdout.isatty()); sys.exit(3)")
         environment = {**os.environ, "CODE": code, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
@@ -279,3 +280,12 @@ def test_nothing_changes_for_who_imports_it():
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(60)
+
+
+def test_a_sentence_that_says_more_is_not_replaced_by_its_cause(capsys):
+    with pytest.raises(SystemExit), programs.sentences():
+        try:
+            raise InputError("it is empty")
+        except InputError as error:
+            raise InputError(f"'a.csv' cannot be read: {error}.") from error
+    assert capsys.readouterr().err == "error: 'a.csv' cannot be read: it is empty.\n"

@@ -8,8 +8,11 @@ import subprocess
 import sys
 import time
 
+import keras
 import pytest
+import tensorflow as tf
 
+from effnet_tf import interruption, programs as programs_lib
 from export import __main__ as programs
 from tests import processes
 from tests.test_faults import assert_equal_runs, assert_tidy, whole  # noqa: F401 (a fixture)
@@ -144,3 +147,17 @@ class TestTraining:
         process, log = processes.start(tmp_path / "run", "--epochs", "1")
         process.join(300)
         assert process.exitcode == 0 and time.time() - os.path.getmtime(log) < 3
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_a_sentence_from_within_a_layer_is_told_as_it_was_raised(traced, capsys):
+    """As of a signal that comes while Keras traces the first step."""
+    class Layer(keras.layers.Layer):
+        def call(self, inputs):
+            raise interruption.Preempted("No step was made: run the same command again.")
+
+    call = tf.function(Layer()) if traced else Layer()
+    with pytest.raises(SystemExit) as stopped, programs_lib.sentences():
+        call(tf.ones((1, 2)))
+    assert stopped.value.code == 75
+    assert capsys.readouterr().err == "error: No step was made: run the same command again.\n"
