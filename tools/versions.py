@@ -73,9 +73,10 @@ def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         for command in (
                 ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint",
-                 str(constraints), f"{ROOT}[cpu]"],
+                 str(constraints), ".[cpu]"],
                 [str(ROOT / "tools" / "smoke.py")]):
-            finished = subprocess.run([inside, *command], cwd=folder, env=environment)
+            # From here: pip takes a "[" in the checkout's own path for the beginning of extras.
+            finished = subprocess.run([inside, *command], cwd=ROOT, env=environment)
             if finished.returncode:
                 sys.exit(f"{title}: failed.")
 
@@ -102,7 +103,7 @@ def try_all() -> None:
 def todays(python: str, *wanted: str) -> dict[str, str]:
     """Returns {package: version} of what pip would install today for a Python."""
     finished = subprocess.run([python, "-m", "pip", "install", "--quiet", "--dry-run", "--report",
-                               "-", *wanted], check=True, stdout=subprocess.PIPE)
+                               "-", *wanted], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     packages = [each["metadata"] for each in json.loads(finished.stdout)["install"]]
     return {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
 
@@ -113,7 +114,7 @@ def write_constraints() -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = os.path.join(folder, "bin", "python")
         for name, extras in EXTRAS.items():
-            versions = todays(python, f"{ROOT}[{extras}]")
+            versions = todays(python, f".[{extras}]")
             del versions["effnet-tf"]
             tensorflow = versions.get("tensorflow-cpu") or versions["tensorflow-tpu"]
             # What the Makefile installs by itself, beside the TensorFlow of the same number.
