@@ -34,7 +34,7 @@ test-all: $(TEST_VENV)/test-ready
 	$(RUN_TESTS) -m "slow or not slow"
 
 parity: $(TEST_VENV)/test-ready
-	$(TEST_VENV)/bin/python -m tests.goldens
+	$(TEST_VENV)/bin/python -m tests.helpers.goldens
 
 processors: $(TEST_VENV)/test-ready
 	TF_ENABLE_ONEDNN_OPTS=0 $(RUN_TESTS) -m "processor and not slow"

@@ -9,9 +9,10 @@ HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(),
                     re.MULTILINE).group(1)
 # The lower bounds are tested (tools/versions.py). The upper ones stand where the code uses what
-# is not public: of TensorFlow the schema and the quantizer of TFLite (effnet_tf/export/flat.py,
-# quantize.py, interpreter.py), of Keras the graph of a functional model and batch norm's moments
-# (export/fold.py, equalize.py, step.py, layers.py), of libtpu the flags (tools/tpu_check.py).
+# is not public: of TensorFlow the schema and the quantizer of TFLite (effnet_tf/export/tflite/),
+# of Keras the graph of a functional model and batch norm's moments
+# (export/folding.py, export/tflite/equalize.py, train/step.py, layers/), of libtpu the flags
+# (tools/tpu_check.py).
 TENSORFLOW = ">=2.20,<2.22"
 
 setuptools.setup(
@@ -24,7 +25,7 @@ setuptools.setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     # export/ is a folder of programs in the repository, effnet_export once installed.
-    packages=["effnet_tf", "effnet_tf.data", "effnet_tf.export", "effnet_export"],
+    packages=[*setuptools.find_packages(include=["effnet_tf", "effnet_tf.*"]), "effnet_export"],
     package_dir={"effnet_export": "export"},
     py_modules=["train_tpu"],
     # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three

@@ -25,7 +25,8 @@ def parse(argv):
     """Returns the parsed command line."""
     from absl.flags import argparse_flags
 
-    from effnet_tf import cluster, recipe as recipe_lib
+    from effnet_tf import recipes
+    from effnet_tf.train import cluster
     parser = argparse_flags.ArgumentParser(
         prog=programs.as_called("python train_tpu.py"), description=programs.as_called(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -43,7 +44,7 @@ def parse(argv):
     parser.add_argument("--worker_timeout", type=_seconds, default=cluster.TIMEOUT,
                         metavar="SECONDS", help="with --strategy multiworker: how long to wait "
                         f"for the other workers (default {cluster.TIMEOUT:g})")
-    recipe_lib.add_options(parser)
+    recipes.add_options(parser)
     options = parser.parse_args(argv[1:])
     if not options.workdir and not options.dry_run:
         parser.error("give --workdir, where the run is to be kept (or --dry_run)")
@@ -78,26 +79,27 @@ def _prepare(options):
     """Returns (recipe, the module train); bad options are refused before TensorFlow starts."""
     from absl import logging
 
-    from effnet_tf import extras, recipe as recipe_lib
+    from effnet_tf import extras, recipes
     logging.set_verbosity(logging.WARNING)
     with programs.nothing_to_undo():
-        recipe = recipe_lib.from_options(options)
+        recipe = recipes.from_options(options)
         recipe.resolved_variant()
         extras.require("Training", "tensorflow", "keras")
         from effnet_tf import train
+        from effnet_tf.train import loop  # noqa: F401  (it takes seconds)
     return recipe, train
 
 
 def dry_run(recipe, train):
     """Tries the whole path of a recipe on virtual devices."""
     with programs.nothing_to_undo():
-        from effnet_tf import dryrun
-    dryrun.dry_run(recipe, train.choose_strategy("mirrored", None, dryrun.DEVICES))
+        from effnet_tf import dry_run
+    dry_run.dry_run(recipe, train.choose_strategy("mirrored", None, dry_run.DEVICES))
 
 
 def _what_is_kept(workdir):
-    from effnet_tf import rundir
-    if rundir.has_progress(workdir):
+    from effnet_tf.runs import directory
+    if directory.has_progress(workdir):
         return "the same command goes on from the newest checkpoint"
     return "no step had been saved; the same command starts anew"
 

@@ -39,7 +39,8 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
-from effnet_tf import augment, data, policies  # noqa: E402
+from effnet_tf import data
+from effnet_tf.data import decoding, policies  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "input_pipeline.json"
 THREADS = 2
@@ -121,20 +122,20 @@ def _seed(number):
 
 def ours(encoded, number, size):
     """Decodes, crops, resizes and mirrors, as `data.training` does."""
-    return augment.training_image(encoded, size, **CROP, seed=_seed(number))
+    return decoding.training_image(encoded, size, **CROP, seed=_seed(number))
 
 
 def ours_randaugment(encoded, number, size):
     """The same, with two draws of RandAugment."""
     crop_seed, policy_seed = tf.unstack(
         tf.random.experimental.stateless_split(_seed(number), 2))
-    image = augment.training_image(encoded, size, **CROP, seed=crop_seed)
+    image = decoding.training_image(encoded, size, **CROP, seed=crop_seed)
     return policies.randaugment(image, policy_seed, LAYERS, float(MAGNITUDE))
 
 
 def ours_scaled(encoded, number, size, scaled):
     """Ours, with and without libjpeg's scaled decode of photographs that are too large."""
-    return augment.training_image(encoded, size, **CROP, seed=_seed(number),
+    return decoding.training_image(encoded, size, **CROP, seed=_seed(number),
                                   scaled_decode=scaled)
 
 
@@ -159,7 +160,7 @@ def windows_of_ours(jpegs, count, size):
             ours(tf.constant(jpegs[number % len(jpegs)]), tf.constant(number, tf.int64), size)
     if len(windows) != count:
         raise RuntimeError(f"{len(windows)} windows were decoded for {count} images; does "
-                           "augment.py still call tf.io.decode_and_crop_jpeg once for each?")
+                           "decoding.py still call tf.io.decode_and_crop_jpeg once for each?")
     return np.stack(windows)
 
 
@@ -197,7 +198,7 @@ def _peers_crop(encoded):
 
 
 def _peers_centre(encoded, size):
-    window = augment.central_window(tf.io.extract_jpeg_shape(encoded), size, 32)
+    window = decoding.central_window(tf.io.extract_jpeg_shape(encoded), size, 32)
     return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
 
 

@@ -40,7 +40,8 @@ import tensorflow as tf  # noqa: E402
 import effnet_tf  # noqa: E402
 from effnet_tf import data, export, train  # noqa: E402
 from effnet_tf.data import batches  # noqa: E402
-from effnet_tf.export import equalize, fold, verification  # noqa: E402
+from effnet_tf.export import folding, judging
+from effnet_tf.export.tflite import equalize  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "int8.json"
 NETWORKS = {"swish and SE": "b0", "Lite (relu6)": "lite0"}
@@ -62,7 +63,7 @@ def trained(variant, runs):
         train.run(recipe, workdir)
     model = effnet_tf.model_fn(recipe.resolved_variant(), 10, classifier_activation=None)
     effnet_tf.load_weights(model, workdir)
-    return fold.fold(model), export.describe(model)
+    return folding.fold(model), export.describe(model)
 
 
 def stress(model, seed, octaves):
@@ -138,12 +139,12 @@ def rows_of(variant, runs):
         for how, exporter in EXPORTERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 file, written = exporter(model, folder, calibration, about)
-            logits = verification.logits_of(file, images)
+            logits = judging.logits_of(file, images)
             yield {"variant": variant, "stress_seed": seed, "how": how, "written": written,
-                   "sqnr_db": round(float(verification.sqnr(exact, logits)), 2),
+                   "sqnr_db": round(float(judging.sqnr(exact, logits)), 2),
                    "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
-                   "top1": round(verification.accuracy(logits, labels), 4),
-                   "float_top1": round(verification.accuracy(exact, labels), 4),
+                   "top1": round(judging.accuracy(logits, labels), 4),
+                   "float_top1": round(judging.accuracy(exact, labels), 4),
                    "float_change_of_stress": float(f"{change:.1e}")}
 
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent / "tools"))
 import tpu_check  # noqa: E402
 
 from effnet_tf import extras  # noqa: E402
-from effnet_tf.recipe import Recipe  # noqa: E402
+from effnet_tf.recipes import Recipe  # noqa: E402
 
 RESULTS = HERE / "tpu_memory.json"
 TOPOLOGY = "v5e:2x4"

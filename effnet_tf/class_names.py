@@ -6,7 +6,7 @@ reads it here. Needs no TensorFlow.
 
 import re
 
-from effnet_tf import files
+from effnet_tf import local_files
 from effnet_tf.errors import InputError, first_line, printable
 
 MAX_BYTES = 1 << 24  # ImageNet's 21,843 names take half a megabyte
@@ -50,7 +50,7 @@ def parse(content: bytes, where: str) -> tuple[str, ...]:
 def read(path: str) -> tuple[str, ...]:
     """Returns the names in a file on this machine; see `parse`."""
     try:
-        return parse(files.read(path, MAX_BYTES), path)
+        return parse(local_files.read(path, MAX_BYTES), path)
     except OSError as error:
         raise InputError(f"The class names '{path}' cannot be read: "
                          f"{first_line(error)}.") from error

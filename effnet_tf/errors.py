@@ -1,4 +1,4 @@
-"""Which errors become a sentence for a person, and how is the text of others told?
+"""Which errors become a sentence for a person, with which exit code, and how are others told?
 
 Needs nothing but the standard library.
 """
@@ -18,11 +18,48 @@ _ANNOUNCEMENTS = ("Graph execution error:", "Detected at node", "Exception encou
                   'File "')  # of the traceback to where a graph was made
 
 
-class InputError(ValueError):
-    """Something the user gave cannot be used; the message says what and why.
+# Exit codes of programs, besides 0. 74 and 75 are of sysexits.h; the last three are those of a
+# shell for a program that SIGINT, SIGPIPE or SIGTERM has ended.
+FAULT, BAD_INPUT, DIVERGED, NO_ACCESS, PREEMPTED = 1, 2, 3, 74, 75
+INTERRUPTED, NOT_READ, TERMINATED = 130, 141, 143
 
-    Programs print the message and leave with exit code 2, without a traceback.
-    """
+
+# Of an exception that has an `exit_code` programs print the message, without a traceback.
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message says what and why."""
+
+    exit_code = BAD_INPUT
+
+
+class SaveError(RuntimeError):
+    """A file could not be written; what was there before is as it was."""
+
+    exit_code = NO_ACCESS
+
+
+class NotFinite(SaveError):
+    """A state must not be saved, because it is not finite."""
+
+    exit_code = DIVERGED
+
+
+class TrainingStopped(RuntimeError):
+    """Training cannot go on: it has diverged, again and again."""
+
+    exit_code = DIVERGED
+
+
+class WorkerLost(RuntimeError):
+    """Another of several workers is gone; what was saved stays."""
+
+    exit_code = PREEMPTED
+
+
+class Preempted(Exception):
+    """The run has saved its state and ends, because the machine will be taken away."""
+
+    exit_code = PREEMPTED
 
 
 def first_line(error: BaseException) -> str:

@@ -10,9 +10,8 @@ import textwrap
 import warnings
 
 import numpy as np
-import tensorflow as tf
 
-from effnet_tf import extras
+from effnet_tf import extras, storage
 from effnet_tf.errors import first_line, printable
 
 MOST = 120  # images in one picture; of 1,000 matplotlib makes none
@@ -51,21 +50,8 @@ def _picture(path, draw, columns, rows, size):
     except Exception as error:  # of fonts, layouts and sizes, of any kind
         print(f"'{path}' could not be drawn ({first_line(error)}). All else goes on.")
         return False
-    _save(content.getvalue(), path)
+    storage.write_bytes(path, content.getvalue())
     return True
-
-
-def _save(content, path):
-    """Writes a file whole or not at all, local or gs://."""
-    temporary = f"{path}.tmp"
-    try:
-        with tf.io.gfile.GFile(temporary, "wb") as file:
-            file.write(content)
-        tf.io.gfile.rename(temporary, path, overwrite=True)
-    except BaseException:
-        if tf.io.gfile.exists(temporary):
-            tf.io.gfile.remove(temporary)
-        raise
 
 
 def _wrapped(text):

@@ -14,12 +14,15 @@ import sys
 import traceback
 
 from effnet_tf import terminal
-from effnet_tf.errors import InputError, first_line
-
-# Exit codes, besides 0 and argparse's 2. 74 and 75 are of sysexits.h; the last three are those
-# of a shell for a program that SIGINT, SIGPIPE or SIGTERM has ended.
-FAULT, BAD_INPUT, DIVERGED, NO_ACCESS, PREEMPTED = 1, 2, 3, 74, 75
-INTERRUPTED, NOT_READ, TERMINATED = 130, 141, 143
+from effnet_tf.errors import (
+    BAD_INPUT,
+    FAULT,
+    INTERRUPTED,
+    NO_ACCESS,
+    NOT_READ,
+    TERMINATED,
+    first_line,
+)
 
 # How the README, written in a checkout, calls what an installation calls otherwise.
 INSTALLED = {"python train_tpu.py": "effnet-train", "python -m export": "effnet-export"}
@@ -220,8 +223,6 @@ def sentences():
 def _told(error):
     """Returns (exit code, sentence) of an exception; (None, None) if it is a fault of ours."""
     error = _first_raised(error)
-    if isinstance(error, InputError):
-        return BAD_INPUT, str(error)
     if hasattr(error, "exit_code"):
         return error.exit_code, str(error)
     if _is_want_of_memory(error):

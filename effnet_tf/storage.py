@@ -1,4 +1,4 @@
-"""Can a place be used, and how is a file read whatever its name and whatever lies there?
+"""Can a place be used, and how is a file read or written whole, whatever its name?
 
 Places are paths of this machine, or addresses such as gs://bucket/folder. On this machine
 files are opened by Python, which takes every name; TensorFlow fails at names that are not
@@ -14,8 +14,8 @@ import threading
 
 import tensorflow as tf
 
-from effnet_tf import files
-from effnet_tf.errors import InputError, first_line, printable
+from effnet_tf import local_files
+from effnet_tf.errors import InputError, SaveError, first_line, printable
 
 PATIENCE = 20  # seconds that a place elsewhere has to answer
 _PATTERN = "*?[]\\"  # characters that TensorFlow takes for a pattern
@@ -117,7 +117,7 @@ def size(path: str) -> int:
     """
     if is_remote(path):
         return tf.io.gfile.stat(path).length
-    kind = files.not_regular(path)
+    kind = local_files.not_regular(path)
     if kind:
         raise OSError(f"it is {kind}, not a regular file")
     return os.stat(path).st_size
@@ -156,6 +156,46 @@ def parse_json(content: str | bytes) -> object:
         raise ValueError(f"it is not UTF-8 text: byte {error.start:,}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+# --- writing --------------------------------------------------------------------------------
+
+@contextlib.contextmanager
+def writing(path: str):
+    """Turns the error of a write inside into a SaveError that names the path."""
+    try:
+        yield
+    except (tf.errors.OpError, OSError) as error:
+        raise SaveError(f"'{path}' cannot be written: {first_line(error)}. Whatever was written "
+                        "before is whole: mend that, and run the command again.") from error
+
+
+def write_bytes(path: str, content: bytes) -> None:
+    """Writes a file, local or gs://, whole or not at all.
+
+    Raises:
+        SaveError: it cannot be written.
+    """
+    temporary = f"{path}.tmp"
+    with writing(path):
+        try:
+            with tf.io.gfile.GFile(temporary, "wb") as file:
+                file.write(content)
+            tf.io.gfile.rename(temporary, path, overwrite=True)
+        except BaseException:
+            if tf.io.gfile.exists(temporary):
+                tf.io.gfile.remove(temporary)
+            raise
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a text file as UTF-8; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_rows(path: str, rows: list[dict]) -> None:
+    """Writes dicts as a file of JSON lines; see `write_bytes`."""
+    write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
 
 
 # --- checkpoints ----------------------------------------------------------------------------

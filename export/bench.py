@@ -2,7 +2,7 @@
 
 import os
 
-from effnet_tf import worker
+from effnet_tf import isolated
 from effnet_tf.errors import InputError, printable
 
 
@@ -32,9 +32,9 @@ def bench(options):
     In a process of its own: a damaged file of others may end it.
     """
     try:
-        worker.call((compare, {"paths": options.files, "seconds": options.seconds}), shown=True,
-                    silence=options.seconds + worker.SILENCE)
-    except worker.WorkerError as error:
+        isolated.call((compare, {"paths": options.files, "seconds": options.seconds}), shown=True,
+                    silence=options.seconds + isolated.SILENCE)
+    except isolated.WorkerError as error:
         which = " or ".join(f"'{path}'" for path in options.files)
         raise InputError(f"{which} cannot be run: {error.reason}.") from error
 
@@ -45,13 +45,13 @@ def compare(paths, seconds):
     Raises:
         InputError: one is something else, damaged, or takes more than images.
     """
-    from effnet_tf.export import verification
+    from effnet_tf.export import judging
     data = [_opened(path) for path in paths]
     titles = [printable(os.path.basename(path)) for path in paths]
     width = max(map(len, titles))
     for threads, title in ((1, "1 thread"), (2, "2 threads")):
         print(f"{title}, XNNPACK; time per image, in turns")
-        first, *ratios = verification.latencies(data, threads, seconds)
+        first, *ratios = judging.latencies(data, threads, seconds)
         rows = [f"{first * 1e3:.2f} ms", *(f"{ratio:.2f} x" for ratio in ratios)]
         for name, row in zip(titles, rows):
             print(f"  {name:<{width}}  {row}")
@@ -59,9 +59,9 @@ def compare(paths, seconds):
 
 def _opened(path):
     """Returns the bytes of a TFLite file that takes images."""
-    from effnet_tf.export import artefact, checksum, runtimes
-    if artefact.kind(path) != "TFLite":
+    from effnet_tf.export import checksum, identify, runtimes
+    if identify.kind(path) != "TFLite":
         raise InputError(f"'{path}' is no TFLite file; bench compares those.")
     checksum.check(path)
-    runtimes.layout_of_tflite(path, artefact.tflite_model(path))
-    return artefact.content(path)
+    runtimes.layout_of_tflite(path, identify.tflite_model(path))
+    return identify.content(path)

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from effnet_tf import worker
+from effnet_tf import isolated
 from effnet_tf.errors import InputError, printable
 
 from . import run
@@ -43,8 +43,8 @@ def classify(options):
         _check_picture(options.picture)
     arguments = {name: value for name, value in vars(options).items() if name != "run"}
     try:
-        worker.call((answer, arguments), shown=True, silence=worker.SILENCE)
-    except worker.WorkerError as error:
+        isolated.call((answer, arguments), shown=True, silence=isolated.SILENCE)
+    except isolated.WorkerError as error:
         raise InputError(f"'{options.file}' cannot be used: {error.reason}.") from error
 
 
@@ -61,9 +61,9 @@ def answer(file, images=(), workdir=None, data_dir=None, count=12, picture=None,
     Raises:
         InputError: the file cannot be used; or, after all answers, some images could not.
     """
-    from effnet_tf.export import artefact, runtimes
+    from effnet_tf.export import identify, runtimes
     classifier = runtimes.load(file, trust)
-    names = artefact.class_names(file)
+    names = identify.class_names(file)
     if workdir:
         opened = run.open_run(argparse.Namespace(workdir=workdir, data_dir=data_dir))
         names = names or opened.class_names
@@ -120,13 +120,13 @@ def from_files(paths, file, layout):
     """
     import tensorflow as tf
 
-    from effnet_tf import files
-    from effnet_tf.data import bad
+    from effnet_tf import local_files
+    from effnet_tf.data import bad_images
     prepare = _preparation(file, layout)
     for path in paths:
         try:
-            encoded = files.read(path, files.MAX_IMAGE_BYTES)
-            fault = bad.fault(encoded)
+            encoded = local_files.read(path, local_files.MAX_IMAGE_BYTES)
+            fault = bad_images.fault(encoded)
         except (InputError, OSError, ValueError) as error:
             fault = _why(error, path)
         yield Example(path, fault=fault) if fault else Example(path, prepare(tf.constant(encoded)))
@@ -143,8 +143,8 @@ def _why(error, path):
 
 def _preparation(file, layout):
     """Returns a function from the bytes of an image file to (H, W, C) uint8 of a layout."""
-    from effnet_tf.export import artefact
-    about = artefact.about(file)
+    from effnet_tf.export import identify
+    about = identify.about(file)
     rgb = _rgb_preparation(file, about, *_size(file, about, layout.image_shape))
     layout.from_rgb(np.zeros((1, 1, 1, 3), "uint8"))  # refused before any image is read
     if layout.channels == 1:
@@ -164,12 +164,12 @@ def _opacity(encoded):
     """Returns an image file of the same size whose pixels are grey: the opacity of another's."""
     import tensorflow as tf
 
-    from effnet_tf import augment
+    from effnet_tf.data import decoding
     data = encoded.numpy()
     if data[:4] == b"\x89PNG":
         opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
     else:
-        opacity = tf.fill((*augment.decode(encoded).shape[:2], 1), tf.constant(255, tf.uint8))
+        opacity = tf.fill((*decoding.decode(encoded).shape[:2], 1), tf.constant(255, tf.uint8))
     return tf.io.encode_png(tf.tile(opacity, (1, 1, 3)), compression=1)
 
 
@@ -187,7 +187,7 @@ def _rgb_preparation(file, about, height, width):
     """Returns a function from the bytes of an image file to (height, width, 3) uint8."""
     import tensorflow as tf
 
-    from effnet_tf import augment
+    from effnet_tf.data import decoding
     if height == width:
         padding, options = 0, {}
         if about:
@@ -195,17 +195,17 @@ def _rgb_preparation(file, about, height, width):
             options = dict(exif_rotation=about.exif_rotation, scaled_decode=about.scaled_decode)
         else:
             _say_assumption(file, "the central square of every image")
-        return lambda encoded: augment.to_bytes(augment.evaluation_image(
+        return lambda encoded: decoding.to_bytes(decoding.evaluation_image(
             encoded, height, padding, **options)).numpy()
     _say_assumption(file, "all of every image")
-    return lambda encoded: augment.to_bytes(tf.image.resize(
-        augment.whole_image(encoded), (height, width), "bicubic")).numpy()
+    return lambda encoded: decoding.to_bytes(tf.image.resize(
+        decoding.whole_image(encoded), (height, width), "bicubic")).numpy()
 
 
 def _say_assumption(file, part):
-    from effnet_tf.export import artefact
+    from effnet_tf.export import identify
     range_ = "pixels normalised as its metadata say"
-    if artefact.normalization(file) is None:
+    if identify.normalization(file) is None:
         range_ = "pixels in [0, 255]"
     print(f"'{printable(file)}' does not say how its images are cut: took {part}, scaled to its "
           f"size, {range_}.")

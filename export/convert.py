@@ -134,7 +134,8 @@ def _onnx(options, opened, model, about):
 
 def _tflite(options, opened, model, about):
     from effnet_tf import export
-    from effnet_tf.export import choice, soundness, tflite
+    from effnet_tf.export import choice, soundness
+    from effnet_tf.export.tflite import writing
     quantize = options.quantize
     if quantize is None:
         can_calibrate = bool(options.calibration or options.workdir)
@@ -147,9 +148,9 @@ def _tflite(options, opened, model, about):
         keep_float=keep if keep == "auto" else tuple(filter(None, keep.split(","))))
     soundness.check_weights(model)
     calibration = None
-    if options.calibration and quantize not in tflite.CALIBRATED:
+    if options.calibration and quantize not in writing.CALIBRATED:
         raise InputError(f"--calibration is for --quantize int8 and int16x8, not for {quantize}.")
-    if quantize in tflite.CALIBRATED:
+    if quantize in writing.CALIBRATED:
         where = options.calibration or "run:train"
         calibration = images.read(where, opened, about, options.calibration_images)
         print(f"Calibrating on {len(calibration[0])} images of {where}", flush=True)
@@ -179,14 +180,14 @@ def _verify_with(options, opened, about, calibration=None, model=None):
 
 def _write_report(options, about, report):
     """Writes what the file is beside it; the file itself has its place already."""
-    from effnet_tf.export import checksum, files
+    from effnet_tf.export import checksum, staging
     print(f"Wrote {options.out}:\n{report}")
     path = checksum.report_path(options.out)
     text = json.dumps({**dataclasses.asdict(about), "check": dataclasses.asdict(report),
                        checksum.FIELD: checksum.of(options.out)}, indent=2) + "\n"
     try:
-        with files.staged(path) as temporary:
-            files.write(temporary, text.encode())
+        with staging.staged(path) as temporary:
+            staging.write(temporary, text.encode())
         print(f"Wrote {path}")
         if report.layers:
             _draw(report, path.removesuffix(".report.json") + ".layers.png")
@@ -199,11 +200,11 @@ def _write_report(options, about, report):
 def _draw(report, path):
     """Draws the errors of the layers, first to where any library can write."""
     from effnet_tf import plots
-    from effnet_tf.export import files
+    from effnet_tf.export import staging
     with tempfile.TemporaryDirectory() as folder:
         drawn = os.path.join(folder, "layers.png")
         if not plots.layer_errors(report.layers, report.layers_before, drawn):
             return
-        with files.staged(path) as temporary:
-            files.write(temporary, files.read(drawn))
+        with staging.staged(path) as temporary:
+            staging.write(temporary, staging.read(drawn))
     print(f"Drew {path}")

@@ -45,8 +45,8 @@ def spread(count, most):
 
 def _folder(folder, class_names, most):
     """Yields (path, bytes, label) of image files below a folder, in the order of their names."""
-    from effnet_tf import files
-    walk = files.Walk()
+    from effnet_tf import local_files
+    walk = local_files.Walk()
     walk.enter(folder)
     paths = walk.images(folder)
     for line in walk.report():
@@ -55,7 +55,7 @@ def _folder(folder, class_names, most):
         name = os.path.basename(os.path.dirname(paths[number]))
         label = class_names.index(name) if name in class_names else -1
         try:
-            encoded = files.read(paths[number], files.MAX_IMAGE_BYTES)
+            encoded = local_files.read(paths[number], local_files.MAX_IMAGE_BYTES)
         except (OSError, InputError) as error:  # since it was listed
             print(f"Left out {paths[number]}: {first_line(error)}")
             continue
@@ -87,19 +87,19 @@ def _prepared(found, about, where):
     """Decodes and cuts images; names those that cannot be used."""
     from tqdm import tqdm
 
-    from effnet_tf import augment, files
-    from effnet_tf.data import bad
+    from effnet_tf import local_files
+    from effnet_tf.data import bad_images, decoding
     images, labels = [], []
     for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
-        fault = bad.fault(encoded)
+        fault = bad_images.fault(encoded)
         if fault:
             print(f"Left out {place}: {fault}")
             continue
-        images.append(augment.to_bytes(augment.evaluation_image(
+        images.append(decoding.to_bytes(decoding.evaluation_image(
             encoded, about.image_size, about.crop_padding, exif_rotation=about.exif_rotation,
             scaled_decode=about.scaled_decode)).numpy())
         labels.append(label)
     if not images:
         raise InputError(f"'{where}' has no image that can be used "
-                         f"({', '.join(files.IMAGE_SUFFIXES)}).")
+                         f"({', '.join(local_files.IMAGE_SUFFIXES)}).")
     return np.stack(images), np.array(labels)

@@ -20,12 +20,12 @@ def add_program(programs):
 
 def inspect(options):
     """Prints everything that can be known of a file without images."""
-    from effnet_tf.export import artefact, checksum, files
+    from effnet_tf.export import checksum, identify, staging
     path = options.file
-    kind = artefact.kind(path)
+    kind = identify.kind(path)
     compared = checksum.check(path)
     parts = _parts(path, kind)
-    print(f"{printable(path)}: {kind}, {files.size(path) / 1e6:.2f} MB")
+    print(f"{printable(path)}: {kind}, {staging.size(path) / 1e6:.2f} MB")
     if compared:
         print("  as its export wrote it: SHA-256 compared with the report beside it")
     for title, lines in parts:
@@ -49,11 +49,11 @@ def _parts(path, kind):
 
 def _about(path):
     """Returns [(title, lines)] of what the file says about its model."""
-    from effnet_tf.export import artefact
-    about = artefact.about(path)
+    from effnet_tf.export import identify
+    about = identify.about(path)
     if about is None:
         return [("Model", [*_foreign(path), "Not said: variant, recipe, how images are cut."]),
-                ("Classes", _classes(artefact.class_names(path)))]
+                ("Classes", _classes(identify.class_names(path)))]
     trained = f", trained in {about.workdir}" if about.workdir else ""
     quantized = f", quantised: {about.quantize}" if about.quantize else ""
     return [("Model", [f"{about.variant}{quantized}{trained}"]),
@@ -63,10 +63,11 @@ def _about(path):
 
 def _foreign(path):
     """Returns what the metadata of somebody else's TFLite file say."""
-    from effnet_tf.export import artefact, metadata
+    from effnet_tf.export import identify
+    from effnet_tf.export.tflite import metadata
     described = None
-    if artefact.kind(path) == "TFLite":
-        described = metadata.read(artefact.content(path))
+    if identify.kind(path) == "TFLite":
+        described = metadata.read(identify.content(path))
     if described is None:
         return ["Not an export of this program."]
     lines = [f"{described.name or 'without a name'}, by its metadata", described.description]
@@ -79,15 +80,15 @@ def _foreign(path):
 def _recipe(about):
     import json
 
-    from effnet_tf import recipe
+    from effnet_tf import recipes
     if about.recipe is None:
         return ["Not said: exported from a model, not from a run."]
     try:
-        used = recipe.Recipe.from_json(json.dumps(about.recipe))
+        used = recipes.Recipe.from_json(json.dumps(about.recipe))
     except InputError as error:
         return [f"Of another version of this program: {error}"]
     return [f"data set {used.dataset}; where it differs from the paper's recipe:",
-            *(f"  {line}" for line in recipe.differences(recipe.Recipe(), used))]
+            *(f"  {line}" for line in recipes.differences(recipes.Recipe(), used))]
 
 
 def _classes(names):
@@ -126,8 +127,9 @@ def _numbers(values):
 
 
 def _tflite(path):
-    from effnet_tf.export import artefact, flat, runtimes
-    model = artefact.tflite_model(path)
+    from effnet_tf.export import identify, runtimes
+    from effnet_tf.export.tflite import flatbuffer
+    model = identify.tflite_model(path)
     try:
         taken, pieces, total = runtimes.delegation(path)
         delegation = (f"XNNPACK takes {taken} of {total} operators, in {pieces} "
@@ -138,11 +140,11 @@ def _tflite(path):
              ("Takes", [_taken(lambda: runtimes.layout_of_tflite(path, model))])]
     for number, graph in enumerate(model.subgraphs):
         title = [f"subgraph {number}"] if len(model.subgraphs) > 1 else []
-        counts = collections.Counter(flat.operator_names(model, number))
+        counts = collections.Counter(flatbuffer.operator_names(model, number))
         parts += [("Operators", [*title, *_counted(counts)]),
                   ("Tensors", [*title, *_tensors(graph)])]
     return [*parts, ("Delegation", [delegation]), ("Metadata", [
-        ", ".join(flat.name(entry.name) for entry in model.metadata or []) or "none"])]
+        ", ".join(flatbuffer.name(entry.name) for entry in model.metadata or []) or "none"])]
 
 
 def _taken(layout):
@@ -154,24 +156,24 @@ def _taken(layout):
 
 
 def _tflite_signatures(model):
-    from effnet_tf.export import flat
+    from effnet_tf.export.tflite import flatbuffer
     lines = []
     for signature in model.signatureDefs or []:
         graph = model.subgraphs[signature.subgraphIndex]
-        lines.append(flat.name(signature.signatureKey))
+        lines.append(flatbuffer.name(signature.signatureKey))
         for arrow, side in (("", signature.inputs), ("-> ", signature.outputs)):
-            lines += [f"  {arrow}{flat.name(one.name)}: {_tensor(graph.tensors[one.tensorIndex])}"
+            lines += [f"  {arrow}{flatbuffer.name(one.name)}: {_tensor(graph.tensors[one.tensorIndex])}"
                       for one in side or []]
     if lines:
         return lines
     graph = model.subgraphs[0]
-    lines = [f"  {arrow}{flat.name(graph.tensors[number].name)}: {_tensor(graph.tensors[number])}"
+    lines = [f"  {arrow}{flatbuffer.name(graph.tensors[number].name)}: {_tensor(graph.tensors[number])}"
              for arrow, side in (("", graph.inputs), ("-> ", graph.outputs)) for number in side]
     return ["none; the file takes and gives", *lines]
 
 
 def _tensor(tensor):
-    from effnet_tf.export import flat
+    from effnet_tf.export.tflite import flatbuffer
     dynamic = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     sides = [] if dynamic is None else ["any" if side < 0 else str(side) for side in dynamic]
     quantized = tensor.quantization
@@ -179,15 +181,15 @@ def _tensor(tensor):
     formula = ""
     if scale is not None and len(scale) == 1:
         formula = f", stands for {scale[0]:.6g} x (value {-int(quantized.zeroPoint[0]):+d})"
-    return f"({', '.join(sides)}) {flat.type_name(tensor)}{formula}"
+    return f"({', '.join(sides)}) {flatbuffer.type_name(tensor)}{formula}"
 
 
 def _tensors(graph):
     """Returns the element types of the tensors, and how many are quantised in which way."""
-    from effnet_tf.export import flat
+    from effnet_tf.export.tflite import flatbuffer
     counts, ways = collections.Counter(), collections.Counter()
     for tensor in graph.tensors:
-        counts[flat.type_name(tensor)] += 1
+        counts[flatbuffer.type_name(tensor)] += 1
         scale = None if tensor.quantization is None else tensor.quantization.scale
         if scale is not None and len(scale):
             ways["per channel" if len(scale) > 1 else "per tensor"] += 1

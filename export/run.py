@@ -60,9 +60,10 @@ class Run:
 
     def load_model(self):
         """Returns the classifier with averaged weights, giving probabilities."""
-        from effnet_tf import model, weights
-        classifier = model.model_fn(self.recipe.resolved_variant(), len(self.class_names))
-        report = weights.load_weights(classifier, self.workdir)
+        from effnet_tf.models import build
+        from effnet_tf.weights import loading
+        classifier = build.model_fn(self.recipe.resolved_variant(), len(self.class_names))
+        report = loading.load_weights(classifier, self.workdir)
         if report.exact:  # else it has been printed
             print(report)
         return classifier
@@ -84,7 +85,8 @@ class Run:
         Held-out ones, or of training. Spread evenly, since images may come in the order of
         their classes.
         """
-        from effnet_tf import augment, data
+        from effnet_tf import data
+        from effnet_tf.data import decoding
         source = self._source()
         records = source.train if training else source.held_out
         numbers = images.spread(records.count, most)
@@ -94,7 +96,7 @@ class Run:
         good = batch["labels"].numpy() >= 0
         for entry in source.bad.entries:
             print(f"Left out {entry['key']}: {entry['reason']}")
-        return augment.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
+        return decoding.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
 
 
     def _source(self):
@@ -157,7 +159,8 @@ class KerasFile:
 
     def about(self, model):
         """Returns its `About`; without --crop, the crop is that of the original code."""
-        from effnet_tf import augment, export
+        from effnet_tf import export
+        from effnet_tf.data import decoding
         about = export.describe(model, class_names=self.class_names)
         size, padding = about.image_size, self.crop
         if padding is None:
@@ -170,7 +173,7 @@ class KerasFile:
             if not size:
                 raise InputError(f"--crop {padding} is a fraction of an image size, and this model "
                                  "has none: give pixels.")
-            padding = augment.padding_of(padding, size)
+            padding = decoding.padding_of(padding, size)
         return dataclasses.replace(about, crop_padding=padding)
 
     def images(self, most, training=False):
@@ -181,8 +184,8 @@ class KerasFile:
 
 def open_run(options):
     """Returns the `Run` that --workdir and --data_dir name."""
-    from effnet_tf import rundir
-    recipe, class_names = rundir.read_run(options.workdir)
+    from effnet_tf.runs import texts
+    recipe, class_names = texts.read_run(options.workdir)
     if options.data_dir:
         recipe = dataclasses.replace(recipe, data_dir=options.data_dir)
     return Run(options.workdir, recipe, class_names)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import memory, tiny_net
+from tests.helpers import memory, tiny_net
 
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -41,7 +41,7 @@ def mirrored():
 
 @pytest.fixture(scope="module")
 def tiny_variants():
-    """For modules that train the networks of tests/tiny_net.py."""
+    """For modules that train the networks of tests/helpers/tiny_net.py."""
     with tiny_net.registered():
         yield
 

@@ -24,21 +24,23 @@ TOGETHER = 40  # seconds of tests in one process, about
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
-    "test_train": 250, "test_programs": 225, "test_faults": 200, "test_tflite": 157,
-    "test_missing_packages": 120, "test_bad_data": 115, "test_data": 100,
-    "test_interrupting": 100, "test_export": 90, "test_strategy": 83, "test_model": 81,
-    "test_weights": 73, "test_export_inputs": 73, "test_step": 58, "test_check": 55,
-    "test_saved_model": 55, "test_conformance": 52, "test_trainer": 43, "test_package": 42,
-    "test_finetune": 40, "test_policies": 35, "test_inspect": 27, "test_export_program": 22,
-    "test_published": 22, "test_hostile_workdirs": 21, "test_tpu_check": 20, "test_goldens": 19,
-    "test_safety": 19, "test_equalize": 17,
+    "train/test_loop": 228, "programs/test_programs": 220, "train/test_faults": 153,
+    "export/tflite/test_writing": 121, "data/test_bad_images": 115, "data/test_sources": 90,
+    "models/test_build": 84, "export/test_writing": 76, "weights/test_loading": 73,
+    "export/test_inputs": 71, "train/test_strategy": 68, "train/test_step": 63,
+    "train/test_interrupting": 62, "data/test_check": 52, "test_missing_packages": 50,
+    "test_conformance": 50, "models/test_finetune": 44, "export/test_saved_model": 37,
+    "test_package": 36, "train/test_trainer": 35, "programs/test_export": 25,
+    "runs/test_hostile_workdirs": 20, "weights/test_published": 20,
+    "export/tflite/test_equalize": 20, "data/test_policies": 19, "tools/test_tpu_check": 19,
+    "programs/test_inspect": 17, "train/test_cluster": 16,
 }
 NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
 
 
 def seconds(path: pathlib.Path) -> int:
     """Returns about how long a file takes."""
-    return SECONDS.get(path.stem, USUAL)
+    return SECONDS.get(path.relative_to(ROOT / "tests").with_suffix("").as_posix(), USUAL)
 
 
 def groups(paths: list[pathlib.Path]) -> list[list[pathlib.Path]]:
@@ -73,7 +75,7 @@ def counts(text: str) -> dict[str, int]:
 
 def show(paths: list[pathlib.Path], code: int, text: str) -> None:
     """Prints a line of a process that is done, and all it said if a test failed."""
-    names = ", ".join(path.stem for path in paths)
+    names = ", ".join(str(path.relative_to(ROOT / "tests").with_suffix("")) for path in paths)
     if code not in (0, NO_TESTS):
         print(text, flush=True)
     last = text.rstrip().rpartition("\n")[2]
@@ -86,7 +88,7 @@ def main(options: list[str]) -> int:
     begun, total, codes = time.monotonic(), {}, []
     with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
         waiting = {pool.submit(run, paths, options): paths
-                   for paths in groups(sorted((ROOT / "tests").glob("test_*.py")))}
+                   for paths in groups(sorted((ROOT / "tests").rglob("test_*.py")))}
         try:
             for done in concurrent.futures.as_completed(waiting):
                 code, text = done.result()

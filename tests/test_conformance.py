@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import model as model_lib
+from effnet_tf.models.build import CONSTRUCTORS
 
 # name -> (make, input shape, expected output shape)
 LAYERS = {
@@ -66,7 +66,7 @@ def test_the_tables_are_complete():
     listed = [*LAYERS, *ALWAYS, *SLOW, *TOO_LARGE,
               *(name for names in OTHERS.values() for name in names)]
     assert sorted(listed) == sorted(effnet_tf.__all__)
-    assert sorted([*ALWAYS, *SLOW, *TOO_LARGE]) == sorted(model_lib.CONSTRUCTORS)
+    assert sorted([*ALWAYS, *SLOW, *TOO_LARGE]) == sorted(CONSTRUCTORS)
     layers = {**vars(effnet_tf.layers), **vars(effnet_tf.mbconv)}
     public_layers = {name for name, value in layers.items()
                      if inspect.isclass(value) and issubclass(value, keras.layers.Layer)

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import errors
-from tests import hostile
+from tests.helpers import hostile
 
 
 class TestFirstLine:

@@ -10,8 +10,9 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import checkpoints, export, train
-from effnet_tf.trainer import Trainer
+from effnet_tf import export, train
+from effnet_tf.runs import checkpoints
+from effnet_tf.train.trainer import Trainer
 from tests.reference import make_held
 from tests.reference.make_held import FAMILIES, HELD, KINDS
 
@@ -66,9 +67,9 @@ def test_onnx():
 
 
 def test_what_files_say_of_themselves():
-    from effnet_tf.export import artefact
+    from effnet_tf.export import identify
     for name in ("saved_model", "b-none.tflite", "b-int8.tflite", "b.onnx"):
-        about = artefact.about(str(HELD / name))
+        about = identify.about(str(HELD / name))
         assert about.class_names == make_held.CLASSES and about.image_size == 32
 
 

@@ -1,12 +1,13 @@
 """extras.py: without any optional package all that needs none works; the rest is refused.
 
-Programs and functions run in forks of one process; see tests/without.py.
+Programs and functions run in forks of one process; see tests/helpers/without.py.
 """
 
 import pytest
 
 from effnet_tf import extras
-from tests import conftest, without
+from tests import conftest
+from tests.helpers import without
 from tests.test_optional_packages import OPTIONAL
 
 TINY = ("--recipe", "smoke", "--variant", "tiny", "--phi", "none", "--strategy", "cpu",
@@ -16,7 +17,7 @@ ONNX_FILE = b"\x3a\x02\x12\x00"  # a graph with an empty name is enough to be ta
 
 @pytest.fixture(scope="module")
 def server():
-    """Runs programs in forks; see tests/without.py."""
+    """Runs programs in forks; see tests/helpers/without.py."""
     made = without.Server(OPTIONAL)
     yield made
     made.close()

@@ -15,7 +15,7 @@ import pytest
 import setuptools
 
 from effnet_tf import extras
-from tests import without
+from tests.helpers import without
 
 ROOT = pathlib.Path(__file__).parents[1]
 # With those that only other packages ask for.
@@ -90,7 +90,7 @@ def test_optional_packages_are_imported_through_extras():
                *(ROOT / "export").glob("*.py")]
     for path in sources:
         others = {*imported(path)} - sys.stdlib_module_names - REQUIRED
-        if path.name == "formats.py":
+        if path.name == "reading.py":
             others -= {"safetensors"}  # the kind of its errors, after extras.load
         assert not others, f"{path} imports {others}"
 

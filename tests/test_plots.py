@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import plots
-from tests import hostile
+from tests.helpers import hostile
 
 ROWS = [{"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.1 * epoch,
          "eval_loss_raw": 3 / epoch, "eval_accuracy_raw": 0.08 * epoch,

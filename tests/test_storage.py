@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError
-from tests import hostile
+from tests.helpers import hostile
 
 
 @pytest.mark.parametrize("path, sentence", [

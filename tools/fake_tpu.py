@@ -18,7 +18,8 @@ from tensorflow.python.distribute import values
 from tensorflow.python.eager import context
 from tensorflow.python.tpu import tpu_system_metadata
 
-from effnet_tf import data, recipe as recipe_lib, trainer as trainer_lib
+from effnet_tf import data, recipes
+from effnet_tf.train import trainer as trainer_lib
 
 REPLICAS = 8
 # An AllToAll is how a TPUStrategy hands the first replica's step counter to all: 8 numbers.
@@ -170,7 +171,7 @@ def training_step(strategy, settings):
     Returns:
         (step, the spec of a replica's batch, number of parameters)
     """
-    recipe = recipe_lib.Recipe(**settings["recipe"])
+    recipe = recipes.Recipe(**settings["recipe"])
     classes = tuple(map(str, range(recipe.num_classes or 1000)))
     records = [data.Listed([(b"", 0)]) for _ in range(2)]  # never read: only shapes are asked for
     for one, count in zip(records, (1_281_167, 50_000)):

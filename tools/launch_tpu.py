@@ -28,7 +28,7 @@ import typing
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf, whatever is installed
 
-from effnet_tf import recipe as recipe_lib  # noqa: E402
+from effnet_tf import recipes  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 
 POLL_SECONDS = 30
@@ -264,13 +264,13 @@ def check_training(words):
                                      add_help=False, allow_abbrev=False)
     for option in ("--workdir", "--strategy", "--tpu"):
         parser.add_argument(option)
-    recipe_lib.add_options(parser)
+    recipes.add_options(parser)
     options = parser.parse_args(words)
     if options.workdir or options.strategy or options.tpu:
         raise InputError("--workdir, --strategy and --tpu are made of --bucket, --name and "
                          "--accelerator: leave them out after --.")
     with contextlib.redirect_stdout(io.StringIO()):  # train.log will say it
-        recipe = recipe_lib.from_options(options)
+        recipe = recipes.from_options(options)
     recipe.resolved_variant()
     weights = recipe.init_weights or ""  # a file, or a name without a slash
     if (recipe.dataset == "folder" or "/" in weights and not weights.startswith("gs://")

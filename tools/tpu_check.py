@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PARTS = ("", "tools", "benchmarks")  # where modules lie
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf and tools, whatever is installed
 
-from effnet_tf import extras, recipe as recipe_lib  # noqa: E402
+from effnet_tf import extras, recipes  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 
 REPLICAS = 8
@@ -354,7 +354,7 @@ def parse(argv):
                         f"that fits, from --batch_size on, in {MOST_TRIES} tries at most")
     parser.add_argument("--time_limit", type=float, default=60, help="of a compilation, in minutes")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
-    recipe_lib.add_options(parser)
+    recipes.add_options(parser)
     options = parser.parse_args(argv)
     if not hasattr(options, "bn_sync"):
         options.bn_sync = "all"
@@ -419,7 +419,7 @@ def main(argv=None):
     options = parse(argv)
     try:
         chip_of(options.topology)
-        recipe = recipe_lib.from_options(options)
+        recipe = recipes.from_options(options)
         recipe.resolved_variant()
         _require_compiler()
         if options.json and not pathlib.Path(options.json).resolve().parent.is_dir():

@@ -12,7 +12,7 @@ images for `--dataset tfrecord`. Exit codes: 0 all is well; 1 `check` found faul
 import argparse
 import os
 
-from effnet_tf import extras, programs, recipe as recipe_lib
+from effnet_tf import extras, programs, recipes
 from effnet_tf.errors import InputError, first_line
 
 FAULTS = 1  # exit code of `check`
@@ -29,7 +29,7 @@ def parse(arguments):
             ("prepare", "write a pre-shrunk copy as TFRecord files", "folder for the copy")):
         program = programs.add_parser(name, help=text, description=text)
         program.add_argument("--out", required=True, help=out)
-        recipe_lib.add_options(program)
+        recipes.add_options(program)
     programs.choices["prepare"].add_argument(
         "--quality", type=int, default=95, choices=range(1, 101), metavar="1..100",
         help="of the JPEGs (default 95)")
@@ -38,12 +38,12 @@ def parse(arguments):
 
 def check(source, recipe, options):
     """Runs `check`; returns the exit code."""
-    from effnet_tf import rundir
+    from effnet_tf import storage
     from effnet_tf.data import check as check_lib
     findings = check_lib.scan(source)
     print("\n".join(check_lib.table(source, findings)))
     path = os.path.join(options.out, "bad_examples.jsonl")
-    rundir.write_rows(path, source.bad.entries)
+    storage.write_rows(path, source.bad.entries)
     print(f"\nBad images: {path}")
     sheet = os.path.join(options.out, "contact_sheet.png")
     if check_lib.contact_sheet(source, recipe, sheet):
@@ -68,7 +68,7 @@ def prepare(source, recipe, options):
           f"network's input, the images differ by "
           f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
           "Train on it with the same recipe and options, but these: --recipe "
-          f"{options.recipe or recipe_lib.default_recipe_name(recipe.dataset)} "
+          f"{options.recipe or recipes.default_recipe_name(recipe.dataset)} "
           f"--dataset tfrecord --data_dir {options.out}")
     return 0
 
@@ -85,15 +85,15 @@ def main(arguments=None):
 
 
 def _main(options):
-    recipe = recipe_lib.from_options(options)
+    recipe = recipes.from_options(options)
     recipe.resolved_variant()
     _check_outside(options.out, recipe)
     with programs.nothing_to_undo():
         extras.require("This program", "tensorflow", "keras")
-        from effnet_tf import data  # it takes seconds
+        from effnet_tf.data import sources  # it takes seconds
     if options.program == "check":
         extras.require_for_training(recipe, is_new=False)  # it draws what training sees
-    source = data.open_source(recipe, for_training=False)
+    source = sources.open_source(recipe, for_training=False)
     if options.program == "check":
         _make_folder(options.out)
     return {"check": check, "prepare": prepare}[options.program](source, recipe, options)

@@ -8,8 +8,8 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf import augment, extras, policies
-from effnet_tf.data import order
+from effnet_tf import extras
+from effnet_tf.data import decoding, order, policies
 from effnet_tf.data.records import or_else
 
 ATTEMPTS = 64  # records that are tried for one place in a batch
@@ -49,10 +49,10 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         crop_seed, mix_seed, *seeds = _seeds(recipe, position)
         encoded, label = records.load(number, raw)
         crop = _crop(recipe, encoded, size, crop_seed)
-        element = {"images": _distorted(recipe, augment.resize(crop, size), *seeds),
+        element = {"images": _distorted(recipe, decoding.resize(crop, size), *seeds),
                    "labels": _checked(source, label)}
         if recipe.mixup_alpha or recipe.cutmix_alpha:
-            element["mixing"] = augment.mixing(
+            element["mixing"] = decoding.mixing(
                 mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha)
         return element
 
@@ -116,7 +116,7 @@ def draw(recipe, encoded, size, position):
     """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
     crop_seed, _, *seeds = _seeds(recipe, tf.cast(position, tf.int64))
     crop = _crop(recipe, encoded, size, crop_seed)
-    return _distorted(recipe, augment.resize(crop, size), *seeds)
+    return _distorted(recipe, decoding.resize(crop, size), *seeds)
 
 
 def _seeds(recipe, position):
@@ -126,7 +126,7 @@ def _seeds(recipe, position):
 
 
 def _crop(recipe, encoded, size, seed):
-    return augment.training_crop(
+    return decoding.training_crop(
         encoded, size, seed=seed, crop_area_min=recipe.crop_area_min,
         crop_padding=padding(recipe, size), exif_rotation=recipe.exif_rotation,
         scaled_decode=recipe.scaled_decode)
@@ -135,7 +135,7 @@ def _crop(recipe, encoded, size, seed):
 def padding(recipe, size):
     """Returns the padding of the recipe's central crop at a size."""
     if recipe.eval_crop_fraction is not None:
-        return augment.padding_of(recipe.eval_crop_fraction, size)
+        return decoding.padding_of(recipe.eval_crop_fraction, size)
     return recipe.eval_crop_padding
 
 
@@ -149,14 +149,14 @@ def _checked(source, label):
 def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
     """Mirrors, distorts and erases an image, as the recipe says."""
     if recipe.flip:
-        image = augment.mirror(image, flip_seed)
+        image = decoding.mirror(image, flip_seed)
     if recipe.augment == "autoaugment":
         image = policies.autoaugment(image, policy_seed, recipe.augment_style)
     elif recipe.augment == "randaugment":
         image = policies.randaugment(image, policy_seed, recipe.randaugment_layers,
                                      recipe.randaugment_magnitude, recipe.augment_style)
     if recipe.random_erasing:
-        image = augment.erase(image, recipe.random_erasing, erase_seed)
+        image = decoding.erase(image, recipe.random_erasing, erase_seed)
     return image
 
 
@@ -176,7 +176,7 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
     def prepare(number, raw):
         def attempt():
             encoded, label = records.load(number, raw)
-            image = augment.evaluation_image(
+            image = decoding.evaluation_image(
                 encoded, size, padding(recipe, size), exif_rotation=recipe.exif_rotation,
                 scaled_decode=recipe.scaled_decode)
             return image, _checked(source, label)

@@ -10,10 +10,10 @@ import os
 import tensorflow as tf
 import tqdm
 
-from effnet_tf import augment, plots
-from effnet_tf.errors import printable
-from effnet_tf.data import bad, batches
+from effnet_tf import plots
+from effnet_tf.data import bad_images, batches, decoding
 from effnet_tf.data.records import or_else
+from effnet_tf.errors import printable
 
 ROWS, DRAWS = 8, 5  # of the contact sheet: images, and how often each is augmented
 SHOWN_CLASSES = 20
@@ -98,8 +98,8 @@ def examples(records):
 def _look(one):
     """Returns (what is wrong, hash, (height, width)) of an example."""
     encoded = one[1]
-    fault = bad.fault(encoded)
-    shape = None if fault else tuple(augment.shape_of(tf.constant(encoded)).numpy())
+    fault = bad_images.fault(encoded)
+    shape = None if fault else tuple(decoding.shape_of(tf.constant(encoded)).numpy())
     return fault, hashlib.sha256(encoded).digest()[:16], shape
 
 
@@ -119,9 +119,9 @@ def table(source, findings):
               *_repeated("in several classes", findings.across_classes())]
     again = sum(len(group) - 1 for group in findings.equal)
     lines += [f"{again:,} image(s) are copies of another one."] if again else []
-    for entry in source.bad.entries[:bad.SHOWN]:
+    for entry in source.bad.entries[:bad_images.SHOWN]:
         lines.append(f"bad: {entry['split']} {entry['key']}: {entry['reason']}")
-    more = len(source.bad.entries) - bad.SHOWN
+    more = len(source.bad.entries) - bad_images.SHOWN
     return lines + ([f"... and {more:,} more bad ones"] if more > 0 else [])
 
 
@@ -175,7 +175,7 @@ def _drawn(records, recipe, number, row):
     """Returns ([the evaluation image, training images], label) of a record."""
     size = recipe.resolved_variant().resolution
     encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
-    plain = augment.to_bytes(augment.evaluation_image(
+    plain = decoding.to_bytes(decoding.evaluation_image(
         encoded, size, batches.padding(recipe, size), exif_rotation=recipe.exif_rotation,
         scaled_decode=recipe.scaled_decode))
     drawn = [batches.draw(recipe, encoded, size, row * DRAWS + draw) for draw in range(DRAWS)]

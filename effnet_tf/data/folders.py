@@ -8,11 +8,11 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf import files, storage
-from effnet_tf.errors import InputError, first_line
+from effnet_tf import local_files, storage
 from effnet_tf.data import splits
 from effnet_tf.data.records import Listed
 from effnet_tf.data.source import Source
+from effnet_tf.errors import InputError, first_line
 
 
 def open_folder(recipe) -> Source:
@@ -21,7 +21,7 @@ def open_folder(recipe) -> Source:
     if not root or not storage.is_folder(root):
         raise InputError(f"--dataset folder needs --data_dir, a folder with one folder of images "
                          f"per class; '{root}' is not a folder.")
-    tree = _Remote() if storage.is_remote(root) else files.Walk()
+    tree = _Remote() if storage.is_remote(root) else local_files.Walk()
     tree.enter(root)
     train_name, eval_name = _parts(root, tree.folders(root), recipe)
     parts = [os.path.join(root, name or "") for name in (train_name, eval_name)]
@@ -111,7 +111,7 @@ def _asked_for(root, names, recipe):
 def _names(folder):
     """The names of what is in a folder, without what systems put there."""
     try:
-        return [name for name in storage.names(folder) if not files.is_litter(name)]
+        return [name for name in storage.names(folder) if not local_files.is_litter(name)]
     except (OSError, tf.errors.OpError) as error:
         raise InputError(f"'{folder}' cannot be read: {first_line(error)}.") from error
 
@@ -119,7 +119,7 @@ def _names(folder):
 def _holds_classes(folder):
     """Whether a folder holds folders: several, or one and no images of its own."""
     found = _names(folder)
-    others = [name for name in found if not files.is_image(name)]
+    others = [name for name in found if not local_files.is_image(name)]
     folders = [name for name in others if storage.is_folder(os.path.join(folder, name))]
     return len(folders) >= 2 or (len(folders) == 1 and len(others) == len(found))
 
@@ -174,7 +174,7 @@ def _rows(tree, root, class_names):
         images = tree.images(folder)
         if not images:
             raise InputError(f"Folder '{folder}' holds no images of its own "
-                             f"({', '.join(files.IMAGE_SUFFIXES)}); every class needs some.")
+                             f"({', '.join(local_files.IMAGE_SUFFIXES)}); every class needs some.")
         rows += [(path, label) for path in images]
     return rows
 
@@ -197,12 +197,12 @@ class _Remote:
         found = []
         for folder, _, names in tf.io.gfile.walk(root):
             below = folder[len(root):].strip("/").split("/")
-            if any(part and files.is_litter(part) for part in below):
+            if any(part and local_files.is_litter(part) for part in below):
                 continue
-            names = [name for name in names if not files.is_litter(name)]
-            found += [os.path.join(folder, name) for name in names if files.is_image(name)]
+            names = [name for name in names if not local_files.is_litter(name)]
+            found += [os.path.join(folder, name) for name in names if local_files.is_image(name)]
             self._ignored.update(os.path.splitext(name)[1] for name in names
-                                 if not files.is_image(name))
+                                 if not local_files.is_image(name))
         return sorted(found)
 
     def report(self):

@@ -13,11 +13,10 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from effnet_tf import augment, class_names, rundir, storage
-from effnet_tf.checkpoints import SaveError
-from effnet_tf.errors import InputError, first_line
-from effnet_tf.data import batches
+from effnet_tf import class_names, storage
+from effnet_tf.data import batches, decoding
 from effnet_tf.data.records import or_else
+from effnet_tf.errors import InputError, SaveError, first_line
 
 MARGIN = 1.15  # short side over the largest training size
 PER_FILE = 1000  # records, as in the original's 1,024 files
@@ -64,8 +63,8 @@ def prepare(source, recipe, out, *, quality=95):
                                  (side, quality) if shrink else None)
         for name, text in (("classes.txt", names),
                            ("prepared.json", json.dumps(about, indent=2) + "\n")):
-            rundir.write_text(os.path.join(temporary, name), text)
-        rundir.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
+            storage.write_text(os.path.join(temporary, name), text)
+        storage.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
         tf.io.gfile.rename(temporary, out)
     except BaseException:
         _remove(temporary)
@@ -86,7 +85,7 @@ def _begin(temporary):
                              "give another --out.")
     try:
         tf.io.gfile.makedirs(temporary)
-        rundir.write_text(os.path.join(temporary, MARK), "by python -m effnet_tf.data prepare\n")
+        storage.write_text(os.path.join(temporary, MARK), "by python -m effnet_tf.data prepare\n")
     except (OSError, tf.errors.OpError, SaveError) as error:
         raise InputError(f"'{temporary}' cannot be written: {first_line(error)}.") from error
 
@@ -109,11 +108,11 @@ def shrunk(encoded, side, quality, exif_rotation=False):
     One that is not longer stays as it is, and so does a file that would take more bytes
     afterwards: one that was compressed strongly, or a drawing.
     """
-    shape = augment.shape_of(encoded)
+    shape = decoding.shape_of(encoded)
     short = tf.reduce_min(shape)
 
     def shrink():
-        image = tf.cast(augment.whole_image(encoded, exif_rotation), tf.float32)
+        image = tf.cast(decoding.whole_image(encoded, exif_rotation), tf.float32)
         old = tf.cast(tf.shape(image)[:2], tf.float32)
         new = tf.round(old * (side / tf.reduce_min(old)))
         # TF1's resize aligns the corners of the images; so must this, or the two would shift
@@ -121,12 +120,12 @@ def shrunk(encoded, side, quality, exif_rotation=False):
         small = tf.raw_ops.ScaleAndTranslate(
             images=image[tf.newaxis], size=tf.cast(new, tf.int32), scale=new / old,
             translation=(1 - new / old) / 2, kernel_type="keyscubic", antialias=True)[0]
-        small = tf.io.encode_jpeg(augment.to_bytes(small), quality=quality)
+        small = tf.io.encode_jpeg(decoding.to_bytes(small), quality=quality)
         return tf.where(tf.strings.length(small) < tf.strings.length(encoded), small, encoded)
 
     def keep():
         # Fails if it is bad. A mere control dependency would be optimised away.
-        return tf.where(tf.size(augment.decode(encoded)) > 0, encoded, "")
+        return tf.where(tf.size(decoding.decode(encoded)) > 0, encoded, "")
 
     return tf.cond(short > side, shrink, keep)
 
@@ -199,7 +198,7 @@ def _fidelity(source, recipe, side, quality):
         try:
             encoded, _ = records.load(tf.constant(number), tf.constant(""))
             files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
-            before, after = (augment.bicubic(augment.whole_image(file, recipe.exif_rotation), size)
+            before, after = (decoding.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
                              for file in files)
         except tf.errors.OpError:
             continue  # listed when it is its turn to be written

@@ -9,12 +9,12 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import class_names, config, extras, storage
-from effnet_tf.errors import InputError, first_line
+from effnet_tf import class_names, extras, storage, variants
 from effnet_tf.data import splits
 from effnet_tf.data.records import Chosen, Features, RecordFiles
 from effnet_tf.data.source import Source
 from effnet_tf.data.tfrecord import Shard
+from effnet_tf.errors import InputError, first_line
 
 # --- TFRecord files --------------------------------------------------------------------------
 
@@ -155,7 +155,7 @@ def _tfds_builder(tfds, recipe):
         raise InputError(f"There is no data set '{recipe.dataset}': it is none of "
                          f"{', '.join(known[:5])}, nor of TFDS, nor prepared under "
                          f"'{recipe.data_dir}'. "
-                         f"{config.nearest(recipe.dataset, known, cutoff=0.7)}") from error
+                         f"{variants.nearest(recipe.dataset, known, cutoff=0.7)}") from error
     except (ValueError, AssertionError, ImportError, RuntimeError, OSError,
             tf.errors.OpError) as error:  # a bad name, configuration, version or place
         raise InputError(f"TFDS cannot open '{recipe.dataset}': "
@@ -192,7 +192,7 @@ def _tfds_splits(builder, recipe):
     for split in (train, held_out):
         try:
             if split:
-                known[split].num_examples
+                int(known[split].num_examples)
         except (KeyError, ValueError, AssertionError):
             raise InputError(f"TFDS '{builder.name}' has no split '{split}'; it has "
                              f"{', '.join(known)}, and slices such as 'train[:90%]'.") from None

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from effnet_tf.data.bad import BadExamples
+from effnet_tf.data.bad_images import BadExamples
 
 
 @dataclasses.dataclass(frozen=True)

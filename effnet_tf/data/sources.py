@@ -9,12 +9,12 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import extras, storage
-from effnet_tf.errors import InputError, printable
 from effnet_tf.data import splits, tables
 from effnet_tf.data.folders import open_folder
 from effnet_tf.data.record_sets import open_tfds, open_tfrecord
 from effnet_tf.data.records import Listed
 from effnet_tf.data.source import Source
+from effnet_tf.errors import InputError, printable
 
 __all__ = ["Source", "open_source", "synthetic"]
 

@@ -10,7 +10,7 @@ import re
 
 import tensorflow as tf
 
-from effnet_tf import files, storage
+from effnet_tf import local_files, storage
 from effnet_tf.errors import InputError, first_line, printable
 
 COLUMNS = ("path", "label")
@@ -210,7 +210,7 @@ def _same_files(path, numbers, rows, names):
     for number, row in zip(numbers, rows):
         where = f"'{path}', line {number}: '{printable(row.name)}'"
         _check_place(where, row.path, schemes)
-        mark = row.path if "://" in row.path else files.identity(row.path)
+        mark = row.path if "://" in row.path else local_files.identity(row.path)
         before, one = first.setdefault(mark, (number, row))
         if one.label != row.label:
             raise InputError(
@@ -226,7 +226,7 @@ def _same_files(path, numbers, rows, names):
 def _check_place(where, path, schemes):
     scheme, is_address, _ = path.partition("://")
     if not is_address:
-        fault = files.not_an_image(path)
+        fault = local_files.not_an_image(path)
         if fault:
             raise InputError(f"{where} is {fault}; it must be an image file.")
     elif scheme.lower() in ("http", "https", "ftp"):

@@ -15,7 +15,7 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import files
+from effnet_tf import local_files
 from effnet_tf.errors import first_line
 
 KEEP_ABOVE = 5.0  # seconds that the scan took
@@ -100,13 +100,13 @@ def _state(path):
         found = os.stat(path)
     except (OSError, tf.errors.OpError):
         return -1, 0
-    return (-1, 0) if files.not_regular(path) else (found.st_size, found.st_mtime_ns)
+    return (-1, 0) if local_files.not_regular(path) else (found.st_size, found.st_mtime_ns)
 
 
 def _scan_file(path, state):
     size, position, headers, offsets, fault = state[0], 0, [], [], ""
     if size < 0:
-        kind = None if "://" in path else files.not_regular(path)
+        kind = None if "://" in path else local_files.not_regular(path)
         return Scan(np.zeros(1, np.int64), f"is {kind}, not a file" if kind else "is missing")
     with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", 0) as file:
         while position < size:

@@ -12,13 +12,24 @@ import numpy as np
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError
-from effnet_tf.export import (artefact, checksum, choice, files, fold, onnx_file, safety,
-                              saved_model, soundness, tflite, verification)
+from effnet_tf.export import (
+    checksum,
+    choice,
+    folding,
+    identify,
+    judging,
+    onnx_file,
+    safety,
+    saved_model,
+    soundness,
+    staging,
+)
 from effnet_tf.export.about import About, describe
+from effnet_tf.export.judging import TOLERANCE, Report, VerificationError
 from effnet_tf.export.runtimes import load
-from effnet_tf.export.tflite import Options
-from effnet_tf.export.verification import TOLERANCE, Report, VerificationError
-from effnet_tf.worker import WorkerError
+from effnet_tf.export.tflite import writing
+from effnet_tf.export.tflite.writing import Options
+from effnet_tf.isolated import WorkerError
 
 __all__ = ["About", "Options", "Report", "TOLERANCE", "VerificationError", "WorkerError",
            "describe", "load", "to_onnx", "to_saved_model", "to_tflite", "verify"]
@@ -51,8 +62,8 @@ def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32",
         VerificationError: the written model computes something else. `path` is as before.
     """
     model, about, images = _prepared(model, about, verify_with, labels)
-    exact = verification.answer_of(model, images)
-    with files.staged(path, "saved_model.pb") as temporary:
+    exact = judging.answer_of(model, images)
+    with staging.staged(path, "saved_model.pb") as temporary:
         saved_model.write(model, temporary, about,
                           keep_batch_norm=keep_batch_norm, input_dtype=input_dtype)
         return _verified("SavedModel", exact, temporary, images, labels)
@@ -88,7 +99,7 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
         VerificationError: the written file computes something else. `path` is as before.
     """
     options = Options(**options)
-    model = tflite.classifier(model)
+    model = writing.classifier(model)
     if options.quantize is None:
         options = dataclasses.replace(
             options, quantize=choice.quantize(model, calibration is not None))
@@ -96,7 +107,7 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
         soundness.check_images("calibration", calibration, model)
     verify_with = calibration if verify_with is None else verify_with
     model, about, images = _prepared(model, about, verify_with, labels)
-    return tflite.write(model, path, options, about, calibration=calibration, images=images,
+    return writing.write(model, path, options, about, calibration=calibration, images=images,
                         labels=labels)
 
 
@@ -119,8 +130,8 @@ def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
     """
     extras.require("Writing ONNX files", *extras.ONNX)
     model, about, images = _prepared(model, about, verify_with, labels)
-    exact = verification.answer_of(model, images)
-    with files.staged(path) as temporary:
+    exact = judging.answer_of(model, images)
+    with staging.staged(path) as temporary:
         onnx_file.write(model, temporary, about)
         return _verified("ONNX", exact, temporary, images, labels)
 
@@ -142,26 +153,26 @@ def verify(model, path, images=None, labels=None, *, trust=False):
         InputError: there is no such file, it is not what its report says, or not to be trusted.
         VerificationError: outputs differ by more than `TOLERANCE`, or are not finite.
     """
-    kind = artefact.kind(path)
+    kind = identify.kind(path)
     checksum.check(path)
     if kind == "SavedModel":
         safety.require(path, trust)
     if kind == "TFLite":
-        about = artefact.about(path)
+        about = identify.about(path)
         kind = about.quantize if about else "none"
     model, _, images = _prepared(model, None, images, labels)
-    with files.plain(path) as place:
-        return _verified(kind, verification.answer_of(model, images), place, images, labels)
+    with staging.plain(path) as place:
+        return _verified(kind, judging.answer_of(model, images), place, images, labels)
 
 
 def _verified(kind, exact, path, images, labels):
-    facts, answer = verification.observed(path, images)
-    return verification.judge(kind, path, exact, answer, facts, labels=labels)
+    facts, answer = judging.observed(path, images)
+    return judging.judge(kind, path, exact, answer, facts, labels=labels)
 
 
 def _prepared(model, about, images, labels):
     """Returns (model with a graph, its `About`, images to verify with), checked."""
-    model = fold.functional(model)
+    model = folding.functional(model)
     _check_outputs(model)
     soundness.check_weights(model)
     about = about or describe(model)

@@ -2,8 +2,9 @@
 
 import keras
 
-from effnet_tf import layers, mbconv
-from effnet_tf.export import fold
+from effnet_tf import layers
+from effnet_tf.export import folding
+from effnet_tf.layers import mbconv
 
 _FOR_INTEGERS = ("linear", "relu", "relu6", "softmax")  # names of activations
 _FAMILIAR = {"silu": "swish"}
@@ -43,7 +44,7 @@ def what_integers_harm(model: keras.Model) -> list[str]:
 
 def _operations(model):
     """Yields the operations of a model, and those of the models inside it."""
-    for operation in fold.functional(model).operations:
+    for operation in folding.functional(model).operations:
         if isinstance(operation, keras.Model):
             yield from _operations(operation)
         else:
@@ -53,8 +54,8 @@ def _operations(model):
 def _ends(model):
     """Returns the operations that give the outputs of a model, or of one inside it."""
     found = set()
-    for output in fold.functional(model).outputs:
-        operation, _ = fold.source_of(output)
+    for output in folding.functional(model).outputs:
+        operation, _ = folding.source_of(output)
         found |= _ends(operation) if isinstance(operation, keras.Model) else {operation}
     return found
 

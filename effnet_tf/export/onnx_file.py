@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import artefact, fold
+from effnet_tf.export import folding, identify
 
 
 def write(model, path, about):
@@ -30,7 +30,7 @@ def write(model, path, about):
         InputError: several inputs, a model without a graph of layers, a missing package.
     """
     extras.require("Writing ONNX files", *extras.ONNX)
-    folded = fold.fold(model)
+    folded = folding.fold(model)
     if len(folded.inputs) != 1:
         raise InputError(f"Only models with one batch of images can be written; '{model.name}' "
                          f"has {len(folded.inputs)} inputs.")
@@ -55,11 +55,11 @@ def _named(folded):
         return output
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
-    layer, inputs = fold.source_of(output)
-    if fold.gives_scores(layer) and getattr(layer, "weights", None):
+    layer, inputs = folding.source_of(output)
+    if folding.gives_scores(layer) and getattr(layer, "weights", None):
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
-    if fold.gives_scores(layer):
+    if folding.gives_scores(layer):
         return {"probabilities": output, "logits": inputs[0]}
     return {"logits" if isinstance(layer, keras.layers.Dense) else "outputs": output}
 
@@ -74,6 +74,6 @@ def _finish(path, about):
                          "a layer computes with an eager tensor; make it a NumPy array.")
     for each in (*proto.graph.input, *proto.graph.output):
         each.type.tensor_type.shape.dim[0].dim_param = "batch"
-    onnx.helper.set_model_props(proto, {artefact.ONNX_KEY: about.to_json()})
+    onnx.helper.set_model_props(proto, {identify.ONNX_KEY: about.to_json()})
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)

@@ -6,7 +6,7 @@ happens. What is not here may be harmless (nobody has looked), or may read and w
 call Python, talk to other machines, print, or run compiled code; see safety.py.
 """
 
-# By what they do. Each name is one of TensorFlow's own; tests/test_safety.py looks.
+# By what they do. Each name is one of TensorFlow's own; tests/export/test_safety.py looks.
 _BY_KIND = {
     "constants, shapes and places: no arithmetic at all": """
         BroadcastArgs BroadcastGradientArgs BroadcastTo Concat ConcatOffset ConcatV2 Const

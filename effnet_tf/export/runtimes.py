@@ -6,9 +6,10 @@ much of a TFLite file the CPU's delegate takes.
 
 import numpy as np
 
-from effnet_tf import extras, worker
+from effnet_tf import extras, isolated
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import artefact, checksum, flat, interpreter, layout, safety
+from effnet_tf.export import checksum, identify, layout, safety
+from effnet_tf.export.tflite import flatbuffer, interpreter
 
 _BEST = "probabilities"  # where a file has several outputs
 # The words of ONNX for the element types of layout.py.
@@ -35,7 +36,7 @@ def load(path: str, trust: bool = False) -> "Classifier":
         InputError: there is no such file, it is not what its report says, it has other
             inputs than images, or is not to be trusted.
     """
-    kind = artefact.kind(path)
+    kind = identify.kind(path)
     checksum.check(path)
     if kind == "SavedModel":
         safety.require(path, trust)
@@ -55,7 +56,7 @@ class Classifier:
         self.layout = opened.layout
         self.input_shape = self.layout.image_shape
         self._path, self._opened = path, opened
-        self._normalize = artefact.normalization(path)
+        self._normalize = identify.normalization(path)
 
     def __call__(self, images):
         pixels = np.asarray(images, "float32")
@@ -108,11 +109,11 @@ class _SavedModel:
 
 class _TFLite:
     def __init__(self, path):
-        model = artefact.tflite_model(path)
+        model = identify.tflite_model(path)
         self.layout = layout_of_tflite(path, model)  # before TensorFlow meets operators of text
         image = model.subgraphs[0].tensors[int(model.subgraphs[0].inputs[0])]
-        self._shift = _raw_shift(image) if artefact.about(path) is None else None
-        self._classifier = interpreter.Classifier(artefact.content(path))
+        self._shift = _raw_shift(image) if identify.about(path) is None else None
+        self._classifier = interpreter.Classifier(identify.content(path))
 
     def run(self, pixels):
         if self._shift:
@@ -140,7 +141,7 @@ def layout_of_tflite(path: str, model) -> layout.Layout:
 
 def _described(tensor):
     shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
-    return flat.name(tensor.name), _sequence(shape), flat.type_name(tensor)
+    return flatbuffer.name(tensor.name), _sequence(shape), flatbuffer.type_name(tensor)
 
 
 def _sequence(numbers):
@@ -155,7 +156,7 @@ def _raw_shift(tensor):
     scale = tensor.quantization.scale if tensor.quantization else None
     if scale is None or len(scale) != 1:
         return None
-    lowest = -128 if flat.type_name(tensor) == "int8" else 0
+    lowest = -128 if flatbuffer.type_name(tensor) == "int8" else 0
     return int(tensor.quantization.zeroPoint[0]) - lowest, float(scale[0])
 
 
@@ -183,7 +184,7 @@ def _for_library(path):
         path.encode()
         return path
     except UnicodeEncodeError:
-        return artefact.content(path)
+        return identify.content(path)
 
 
 def _element_type(text):
@@ -194,8 +195,8 @@ def _element_type(text):
 
 class _Keras:
     def __init__(self, path):
-        import effnet_tf
-        self._model = effnet_tf.load_model(path, compile=False)
+        from effnet_tf.models import build
+        self._model = build.load_model(path, compile=False)
         self.layout = layout.of_inputs(path, [
             (tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in self._model.inputs])
 
@@ -212,8 +213,8 @@ def delegation(path: str) -> list[int]:
         InputError: the interpreter cannot open it.
     """
     try:
-        found, = worker.call(("interpreter.delegation_of", {"path": path}),
-                             silence=worker.SILENCE)
-    except worker.WorkerError as error:
+        found, = isolated.call(("interpreter.delegation_of", {"path": path}),
+                             silence=isolated.SILENCE)
+    except isolated.WorkerError as error:
         raise InputError(f"'{path}' cannot be run: {error.reason}.") from error
     return found

@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import op_def_registry
 
-from effnet_tf import files
+from effnet_tf import local_files
 from effnet_tf.errors import InputError, printable
 from effnet_tf.export.operations import COMPUTING, SAVING
 
@@ -65,7 +65,7 @@ def read(path: str) -> saved_model_pb2.SavedModel:
     """
     file = os.path.join(path, FILE)
     try:
-        saved_model = saved_model_pb2.SavedModel.FromString(files.read(file, LIMIT))
+        saved_model = saved_model_pb2.SavedModel.FromString(local_files.read(file, LIMIT))
     except (DecodeError, OSError) as error:
         raise InputError(f"'{file}' is damaged or cannot be read.") from error
     if not saved_model.meta_graphs:

@@ -13,9 +13,9 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from effnet_tf import augment
+from effnet_tf.data import decoding
 from effnet_tf.errors import InputError
-from effnet_tf.export import fold
+from effnet_tf.export import folding
 from effnet_tf.export.about import json_text, labels_text
 
 INPUT_DTYPES = ("float32", "uint8")
@@ -68,7 +68,7 @@ def write(model, path, about, *, keep_batch_norm=False, input_dtype="float32"):
     if input_dtype not in INPUT_DTYPES:
         raise InputError(f"input_dtype is {input_dtype!r}; it must be one of "
                          f"{', '.join(map(repr, INPUT_DTYPES))}.")
-    model = fold.functional(model) if keep_batch_norm else _without_gradients(fold.fold(model))
+    model = folding.functional(model) if keep_batch_norm else _without_gradients(folding.fold(model))
     if len(model.inputs) != 1:
         raise InputError(f"A SavedModel takes one batch of images; the model '{model.name}' has "
                          f"{len(model.inputs)} inputs.")
@@ -174,7 +174,7 @@ class _Network:
         about, size = self.about, self.about.image_size
 
         def image(encoded):
-            return augment.evaluation_image(
+            return decoding.evaluation_image(
                 encoded, size, about.crop_padding, exif_rotation=about.exif_rotation,
                 scaled_decode=about.scaled_decode)
 
@@ -248,9 +248,9 @@ def _features(model):
 
     Of a model without a classifier its (last) output.
     """
-    operation, inputs = fold.source_of(model.outputs[-1])
+    operation, inputs = folding.source_of(model.outputs[-1])
     while isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
-        operation, inputs = fold.source_of(inputs[0])
+        operation, inputs = folding.source_of(inputs[0])
     if isinstance(operation, keras.Model):
         raise InputError(f"The outputs of '{model.name}' are those of the model '{operation.name}' "
                          "inside it, whose features cannot be reached: export that one, or "
@@ -259,8 +259,8 @@ def _features(model):
         return model.outputs[-1]
     tensor = inputs[0]
     # Dropout of features is for whoever reads them to decide, say the conventions.
-    while isinstance(fold.source_of(tensor)[0], keras.layers.Dropout):
-        tensor = fold.source_of(tensor)[1][0]
+    while isinstance(folding.source_of(tensor)[0], keras.layers.Dropout):
+        tensor = folding.source_of(tensor)[1][0]
     return tensor
 
 

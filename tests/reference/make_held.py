@@ -61,7 +61,7 @@ class Stop(Exception):
 
 def stopped_run(folder):
     """Trains until step 5, of 8; then a copy to the end, whose last state is kept."""
-    from effnet_tf.trainer import Trainer
+    from effnet_tf.train.trainer import Trainer
     snapshot = Trainer.snapshot
 
     def stop(trainer):
@@ -77,7 +77,7 @@ def stopped_run(folder):
     copy = folder.with_name("finished")
     shutil.copytree(folder, copy)
     metrics = train.run(recipe(), str(copy))
-    from effnet_tf import checkpoints
+    from effnet_tf.runs import checkpoints
     state = checkpoints.read(checkpoints.newest(str(copy / "checkpoints")))
     shutil.rmtree(copy)
     for name in ("tensorboard", "augmented.png", "learning_curve.png", ".lock"):

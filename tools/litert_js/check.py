@@ -25,7 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np  # noqa: E402
 
 from effnet_tf.errors import InputError  # noqa: E402
-from effnet_tf.export import artefact, interpreter  # noqa: E402
+from effnet_tf.export import identify
+from effnet_tf.export.tflite import interpreter  # noqa: E402
 
 PACKAGE, VERSION = "@litertjs/core", "2.5.3"
 HERE = pathlib.Path(__file__).resolve().parent
@@ -93,9 +94,9 @@ def wanted(path):
     Raises:
         InputError: there is no such file, or it has another form than image to scores.
     """
-    if artefact.kind(path) != "TFLite":
-        raise InputError(f"it is no TFLite file, but {artefact.kind(path)}")
-    artefact.tflite_model(path)  # the interpreter crashes on some damaged files
+    if identify.kind(path) != "TFLite":
+        raise InputError(f"it is no TFLite file, but {identify.kind(path)}")
+    identify.tflite_model(path)  # the interpreter crashes on some damaged files
     opened = interpreter.open_file(pathlib.Path(path).read_bytes())
     inputs, outputs = opened.get_input_details(), opened.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:

@@ -1,0 +1,1 @@
+"""How does a model become a TFLite file: fences tf.lite and flatbuffers."""

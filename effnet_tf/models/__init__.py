@@ -1,0 +1,8 @@
+"""How does a name become a Keras model, and how is it fine-tuned?"""
+
+from effnet_tf import faces
+
+__getattr__, __dir__, __all__ = faces.attach(__name__, {
+    "build": ("feature_extractor", "load_model", "model_fn"),
+    "finetune": ("set_trainable",),
+})

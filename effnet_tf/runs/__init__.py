@@ -1,0 +1,1 @@
+"""What is in the directory of a run: its checkpoints, and its text files?"""

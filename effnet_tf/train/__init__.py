@@ -1,0 +1,9 @@
+"""How does a recipe become a trained checkpoint?"""
+
+from effnet_tf import faces
+
+__getattr__, __dir__, __all__ = faces.attach(__name__, {
+    "loop": ("TrainingStopped", "WorkerLost", "run"),
+    "strategy": ("choose_strategy",),
+    "trainer": ("Trainer",),
+})

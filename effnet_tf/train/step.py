@@ -1,0 +1,165 @@
+"""What does one step of training compute? Read `Step.__call__` first.
+
+It runs on every replica of a tf.distribute strategy, compiled, and never returns to
+Python. All its randomness is a function of (seed, step, replica).
+"""
+
+import math
+
+import tensorflow as tf
+
+from effnet_tf import optim
+from effnet_tf.data import decoding
+from effnet_tf.layers import BatchNorm, masks_from
+
+# The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
+LOSS, CORRECT, IMAGES, NOT_FINITE, GOOD = range(5)
+LOG_LENGTH = 2048  # rows; a loop has at most so many steps (recipes/recipe.py)
+
+
+class Step:
+    """One training step of a recipe; made under the scope of a strategy.
+
+    Args:
+        recipe: a `Recipe`.
+        classes: how many.
+        models: {"raw": model in training} and, with averaging, {"ema": its average}.
+        optimizer: built on the raw model's trainable variables.
+        replicas: how many there are.
+
+    Attributes:
+        position: () int64, batches consumed.
+        seed: () int64, of every mask.
+        smoothed_loss: () float32; 0 before the first step.
+        log: (LOG_LENGTH, 5) float32; the row of batch n is n % LOG_LENGTH.
+    """
+
+    def __init__(self, recipe, classes, models, optimizer, replicas):
+        self.recipe, self.classes, self.replicas = recipe, classes, replicas
+        self.models, self.optimizer = models, optimizer
+        # Equal on all replicas; each assigns its own copy.
+        self.position = tf.Variable(tf.constant(0, tf.int64), trainable=False)
+        self.seed = tf.Variable(tf.constant(0, tf.int64), trainable=False)
+        self.smoothed_loss = tf.Variable(0.0, trainable=False)
+        self.log = tf.Variable(tf.zeros((LOG_LENGTH, GOOD + 1)), trainable=False)
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes seconds
+    def __call__(self, batch):
+        """One step of one replica on its share of a batch; returns whether it was a good one.
+
+        {"images": (N, S, S, 3) uint8, "labels": (N,) int64}, and "mixing" with mixup or cutmix.
+
+        A bad step (not finite, or a spike of the loss) consumes its batch and changes
+        nothing else.
+        """
+        recipe, raw = self.recipe, self.models["raw"]
+        guarded = [v.value for v in (*raw.weights, *self.optimizer.variables)]
+        before = [tf.identity(variable) for variable in guarded]
+        gradients, sums = self._gradients(batch)
+        totals = self._add_up(sums)
+        good = self._is_good(totals)
+        if recipe.clip_norm:
+            gradients = optim.clip(gradients, recipe.clip_norm, self.replicas)
+        # Keras' optimisers add up the gradients of all replicas.
+        self.optimizer.apply(gradients, raw.trainable_variables)
+        self._average_statistics()
+        for variable, old in zip(guarded, before):
+            variable.assign(tf.where(good, variable, old))
+        if recipe.ema_decay:
+            decay = optim.ema_decay(recipe.ema_decay, self.optimizer.iterations.value)
+            optim.update_ema([v.value for v in self.models["ema"].weights],
+                             [v.value for v in raw.weights], tf.where(good, decay, 1.0))
+        self._record(totals, good)
+        return good
+
+    def _gradients(self, batch):
+        """Returns this replica's share of the gradients, and of a step's row."""
+        recipe, variables = self.recipe, self.models["raw"].trainable_variables
+        images, labels, targets = self._targets(batch)
+        parts, sums = recipe.gradient_accumulation, tf.zeros(IMAGES + 1)
+        gradients, wait = [0.0] * len(variables), False
+        for part, piece in enumerate(zip(*(tf.split(t, parts) for t in (images, labels, targets)))):
+            # False, but only known after the part before: XLA drops control dependencies, and
+            # would work through all parts side by side, in the memory of the whole.
+            piece = [piece[0] + tf.cast(wait, piece[0].dtype), *piece[1:]]
+            key = tf.stack([self.seed, self.optimizer.iterations.value * parts + part])
+            with masks_from(tf.cast(key, tf.int32)), tf.GradientTape() as tape:
+                losses, row = self._losses(*piece)
+                # Replicas' gradients are added up: each contributes its share of the mean.
+                objective = tf.reduce_sum(losses) / recipe.batch_size
+                if part == 0:
+                    objective += optim.l2_penalty(recipe, variables) / self.replicas
+            gradients = [a + b for a, b in zip(gradients, tape.gradient(objective, variables))]
+            sums += row
+            size = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])
+            wait = size < 0
+        size += sums[LOSS]
+        size += tf.add_n([tf.reduce_sum(value) for value in self._statistics()] or [0.0])
+        not_finite = tf.cast(tf.logical_not(tf.math.is_finite(size)), tf.float32)
+        return gradients, tf.concat([sums, [not_finite]], 0)
+
+    def _targets(self, batch):
+        """Returns (images, labels, smoothed and mixed targets) of a batch."""
+        images, labels = batch["images"], batch["labels"]
+        classes, smoothing = self.classes, self.recipe.label_smoothing
+        targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        if "mixing" in batch:
+            images, targets = decoding.mix(images, targets, batch["mixing"])
+        return images, labels, targets
+
+    def _losses(self, images, labels, targets):
+        """Returns the losses (N,) in training mode, and their row of sums (3,)."""
+        logits = self.models["raw"](images, training=True)
+        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
+        return losses, tf.stack([tf.reduce_sum(losses), tf.reduce_sum(hits),
+                                 tf.cast(tf.size(losses), tf.float32)])
+
+    def _add_up(self, sums):
+        if self.replicas == 1:
+            return sums
+        return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, sums)
+
+    def _is_good(self, totals):
+        """Whether a step may change the state: the same on all replicas."""
+        good = totals[NOT_FINITE] == 0
+        if self.recipe.loss_spike:
+            guessing = math.log(self.classes)
+            limit = tf.maximum(self.recipe.loss_spike * self.smoothed_loss, 2 * guessing)
+            is_first = self.smoothed_loss == 0
+            good &= is_first | (totals[LOSS] / totals[IMAGES] <= limit)
+        return good
+
+    def _record(self, totals, good):
+        """Logs a step, and moves to the next batch."""
+        loss = totals[LOSS] / totals[IMAGES]
+        smoothed = tf.where(self.smoothed_loss == 0, loss, 0.99 * self.smoothed_loss + 0.01 * loss)
+        self.smoothed_loss.assign(tf.where(good, smoothed, self.smoothed_loss))
+        row = tf.concat([totals, [tf.cast(good, tf.float32)]], 0)
+        place = tf.one_hot(self.position % LOG_LENGTH, LOG_LENGTH, on_value=True, off_value=False)
+        self.log.assign(tf.where(place[:, tf.newaxis], row, self.log))
+        self.position.assign_add(1)
+
+    def _statistics(self):
+        """The moving statistics that training moves."""
+        return [variable.value for layer in batch_norms(self.models["raw"])
+                if layer.trainable and layer.mode == "trainable"
+                for variable in layer.non_trainable_weights]
+
+    def _average_statistics(self):
+        """Gives all replicas the mean of their batch-norm statistics.
+
+        Keras 3 lets each replica keep its own; they would evaluate differently, and a
+        checkpoint would hold the first one's.
+        """
+        statistics = self._statistics()
+        if self.replicas > 1 and statistics:
+            means = tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+            for statistic, mean in zip(statistics, means):
+                statistic.assign(mean)
+
+
+def batch_norms(model):
+    """Returns the batch normalisations of a model, those inside its blocks too."""
+    return [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]

@@ -1,0 +1,506 @@
+"""policies.py: AutoAugment and RandAugment as the original code computes and draws them."""
+
+import collections
+import functools
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from effnet_tf.data import policies
+from effnet_tf.data.policies import NOTHING, OPERATIONS, POLICY_V0
+from effnet_tf.errors import InputError
+from tests.helpers.goldens import REFERENCE
+
+GOLDEN = json.loads((REFERENCE / "policies.json").read_text())
+AT_TEN = {"aa": policies.AUTOAUGMENT, "ra": policies.RANDAUGMENT}
+NAMES = list(OPERATIONS)
+SIGNED = {name for name, (*_, kind) in OPERATIONS.items() if kind == "signed"}
+DRAWS = 6000
+
+
+def noise(height, width):
+    """A (height, width, 3) uint8 image, its grey levels in [10, 240]."""
+    return np.random.default_rng(0).integers(10, 241, (height, width, 3)).astype("uint8")
+
+
+def operate(name, image, argument, style="original"):
+    function, *_ = policies.STYLES[style][name]
+    return function(tf.constant(image), argument).numpy()
+
+
+@functools.cache
+def traced(name, style="original"):
+    """An operation in a graph, where XLA compiles it."""
+    function, *_ = policies.STYLES[style][name]
+    return tf.function(function, autograph=False)
+
+
+def operate_traced(name, image, argument, style="original"):
+    return traced(name, style)(tf.constant(image), tf.constant(argument, tf.float32)).numpy()
+
+
+HOWS = pytest.mark.parametrize("how", [operate, operate_traced])
+
+
+@pytest.fixture(scope="module")
+def pixels():
+    """The image of the goldens and the original's outputs for it."""
+    with np.load(REFERENCE / "policies.npz") as file:
+        return dict(file)
+
+
+class TestOriginal:
+    @HOWS
+    @pytest.mark.parametrize("key", GOLDEN["outputs"])
+    def test_operations_give_its_pixels(self, key, how, pixels):
+        policy, name, level, sign = key.split("_")
+        argument = policies.argument_of(name, float(level), AT_TEN[policy])
+        ours = how(name, pixels["image"], argument if sign == "p" else -argument)
+        assert ours.dtype == np.uint8 and ours.shape == pixels["image"].shape
+        golden = GOLDEN["outputs"][key]
+        some = ours[pixels["rows"]][:, pixels["columns"]].astype(int)
+        # Equal where this was written; other processors may round another way.
+        assert np.abs(some - pixels["outputs"][golden["output"]]).max() <= 1
+        sums = ours.sum((0, 1), dtype=int)
+        assert np.abs(sums - golden["sums"]).max() <= 0.002 * ours[..., 0].size
+
+    # The transform of Rotate is computed outside of XLA, and there as elsewhere.
+    @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("Cutout", "Rotate")])
+    def test_compiling_changes_no_pixel(self, name):
+        image = np.random.default_rng(1).integers(0, 256, (96, 80, 3)).astype("uint8")
+        for level in (1, 3, 6, 7.7, 9):
+            argument = np.float32(policies.argument_of(name, level, policies.RANDAUGMENT))
+            assert (operate(name, image, argument)
+                    == operate_traced(name, image, argument)).all(), level
+
+    def test_operations_get_its_arguments(self):
+        ours = {}
+        for key in GOLDEN["arguments"]:
+            policy, name, level, sign = key.split("_")
+            argument = policies.argument_of(name, float(level), AT_TEN[policy])
+            ours[key] = argument if sign == "p" else -argument
+        assert ours == GOLDEN["arguments"]
+        assert {key.split("_")[1] for key in ours} == set(OPERATIONS) - {"Cutout"}
+
+    def test_negative_arguments_are_those_of_the_signed(self):
+        assert SIGNED == {key.split("_")[1] for key in GOLDEN["arguments"] if key.endswith("n")}
+
+    def test_the_policy_is_its(self):
+        assert [[list(step) for step in row] for row in POLICY_V0] == GOLDEN["policy_v0"]
+
+
+class TestQuirks:
+    @pytest.mark.parametrize("side, grey", [(32, 4), (224, 196), (256, 255), (600, 255)])
+    def test_contrast_blends_with_the_number_of_pixels(self, side, grey):
+        assert (operate("Contrast", noise(side, side), 0.0) == grey).all()
+
+    @pytest.mark.parametrize("bits, kept", [(0, 1), (1, 1), (4, 4), (8, 8), (9, 1), (11, 1)])
+    def test_posterize_keeps_bits(self, bits, kept):
+        image = noise(8, 8)
+        expected = image >> (8 - kept) << (8 - kept)
+        assert (operate("Posterize", image, float(bits)) == expected).all()
+
+    @pytest.mark.parametrize("threshold, wrapped", [(0, 0), (128, 128), (256, 0), (435, 179),
+                                                    (716, 204)])
+    def test_solarize_wraps(self, threshold, wrapped):
+        image = noise(16, 16)
+        expected = np.where(image < wrapped, image, 255 - image)
+        assert (operate("Solarize", image, float(threshold)) == expected).all()
+
+    @pytest.mark.parametrize("addition", [0, 110, 255, 308])
+    def test_solarize_add_does_not_wrap(self, addition):
+        image = noise(16, 16)
+        expected = np.where(image < 128, np.minimum(image.astype(int) + addition, 255), image)
+        assert (operate("SolarizeAdd", image, float(addition)) == expected).all()
+
+    @pytest.mark.parametrize("name", ["AutoContrast", "Equalize"])
+    def test_a_plain_image_stays(self, name):
+        image = np.full((40, 40, 3), (0, 77, 255), "uint8")
+        assert (operate(name, image, 0.0) == image).all()
+
+    def test_equalize_leaves_small_images_alone(self):
+        assert (operate("Equalize", noise(8, 8), 0.0) == noise(8, 8)).all()
+
+    @pytest.mark.parametrize("name", ["TranslateX", "TranslateY"])
+    @pytest.mark.parametrize("pixels", [-400, -224, 224, 225, 400])
+    def test_translation_may_leave_nothing(self, name, pixels):
+        assert (operate(name, noise(224, 224), float(pixels)) == policies.FILL).all()
+
+    @pytest.mark.parametrize("name, argument", [
+        ("Rotate", 0.0), ("ShearX", 0.0), ("ShearY", 0.0), ("TranslateX", 0.0),
+        ("TranslateY", 0.0), ("Color", 1.0), ("Contrast", 1.0), ("Brightness", 1.0),
+        ("Sharpness", 1.0)])
+    def test_neutral_arguments_change_nothing(self, name, argument):
+        assert (operate(name, noise(33, 47), argument) == noise(33, 47)).all()
+
+    def test_sharpness_leaves_the_border_alone(self):
+        image = noise(33, 47)
+        changed = operate("Sharpness", image, 0.0) != image
+        assert changed[1:-1, 1:-1].mean() > 0.9
+        changed[1:-1, 1:-1] = False
+        assert not changed.any()
+
+
+class TestCutout:
+    SIDES, HALF = (40, 80), 10
+
+    @pytest.fixture(scope="class")
+    def holes(self):
+        """For 2,000 places: which pixels of a white image were cut, (2000, 40, 80)."""
+        white = tf.fill((*self.SIDES, 3), tf.constant(255, tf.uint8))
+        places = tf.random.stateless_uniform((2000, 2), (0, 5))
+        cut = tf.data.Dataset.from_tensor_slices(places).map(
+            lambda place: policies.cutout(white, 10.0, place[0], place[1])).batch(2000)
+        images = next(cut.as_numpy_iterator())
+        assert set(np.unique(images)) == {policies.FILL, 255}
+        assert (images == images[..., :1]).all()
+        return images[..., 0] == policies.FILL
+
+    def test_is_a_square_that_the_border_cuts(self, holes):
+        rows, columns = holes.any(2), holes.any(1)
+        assert (holes == rows[:, :, np.newaxis] & columns[:, np.newaxis]).all()
+        for lines in (rows, columns):
+            first, last = lines.argmax(1), lines.shape[1] - lines[:, ::-1].argmax(1)
+            inner = (first > 0) & (last < lines.shape[1])
+            assert (lines.sum(1) == last - first).all()
+            assert (lines.sum(1)[inner] == 2 * self.HALF).all()
+            # The smallest: around the first or the last pixel.
+            assert lines.sum(1).min() == self.HALF
+
+    def test_is_anywhere(self, holes):
+        # A pixel is cut by the centres within reach: all of them are equally probable.
+        for lines in (holes.any(2), holes.any(1)):
+            side = lines.shape[1]
+            place = np.arange(side)
+            centres = np.minimum(place + self.HALF, side - 1) - np.maximum(
+                place - self.HALF + 1, 0) + 1
+            assert np.abs(lines.mean(0) - centres / side).max() < 0.05
+
+    def test_row_and_column_are_independent(self, holes):
+        centres = [lines.argmax(1) + lines.sum(1) for lines in (holes.any(2), holes.any(1))]
+        assert abs(np.corrcoef(centres)[0, 1]) < 0.1
+
+    def test_may_be_nothing_or_everything(self):
+        image = noise(9, 7)
+        assert (policies.cutout(image, 0.0, 0.3, 0.7).numpy() == image).all()
+        assert (policies.cutout(image, 40.0, 0.3, 0.7).numpy() == policies.FILL).all()
+
+
+def drawn(draw):
+    """Returns the operations and arguments of DRAWS seeds, (DRAWS, steps) each."""
+    seeds = tf.data.Dataset.range(DRAWS).map(lambda number: tf.stack((number, 3)))
+    return next(seeds.map(draw).batch(DRAWS).as_numpy_iterator())
+
+
+def assert_frequencies(observed, probabilities):
+    """Each outcome's count is within five standard deviations; no other outcome occurs."""
+    assert set(observed) <= {outcome for outcome, p in probabilities.items() if p > 0}
+    total = sum(observed.values())
+    for outcome, probability in probabilities.items():
+        deviation = math.sqrt(total * probability * (1 - probability))
+        assert abs(observed[outcome] - total * probability) <= 5 * deviation + 1, outcome
+
+
+def assert_signs(operations, arguments):
+    """Signed arguments have either sign in half of the draws, others are positive."""
+    for name in NAMES:
+        found = arguments[operations == NAMES.index(name)]
+        negative = collections.Counter((found[found != 0] < 0).tolist())
+        expected = {True: 0.5, False: 0.5} if name in SIGNED else {False: 1.0}
+        if negative:
+            assert_frequencies(negative, expected)
+
+
+class TestDrawingRandAugment:
+    @pytest.fixture(scope="class")
+    def choices(self):
+        return drawn(lambda seed: policies.draw_randaugment(seed, 2, 17.0))
+
+    def test_operations_are_equally_frequent_and_independent(self, choices):
+        operations, _ = choices
+        assert operations.min() == 0 and operations.max() == NOTHING - 1 == 15
+        for step in operations.T:
+            assert_frequencies(collections.Counter(step.tolist()),
+                               dict.fromkeys(range(16), 1 / 16))
+        pairs = collections.Counter(map(tuple, operations.tolist()))
+        assert_frequencies(pairs, {(i, j): 1 / 256 for i in range(16) for j in range(16)})
+
+    def test_arguments_are_the_magnitudes(self, choices):
+        operations, arguments = choices
+        expected = np.float32([policies.argument_of(name, 17.0, policies.RANDAUGMENT)
+                               for name in NAMES])
+        assert (np.abs(arguments) == expected[operations]).all()
+
+    def test_signs_are_drawn(self, choices):
+        assert_signs(*choices)
+        operations, arguments = choices
+        signed = np.isin(operations, [NAMES.index(name) for name in SIGNED]).all(1)
+        both = collections.Counter(map(tuple, (arguments[signed] < 0).tolist()))
+        assert_frequencies(both, {(i, j): 1 / 4 for i in (False, True) for j in (False, True)})
+
+    @pytest.mark.parametrize("layers", [1, 3])
+    def test_draws_as_many_as_layers(self, layers):
+        operations, arguments = policies.draw_randaugment((1, 2), layers, 10)
+        assert operations.shape == arguments.shape == (layers,)
+
+    @pytest.mark.parametrize("layers, magnitude", [(0, 10), (2, -1), (2, 31), (2, math.nan)])
+    def test_refuses_what_is_out_of_range(self, layers, magnitude):
+        with pytest.raises(InputError, match="magnitude is" if layers else "layers is"):
+            policies.randaugment(tf.constant(noise(32, 32)), (1, 2), layers, magnitude)
+
+    @pytest.mark.parametrize("magnitude", [0, 30])
+    def test_bounds_of_the_magnitude_work(self, magnitude):
+        for name in OPERATIONS:
+            if name != "Cutout":
+                argument = policies.argument_of(name, magnitude, policies.RANDAUGMENT)
+                assert operate(name, noise(40, 56), argument).shape == (40, 56, 3)
+
+
+class TestDrawingAutoAugment:
+    @pytest.fixture(scope="class")
+    def choices(self):
+        return drawn(policies.draw_autoaugment)
+
+    @staticmethod
+    def outcomes(step):
+        """What one step of a sub-policy draws, (operation, argument), and how probably."""
+        name, probability, level = step
+        argument = policies.argument_of(name, level, policies.AUTOAUGMENT)
+        return {(NAMES.index(name), round(argument, 4)): probability, NOTHING: 1 - probability}
+
+    def test_every_sub_policy_and_its_probabilities(self, choices):
+        expected = collections.Counter()
+        for row in POLICY_V0:
+            first, second = map(self.outcomes, row)
+            for one, p in first.items():
+                for two, q in second.items():
+                    expected[one, two] += p * q / len(POLICY_V0)
+        observed = collections.Counter(
+            tuple(NOTHING if number == NOTHING else (number, round(abs(argument), 4))
+                  for number, argument in zip(*steps))
+            for steps in zip(*(choice.tolist() for choice in choices)))
+        assert sum(expected.values()) == pytest.approx(1)
+        assert_frequencies(observed, expected)
+
+    def test_signs_are_drawn(self, choices):
+        assert_signs(*choices)
+
+
+@pytest.fixture
+def trial_fails(monkeypatch):
+    """A host that cannot compile, as those with tensorflow-tpu."""
+    def fail(_):
+        raise tf.errors.NotFoundError(None, None, "no transfer manager for platform Host")
+
+    monkeypatch.setattr(policies, "_trial", fail)
+    policies._compiles.cache_clear()
+    yield
+    policies._compiles.cache_clear()
+
+
+def test_hosts_that_cannot_compile_give_the_same_pixels(trial_fails, capsys):
+    image = np.random.default_rng(1).integers(0, 256, (96, 80, 3)).astype("uint8")
+    for name in ("AutoContrast", "SolarizeAdd", "Color", "Sharpness"):
+        function, *_ = OPERATIONS[name]
+        argument = policies.argument_of(name, 9, policies.RANDAUGMENT)
+        plain = tf.function(function, autograph=False)
+        ours = plain(tf.constant(image), tf.constant(argument, tf.float32)).numpy()
+        assert not any(node.attr["_XlaMustCompile"].b for node in plain.get_concrete_function(
+            tf.TensorSpec(image.shape, tf.uint8), tf.TensorSpec(())).graph.as_graph_def().node)
+        assert (ours == operate(name, image, np.float32(argument))).all()
+    assert capsys.readouterr().out.count("This TensorFlow cannot compile for the CPU") == 1
+
+
+def test_this_host_compiles():
+    assert policies._compiles()
+
+
+BOTH = pytest.mark.parametrize("policy", [policies.autoaugment, policies.randaugment])
+SEEDS = tf.constant([(number, 7) for number in range(30)])
+
+
+def distorted(policy, images, spec):
+    """Distorts images in tf.data: all of them with every seed."""
+    pairs = tf.data.Dataset.from_generator(
+        lambda: ((image, seed) for seed in SEEDS for image in images),
+        output_signature=(spec, tf.TensorSpec((2,), tf.int32)))
+    dataset = pairs.map(policy)
+    assert dataset.element_spec == spec
+    return list(dataset.as_numpy_iterator())
+
+
+class TestImages:
+    @BOTH
+    @pytest.mark.parametrize("dtype", ["int32", "int64"])
+    def test_the_seed_decides(self, policy, dtype):
+        image = tf.constant(noise(33, 47))
+        ours, again = ([policy(image, tf.cast(seed, dtype)).numpy() for seed in SEEDS]
+                       for _ in range(2))
+        assert np.array_equal(ours, again)
+        # Some operations change nothing here, and some sub-policies skip both.
+        assert len({result.tobytes() for result in ours}) > 15
+
+    @BOTH
+    def test_threads_change_nothing(self, policy):
+        image = tf.constant(noise(33, 47))
+        seeds = tf.data.Dataset.from_tensor_slices(tf.tile(SEEDS, (4, 1)))
+        one, many = ([*seeds.map(lambda seed: policy(image, seed), calls).as_numpy_iterator()]
+                     for calls in (1, 8))
+        assert np.array_equal(one, many)
+        assert np.array_equal(one[:len(SEEDS)], one[-len(SEEDS):])
+
+    @BOTH
+    def test_works_under_a_strategy(self, policy, mirrored):
+        image = tf.constant(noise(33, 47))
+        dataset = tf.data.Dataset.from_tensor_slices(SEEDS[:8]).map(
+            lambda seed: policy(image, seed), tf.data.AUTOTUNE).batch(4)
+        parts = [part for batch in mirrored.experimental_distribute_dataset(dataset)
+                 for part in mirrored.experimental_local_results(batch)]
+        assert np.array_equal(np.concatenate(parts), np.concatenate([*dataset]))
+
+    @BOTH
+    def test_sizes_may_be_unknown(self, policy):
+        images = [noise(32, 32), noise(33, 47)]
+        ours = distorted(policy, images, tf.TensorSpec((None, None, 3), tf.uint8))
+        expected = [policy(tf.constant(image), seed).numpy()
+                    for seed in SEEDS for image in images]
+        assert all(np.array_equal(*pair) for pair in zip(ours, expected, strict=True))
+        assert {result.dtype for result in ours} == {np.dtype("uint8")}
+
+    def test_known_sizes_stay_known(self):
+        one = functools.partial(policies.randaugment, layers=1)
+        ours = distorted(one, [noise(32, 32)], tf.TensorSpec((32, 32, 3), tf.uint8))
+        assert len(ours) == len(SEEDS)
+
+    def test_layers_and_magnitude_count(self):
+        image = tf.constant(noise(33, 47))
+        kinds = {np.stack([policies.randaugment(image, seed, *options) for seed in SEEDS[:8]])
+                 .tobytes() for options in ((1, 1), (1, 28), (2, 1), (2, 28))}
+        assert len(kinds) == 4
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_numbers_choose_their_operation(self, name, monkeypatch):
+        image = noise(40, 56)
+        argument = policies.argument_of(name, 6, policies.RANDAUGMENT)
+        draw = (tf.constant([NOTHING, NAMES.index(name)]), tf.constant([0.0, argument]))
+        monkeypatch.setattr(policies, "draw_autoaugment", lambda *_: draw)
+        ours = policies.autoaugment(tf.constant(image), (1, 2)).numpy()
+        assert (ours != image).any()
+        if name != "Cutout":
+            assert (ours == operate(name, image, np.float32(argument))).all()
+        else:
+            assert (ours[ours != image] == policies.FILL).all()
+
+    def test_operations_follow_each_other(self, monkeypatch):
+        steps = (("Posterize", 3.0), ("Rotate", -20.0), ("Invert", 0.0))
+        draw = (tf.constant([NAMES.index(name) for name, _ in steps]),
+                tf.constant([argument for _, argument in steps]))
+        monkeypatch.setattr(policies, "draw_randaugment", lambda *_: draw)
+        expected = noise(33, 47)
+        ours = policies.randaugment(tf.constant(expected), (1, 2)).numpy()
+        for name, argument in steps:
+            expected = operate(name, expected, np.float32(argument))
+        assert (ours == expected).all()
+
+    def test_cutout_is_elsewhere_in_every_image_and_layer(self, monkeypatch):
+        draw = (tf.fill((2,), NAMES.index("Cutout")), tf.fill((2,), 5.0))
+        monkeypatch.setattr(policies, "draw_randaugment", lambda *_: draw)
+        image = tf.zeros((64, 64, 3), tf.uint8)
+        holes = np.stack([policies.randaugment(image, seed) for seed in SEEDS])[..., 0] > 0
+        assert len({hole.tobytes() for hole in holes}) == len(SEEDS)
+        assert holes.sum((1, 2)).max() == 2 * 10 * 10
+
+
+@pytest.fixture(scope="module")
+def photo():
+    """A (64, 80, 3) uint8 image: smooth, as photos are, with all grey levels."""
+    walk = np.random.default_rng(4).normal(size=(64, 80, 3)).cumsum(0).cumsum(1)
+    low, high = walk.min((0, 1)), walk.max((0, 1))
+    return ((walk - low) / (high - low) * 255).round().astype("uint8")
+
+
+class TestClean:
+    LEVELED = [name for name, (*_, kind) in policies.CLEAN.items() if kind != "none"]
+
+    @staticmethod
+    def distort(name, image, level, sign=1):
+        argument = sign * policies.argument_of(name, level, policies.RANDAUGMENT, policies.CLEAN)
+        function = policies.CLEAN[name][0]
+        place = (0.5, 0.5) if name == "Cutout" else ()
+        return function(tf.constant(image), argument, *place).numpy()
+
+    def strengths(self, name, image, sign):
+        return [np.abs(self.distort(name, image, level, sign).astype(int) - image).mean()
+                for level in range(31)]
+
+    @pytest.mark.parametrize("name", LEVELED)
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_strength_grows_with_the_level(self, name, sign, photo):
+        if sign < 0 and policies.CLEAN[name][2] != "signed":
+            return
+        # What is left of a photo may differ more from its place than grey does.
+        image = np.full_like(photo, 255) if name.startswith("Translate") else photo
+        strengths = self.strengths(name, image, sign)
+        assert strengths[0] == 0 < strengths[5] < strengths[10] <= strengths[30]
+        # Moved far, an image may happen to look more like itself.
+        tolerance = 0.05 if name in ("Rotate", "ShearX", "ShearY") else 0.0
+        for weaker, stronger in zip(strengths, strengths[1:]):
+            assert stronger >= (1 - tolerance) * weaker, strengths
+
+    def test_names_are_those_of_the_original(self):
+        assert list(policies.CLEAN) == NAMES
+        for name in ("AutoContrast", "Equalize", "Invert", "SolarizeAdd"):
+            assert policies.CLEAN[name] is OPERATIONS[name]
+
+    @pytest.mark.parametrize("level, kept", [(0, 8), (5, 6), (10, 4), (17.5, 1), (30, 1)])
+    def test_posterize_keeps_fewer_bits(self, level, kept):
+        expected = noise(8, 8) >> (8 - kept) << (8 - kept)
+        assert (self.distort("Posterize", noise(8, 8), level) == expected).all()
+
+    @pytest.mark.parametrize("level, threshold", [(0, 256), (5, 128), (10, 0), (17, 0), (30, 0)])
+    def test_solarize_does_not_wrap(self, level, threshold):
+        image = np.arange(256).repeat(3).reshape(16, 16, 3).astype("uint8")
+        expected = np.where(image < threshold, image, 255 - image)
+        assert (self.distort("Solarize", image, level) == expected).all()
+
+    def test_contrast_blends_with_the_mean_of_pil(self, photo):
+        image_module = pytest.importorskip("PIL.Image")
+        enhance = pytest.importorskip("PIL.ImageEnhance")
+        for image in (photo, photo // 3, 255 - photo // 2):
+            for level, sign in ((3, 1), (10, 1), (10, -1), (12, -1)):
+                factor = max(1 + sign * 0.09 * level, 0)
+                pil = enhance.Contrast(image_module.fromarray(image)).enhance(factor)
+                difference = self.distort("Contrast", image, level, sign) - np.int32(pil)
+                assert np.abs(difference).max() <= 1
+        dark, bright = (self.distort("Contrast", np.full((8, 8, 3), grey, "uint8"), 10, -1)
+                        for grey in (40, 200))
+        assert (dark == 40).all() and (bright == 200).all()
+
+    @pytest.mark.parametrize("side", [32, 112])
+    def test_lengths_follow_the_side(self, side):
+        image = np.zeros((side, 2 * side, 3), "uint8")
+        grey = self.distort("TranslateX", image, 10)[0, :, 0] == policies.FILL
+        assert grey.sum() == math.floor(2 * side * 100 / 224 + 0.5)
+        grey = self.distort("TranslateY", image, 10, -1)[:, 0, 0] == policies.FILL
+        assert grey.sum() == math.floor(side * 100 / 224 + 0.5)
+        grey = self.distort("Cutout", image, 10)[..., 0] == policies.FILL
+        assert grey.sum() == (2 * math.floor(side * 40 / 224)) ** 2
+
+    @BOTH
+    def test_policies_take_it(self, policy, photo):
+        clean, original = ([policy(tf.constant(photo), seed, style=style).numpy()
+                            for seed in SEEDS] for style in ("clean", "original"))
+        assert np.mean([(one == two).all() for one, two in zip(clean, original)]) < 0.8
+        dataset = tf.data.Dataset.from_tensor_slices(SEEDS).map(
+            lambda seed: policy(tf.constant(photo), seed, style="clean"))
+        different = [(one != two).mean() for one, two in zip(
+            dataset.as_numpy_iterator(), clean, strict=True)]
+        assert max(different) < 0.001
+
+    @BOTH
+    def test_another_style_is_refused(self, policy, photo):
+        with pytest.raises(InputError, match="'new'; it must be one of original, clean"):
+            policy(tf.constant(photo), (1, 2), style="new")

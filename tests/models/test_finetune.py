@@ -1,0 +1,187 @@
+"""finetune.py: what is frozen stays as it was, in training and in files."""
+
+import keras
+import numpy as np
+import pytest
+
+import effnet_tf
+from effnet_tf import InputError, set_trainable
+from effnet_tf.models import finetune
+
+TINY = effnet_tf.CompoundScaling().variant(-8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
+LABELS = np.arange(8) % 3
+STAGES = ["stem", *(f"stage_{i}" for i in range(1, 8)), "head", "classifier"]
+
+
+def tiny(**arguments):
+    keras.utils.set_random_seed(0)
+    return effnet_tf.model_fn(TINY, 3, input_shape=(32, 32, 3), **arguments)
+
+
+def train(model, optimizer=None, jit_compile=False):
+    """Trains two steps; returns the names of the variables that changed, by stage."""
+    # XLA, Keras' default, takes seconds to compile it: one test does.
+    model.compile(optimizer or keras.optimizers.SGD(0.1),
+                  keras.losses.SparseCategoricalCrossentropy(), jit_compile=jit_compile)
+    before = {variable.path: np.array(variable) for variable in model.weights}
+    model.fit(IMAGES, LABELS, batch_size=4, verbose=0)
+    return {variable.path for variable in model.weights
+            if not np.array_equal(before[variable.path], variable)}
+
+
+def stage_of(path):
+    layer = path.split("/")[0]
+    return (f"stage_{layer[5]}" if layer.startswith("block") else
+            {"stem": "stem", "top": "head", "predictions": "classifier"}[layer.split("_")[0]])
+
+
+def is_statistic(path):
+    return path.endswith(("moving_mean", "moving_variance"))
+
+
+def is_scale(path):
+    return path.endswith(("gamma", "beta"))
+
+
+class TestSetTrainable:
+    @pytest.mark.parametrize("variant, stages", [(TINY, 7), ("edgetpu-s", 6)])
+    def test_stages(self, variant, stages):
+        found = finetune.stages(effnet_tf.model_fn(variant, 3))
+        assert list(found) == [name for name in STAGES if name <= f"stage_{stages}"
+                               or not name.startswith("stage")]
+
+    @pytest.mark.parametrize("from_stage, batch_norm", [
+        ("stem", "trainable"), ("stage_5", "frozen"), ("stage_5", "inference"),
+        ("stage_5", "trainable"), ("head", "inference"), ("classifier", "frozen")])
+    def test_exactly_this_trains(self, from_stage, batch_norm):
+        model = tiny(dropout_rate=0, drop_connect_rate=0)
+        set_trainable(model, from_stage, batch_norm)
+        later = {variable.path for variable in model.weights
+                 if STAGES.index(stage_of(variable.path)) >= STAGES.index(from_stage)}
+        moving = set(filter(is_statistic, later))
+        scales = set(filter(is_scale, later)) if batch_norm == "frozen" else set()
+        assert {weight.path for weight in model.trainable_weights} == later - moving - scales
+        changed = train(model)
+        assert changed & moving == (moving if batch_norm == "trainable" else set())
+        # Two steps are too small for a few squeezes, not for anything else.
+        unchanged = later - moving - scales - changed
+        assert changed <= later - scales
+        assert all(path.endswith("se/reduce/kernel") for path in unchanged)
+
+    @pytest.mark.parametrize("batch_norm", ["frozen", "inference"])
+    def test_frozen_batch_norm_is_in_inference_mode_in_training(self, batch_norm):
+        model = tiny(dropout_rate=0, drop_connect_rate=0)
+        trained = np.asarray(model(IMAGES, training=True))
+        set_trainable(model, "stem", batch_norm)
+        np.testing.assert_array_equal(model(IMAGES, training=True), model(IMAGES, training=False))
+        assert np.abs(trained - model(IMAGES)).max() > 1e-4
+
+    def test_frozen_layers_are_in_inference_mode_although_batch_norm_trains(self):
+        body = effnet_tf.feature_extractor(TINY, ["P2", "P5"], drop_connect_rate=0)
+        set_trainable(body, "stage_4", "trainable")
+        trained, inferred = (body(IMAGES, training=training) for training in (True, False))
+        np.testing.assert_array_equal(trained["P2"], inferred["P2"])
+        assert np.abs(trained["P5"] - inferred["P5"]).max() > 1e-3
+
+    def test_it_can_be_undone(self):
+        model, again = tiny(), tiny()
+        set_trainable(model, "classifier", "frozen")
+        assert len(model.trainable_weights) == 2
+        set_trainable(model, "stem", "trainable")
+        assert [w.path for w in model.trainable_weights] \
+            == [w.path for w in again.trainable_weights]
+        assert train(model) == {w.path for w in model.weights}
+
+    def test_frozen_batch_norm_survives_trainable_true(self):
+        model = tiny()
+        set_trainable(model, "stage_7", "frozen")
+        model.trainable = True  # as tutorials do
+        assert not [path for path in train(model) if is_scale(path) or is_statistic(path)]
+
+    @pytest.mark.parametrize("batch_norm", ["frozen", "inference"])
+    def test_a_saved_model_trains_the_same_part(self, batch_norm, tmp_path):
+        model = tiny()
+        set_trainable(model, "stage_6", batch_norm)
+        model.save(tmp_path / "m.keras")
+        again = keras.saving.load_model(tmp_path / "m.keras")
+        assert [w.path for w in again.trainable_weights] \
+            == [w.path for w in model.trainable_weights]
+        assert train(again) == train(model)
+
+    def test_the_network_inside_a_model_of_ones_own(self):
+        base = tiny(include_top=False, pooling="avg")
+        inputs = keras.Input((32, 32, 3))
+        model = keras.Model(inputs, keras.layers.Dense(3, name="mine")(base(inputs)))
+        set_trainable(model, "classifier")
+        assert [w.path for w in model.trainable_weights] == ["mine/kernel", "mine/bias"]
+        set_trainable(model, "head")
+        assert [w.path for w in model.trainable_weights] \
+            == ["top_conv/kernel", "mine/kernel", "mine/bias"]
+
+    def test_it_says_what_trains(self, capsys):
+        model = tiny()
+        set_trainable(model, "classifier")
+        assert capsys.readouterr().out == (
+            f"1,803 of {model.count_params():,} parameters train, from classifier on; "
+            "batch norm: frozen\n")
+
+    def test_freezing_between_two_fits(self):
+        model = tiny()
+        train(model)
+        set_trainable(model, "classifier")
+        before = model.get_weights()
+        model.fit(IMAGES, LABELS, verbose=0)  # without compiling again
+        changed = [w.path for w, old in zip(model.weights, before) if (w.numpy() != old).any()]
+        assert changed == ["predictions/kernel", "predictions/bias"]
+
+    @pytest.mark.parametrize("arguments, message", [
+        (("stage_8",), "it has stem, stage_1.*classifier"), (("block2a",), "no stage 'block2a'"),
+        (("stem", "off"), "'trainable', 'inference', 'frozen'")])
+    def test_bad_arguments_change_nothing(self, arguments, message):
+        model = tiny()
+        with pytest.raises(InputError, match=message):
+            set_trainable(model, *arguments)
+        assert len(model.trainable_weights) == len(tiny().trainable_weights)
+
+    def test_a_model_without_an_efficientnet(self):
+        # The layers of keras.applications have our names, but not our batch norm.
+        for model in (keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
+                      keras.applications.EfficientNetB0(weights=None)):
+            with pytest.raises(InputError, match="holds no EfficientNet"):
+                set_trainable(model, "head")
+
+    @pytest.mark.parametrize("nested", [False, True])
+    def test_a_model_that_was_frozen_as_a_whole(self, nested):
+        base = model = tiny()
+        if nested:
+            inputs = keras.Input((32, 32, 3))
+            model = keras.Model(inputs, keras.layers.Dense(2, name="mine")(base(inputs)))
+        base.trainable = False
+        set_trainable(model, "head", "trainable")
+        assert [w.path for w in model.trainable_weights] == [
+            "top_conv/kernel", "top_bn/gamma", "top_bn/beta", "predictions/kernel",
+            "predictions/bias", *(["mine/kernel", "mine/bias"] if nested else [])]
+
+
+class TestRecipeInFit:
+    """The finetune recipe, as a Keras program uses it."""
+
+    def test_rates_of_body_and_head(self):
+        recipe = effnet_tf.RECIPES["finetune"]
+        model = tiny(dropout_rate=0, drop_connect_rate=0)
+        set_trainable(model, "stem", recipe.batch_norm)
+        optimizer = effnet_tf.optim.optimizer(recipe, steps_per_epoch=1)
+        assert optimizer.body_rate == 0.1 and recipe.schedule == "cosine"
+        changed = train(model, optimizer, jit_compile="auto")
+        assert {stage_of(path) for path in changed} == set(STAGES)
+        again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+        assert again.body_rate == 0.1
+        assert isinstance(again._learning_rate, effnet_tf.WarmupCosine)
+
+
+def test_stage_names_of_a_whole_family():
+    layers = finetune.stages(effnet_tf.model_fn("lite0", 3, input_shape=(32, 32, 3)))
+    assert [layer.name for layer in layers["stage_2"]] == ["block2a", "block2b"]
+    assert [layer.name for layer in layers["head"]] == ["top_conv", "top_bn"]
+    assert len(layers) == 10
