@@ -6,8 +6,9 @@ import re
 import setuptools
 
 HERE = pathlib.Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(),
-                    re.MULTILINE).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (HERE / "effnet_tf/__init__.py").read_text(), re.MULTILINE
+).group(1)
 # The lower bounds are tested (tools/versions.py). The upper ones stand where the code uses what
 # is not public: of TensorFlow the schema and the quantizer of TFLite (effnet_tf/export/tflite/),
 # of Keras the graph of a functional model and batch norm's moments
@@ -43,8 +44,10 @@ setuptools.setup(
     ],
     extras_require={
         # PyPI has no tensorflow-cpu for macOS; the plain one is without GPU there.
-        "cpu": [f"tensorflow-cpu{TENSORFLOW}; platform_system != 'Darwin'",
-                f"tensorflow{TENSORFLOW}; platform_system == 'Darwin'"],
+        "cpu": [
+            f"tensorflow-cpu{TENSORFLOW}; platform_system != 'Darwin'",
+            f"tensorflow{TENSORFLOW}; platform_system == 'Darwin'",
+        ],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
         # The newest on PyPI. Later libtpus abort TensorFlow's import: docs/cloud_tpu.md.
         "tpu": ["tensorflow-tpu==2.20.0", "libtpu==0.0.18"],
@@ -61,14 +64,27 @@ setuptools.setup(
         # Other programs that read TFLite files, for tests/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
-        "test": ["build", "matplotlib", "onnx>=1.18", "onnxruntime>=1.22", "pillow", "pytest",
-                 "safetensors", "scikit-learn", "setuptools>=77", "tensorboard",
-                 "tf2onnx>=1.17", "wheel"],
+        "test": [
+            "build",
+            "matplotlib",
+            "onnx>=1.18",
+            "onnxruntime>=1.22",
+            "pillow",
+            "pytest",
+            "safetensors",
+            "scikit-learn",
+            "setuptools>=77",
+            "tensorboard",
+            "tf2onnx>=1.17",
+            "wheel",
+        ],
     },
-    entry_points={"console_scripts": [
-        "effnet-train = train_tpu:console",
-        "effnet-export = effnet_export.__main__:console",
-    ]},
+    entry_points={
+        "console_scripts": [
+            "effnet-train = train_tpu:console",
+            "effnet-export = effnet_export.__main__:console",
+        ]
+    },
     classifiers=[
         "Intended Audience :: Developers",
         "Intended Audience :: Science/Research",

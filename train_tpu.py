@@ -27,23 +27,45 @@ def parse(argv):
 
     from effnet_tf import recipes
     from effnet_tf.train import cluster
+
     parser = argparse_flags.ArgumentParser(
-        prog=programs.as_called("python train_tpu.py"), description=programs.as_called(__doc__),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workdir", help="directory of the run, local or gs://; it holds "
-                        "checkpoints, metrics and recipe.json")
-    parser.add_argument("--dry_run", action="store_true", help="print what the run would cost, and "
-                        "try the whole path on small images of noise, on 8 virtual devices")
-    parser.add_argument("--strategy", default="auto", choices=STRATEGIES,
-                        help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
-                        "cpu; auto: what there is (printed)")
+        prog=programs.as_called("python train_tpu.py"),
+        description=programs.as_called(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--workdir",
+        help="directory of the run, local or gs://; it holds checkpoints, metrics and recipe.json",
+    )
+    parser.add_argument(
+        "--dry_run",
+        action="store_true",
+        help="print what the run would cost, and "
+        "try the whole path on small images of noise, on 8 virtual devices",
+    )
+    parser.add_argument(
+        "--strategy",
+        default="auto",
+        choices=STRATEGIES,
+        help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
+        "cpu; auto: what there is (printed)",
+    )
     parser.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM")
-    parser.add_argument("--virtual_devices", type=int, metavar="N",
-                        help="with --strategy mirrored: so many devices made of the CPU, to try "
-                        "several replicas out")
-    parser.add_argument("--worker_timeout", type=_seconds, default=cluster.TIMEOUT,
-                        metavar="SECONDS", help="with --strategy multiworker: how long to wait "
-                        f"for the other workers (default {cluster.TIMEOUT:g})")
+    parser.add_argument(
+        "--virtual_devices",
+        type=int,
+        metavar="N",
+        help="with --strategy mirrored: so many devices made of the CPU, to try "
+        "several replicas out",
+    )
+    parser.add_argument(
+        "--worker_timeout",
+        type=_seconds,
+        default=cluster.TIMEOUT,
+        metavar="SECONDS",
+        help="with --strategy multiworker: how long to wait "
+        f"for the other workers (default {cluster.TIMEOUT:g})",
+    )
     recipes.add_options(parser)
     options = parser.parse_args(argv[1:])
     if not options.workdir and not options.dry_run:
@@ -69,8 +91,9 @@ def main(options):
             programs.on_interruption(lambda: "a dry run keeps nothing")
             dry_run(recipe, train)
             return
-        strategy = train.choose_strategy(options.strategy, options.tpu, options.virtual_devices,
-                                         options.worker_timeout)
+        strategy = train.choose_strategy(
+            options.strategy, options.tpu, options.virtual_devices, options.worker_timeout
+        )
         programs.on_interruption(lambda: _what_is_kept(options.workdir))
         train.run(recipe, options.workdir, strategy)
 
@@ -80,6 +103,7 @@ def _prepare(options):
     from absl import logging
 
     from effnet_tf import extras, recipes
+
     logging.set_verbosity(logging.WARNING)
     with programs.nothing_to_undo():
         recipe = recipes.from_options(options)
@@ -99,6 +123,7 @@ def dry_run(recipe, train):
 
 def _what_is_kept(workdir):
     from effnet_tf.runs import directory
+
     if directory.has_progress(workdir):
         return "the same command goes on from the newest checkpoint"
     return "no step had been saved; the same command starts anew"
@@ -106,6 +131,7 @@ def _what_is_kept(workdir):
 
 def console():
     """The command `effnet-train`."""
+
     def program():
         with programs.nothing_to_undo():
             from absl import app

@@ -32,11 +32,17 @@ from effnet_tf import extras
 RESULTS = pathlib.Path(__file__).resolve().parent / "export_size.json"
 SIDES = ("ours", "keras")
 # Name of a row -> (unit, the largest ratio that issue 6 wants, or None).
-ROWS = {"size": ("MB", 0.5), "export": ("CPU s", 0.3), "load": ("CPU s", 0.5),
-        "first call": ("CPU s", None), "load + first call": ("CPU s", None)}
+ROWS = {
+    "size": ("MB", 0.5),
+    "export": ("CPU s", 0.3),
+    "load": ("CPU s", 0.5),
+    "first call": ("CPU s", None),
+    "load + first call": ("CPU s", None),
+}
 
 
 # --- steps, each in a process of its own ---------------------------------------------------
+
 
 def cpu_seconds(call):
     """Returns (CPU seconds of this process in a call, what it returns)."""
@@ -53,8 +59,9 @@ def export(side, path):
 
         model = effnet_tf.EfficientNetB0(weights=None)
         names = tuple(f"class {number}" for number in range(1000))
-        seconds, _ = cpu_seconds(lambda: saved_model.write(
-            model, path, describe(model, class_names=names)))
+        seconds, _ = cpu_seconds(
+            lambda: saved_model.write(model, path, describe(model, class_names=names))
+        )
     else:
         import keras
 
@@ -70,9 +77,10 @@ def load(side, path):
     image, opener = tf.zeros((1, 224, 224, 3)), tf.saved_model.load
     loading, module = cpu_seconds(lambda: opener(path))
     serve = module.signatures["serving_default"]
-    name, = serve.structured_input_signature[1]
+    (name,) = serve.structured_input_signature[1]
     calling, answer = cpu_seconds(
-        lambda: {key: value.numpy() for key, value in serve(**{name: image}).items()})
+        lambda: {key: value.numpy() for key, value in serve(**{name: image}).items()}
+    )
     shapes = {value.shape for value in answer.values()}
     assert shapes == {(1, 1000)}, f"{side} answers {shapes}"
     return {"load": loading, "first call": calling, "load + first call": loading + calling}
@@ -83,9 +91,12 @@ STEPS = {"export": export, "load": load}
 
 def in_fresh_process(step, side, path):
     """Runs a step in a fresh process; returns what it returns."""
-    done = subprocess.run([sys.executable, __file__, "--step", step, side, path],
-                          capture_output=True, text=True,
-                          env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
+    done = subprocess.run(
+        [sys.executable, __file__, "--step", step, side, path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
     if done.returncode:
         sys.exit(f"{step} of {side} failed:\n{done.stderr}")
     return json.loads(done.stdout.splitlines()[-1])  # Keras prints before
@@ -93,10 +104,12 @@ def in_fresh_process(step, side, path):
 
 # --- measuring -----------------------------------------------------------------------------
 
+
 def megabytes(folder):
     """Returns the size of all files in a folder."""
-    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*")
-               if path.is_file()) / 1e6
+    return (
+        sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file()) / 1e6
+    )
 
 
 def measure(rounds):
@@ -108,7 +121,7 @@ def measure(rounds):
             figures = {side: {} for side in SIDES}
             for step in STEPS:
                 # Every other round backwards: a neighbour's heat tells on both alike.
-                for side in SIDES[::-1 if number % 2 else 1]:
+                for side in SIDES[:: -1 if number % 2 else 1]:
                     figures[side] |= in_fresh_process(step, side, paths[side])
             for side in SIDES:
                 found[side].append({"size": megabytes(paths[side]), **figures[side]})
@@ -122,35 +135,48 @@ def summary(found):
     for name, (unit, target) in ROWS.items():
         values = {side: [figures[name] for figures in found[side]] for side in SIDES}
         ratios = [ours / keras for ours, keras in zip(values["ours"], values["keras"])]
-        quartiles = (statistics.quantiles(ratios, n=4, method="inclusive")
-                     if len(ratios) > 1 else ratios * 3)
-        rows.append({
-            "name": name, "unit": unit,
-            **{side: round(statistics.median(values[side]), 2) for side in SIDES},
-            **{key: round(value, 3) for key, value in
-               zip(("low_quartile", "ratio", "high_quartile"), quartiles)},
-            "target": target})
+        quartiles = (
+            statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+        )
+        rows.append(
+            {
+                "name": name,
+                "unit": unit,
+                **{side: round(statistics.median(values[side]), 2) for side in SIDES},
+                **{
+                    key: round(value, 3)
+                    for key, value in zip(("low_quartile", "ratio", "high_quartile"), quartiles)
+                },
+                "target": target,
+            }
+        )
     return rows
 
 
 def table(rows):
     """Returns the Markdown table of the results."""
-    lines = ["| B0 | ours | keras.applications | ratio: median (quartiles) | target |",
-             "|---|---|---|---|---|"]
+    lines = [
+        "| B0 | ours | keras.applications | ratio: median (quartiles) | target |",
+        "|---|---|---|---|---|",
+    ]
     for row in rows:
         target = f"≤ {row['target']}" if row["target"] else ""
-        lines.append(f"| {row['name']}, {row['unit']} | {row['ours']:.2f} | {row['keras']:.2f} | "
-                     f"{row['ratio']:.3f} ({row['low_quartile']:.3f} to "
-                     f"{row['high_quartile']:.3f}) | {target} |")
+        lines.append(
+            f"| {row['name']}, {row['unit']} | {row['ours']:.2f} | {row['keras']:.2f} | "
+            f"{row['ratio']:.3f} ({row['low_quartile']:.3f} to "
+            f"{row['high_quartile']:.3f}) | {target} |"
+        )
     return "\n".join(lines)
 
 
 def machine():
     """Returns what the figures depend on, beside the code."""
     names = ("tensorflow", "tensorflow-cpu", "keras", "numpy")
-    versions = {distribution.name: distribution.version
-                for distribution in importlib.metadata.distributions()
-                if distribution.name.lower().replace("_", "-") in names}
+    versions = {
+        distribution.name: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.name.lower().replace("_", "-") in names
+    }
     cpu = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
         lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -161,8 +187,9 @@ def machine():
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)  # of a fresh process
     options = parser.parse_args()
@@ -181,9 +208,19 @@ def main():
         return
     rows = summary(measure(options.rounds))
     print(table(rows))
-    RESULTS.write_text(json.dumps(
-        {"command": " ".join(["python", *sys.argv]), "rounds": options.rounds, **machine(),
-         "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    RESULTS.write_text(
+        json.dumps(
+            {
+                "command": " ".join(["python", *sys.argv]),
+                "rounds": options.rounds,
+                **machine(),
+                "rows": rows,
+            },
+            indent=2,
+        )
+        + "\n",
+        encoding="utf-8",
+    )
 
 
 if __name__ == "__main__":

@@ -66,19 +66,31 @@ def photographs(count, seed=0):
     # Whole numbers of each shape: every seed costs the same.
     ends = np.round(np.cumsum(shares) * count)
     shapes = [shapes[int(np.searchsorted(ends, number, side="right"))] for number in range(count)]
-    return zip(*(_jpeg(_scene(random, *shape), math.prod(shape) * BYTES_PER_PIXEL
-                       * random.lognormal(-0.03, 0.25)) for shape in random.permutation(shapes)))
+    return zip(
+        *(
+            _jpeg(
+                _scene(random, *shape),
+                math.prod(shape) * BYTES_PER_PIXEL * random.lognormal(-0.03, 0.25),
+            )
+            for shape in random.permutation(shapes)
+        )
+    )
 
 
 def large_photographs(count, seed=0):
     """Returns (JPEGs of 12 megapixels, their qualities)."""
     random = np.random.default_rng(seed)
-    return zip(*(_jpeg(_scene(random, *LARGE_SHAPE),
-                       math.prod(LARGE_SHAPE) * LARGE_BYTES_PER_PIXEL) for _ in range(count)))
+    return zip(
+        *(
+            _jpeg(_scene(random, *LARGE_SHAPE), math.prod(LARGE_SHAPE) * LARGE_BYTES_PER_PIXEL)
+            for _ in range(count)
+        )
+    )
 
 
 def _scene(random, height, width):
     """Draws a scene with a photograph's spectrum (amplitude 1/f), edges and rough patches."""
+
     def cloud(power):
         noise = np.fft.rfft2(random.standard_normal((height, width), np.float32))
         frequency = np.hypot(np.fft.fftfreq(height)[:, np.newaxis], np.fft.rfftfreq(width))
@@ -116,6 +128,7 @@ def _encode(image, quality):
 
 # --- ours ----------------------------------------------------------------------------------
 
+
 def _seed(number):
     return tf.stack([tf.constant(0, tf.int64), number])
 
@@ -127,16 +140,14 @@ def ours(encoded, number, size):
 
 def ours_randaugment(encoded, number, size):
     """The same, with two draws of RandAugment."""
-    crop_seed, policy_seed = tf.unstack(
-        tf.random.experimental.stateless_split(_seed(number), 2))
+    crop_seed, policy_seed = tf.unstack(tf.random.experimental.stateless_split(_seed(number), 2))
     image = decoding.training_image(encoded, size, **CROP, seed=crop_seed)
     return policies.randaugment(image, policy_seed, LAYERS, float(MAGNITUDE))
 
 
 def ours_scaled(encoded, number, size, scaled):
     """Ours, with and without libjpeg's scaled decode of photographs that are too large."""
-    return decoding.training_image(encoded, size, **CROP, seed=_seed(number),
-                                  scaled_decode=scaled)
+    return decoding.training_image(encoded, size, **CROP, seed=_seed(number), scaled_decode=scaled)
 
 
 def libjpeg(encoded, number, size, windows):
@@ -159,8 +170,10 @@ def windows_of_ours(jpegs, count, size):
         for number in range(count):
             ours(tf.constant(jpegs[number % len(jpegs)]), tf.constant(number, tf.int64), size)
     if len(windows) != count:
-        raise RuntimeError(f"{len(windows)} windows were decoded for {count} images; does "
-                           "decoding.py still call tf.io.decode_and_crop_jpeg once for each?")
+        raise RuntimeError(
+            f"{len(windows)} windows were decoded for {count} images; does "
+            "decoding.py still call tf.io.decode_and_crop_jpeg once for each?"
+        )
     return np.stack(windows)
 
 
@@ -171,8 +184,14 @@ def api_pipeline(folder, policy, size):
     for the next would be counted in the wrong one.
     """
     recipe = dataclasses.replace(
-        effnet_tf.RECIPES["small"], dataset="folder", data_dir=folder, augment=policy,
-        crop_area_min=CROP["crop_area_min"], image_size=size, batch_size=BATCH)
+        effnet_tf.RECIPES["small"],
+        dataset="folder",
+        data_dir=folder,
+        augment=policy,
+        crop_area_min=CROP["crop_area_min"],
+        image_size=size,
+        batch_size=BATCH,
+    )
     with mock.patch.object(tf.data.Dataset, "prefetch", lambda batches, *_, **__: batches):
         batches = data.training(data.open_source(recipe), recipe, size, BATCH)
     return batches.map(lambda batch: batch["images"])
@@ -188,9 +207,14 @@ def _peers_crop(encoded):
     """Inception's crop, stateful, as all three have it: (the crop, whether it is all)."""
     shape = tf.io.extract_jpeg_shape(encoded)
     begin, extent, _ = tf.image.sample_distorted_bounding_box(
-        shape, tf.constant([[[0.0, 0.0, 1.0, 1.0]]]), min_object_covered=0.1,
-        aspect_ratio_range=(3 / 4, 4 / 3), area_range=(0.08, 1.0), max_attempts=10,
-        use_image_if_no_bounding_boxes=True)
+        shape,
+        tf.constant([[[0.0, 0.0, 1.0, 1.0]]]),
+        min_object_covered=0.1,
+        aspect_ratio_range=(3 / 4, 4 / 3),
+        area_range=(0.08, 1.0),
+        max_attempts=10,
+        use_image_if_no_bounding_boxes=True,
+    )
     top, left, _ = tf.unstack(begin)
     height, width, _ = tf.unstack(extent)
     crop = tf.io.decode_and_crop_jpeg(encoded, tf.stack([top, left, height, width]), channels=3)
@@ -257,12 +281,18 @@ def keras_cv_layers(size, policy):
     """keras_cv's layers, image by image, which took less time than whole batches."""
     import keras_cv
 
-    layers = [keras_cv.layers.RandomCropAndResize(
-        (size, size), crop_area_factor=(0.08, 1.0), aspect_ratio_factor=(3 / 4, 4 / 3)),
-        keras_cv.layers.RandomFlip("horizontal")]
+    layers = [
+        keras_cv.layers.RandomCropAndResize(
+            (size, size), crop_area_factor=(0.08, 1.0), aspect_ratio_factor=(3 / 4, 4 / 3)
+        ),
+        keras_cv.layers.RandomFlip("horizontal"),
+    ]
     if policy:
-        layers.append(keras_cv.layers.RandAugment(
-            value_range=(0, 255), augmentations_per_image=LAYERS, magnitude=MAGNITUDE / 30))
+        layers.append(
+            keras_cv.layers.RandAugment(
+                value_range=(0, 255), augmentations_per_image=LAYERS, magnitude=MAGNITUDE / 30
+            )
+        )
 
     def image_of(encoded, number, size):
         del number, size
@@ -279,8 +309,11 @@ def chain_of_conds(image):
     for _ in range(LAYERS):
         drawn = tf.random.uniform((), maxval=len(PLAIN), dtype=tf.int32)
         for number, operation in enumerate(PLAIN.values()):
-            image = tf.cond(drawn == number, functools.partial(operation, image),
-                            functools.partial(tf.identity, image))
+            image = tf.cond(
+                drawn == number,
+                functools.partial(operation, image),
+                functools.partial(tf.identity, image),
+            )
     return image
 
 
@@ -288,12 +321,14 @@ def switch(image):
     """RandAugment as the model garden: one switch for a draw."""
     for _ in range(LAYERS):
         drawn = tf.random.uniform((), maxval=len(PLAIN), dtype=tf.int32)
-        image = tf.switch_case(drawn, [functools.partial(operation, image)
-                                       for operation in PLAIN.values()])
+        image = tf.switch_case(
+            drawn, [functools.partial(operation, image) for operation in PLAIN.values()]
+        )
     return image
 
 
 # The operations in their plain form, which both peers have, at magnitude 10.
+
 
 def _blend(first, second, factor):
     first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
@@ -333,9 +368,13 @@ def _warp(image, transform):
     """Warps with a fourth channel that tells where to fill with grey."""
     wrapped = tf.concat([image, tf.ones_like(image[..., :1])], 2)
     warped = tf.raw_ops.ImageProjectiveTransformV3(
-        images=wrapped[tf.newaxis], transforms=[[*transform, 0.0, 0.0]],
-        output_shape=tf.shape(image)[:2], interpolation="NEAREST", fill_mode="CONSTANT",
-        fill_value=0.0)[0]
+        images=wrapped[tf.newaxis],
+        transforms=[[*transform, 0.0, 0.0]],
+        output_shape=tf.shape(image)[:2],
+        interpolation="NEAREST",
+        fill_mode="CONSTANT",
+        fill_value=0.0,
+    )[0]
     grey = tf.fill(tf.shape(image), tf.constant(128, tf.uint8))
     return tf.where(warped[..., 3:] == 0, grey, warped[..., :3])
 
@@ -349,8 +388,17 @@ def _rotate(image):
     angle = _signed(math.radians(30.0))
     cos, sin = tf.cos(angle), tf.sin(angle)
     bottom, right = tf.unstack(tf.cast(tf.shape(image)[:2] - 1, tf.float32))
-    return _warp(image, (cos, -sin, (right - (cos * right - sin * bottom)) / 2,
-                         sin, cos, (bottom - (sin * right + cos * bottom)) / 2))
+    return _warp(
+        image,
+        (
+            cos,
+            -sin,
+            (right - (cos * right - sin * bottom)) / 2,
+            sin,
+            cos,
+            (bottom - (sin * right + cos * bottom)) / 2,
+        ),
+    )
 
 
 def _contrast(image):
@@ -363,8 +411,9 @@ def _contrast(image):
 
 def _sharpness(image):
     kernel = tf.reshape([1.0, 1, 1, 1, 5, 1, 1, 1, 1], (3, 3, 1, 1)) / 13
-    smooth = tf.nn.depthwise_conv2d(tf.cast(image, tf.float32)[tf.newaxis],
-                                    tf.tile(kernel, (1, 1, 3, 1)), (1, 1, 1, 1), "VALID")[0]
+    smooth = tf.nn.depthwise_conv2d(
+        tf.cast(image, tf.float32)[tf.newaxis], tf.tile(kernel, (1, 1, 3, 1)), (1, 1, 1, 1), "VALID"
+    )[0]
     smooth = tf.cast(tf.clip_by_value(smooth, 0.0, 255.0), tf.uint8)
     margin = ((1, 1), (1, 1), (0, 0))
     inner = tf.pad(tf.ones_like(smooth), margin)
@@ -399,7 +448,8 @@ PLAIN = {
     "Invert": lambda image: 255 - image,
     "Rotate": _rotate,
     "Posterize": lambda image: tf.bitwise.left_shift(
-        tf.bitwise.right_shift(image, tf.constant(4, tf.uint8)), tf.constant(4, tf.uint8)),
+        tf.bitwise.right_shift(image, tf.constant(4, tf.uint8)), tf.constant(4, tf.uint8)
+    ),
     "Solarize": lambda image: tf.where(image < 0, image, 255 - image),  # 256 in uint8
     "SolarizeAdd": _solarize_add,
     "Color": _color,
@@ -419,8 +469,12 @@ PLAIN = {
 # Rows that are measured against "ours", and so on: group -> its rows, the first is ours.
 GROUPS = {
     "no policy": ("ours", "libjpeg", "original", "flax", "tf_models", "keras_cv"),
-    "RandAugment(2, 10)": ("ours_randaugment", "original_randaugment", "tf_models_randaugment",
-                           "keras_cv_randaugment"),
+    "RandAugment(2, 10)": (
+        "ours_randaugment",
+        "original_randaugment",
+        "tf_models_randaugment",
+        "keras_cv_randaugment",
+    ),
     "our whole data.training": ("api_none", "api_randaugment", "api_autoaugment"),
     LARGE: ("large_scaled", "large_full"),
 }
@@ -433,8 +487,11 @@ def pipeline(jpegs, image_of, size):
     def prepare(number, encoded):
         return image_of(encoded, number, size)
 
-    batches = (tf.data.Dataset.zip(tf.data.Dataset.counter(), images)
-               .map(prepare, THREADS).batch(BATCH, drop_remainder=True))
+    batches = (
+        tf.data.Dataset.zip(tf.data.Dataset.counter(), images)
+        .map(prepare, THREADS)
+        .batch(BATCH, drop_remainder=True)
+    )
     return _with_threads(batches)
 
 
@@ -448,25 +505,44 @@ def _with_threads(batches):
 
 def contenders(options, jpegs, large, folder):
     """Returns name -> a function that makes the batches."""
-    windows = functools.cache(lambda: tf.constant(windows_of_ours(
-        jpegs, (options.rounds + WARM_UP + 1) * len(jpegs) + BATCH, options.size)))
+    windows = functools.cache(
+        lambda: tf.constant(
+            windows_of_ours(
+                jpegs, (options.rounds + WARM_UP + 1) * len(jpegs) + BATCH, options.size
+            )
+        )
+    )
     small = {
-        "ours": lambda: ours, "libjpeg": lambda: functools.partial(libjpeg, windows=windows()),
-        "original": lambda: original, "flax": lambda: flax, "tf_models": lambda: tf_models,
+        "ours": lambda: ours,
+        "libjpeg": lambda: functools.partial(libjpeg, windows=windows()),
+        "original": lambda: original,
+        "flax": lambda: flax,
+        "tf_models": lambda: tf_models,
         "keras_cv": lambda: keras_cv_layers(options.size, False),
         "ours_randaugment": lambda: ours_randaugment,
         "original_randaugment": lambda: functools.partial(original, policy=chain_of_conds),
         "tf_models_randaugment": lambda: functools.partial(tf_models, policy=switch),
-        "keras_cv_randaugment": lambda: keras_cv_layers(options.size, True)}
-    made = {name: functools.partial(lambda make: pipeline(jpegs, make(), options.size), make)
-            for name, make in small.items()}
-    made |= {f"api_{policy}": functools.partial(
-        lambda policy: _with_threads(api_pipeline(folder, policy, options.size)), policy)
-        for policy in ("none", "randaugment", "autoaugment")}
-    return made | {name: functools.partial(
-        lambda scaled: pipeline(large, functools.partial(ours_scaled, scaled=scaled),
-                                options.size), scaled)
-        for name, scaled in (("large_scaled", True), ("large_full", False))}
+        "keras_cv_randaugment": lambda: keras_cv_layers(options.size, True),
+    }
+    made = {
+        name: functools.partial(lambda make: pipeline(jpegs, make(), options.size), make)
+        for name, make in small.items()
+    }
+    made |= {
+        f"api_{policy}": functools.partial(
+            lambda policy: _with_threads(api_pipeline(folder, policy, options.size)), policy
+        )
+        for policy in ("none", "randaugment", "autoaugment")
+    }
+    return made | {
+        name: functools.partial(
+            lambda scaled: pipeline(
+                large, functools.partial(ours_scaled, scaled=scaled), options.size
+            ),
+            scaled,
+        )
+        for name, scaled in (("large_scaled", True), ("large_full", False))
+    }
 
 
 def missing():
@@ -484,7 +560,7 @@ def measure(batches, images, rounds):
     times = {name: [] for name in batches}
     for number in range(-WARM_UP, rounds):
         # Every other round backwards: a neighbour's heat and cache tell on both alike.
-        for name in list(times)[::1 if number % 2 else -1]:
+        for name in list(times)[:: 1 if number % 2 else -1]:
             seconds = _cpu_seconds(iterators[name], -(-images[name] // BATCH))
             if number >= 0:
                 times[name].append(seconds)
@@ -514,41 +590,60 @@ def figures(times):
             if name in times:
                 ratios = np.array(times[name]) / np.array(times[names[0]])
                 quartiles = np.percentile(ratios, [25, 50, 75])
-                rows.append({
-                    "group": group, "name": name,
-                    **{key: round(float(value), 3) for key, value in
-                       zip(("low_quartile", "ratio", "high_quartile"), quartiles)},
-                    "microseconds": round(float(np.median(times[name])) * 1e6)})
+                rows.append(
+                    {
+                        "group": group,
+                        "name": name,
+                        **{
+                            key: round(float(value), 3)
+                            for key, value in zip(
+                                ("low_quartile", "ratio", "high_quartile"), quartiles
+                            )
+                        },
+                        "microseconds": round(float(np.median(times[name])) * 1e6),
+                    }
+                )
     return rows
 
 
 def table(rows):
     """Returns the Markdown table of the results."""
-    lines = ["| | contender | CPU time / ours: median (quartiles) | µs per image |",
-             "|---|---|---|---|"]
-    lines += [f"| {row['group']} | {row['name']} | {row['ratio']:.2f} ({row['low_quartile']:.2f} "
-              f"to {row['high_quartile']:.2f}) | {row['microseconds']:,} |" for row in rows]
+    lines = [
+        "| | contender | CPU time / ours: median (quartiles) | µs per image |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['group']} | {row['name']} | {row['ratio']:.2f} ({row['low_quartile']:.2f} "
+        f"to {row['high_quartile']:.2f}) | {row['microseconds']:,} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
 def machine():
     """Returns what the figures depend on, beside the code."""
     names = ("tensorflow", "keras", "keras-cv", "numpy")
-    versions = {distribution.name: distribution.version
-                for distribution in importlib.metadata.distributions()
-                if distribution.name.lower().replace("_", "-") in names}
+    versions = {
+        distribution.name: distribution.version
+        for distribution in importlib.metadata.distributions()
+        if distribution.name.lower().replace("_", "-") in names
+    }
     cpu = platform.processor()
     if os.path.exists("/proc/cpuinfo"):
-        models = [line.split(":")[1].strip() for line in open("/proc/cpuinfo", encoding="utf-8")
-                  if line.startswith("model name")]
+        models = [
+            line.split(":")[1].strip()
+            for line in open("/proc/cpuinfo", encoding="utf-8")
+            if line.startswith("model name")
+        ]
         cpu = models[0] if models else cpu
     return {"versions": versions, "cpu": cpu, "cores": os.cpu_count()}
 
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=64, help="JPEGs, and images of a turn")
     parser.add_argument("--large_images", type=int, default=4, help=f"of {LARGE}")
     parser.add_argument("--rounds", type=int, default=25)
@@ -560,8 +655,12 @@ def parse():
     if set(wanted) - set(known):
         parser.error(f"--only: {', '.join(set(wanted) - set(known))}; known: {', '.join(known)}")
     # The first of a group is what the others are divided by.
-    options.names = [name for names in GROUPS.values() for name in names
-                     if name in wanted or (name == names[0] and set(names) & set(wanted))]
+    options.names = [
+        name
+        for names in GROUPS.values()
+        for name in names
+        if name in wanted or (name == names[0] and set(names) & set(wanted))
+    ]
     return options
 
 
@@ -577,8 +676,10 @@ def write_folder(folder, jpegs):
 def describe(jpegs, qualities):
     """Returns a sentence on the JPEGs."""
     sizes = [len(encoded) / 1000 for encoded in jpegs]
-    return (f"{len(jpegs)} JPEGs of {min(sizes):,.0f} to {max(sizes):,.0f} KB, mean "
-            f"{np.mean(sizes):,.1f}; quality {min(qualities)} to {max(qualities)}")
+    return (
+        f"{len(jpegs)} JPEGs of {min(sizes):,.0f} to {max(sizes):,.0f} KB, mean "
+        f"{np.mean(sizes):,.1f}; quality {min(qualities)} to {max(qualities)}"
+    )
 
 
 def main():
@@ -603,9 +704,20 @@ def main():
         rows = figures(measure(batches, images, options.rounds))
     print(table(rows))
     if not options.only:
-        RESULTS.write_text(json.dumps(
-            {"command": " ".join(["python", *sys.argv]), "images": about, "size": options.size,
-             "rounds": options.rounds, **machine(), "rows": rows}, indent=2) + "\n")
+        RESULTS.write_text(
+            json.dumps(
+                {
+                    "command": " ".join(["python", *sys.argv]),
+                    "images": about,
+                    "size": options.size,
+                    "rounds": options.rounds,
+                    **machine(),
+                    "rows": rows,
+                },
+                indent=2,
+            )
+            + "\n"
+        )
 
 
 if __name__ == "__main__":

@@ -49,11 +49,15 @@ RECIPE = dataclasses.replace(effnet_tf.RECIPES["digits"], image_size=48, epochs=
 CALIBRATION = 500  # fewer miss the largest values, and int8 clips them on other images
 OCTAVES = {"b0": 4.0, "lite0": 2.6}  # a factor is 2**u, u uniform within plus and minus these
 SEEDS = (0, 1, 2)
-GOALS = {"stress costs stock": "16 to 18 dB", "won back": "at least 12 dB of them",
-         "beside stock without stress": "at least -0.5 dB"}
+GOALS = {
+    "stress costs stock": "16 to 18 dB",
+    "won back": "at least 12 dB of them",
+    "beside stock without stress": "at least -0.5 dB",
+}
 
 
 # --- the networks --------------------------------------------------------------------------
+
 
 def trained(variant, runs):
     """Returns the folded network of a run, without softmax, and its `About`; trains it first."""
@@ -83,6 +87,7 @@ def images_of(source, records, count):
 
 # --- conversion ----------------------------------------------------------------------------
 
+
 class _Serving(tf.Module):
     def __init__(self, model):
         super().__init__()
@@ -106,23 +111,36 @@ def stock(model, folder, calibration, _):
     tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
     # The converter leaks hundreds of megabytes each time.
     with concurrent.futures.ProcessPoolExecutor(
-            1, mp_context=multiprocessing.get_context("spawn")) as process:
+        1, mp_context=multiprocessing.get_context("spawn")
+    ) as process:
         return process.submit(converted, folder, calibration).result(), "as it is"
 
 
 def ours(model, folder, calibration, about, correct_biases=False):
     """Returns the bytes of our int8 file, and what it was made of."""
     path = os.path.join(folder, "model.tflite")
-    report = export.to_tflite(model, path, quantize="int8", calibration=calibration, about=about,
-                              equalize=True, correct_biases=correct_biases, min_sqnr=-100)
+    report = export.to_tflite(
+        model,
+        path,
+        quantize="int8",
+        calibration=calibration,
+        about=about,
+        equalize=True,
+        correct_biases=correct_biases,
+        min_sqnr=-100,
+    )
     return pathlib.Path(path).read_bytes(), "equalised" if report.layers_before else "as it is"
 
 
-EXPORTERS = {"TFLiteConverter": stock, "effnet_tf": ours,
-             "effnet_tf, biases corrected": functools.partial(ours, correct_biases=True)}
+EXPORTERS = {
+    "TFLiteConverter": stock,
+    "effnet_tf": ours,
+    "effnet_tf, biases corrected": functools.partial(ours, correct_biases=True),
+}
 
 
 # --- figures -------------------------------------------------------------------------------
+
 
 def rows_of(variant, runs):
     """Yields the rows of one network: without stress, and with each seed's."""
@@ -140,31 +158,52 @@ def rows_of(variant, runs):
             with tempfile.TemporaryDirectory() as folder:
                 file, written = exporter(model, folder, calibration, about)
             logits = judging.logits_of(file, images)
-            yield {"variant": variant, "stress_seed": seed, "how": how, "written": written,
-                   "sqnr_db": round(float(judging.sqnr(exact, logits)), 2),
-                   "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
-                   "top1": round(judging.accuracy(logits, labels), 4),
-                   "float_top1": round(judging.accuracy(exact, labels), 4),
-                   "float_change_of_stress": float(f"{change:.1e}")}
+            yield {
+                "variant": variant,
+                "stress_seed": seed,
+                "how": how,
+                "written": written,
+                "sqnr_db": round(float(judging.sqnr(exact, logits)), 2),
+                "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
+                "top1": round(judging.accuracy(logits, labels), 4),
+                "float_top1": round(judging.accuracy(exact, labels), 4),
+                "float_change_of_stress": float(f"{change:.1e}"),
+            }
 
 
 def mean(rows, key, variant, how, stressed):
-    return float(np.mean([row[key] for row in rows if row["variant"] == variant
-                          and row["how"] == how and (row["stress_seed"] is not None) == stressed]))
+    return float(
+        np.mean(
+            [
+                row[key]
+                for row in rows
+                if row["variant"] == variant
+                and row["how"] == how
+                and (row["stress_seed"] is not None) == stressed
+            ]
+        )
+    )
 
 
 def table(rows):
     """Returns a Markdown table, the seeds of the stress averaged."""
-    lines = [f"| logit SQNR, same class, top-1 | float | {' | '.join(EXPORTERS)} |",
-             "|---" * (2 + len(EXPORTERS)) + "|"]
+    lines = [
+        f"| logit SQNR, same class, top-1 | float | {' | '.join(EXPORTERS)} |",
+        "|---" * (2 + len(EXPORTERS)) + "|",
+    ]
     for name, variant in NETWORKS.items():
         for stressed in (False, True):
-            cells = ["{:.1f} dB, {:.1%}, {:.1%}".format(
-                *(mean(rows, key, variant, how, stressed)
-                  for key in ("sqnr_db", "agreement", "top1"))) for how in EXPORTERS]
+            cells = [
+                "{:.1f} dB, {:.1%}, {:.1%}".format(
+                    *(
+                        mean(rows, key, variant, how, stressed)
+                        for key in ("sqnr_db", "agreement", "top1")
+                    )
+                )
+                for how in EXPORTERS
+            ]
             exact = mean(rows, "float_top1", variant, "effnet_tf", stressed)
-            lines.append(f"| {name}{', stressed' * stressed} | {exact:.1%} | "
-                         f"{' | '.join(cells)} |")
+            lines.append(f"| {name}{', stressed' * stressed} | {exact:.1%} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -173,15 +212,25 @@ def gains(rows):
     found = {}
     for variant in NETWORKS.values():
         whole, *stressed = (
-            {row["how"]: row["sqnr_db"] for row in rows
-             if row["variant"] == variant and row["stress_seed"] == seed}
-            for seed in (None, *SEEDS))
+            {
+                row["how"]: row["sqnr_db"]
+                for row in rows
+                if row["variant"] == variant and row["stress_seed"] == seed
+            }
+            for seed in (None, *SEEDS)
+        )
         base = next(iter(EXPORTERS))
         found[variant] = {
             "stress costs stock": [round(whole[base] - sqnr[base], 2) for sqnr in stressed],
-            **{how: {"won back": [round(sqnr[how] - sqnr[base], 2) for sqnr in stressed],
-                     "beside stock without stress": round(whole[how] - whole[base], 2)}
-               for how in EXPORTERS if how != base}}
+            **{
+                how: {
+                    "won back": [round(sqnr[how] - sqnr[base], 2) for sqnr in stressed],
+                    "beside stock without stress": round(whole[how] - whole[base], 2),
+                }
+                for how in EXPORTERS
+                if how != base
+            },
+        }
     return found
 
 
@@ -189,15 +238,21 @@ def machine():
     """Returns what the figures depend on, beside the code."""
     lines = open("/proc/cpuinfo", encoding="utf-8") if os.path.exists("/proc/cpuinfo") else ()
     models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {"versions": {name: importlib.metadata.version(name)
-                         for name in ("keras", "numpy", "scikit-learn", "tensorflow")},
-            "cpu": models[0] if models else "", "cores": os.cpu_count()}
+    return {
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("keras", "numpy", "scikit-learn", "tensorflow")
+        },
+        "cpu": models[0] if models else "",
+        "cores": os.cpu_count(),
+    }
 
 
 def main():
     """Measures, prints the table, writes the results."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", help="folder for the trained runs; by default a temporary one")
     options = parser.parse_args()
     start, rows = time.monotonic(), []
@@ -207,11 +262,18 @@ def main():
                 rows.append(row)
                 print(*row.values(), flush=True)
     results = {
-        "command": " ".join(["python", *sys.argv]), **machine(),
-        "images": "handwritten digits of scikit-learn", "image_size": RECIPE.image_size,
-        "epochs": RECIPE.epochs, "calibration_images": CALIBRATION, "octaves": OCTAVES,
-        "minutes": round((time.monotonic() - start) / 60, 1), "goals": GOALS,
-        "gains_db": gains(rows), "rows": rows}
+        "command": " ".join(["python", *sys.argv]),
+        **machine(),
+        "images": "handwritten digits of scikit-learn",
+        "image_size": RECIPE.image_size,
+        "epochs": RECIPE.epochs,
+        "calibration_images": CALIBRATION,
+        "octaves": OCTAVES,
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "goals": GOALS,
+        "gains_db": gains(rows),
+        "rows": rows,
+    }
     print(table(rows), json.dumps(results["gains_db"], indent=2), sep="\n\n")
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 

@@ -42,7 +42,8 @@ def keras_step(strategy, settings):
     keras.config.set_dtype_policy("mixed_bfloat16")
     with strategy.scope():
         model = getattr(keras.applications, settings["network"])(
-            weights=None, classifier_activation=None)
+            weights=None, classifier_activation=None
+        )
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.synchronized = True
@@ -50,16 +51,28 @@ def keras_step(strategy, settings):
             if "kernel" in variable.name:
                 variable.regularizer = keras.regularizers.L2(5e-6)
         model.compile(
-            keras.optimizers.RMSprop(0.016, rho=0.9, momentum=0.9, epsilon=1e-3, use_ema=True,
-                                     ema_momentum=0.9999, ema_overwrite_frequency=None),
+            keras.optimizers.RMSprop(
+                0.016,
+                rho=0.9,
+                momentum=0.9,
+                epsilon=1e-3,
+                use_ema=True,
+                ema_momentum=0.9999,
+                ema_overwrite_frequency=None,
+            ),
             keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1),
-            metrics=["accuracy"], jit_compile=False)
+            metrics=["accuracy"],
+            jit_compile=False,
+        )
     count, size = settings["images"], model.input_shape[1]
-    specs = (tf.TensorSpec((count, size, size, 3), tf.uint8),
-             tf.TensorSpec((count, 1000), tf.float32))
+    specs = (
+        tf.TensorSpec((count, size, size, 3), tf.uint8),
+        tf.TensorSpec((count, 1000), tf.float32),
+    )
     with strategy.scope():
-        model._symbolic_build(data_batch=tuple(tf.zeros((1, *spec.shape[1:]), spec.dtype)
-                                               for spec in specs))
+        model._symbolic_build(
+            data_batch=tuple(tf.zeros((1, *spec.shape[1:]), spec.dtype) for spec in specs)
+        )
     return model.train_step, specs, model.count_params()
 
 
@@ -69,12 +82,14 @@ def measure(network, images, keras_name, full):
     recipe = Recipe(variant=network, batch_size=images * tpu_check.REPLICAS, bn_sync="all")
     entry = {"network": network, "images_per_replica": images, "topology": TOPOLOGY}
     print(f"{network}, effnet_tf:", flush=True)
-    entry["effnet_tf"] = _figures(common | {"recipe": dataclasses.asdict(recipe)},
-                                  "fake_tpu:training_step")
+    entry["effnet_tf"] = _figures(
+        common | {"recipe": dataclasses.asdict(recipe)}, "fake_tpu:training_step"
+    )
     if keras_name:
         print(f"{network}, keras.applications:", flush=True)
-        entry["keras"] = _figures(common | {"network": keras_name, "images": images},
-                                  "tpu_memory:keras_step")
+        entry["keras"] = _figures(
+            common | {"network": keras_name, "images": images}, "tpu_memory:keras_step"
+        )
     return entry
 
 
@@ -87,11 +102,15 @@ def _figures(settings, make_step):
 
 def table(results):
     """Returns the Markdown table of the results."""
-    lines = ["| network | images per replica | effnet_tf | keras.applications |",
-             "|---|---|---|---|"]
-    lines += [f"| {row['network']} | {row['images_per_replica']} | {_cell(row['effnet_tf'])} | "
-              f"{_cell(row['keras']) if 'keras' in row else 'has no such network'} |"
-              for row in results["rows"]]
+    lines = [
+        "| network | images per replica | effnet_tf | keras.applications |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['network']} | {row['images_per_replica']} | {_cell(row['effnet_tf'])} | "
+        f"{_cell(row['keras']) if 'keras' in row else 'has no such network'} |"
+        for row in results["rows"]
+    ]
     return "\n".join(lines)
 
 
@@ -100,15 +119,18 @@ def _cell(figures):
         return "does not fit"
     text = f"{figures['total_mib']:,.0f} MiB, {figures['all_reduces_compiled']} all-reduces"
     if "bytes_accessed" in figures:
-        text += (f", {figures['bytes_accessed'] / 1e9:.1f} GB and {figures['flops'] / 1e12:.3f} "
-                 "TFLOP per step")
+        text += (
+            f", {figures['bytes_accessed'] / 1e9:.1f} GB and {figures['flops'] / 1e12:.3f} "
+            "TFLOP per step"
+        )
     return text
 
 
 def main():
     """Measures the rows, one compilation at a time; keeps those measured before."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--full", action="store_true", help="see tools/tpu_check.py")
     parser.add_argument("--only", help="measure this network, keep the figures of the others")
     options = parser.parse_args()
@@ -118,8 +140,12 @@ def main():
     for row in ROWS:
         if options.only in (None, row[0]):
             rows[row[0]] = measure(*row, options.full)
-            results = {"versions": {name: importlib.metadata.version(name) for name in (
-                "jax", "libtpu", "keras")}, "rows": list(rows.values())}
+            results = {
+                "versions": {
+                    name: importlib.metadata.version(name) for name in ("jax", "libtpu", "keras")
+                },
+                "rows": list(rows.values()),
+            }
             RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     print(table(results))
 

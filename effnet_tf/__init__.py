@@ -16,26 +16,71 @@ __version__ = "0.1.0"
 
 # The public names that need TensorFlow, by the package that hands them on.
 _LAZY = {
-    "layers": ("BatchNorm", "DropConnect", "Dropout", "FusedMBConv", "MBConv", "Normalize",
-               "SqueezeExcite"),
-    "optim": ("AdamW", "LARS", "RMSprop", "SGD", "WarmupCosine", "WarmupPolynomial",
-              "WarmupStaircase"),
+    "layers": (
+        "BatchNorm",
+        "DropConnect",
+        "Dropout",
+        "FusedMBConv",
+        "MBConv",
+        "Normalize",
+        "SqueezeExcite",
+    ),
+    "optim": (
+        "AdamW",
+        "LARS",
+        "RMSprop",
+        "SGD",
+        "WarmupCosine",
+        "WarmupPolynomial",
+        "WarmupStaircase",
+    ),
     "weights": ("LoadReport", "load_weights"),
     "weights.published": ("decode_predictions", "preprocess_input"),
     "models": ("feature_extractor", "load_model", "model_fn", "set_trainable"),
     "models.build": (
-        *(f"EfficientNetB{n}" for n in range(9)), "EfficientNetL2",
+        *(f"EfficientNetB{n}" for n in range(9)),
+        "EfficientNetL2",
         *(f"EfficientNetLite{n}" for n in range(5)),
-        *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large"))),
+        *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large")),
+    ),
 }
 # The packages that `effnet_tf.NAME` reaches without an import of its own.
-_PACKAGES = ("data", "export", "layers", "models", "optim", "recipes", "runs", "train", "variants",
-             "weights")
+_PACKAGES = (
+    "data",
+    "export",
+    "layers",
+    "models",
+    "optim",
+    "recipes",
+    "runs",
+    "train",
+    "variants",
+    "weights",
+)
 _get, __dir__, _NAMES = faces.attach(__name__, _LAZY)
 
-__all__ = sorted(["VARIANTS", "Block", "CompoundScaling", "Cost", "InputError", "MissingPackage",
-                  "MissingTensorFlow", "RECIPES", "Recipe", "Stage", "Variant", "blocks", "cost",
-                  "data", "export", "optim", "train", *_NAMES])
+__all__ = sorted(
+    [
+        "VARIANTS",
+        "Block",
+        "CompoundScaling",
+        "Cost",
+        "InputError",
+        "MissingPackage",
+        "MissingTensorFlow",
+        "RECIPES",
+        "Recipe",
+        "Stage",
+        "Variant",
+        "blocks",
+        "cost",
+        "data",
+        "export",
+        "optim",
+        "train",
+        *_NAMES,
+    ]
+)
 
 
 def __getattr__(name):

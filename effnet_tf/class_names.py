@@ -37,12 +37,15 @@ def parse(content: bytes, where: str) -> tuple[str, ...]:
     first = {}
     for number, name in enumerate(lines, 1):
         if not name:
-            raise InputError(f"'{where}' has an empty line, line {number}: it must hold one class "
-                             "name per line.")
+            raise InputError(
+                f"'{where}' has an empty line, line {number}: it must hold one class name per line."
+            )
         if name in first:
-            raise InputError(f"'{where}' has the class '{printable(name)}' twice, in line "
-                             f"{first[name]} and in line {number}: every class needs a name of "
-                             "its own.")
+            raise InputError(
+                f"'{where}' has the class '{printable(name)}' twice, in line "
+                f"{first[name]} and in line {number}: every class needs a name of "
+                "its own."
+            )
         first[name] = number
     return tuple(lines)
 
@@ -52,8 +55,9 @@ def read(path: str) -> tuple[str, ...]:
     try:
         return parse(local_files.read(path, MAX_BYTES), path)
     except OSError as error:
-        raise InputError(f"The class names '{path}' cannot be read: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The class names '{path}' cannot be read: {first_line(error)}."
+        ) from error
 
 
 def _text(content, where):
@@ -65,8 +69,10 @@ def _text(content, where):
     found = _CONTROL.search(text)
     if found:
         line = text.count("\n", 0, found.start()) + 1
-        raise InputError(f"'{where}' holds the control character {found[0]!r} in line {line}: "
-                         "it must be plain text, one class name per line.")
+        raise InputError(
+            f"'{where}' holds the control character {found[0]!r} in line {line}: "
+            "it must be plain text, one class name per line."
+        )
     return text
 
 
@@ -84,15 +90,18 @@ def text(names: tuple[str, ...], where: str) -> str:
         pass  # said below, with the name
     for name in names:
         if not _can_be_a_line(name):
-            raise InputError(f"The class name '{printable(name)}' cannot be a line of '{where}': "
-                             "rename the class. Names must be UTF-8 text without control "
-                             "characters, and without blanks at either end.")
-    raise InputError(f"These class names cannot be written to '{where}': one comes twice, or "
-                     "there are too many.")
+            raise InputError(
+                f"The class name '{printable(name)}' cannot be a line of '{where}': "
+                "rename the class. Names must be UTF-8 text without control "
+                "characters, and without blanks at either end."
+            )
+    raise InputError(
+        f"These class names cannot be written to '{where}': one comes twice, or there are too many."
+    )
 
 
 def _can_be_a_line(name):
     try:
-        return parse(f"{name}\n".encode("utf-8"), "") == (name,)
+        return parse(f"{name}\n".encode(), "") == (name,)
     except (InputError, UnicodeEncodeError):
         return False

@@ -77,13 +77,27 @@ def dry_run(recipe, strategy, replicas=DEVICES):
         images, classes = source.num_train, len(source.class_names)
     print("\n".join(describe(recipe, replicas, images, classes)))
     small = dataclasses.replace(
-        recipe, dataset="synthetic", data_dir=None, phi=PHI, image_size=SIZE, init_weights=None,
-        freeze_until=None, batch_norm="trainable", start_image_size=None,
-        batch_size=2 * strategy.num_replicas_in_sync, gradient_accumulation=1,
-        eval_batch_size=None, epochs=1, steps_per_loop=1, checkpoint_every=1,
-        num_classes=recipe.num_classes or classes or 10)
-    print(f"\nNow the whole path on this machine, with {SIZE}-pixel images of noise, a batch of "
-          f"{small.batch_size} and the network scaled by phi {PHI:g}; all else as it is.")
+        recipe,
+        dataset="synthetic",
+        data_dir=None,
+        phi=PHI,
+        image_size=SIZE,
+        init_weights=None,
+        freeze_until=None,
+        batch_norm="trainable",
+        start_image_size=None,
+        batch_size=2 * strategy.num_replicas_in_sync,
+        gradient_accumulation=1,
+        eval_batch_size=None,
+        epochs=1,
+        steps_per_loop=1,
+        checkpoint_every=1,
+        num_classes=recipe.num_classes or classes or 10,
+    )
+    print(
+        f"\nNow the whole path on this machine, with {SIZE}-pixel images of noise, a batch of "
+        f"{small.batch_size} and the network scaled by phi {PHI:g}; all else as it is."
+    )
     with tempfile.TemporaryDirectory() as folder:
         workdir = os.path.join(folder, "run")
         metrics = train.run(small, workdir, strategy)
@@ -92,8 +106,10 @@ def dry_run(recipe, strategy, replicas=DEVICES):
         print("\nResuming from the step before, on one device:")
         metrics = train.run(small, workdir, choose_strategy("cpu"))
         _export(small, workdir, folder)
-    print("\nThe dry run is complete: data, replicas, steps, evaluation, checkpoint, resume and "
-          "export work.")
+    print(
+        "\nThe dry run is complete: data, replicas, steps, evaluation, checkpoint, resume and "
+        "export work."
+    )
     return metrics
 
 

@@ -8,14 +8,18 @@ import re
 # What libraries write for their authors: places in a graph, the operation that was called,
 # the file and line of their own source.
 _INTERNALS = re.compile(
-    r"\{\{[^{}]*\}\}\s*"                     # {{function_node __wrapped__ReadFile_device_...}}
-    r"|\s*\[Op:\w+\](?:\s+name:\s*\S*)?"     # [Op:ReadFile] name:
+    r"\{\{[^{}]*\}\}\s*"  # {{function_node __wrapped__ReadFile_device_...}}
+    r"|\s*\[Op:\w+\](?:\s+name:\s*\S*)?"  # [Op:ReadFile] name:
     r"|\b__wrapped__\S*\s*"
     r"|\S*/\S+\.(?:cc|cpp|cu|h|hpp)(?::\d+)?:?\s*"  # tensorflow/lite/kernels/conv.cc:343
 )
 # Lines that only announce the next one.
-_ANNOUNCEMENTS = ("Graph execution error:", "Detected at node", "Exception encountered when",
-                  'File "')  # of the traceback to where a graph was made
+_ANNOUNCEMENTS = (
+    "Graph execution error:",
+    "Detected at node",
+    "Exception encountered when",
+    'File "',
+)  # of the traceback to where a graph was made
 
 
 # Exit codes of programs, besides 0. 74 and 75 are of sysexits.h; the last three are those of a
@@ -25,6 +29,7 @@ INTERRUPTED, NOT_READ, TERMINATED = 130, 141, 143
 
 
 # Of an exception that has an `exit_code` programs print the message, without a traceback.
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message says what and why."""

@@ -109,7 +109,8 @@ def load(module: str, purpose: str):
     except Exception as error:  # of a broken installation it may be anything
         raise MissingPackage(
             f"{purpose} needs {PACKAGES[package].project}, which is installed but cannot be "
-            f"imported ({first_line(error)}): {command(package)} brings what it lacks.") from error
+            f"imported ({first_line(error)}): {command(package)} brings what it lacks."
+        ) from error
 
 
 def require_reader(weights) -> None:
@@ -150,9 +151,12 @@ def command(*packages: str) -> str:
 def _missing(purpose, packages):
     *others, last = [PACKAGES[package].project for package in packages]
     names = f"{', '.join(others)} and {last}" if others else last
-    sentence = (f"{purpose} needs {names}, which {'is' if len(packages) == 1 else 'are'} not "
-                f"installed: {command(*packages)}")
+    sentence = (
+        f"{purpose} needs {names}, which {'is' if len(packages) == 1 else 'are'} not "
+        f"installed: {command(*packages)}"
+    )
     if "tensorflow" in packages:
-        return MissingTensorFlow(sentence.replace("needs tensorflow", "needs TensorFlow")
-                                 + " (or [gpu], or [tpu])")
+        return MissingTensorFlow(
+            sentence.replace("needs tensorflow", "needs TensorFlow") + " (or [gpu], or [tpu])"
+        )
     return MissingPackage(sentence)

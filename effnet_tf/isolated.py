@@ -91,10 +91,22 @@ def _run(folder, shown, silence):
         with open(os.path.join(folder, "log"), "w") as log:
             process = subprocess.Popen(
                 # -P: nothing is imported from where the user happens to be.
-                [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, str(terminal),
-                 str(writer if shown else "")],
-                stdout=log, stderr=log, stdin=subprocess.DEVNULL, pass_fds=[terminal, writer],
-                env=_environment())
+                [
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _MAIN,
+                    str(os.getpid()),
+                    folder,
+                    str(terminal),
+                    str(writer if shown else ""),
+                ],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[terminal, writer],
+                env=_environment(),
+            )
     finally:
         os.close(terminal)
         os.close(writer)
@@ -171,8 +183,11 @@ def main(folder, terminal, shown):
     if shown:
         sys.stdout = os.fdopen(int(shown), "w", buffering=1, **_TEXT)
     try:
-        result = {"result": [_function(name)(**arguments)
-                             for name, arguments in _read(folder, "jobs.json")]}
+        result = {
+            "result": [
+                _function(name)(**arguments) for name, arguments in _read(folder, "jobs.json")
+            ]
+        }
     except InputError as error:
         result = {"input_error": str(error)}
     except Exception as error:

@@ -16,19 +16,52 @@ from effnet_tf.errors import InputError
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
 # Images that TensorFlow cannot decode.
 OTHER_KINDS = {
-    ".tif": "TIFF", ".tiff": "TIFF", ".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF",
-    ".svg": "SVG", ".pdf": "PDF", ".jp2": "JPEG 2000", ".jxl": "JPEG XL", ".psd": "Photoshop",
-    ".ico": "ICO", ".tga": "TGA", ".eps": "EPS", ".ppm": "PPM", ".pgm": "PGM", ".pbm": "PBM",
-    ".dng": "raw camera", ".cr2": "raw camera", ".cr3": "raw camera", ".nef": "raw camera",
-    ".arw": "raw camera", ".raw": "raw camera", ".dcm": "DICOM", ".npy": "NumPy",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".heic": "HEIC",
+    ".heif": "HEIC",
+    ".avif": "AVIF",
+    ".svg": "SVG",
+    ".pdf": "PDF",
+    ".jp2": "JPEG 2000",
+    ".jxl": "JPEG XL",
+    ".psd": "Photoshop",
+    ".ico": "ICO",
+    ".tga": "TGA",
+    ".eps": "EPS",
+    ".ppm": "PPM",
+    ".pgm": "PGM",
+    ".pbm": "PBM",
+    ".dng": "raw camera",
+    ".cr2": "raw camera",
+    ".cr3": "raw camera",
+    ".nef": "raw camera",
+    ".arw": "raw camera",
+    ".raw": "raw camera",
+    ".dcm": "DICOM",
+    ".npy": "NumPy",
 }
 MAX_IMAGE_BYTES = 1 << 28  # 256 MiB; the largest that can be decoded has 402 MB as pixels
 # What operating systems and tools leave in folders. Names that begin with a dot, too.
-LITTER = ("__macosx", "@eadir", "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin",
-          "system volume information", "#recycle", "lost+found")
+LITTER = (
+    "__macosx",
+    "@eadir",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "$recycle.bin",
+    "system volume information",
+    "#recycle",
+    "lost+found",
+)
 
-_KINDS = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISSOCK, "a socket"),
-          (stat.S_ISCHR, "a device"), (stat.S_ISBLK, "a device"))
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a FIFO"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 
 
 def is_litter(name: str) -> bool:
@@ -120,8 +153,11 @@ class Walk:
 
     def folders(self, root: str) -> list[str]:
         """Returns the sorted names of the folders in a folder, but for links back and litter."""
-        return [entry.name for entry in self._listed(root) if not is_litter(entry.name)
-                and self._is_new_folder(entry)]
+        return [
+            entry.name
+            for entry in self._listed(root)
+            if not is_litter(entry.name) and self._is_new_folder(entry)
+        ]
 
     def images(self, root: str) -> list[str]:
         """Returns the image files below a folder that has been entered, sorted by their paths."""
@@ -192,8 +228,10 @@ class Walk:
 
     def report(self) -> list[str]:
         """Returns a line for each reason why something was left out."""
-        return [f"Left out {count:,}: {why}, such as {self.examples[why]}"
-                for why, count in sorted(self.left_out.items())]
+        return [
+            f"Left out {count:,}: {why}, such as {self.examples[why]}"
+            for why, count in sorted(self.left_out.items())
+        ]
 
 
 def _seen(known, found, path):

@@ -80,20 +80,31 @@ def _learning_curve(history, canvas, axes):
     loss, accuracy = axes
     epochs = [row["epoch"] for row in history]
     marker = "o" if len(epochs) == 1 else None
-    series = (("train", "training images", "C7"), ("raw", "held-out, raw weights", "C1"),
-              ("ema", "held-out, averaged weights", "C0"))
+    series = (
+        ("train", "training images", "C7"),
+        ("raw", "held-out, raw weights", "C1"),
+        ("ema", "held-out, averaged weights", "C0"),
+    )
     for key, label, colour in series:
         for side, what in ((loss, "loss"), (accuracy, "accuracy")):
             name = f"train_{what}" if key == "train" else f"eval_{what}_{key}"
             if name in history[-1]:
                 scale = 100 if what == "accuracy" else 1
-                side.plot(epochs, [scale * row[name] for row in history], colour, label=label,
-                          marker=marker)
-    loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)",
-             yscale="log")
-    accuracy.set(xlabel="epoch", ylabel="accuracy (%)", ylim=(None, 101),
-                 title=f"{100 * history[-1]['eval_accuracy']:.2f} % of "
-                       f"{history[-1]['eval_images']:,} held-out images right")
+                side.plot(
+                    epochs,
+                    [scale * row[name] for row in history],
+                    colour,
+                    label=label,
+                    marker=marker,
+                )
+    loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)", yscale="log")
+    accuracy.set(
+        xlabel="epoch",
+        ylabel="accuracy (%)",
+        ylim=(None, 101),
+        title=f"{100 * history[-1]['eval_accuracy']:.2f} % of "
+        f"{history[-1]['eval_images']:,} held-out images right",
+    )
     for side in axes:
         side.grid(alpha=0.3)
         side.legend(frameon=False)
@@ -151,7 +162,7 @@ def layer_errors(layers: dict, before: dict, path: str) -> bool:
 
 
 def _layer_errors(layers, before, canvas, axes):
-    axis, = axes
+    (axis,) = axes
     names, values = list(layers), list(layers.values())
     if before:
         axis.plot([before.get(name) for name in names], "C1", label="without equalisation", lw=1)
@@ -160,10 +171,18 @@ def _layer_errors(layers, before, canvas, axes):
     axis.plot(worst, [values[number] for number in worst], "C3o", ms=4, label="ten worst")
     blocks = [name.split("/")[0].split("_")[0] for name in names]
     starts = [number for number, block in enumerate(blocks) if block not in blocks[:number]]
-    axis.set_xticks(starts, [_wrapped(blocks[number]) for number in starts], rotation=60,
-                    ha="right", fontsize=8, **_PLAIN)
-    axis.set(ylabel="SQNR of an operator's result (dB)",
-             title="int8 against float32, from the pixels to the logits: higher is better")
+    axis.set_xticks(
+        starts,
+        [_wrapped(blocks[number]) for number in starts],
+        rotation=60,
+        ha="right",
+        fontsize=8,
+        **_PLAIN,
+    )
+    axis.set(
+        ylabel="SQNR of an operator's result (dB)",
+        title="int8 against float32, from the pixels to the logits: higher is better",
+    )
     axis.margins(x=0.01)
     axis.grid(alpha=0.3)
     axis.legend(frameon=False)

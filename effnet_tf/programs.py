@@ -72,7 +72,9 @@ def _is_installed():
     if program.startswith("effnet-"):
         return True
     if program == "train_tpu.py" or (program, os.path.basename(folder)) == (
-            "__main__.py", "export"):
+        "__main__.py",
+        "export",
+    ):
         return False
     return not os.path.exists("train_tpu.py")  # another program of ours, or a notebook
 
@@ -128,8 +130,11 @@ def nothing_to_undo():
 @contextlib.contextmanager
 def unheard():
     """Where C++ may keep all of Python waiting for minutes: signals end a program by the kernel."""
-    ours = [number for number in (signal.SIGINT, signal.SIGTERM)
-            if signal.getsignal(number) == on_signal]
+    ours = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) == on_signal
+    ]
     for number in ours:
         signal.signal(number, signal.SIG_DFL)
     try:
@@ -226,8 +231,10 @@ def _told(error):
     if hasattr(error, "exit_code"):
         return error.exit_code, str(error)
     if _is_want_of_memory(error):
-        return BAD_INPUT, (f"There is not enough memory ({first_line(error)}): try a smaller "
-                           "batch or image size, or another machine.")
+        return BAD_INPUT, (
+            f"There is not enough memory ({first_line(error)}): try a smaller "
+            "batch or image size, or another machine."
+        )
     if isinstance(error, OSError) and error.strerror:
         place = f": '{error.filename}'" if error.filename else ""
         return NO_ACCESS, f"A file, a disk or the network failed: {error.strerror}{place}."
@@ -248,8 +255,11 @@ def _is_want_of_memory(error):
     if isinstance(error, MemoryError):
         return True
     errors = _errors_of_tensorflow()
-    return (errors is not None and isinstance(error, errors.ResourceExhaustedError)
-            and "OOM" in str(error))
+    return (
+        errors is not None
+        and isinstance(error, errors.ResourceExhaustedError)
+        and "OOM" in str(error)
+    )
 
 
 def _is_of_the_world(error):
@@ -261,10 +271,19 @@ def _is_of_the_world(error):
         return False
     if isinstance(error, errors.UnimplementedError):
         return "File system scheme" in str(error)  # such as s3://
-    return isinstance(error, (
-        errors.NotFoundError, errors.PermissionDeniedError, errors.UnauthenticatedError,
-        errors.UnavailableError, errors.ResourceExhaustedError, errors.DeadlineExceededError,
-        errors.DataLossError, errors.AbortedError))
+    return isinstance(
+        error,
+        (
+            errors.NotFoundError,
+            errors.PermissionDeniedError,
+            errors.UnauthenticatedError,
+            errors.UnavailableError,
+            errors.ResourceExhaustedError,
+            errors.DeadlineExceededError,
+            errors.DataLossError,
+            errors.AbortedError,
+        ),
+    )
 
 
 def _errors_of_tensorflow():

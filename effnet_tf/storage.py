@@ -50,13 +50,15 @@ def check_place(path: str, option: str) -> None:
         raise InputError(
             f"{option} '{printable(path)}' cannot be reached: this TensorFlow knows no {scheme}:// "
             f"(only {', '.join(f'{name}://' for name in sorted(known))}). Give a path on this "
-            "machine or a gs:// one.")
+            "machine or a gs:// one."
+        )
     problem = _problem(path)
     if problem:
         raise InputError(
             f"{option} '{printable(path)}' cannot be reached: {problem}. Look at the address, the "
             "network and the credentials (gcloud auth application-default login), or give a path "
-            "on this machine.")
+            "on this machine."
+        )
 
 
 def check_name(path: str, option: str) -> None:
@@ -67,8 +69,10 @@ def check_name(path: str, option: str) -> None:
     elif not _is_text(path):
         problem = "is not UTF-8, and TensorFlow can neither read nor write there"
     if problem:
-        raise InputError(f"{option} '{printable(path)}' cannot be used: its name {problem}. Rename "
-                         "it, or choose another.")
+        raise InputError(
+            f"{option} '{printable(path)}' cannot be used: its name {problem}. Rename "
+            "it, or choose another."
+        )
 
 
 def _problem(path):
@@ -90,6 +94,7 @@ def _problem(path):
 
 
 # --- reading --------------------------------------------------------------------------------
+
 
 def exists(path: str) -> bool:
     """Whether there is a file or folder at a path."""
@@ -160,14 +165,17 @@ def parse_json(content: str | bytes) -> object:
 
 # --- writing --------------------------------------------------------------------------------
 
+
 @contextlib.contextmanager
 def writing(path: str):
     """Turns the error of a write inside into a SaveError that names the path."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        raise SaveError(f"'{path}' cannot be written: {first_line(error)}. Whatever was written "
-                        "before is whole: mend that, and run the command again.") from error
+        raise SaveError(
+            f"'{path}' cannot be written: {first_line(error)}. Whatever was written "
+            "before is whole: mend that, and run the command again."
+        ) from error
 
 
 def write_bytes(path: str, content: bytes) -> None:
@@ -199,6 +207,7 @@ def write_rows(path: str, rows: list[dict]) -> None:
 
 
 # --- checkpoints ----------------------------------------------------------------------------
+
 
 @contextlib.contextmanager
 def plain_prefix(prefix: str):

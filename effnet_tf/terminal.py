@@ -46,7 +46,7 @@ class Terminal(io.TextIOBase):
         if self._has_bars and re.fullmatch(r"[\r\n]*(\x1b\[A)*\r?", text):
             return text  # tqdm moves to another line
         start = "\r" if self._has_bars and text.startswith("\r") else ""
-        return start + re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text[len(start):])
+        return start + re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text[len(start) :])
 
     def flush(self):
         try:

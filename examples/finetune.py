@@ -30,15 +30,20 @@ import effnet_tf  # noqa: E402
 
 def parse():
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data_dir", required=True, help="one folder of images per class")
     parser.add_argument("--out", required=True, help="directory for model.keras and logs/")
-    parser.add_argument("--weights", default="imagenet",
-                        help="name of published weights, or a file (default: imagenet)")
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="name of published weights, or a file (default: imagenet)",
+    )
     parser.add_argument("--variant", default="b0", help="name of the network (default: b0)")
     parser.add_argument("--image_size", type=int, help="pixels; default: the variant's own")
-    parser.add_argument("--from_stage", default="stage_5",
-                        help="first stage that trains (default: stage_5)")
+    parser.add_argument(
+        "--from_stage", default="stage_5", help="first stage that trains (default: stage_5)"
+    )
     parser.add_argument("--epochs", type=int, default=10, help="of each of the two parts")
     return parser.parse_args()
 
@@ -46,8 +51,14 @@ def parse():
 def load_images(folder, size):
     """Returns (training batches with MixUp, held-out batches, class names)."""
     train, held_out = keras.utils.image_dataset_from_directory(
-        folder, label_mode="categorical", image_size=(size, size), batch_size=32, seed=0,
-        validation_split=0.2, subset="both")
+        folder,
+        label_mode="categorical",
+        image_size=(size, size),
+        batch_size=32,
+        seed=0,
+        validation_split=0.2,
+        subset="both",
+    )
     mixup = keras_cv.layers.MixUp(alpha=0.2)
 
     def mix(images, labels):
@@ -63,9 +74,11 @@ def fit(model, images, held_out, recipe, callbacks):
     model.compile(
         effnet_tf.optim.optimizer(recipe, steps_per_epoch=len(images)),
         keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing),
-        metrics=["accuracy"])
-    model.fit(images, validation_data=held_out, epochs=recipe.epochs, callbacks=callbacks,
-              shuffle=False)  # the data set does it
+        metrics=["accuracy"],
+    )
+    model.fit(
+        images, validation_data=held_out, epochs=recipe.epochs, callbacks=callbacks, shuffle=False
+    )  # the data set does it
 
 
 def main():
@@ -74,8 +87,9 @@ def main():
     size = options.image_size or effnet_tf.VARIANTS[options.variant].resolution
     images, held_out, class_names = load_images(options.data_dir, size)
     # Pixels stay in [0, 255]: the model normalises them itself.
-    model = effnet_tf.model_fn(options.variant, len(class_names), weights=options.weights,
-                               input_shape=(size, size, 3))
+    model = effnet_tf.model_fn(
+        options.variant, len(class_names), weights=options.weights, input_shape=(size, size, 3)
+    )
     recipe = dataclasses.replace(effnet_tf.RECIPES["finetune"], epochs=options.epochs)
     callbacks = [keras.callbacks.TensorBoard(os.path.join(options.out, "logs"), write_graph=False)]
 
@@ -89,8 +103,10 @@ def main():
     again = effnet_tf.load_model(path)  # as any other program would
     some, labels = next(iter(held_out))
     for scores, label in zip(again.predict(some[:5], verbose=0), labels):
-        print(f"{class_names[scores.argmax()]} ({scores.max():.0%}), "
-              f"really {class_names[int(tf.argmax(label))]}")
+        print(
+            f"{class_names[scores.argmax()]} ({scores.max():.0%}), "
+            f"really {class_names[int(tf.argmax(label))]}"
+        )
     loss, accuracy = again.evaluate(held_out, verbose=0)
     print(f"Done: {accuracy:.2%} of the held-out images right; the model is {path}")
 

@@ -1,11 +1,11 @@
 """Writes a trained classifier to a file, verified, and runs such files.
 
-    python -m export saved_model --workdir runs/digits --out runs/digits/saved_model
-    python -m export tflite --workdir runs/digits --out runs/digits/digits.tflite
-    python -m export onnx --model mine.keras --labels names.txt --out mine.onnx
-    python -m export classify runs/digits/digits.tflite photo.png another.jpg
-    python -m export inspect runs/digits/digits.tflite
-    python -m export bench runs/digits/digits.tflite another.tflite
+python -m export saved_model --workdir runs/digits --out runs/digits/saved_model
+python -m export tflite --workdir runs/digits --out runs/digits/digits.tflite
+python -m export onnx --model mine.keras --labels names.txt --out mine.onnx
+python -m export classify runs/digits/digits.tflite photo.png another.jpg
+python -m export inspect runs/digits/digits.tflite
+python -m export bench runs/digits/digits.tflite another.tflite
 """
 
 import argparse
@@ -20,9 +20,12 @@ def parse(argv):
     # Relative to each other, absolute to the library: the wheel calls this package
     # effnet_export.
     from . import bench, classify, convert, inspect
+
     parser = argparse_flags.ArgumentParser(
-        prog=programs.as_called("python -m export"), description=programs.as_called(__doc__),
-        formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog=programs.as_called("python -m export"),
+        description=programs.as_called(__doc__),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     subparsers = parser.add_subparsers(required=True, metavar="PROGRAM")
     convert.add_programs(subparsers)
     classify.add_program(subparsers)
@@ -34,6 +37,7 @@ def parse(argv):
 def main(options):
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
     from absl import logging
+
     logging.set_verbosity(logging.WARNING)
     programs.on_interruption(_last_words(options))
     with programs.sentences():
@@ -57,11 +61,13 @@ def _last_words(options):
         if out:
             return f"{out} had been written and is whole; the report beside it may be missing"
         return f"{picture} may be incomplete"
+
     return last_words
 
 
 def console():
     """The command `effnet-export`."""
+
     def program():
         with programs.nothing_to_undo():
             from absl import app

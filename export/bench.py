@@ -10,12 +10,17 @@ def add_program(programs):
     """Adds the program to the parser's subcommands."""
     text = "compare the latency of TFLite files on this machine's CPU"
     parser = programs.add_parser(
-        "bench", help=text, description=text + ", in turns in one process: the ratios hold "
-        "where other programs run, too")
-    parser.add_argument("files", nargs="+", metavar="FILE", help=".tflite files; the first counts "
-                        "as 1")
-    parser.add_argument("--seconds", type=_seconds, default=10.0,
-                        help="for each comparison (default 10)")
+        "bench",
+        help=text,
+        description=text + ", in turns in one process: the ratios hold "
+        "where other programs run, too",
+    )
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help=".tflite files; the first counts as 1"
+    )
+    parser.add_argument(
+        "--seconds", type=_seconds, default=10.0, help="for each comparison (default 10)"
+    )
     parser.set_defaults(run=bench)
 
 
@@ -32,8 +37,11 @@ def bench(options):
     In a process of its own: a damaged file of others may end it.
     """
     try:
-        isolated.call((compare, {"paths": options.files, "seconds": options.seconds}), shown=True,
-                    silence=options.seconds + isolated.SILENCE)
+        isolated.call(
+            (compare, {"paths": options.files, "seconds": options.seconds}),
+            shown=True,
+            silence=options.seconds + isolated.SILENCE,
+        )
     except isolated.WorkerError as error:
         which = " or ".join(f"'{path}'" for path in options.files)
         raise InputError(f"{which} cannot be run: {error.reason}.") from error
@@ -46,6 +54,7 @@ def compare(paths, seconds):
         InputError: one is something else, damaged, or takes more than images.
     """
     from effnet_tf.export import judging
+
     data = [_opened(path) for path in paths]
     titles = [printable(os.path.basename(path)) for path in paths]
     width = max(map(len, titles))
@@ -60,6 +69,7 @@ def compare(paths, seconds):
 def _opened(path):
     """Returns the bytes of a TFLite file that takes images."""
     from effnet_tf.export import checksum, identify, runtimes
+
     if identify.kind(path) != "TFLite":
         raise InputError(f"'{path}' is no TFLite file; bench compares those.")
     checksum.check(path)

@@ -18,17 +18,30 @@ def add_program(programs):
     """Adds the program to the parser's subcommands."""
     text = "classify images with an exported file"
     parser = programs.add_parser(
-        "classify", help=text, description=text + "; exit code 2 if one of the images cannot be "
-        "used: all others are answered")
-    parser.add_argument("file", help="a .tflite, .onnx or .keras file or SavedModel, of this "
-                        "program or of others")
+        "classify",
+        help=text,
+        description=text + "; exit code 2 if one of the images cannot be "
+        "used: all others are answered",
+    )
+    parser.add_argument(
+        "file", help="a .tflite, .onnx or .keras file or SavedModel, of this program or of others"
+    )
     parser.add_argument("images", nargs="*", help="image files")
     run.add_options(parser, required=False)
-    parser.add_argument("--count", type=run.count, default=12, metavar="N", help="with --workdir: "
-                        "how many of the run's held-out images to classify (default 12)")
+    parser.add_argument(
+        "--count",
+        type=run.count,
+        default=12,
+        metavar="N",
+        help="with --workdir: how many of the run's held-out images to classify (default 12)",
+    )
     parser.add_argument("--picture", help="PNG file to draw the images and answers to")
-    parser.add_argument("--trust", action="store_true", help="open a SavedModel that does more "
-                        "than compute on tensors, such as write files; inspect lists it")
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="open a SavedModel that does more "
+        "than compute on tensors, such as write files; inspect lists it",
+    )
     parser.set_defaults(run=classify)
 
 
@@ -50,6 +63,7 @@ def classify(options):
 
 def _check_picture(path):
     from effnet_tf import plots
+
     plots.require(f"The picture '{path}'")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise InputError(f"There is no folder for the picture '{path}'.")
@@ -62,6 +76,7 @@ def answer(file, images=(), workdir=None, data_dir=None, count=12, picture=None,
         InputError: the file cannot be used; or, after all answers, some images could not.
     """
     from effnet_tf.export import identify, runtimes
+
     classifier = runtimes.load(file, trust)
     names = identify.class_names(file)
     if workdir:
@@ -122,6 +137,7 @@ def from_files(paths, file, layout):
 
     from effnet_tf import local_files
     from effnet_tf.data import bad_images
+
     prepare = _preparation(file, layout)
     for path in paths:
         try:
@@ -144,6 +160,7 @@ def _why(error, path):
 def _preparation(file, layout):
     """Returns a function from the bytes of an image file to (H, W, C) uint8 of a layout."""
     from effnet_tf.export import identify
+
     about = identify.about(file)
     rgb = _rgb_preparation(file, about, *_size(file, about, layout.image_shape))
     layout.from_rgb(np.zeros((1, 1, 1, 3), "uint8"))  # refused before any image is read
@@ -157,6 +174,7 @@ def _preparation(file, layout):
         if layout.channels == 4:
             pixels[..., 3] = rgb(_opacity(encoded))[..., 0]
         return pixels
+
     return prepare
 
 
@@ -165,6 +183,7 @@ def _opacity(encoded):
     import tensorflow as tf
 
     from effnet_tf.data import decoding
+
     data = encoded.numpy()
     if data[:4] == b"\x89PNG":
         opacity = tf.io.decode_png(encoded, channels=4)[..., 3:]
@@ -178,8 +197,10 @@ def _size(file, about, image_shape):
     known = about.image_size if about else None
     height, width = (side or known for side in image_shape[1:3])
     if not height or not width:
-        raise InputError(f"'{file}' takes images of any size, and does not say which it was "
-                         "trained with: it cannot be tried on files.")
+        raise InputError(
+            f"'{file}' takes images of any size, and does not say which it was "
+            "trained with: it cannot be tried on files."
+        )
     return height, width
 
 
@@ -188,6 +209,7 @@ def _rgb_preparation(file, about, height, width):
     import tensorflow as tf
 
     from effnet_tf.data import decoding
+
     if height == width:
         padding, options = 0, {}
         if about:
@@ -195,20 +217,25 @@ def _rgb_preparation(file, about, height, width):
             options = dict(exif_rotation=about.exif_rotation, scaled_decode=about.scaled_decode)
         else:
             _say_assumption(file, "the central square of every image")
-        return lambda encoded: decoding.to_bytes(decoding.evaluation_image(
-            encoded, height, padding, **options)).numpy()
+        return lambda encoded: decoding.to_bytes(
+            decoding.evaluation_image(encoded, height, padding, **options)
+        ).numpy()
     _say_assumption(file, "all of every image")
-    return lambda encoded: decoding.to_bytes(tf.image.resize(
-        decoding.whole_image(encoded), (height, width), "bicubic")).numpy()
+    return lambda encoded: decoding.to_bytes(
+        tf.image.resize(decoding.whole_image(encoded), (height, width), "bicubic")
+    ).numpy()
 
 
 def _say_assumption(file, part):
     from effnet_tf.export import identify
+
     range_ = "pixels normalised as its metadata say"
     if identify.normalization(file) is None:
         range_ = "pixels in [0, 255]"
-    print(f"'{printable(file)}' does not say how its images are cut: took {part}, scaled to its "
-          f"size, {range_}.")
+    print(
+        f"'{printable(file)}' does not say how its images are cut: took {part}, scaled to its "
+        f"size, {range_}."
+    )
 
 
 class _Answers:
@@ -252,8 +279,9 @@ class _Answers:
             _draw(picture, self._shown)
         if self._bad:
             total = len(self._bad) + len(self._shown)
-            some = "; ".join(f"'{example.title}': {example.fault}" for example in
-                             self._bad[:_SHOWN])
+            some = "; ".join(
+                f"'{example.title}': {example.fault}" for example in self._bad[:_SHOWN]
+            )
             more = ""
             if len(self._bad) > _SHOWN:
                 more = f"; and {len(self._bad) - _SHOWN} more, named above"
@@ -286,6 +314,7 @@ def _caption(best, row, label, right):
 
 def _draw(path, shown):
     from effnet_tf import plots
+
     images, captions, right = zip(*shown)
     pictures = [np.repeat(image, 3, -1) if image.shape[-1] == 1 else image for image in images]
     if plots.predictions(pictures, captions, right, path):

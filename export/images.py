@@ -11,8 +11,10 @@ import numpy as np
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
 
-SOURCES = ("run (held-out images of the run), run:train (its training images), a folder of image "
-           "files (its subfolders may be classes), or NAME:SPLIT of a TFDS data set in --data_dir")
+SOURCES = (
+    "run (held-out images of the run), run:train (its training images), a folder of image "
+    "files (its subfolders may be classes), or NAME:SPLIT of a TFDS data set in --data_dir"
+)
 
 
 def read(where, opened, about, most):
@@ -27,8 +29,10 @@ def read(where, opened, about, most):
     if where in ("run", "run:train"):
         return opened.images(most, training=where == "run:train")
     if about.image_size is None:
-        raise InputError("This model takes other than square RGB images of one size: images "
-                         "cannot be cut for it here. Use effnet_tf.export from a program.")
+        raise InputError(
+            "This model takes other than square RGB images of one size: images "
+            "cannot be cut for it here. Use effnet_tf.export from a program."
+        )
     if os.path.isdir(where):
         found = _folder(where, about.class_names, most)
     elif ":" in where:
@@ -46,6 +50,7 @@ def spread(count, most):
 def _folder(folder, class_names, most):
     """Yields (path, bytes, label) of image files below a folder, in the order of their names."""
     from effnet_tf import local_files
+
     walk = local_files.Walk()
     walk.enter(folder)
     paths = walk.images(folder)
@@ -70,12 +75,16 @@ def _tfds(where, data_dir, class_names, most):
         builder = tfds.builder(name, data_dir=data_dir)
         features = builder.info.features
         count = builder.info.splits[split].num_examples
-        keys = [next(key for key, value in features.items() if isinstance(value, kind))
-                for kind in (tfds.features.Image, tfds.features.ClassLabel)]
+        keys = [
+            next(key for key, value in features.items() if isinstance(value, kind))
+            for kind in (tfds.features.Image, tfds.features.ClassLabel)
+        ]
         rows = builder.as_dataset(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()})
     except Exception as error:  # builders, features and readers have kinds of their own
-        raise InputError(f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
+            f"{first_line(error)}."
+        ) from error
     wanted = set(spread(count, most).tolist())
     known = tuple(features[keys[1]].names) == tuple(class_names)
     for number, row in enumerate(rows.as_numpy_iterator()):
@@ -89,17 +98,27 @@ def _prepared(found, about, where):
 
     from effnet_tf import local_files
     from effnet_tf.data import bad_images, decoding
+
     images, labels = [], []
     for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
         fault = bad_images.fault(encoded)
         if fault:
             print(f"Left out {place}: {fault}")
             continue
-        images.append(decoding.to_bytes(decoding.evaluation_image(
-            encoded, about.image_size, about.crop_padding, exif_rotation=about.exif_rotation,
-            scaled_decode=about.scaled_decode)).numpy())
+        images.append(
+            decoding.to_bytes(
+                decoding.evaluation_image(
+                    encoded,
+                    about.image_size,
+                    about.crop_padding,
+                    exif_rotation=about.exif_rotation,
+                    scaled_decode=about.scaled_decode,
+                )
+            ).numpy()
+        )
         labels.append(label)
     if not images:
-        raise InputError(f"'{where}' has no image that can be used "
-                         f"({', '.join(local_files.IMAGE_SUFFIXES)}).")
+        raise InputError(
+            f"'{where}' has no image that can be used ({', '.join(local_files.IMAGE_SUFFIXES)})."
+        )
     return np.stack(images), np.array(labels)

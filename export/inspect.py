@@ -13,14 +13,16 @@ def add_program(programs):
     """Adds the program to the parser's subcommands."""
     text = "say what an exported file is, holds and expects"
     parser = programs.add_parser("inspect", help=text, description=text)
-    parser.add_argument("file", help="a .tflite or .onnx file or SavedModel, of this program or "
-                        "of others")
+    parser.add_argument(
+        "file", help="a .tflite or .onnx file or SavedModel, of this program or of others"
+    )
     parser.set_defaults(run=inspect)
 
 
 def inspect(options):
     """Prints everything that can be known of a file without images."""
     from effnet_tf.export import checksum, identify, staging
+
     path = options.file
     kind = identify.kind(path)
     compared = checksum.check(path)
@@ -43,28 +45,36 @@ def _parts(path, kind):
     except (InputError, ImportError):
         raise
     except Exception as error:  # whatever the numbers in a damaged file lead to
-        raise InputError(f"'{path}' is a damaged {kind} file "
-                         f"({type(error).__name__}: {first_line(error)}).") from error
+        raise InputError(
+            f"'{path}' is a damaged {kind} file ({type(error).__name__}: {first_line(error)})."
+        ) from error
 
 
 def _about(path):
     """Returns [(title, lines)] of what the file says about its model."""
     from effnet_tf.export import identify
+
     about = identify.about(path)
     if about is None:
-        return [("Model", [*_foreign(path), "Not said: variant, recipe, how images are cut."]),
-                ("Classes", _classes(identify.class_names(path)))]
+        return [
+            ("Model", [*_foreign(path), "Not said: variant, recipe, how images are cut."]),
+            ("Classes", _classes(identify.class_names(path))),
+        ]
     trained = f", trained in {about.workdir}" if about.workdir else ""
     quantized = f", quantised: {about.quantize}" if about.quantize else ""
-    return [("Model", [f"{about.variant}{quantized}{trained}"]),
-            ("Recipe", _recipe(about)), ("Classes", _classes(about.class_names)),
-            ("Images", _images(about))]
+    return [
+        ("Model", [f"{about.variant}{quantized}{trained}"]),
+        ("Recipe", _recipe(about)),
+        ("Classes", _classes(about.class_names)),
+        ("Images", _images(about)),
+    ]
 
 
 def _foreign(path):
     """Returns what the metadata of somebody else's TFLite file say."""
     from effnet_tf.export import identify
     from effnet_tf.export.tflite import metadata
+
     described = None
     if identify.kind(path) == "TFLite":
         described = metadata.read(identify.content(path))
@@ -72,8 +82,10 @@ def _foreign(path):
         return ["Not an export of this program."]
     lines = [f"{described.name or 'without a name'}, by its metadata", described.description]
     if described.mean:
-        lines.append(f"pixels become (pixel - {_numbers(described.mean)}) / "
-                     f"{_numbers(described.std)} before the file, says its metadata")
+        lines.append(
+            f"pixels become (pixel - {_numbers(described.mean)}) / "
+            f"{_numbers(described.std)} before the file, says its metadata"
+        )
     return [line for line in lines if line]
 
 
@@ -81,14 +93,17 @@ def _recipe(about):
     import json
 
     from effnet_tf import recipes
+
     if about.recipe is None:
         return ["Not said: exported from a model, not from a run."]
     try:
         used = recipes.Recipe.from_json(json.dumps(about.recipe))
     except InputError as error:
         return [f"Of another version of this program: {error}"]
-    return [f"data set {used.dataset}; where it differs from the paper's recipe:",
-            *(f"  {line}" for line in recipes.differences(recipes.Recipe(), used))]
+    return [
+        f"data set {used.dataset}; where it differs from the paper's recipe:",
+        *(f"  {line}" for line in recipes.differences(recipes.Recipe(), used)),
+    ]
 
 
 def _classes(names):
@@ -104,8 +119,9 @@ def _images(about):
     if about.image_size:
         size = about.image_size
         part = size / (size + about.crop_padding)
-        lines.append(f"{size} x {size}: the central {part:.1%} of the short side, resized with "
-                     "TF1's bicubic")
+        lines.append(
+            f"{size} x {size}: the central {part:.1%} of the short side, resized with TF1's bicubic"
+        )
     else:
         lines.append("Not square: how evaluation cut them is not said.")
     turned = "turned as their Exif data say" if about.exif_rotation else "not turned by Exif data"
@@ -116,8 +132,11 @@ def _images(about):
         inside = f"; the file itself computes {formula}" if about.mean else ""
         lines.append(f"RGB, pixels in [0, 255]{inside}")
     else:
-        lines.append(f"RGB, normalised before the file: {formula}" if about.mean
-                     else "RGB; how pixels are normalised before the file is not said")
+        lines.append(
+            f"RGB, normalised before the file: {formula}"
+            if about.mean
+            else "RGB; how pixels are normalised before the file is not said"
+        )
     return lines
 
 
@@ -129,22 +148,35 @@ def _numbers(values):
 def _tflite(path):
     from effnet_tf.export import identify, runtimes
     from effnet_tf.export.tflite import flatbuffer
+
     model = identify.tflite_model(path)
     try:
         taken, pieces, total = runtimes.delegation(path)
-        delegation = (f"XNNPACK takes {taken} of {total} operators, in {pieces} "
-                      f"{'piece' if pieces == 1 else 'pieces'}")
+        delegation = (
+            f"XNNPACK takes {taken} of {total} operators, in {pieces} "
+            f"{'piece' if pieces == 1 else 'pieces'}"
+        )
     except InputError as error:
         delegation = str(error)
-    parts = [("Signatures", _tflite_signatures(model)),
-             ("Takes", [_taken(lambda: runtimes.layout_of_tflite(path, model))])]
+    parts = [
+        ("Signatures", _tflite_signatures(model)),
+        ("Takes", [_taken(lambda: runtimes.layout_of_tflite(path, model))]),
+    ]
     for number, graph in enumerate(model.subgraphs):
         title = [f"subgraph {number}"] if len(model.subgraphs) > 1 else []
         counts = collections.Counter(flatbuffer.operator_names(model, number))
-        parts += [("Operators", [*title, *_counted(counts)]),
-                  ("Tensors", [*title, *_tensors(graph)])]
-    return [*parts, ("Delegation", [delegation]), ("Metadata", [
-        ", ".join(flatbuffer.name(entry.name) for entry in model.metadata or []) or "none"])]
+        parts += [
+            ("Operators", [*title, *_counted(counts)]),
+            ("Tensors", [*title, *_tensors(graph)]),
+        ]
+    return [
+        *parts,
+        ("Delegation", [delegation]),
+        (
+            "Metadata",
+            [", ".join(flatbuffer.name(entry.name) for entry in model.metadata or []) or "none"],
+        ),
+    ]
 
 
 def _taken(layout):
@@ -157,23 +189,30 @@ def _taken(layout):
 
 def _tflite_signatures(model):
     from effnet_tf.export.tflite import flatbuffer
+
     lines = []
     for signature in model.signatureDefs or []:
         graph = model.subgraphs[signature.subgraphIndex]
         lines.append(flatbuffer.name(signature.signatureKey))
         for arrow, side in (("", signature.inputs), ("-> ", signature.outputs)):
-            lines += [f"  {arrow}{flatbuffer.name(one.name)}: {_tensor(graph.tensors[one.tensorIndex])}"
-                      for one in side or []]
+            lines += [
+                f"  {arrow}{flatbuffer.name(one.name)}: {_tensor(graph.tensors[one.tensorIndex])}"
+                for one in side or []
+            ]
     if lines:
         return lines
     graph = model.subgraphs[0]
-    lines = [f"  {arrow}{flatbuffer.name(graph.tensors[number].name)}: {_tensor(graph.tensors[number])}"
-             for arrow, side in (("", graph.inputs), ("-> ", graph.outputs)) for number in side]
+    lines = [
+        f"  {arrow}{flatbuffer.name(graph.tensors[number].name)}: {_tensor(graph.tensors[number])}"
+        for arrow, side in (("", graph.inputs), ("-> ", graph.outputs))
+        for number in side
+    ]
     return ["none; the file takes and gives", *lines]
 
 
 def _tensor(tensor):
     from effnet_tf.export.tflite import flatbuffer
+
     dynamic = tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape
     sides = [] if dynamic is None else ["any" if side < 0 else str(side) for side in dynamic]
     quantized = tensor.quantization
@@ -187,6 +226,7 @@ def _tensor(tensor):
 def _tensors(graph):
     """Returns the element types of the tensors, and how many are quantised in which way."""
     from effnet_tf.export.tflite import flatbuffer
+
     counts, ways = collections.Counter(), collections.Counter()
     for tensor in graph.tensors:
         counts[flatbuffer.type_name(tensor)] += 1
@@ -200,8 +240,10 @@ def _tensors(graph):
 def _counted(counts):
     width = max([5, *map(len, counts)])
     rows = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    return [*(f"{name:<{width}} {count:6}" for name, count in rows),
-            f"{'total':<{width}} {sum(counts.values()):6}"]
+    return [
+        *(f"{name:<{width}} {count:6}" for name, count in rows),
+        f"{'total':<{width}} {sum(counts.values()):6}",
+    ]
 
 
 def _saved_model(path):
@@ -210,8 +252,10 @@ def _saved_model(path):
 
     meta_graphs = safety.read(path).meta_graphs
     graph = meta_graphs[0]
-    parts = [("Signatures", _saved_signatures(graph)),
-             ("Takes", [_taken(lambda: _saved_layout(path, graph))])]
+    parts = [
+        ("Signatures", _saved_signatures(graph)),
+        ("Takes", [_taken(lambda: _saved_layout(path, graph))]),
+    ]
     for name, signature in sorted(graph.signature_def.items()):
         if not name.startswith("__"):
             counts = _operations(graph.graph_def, signature)
@@ -225,16 +269,26 @@ def _saved_layout(path, graph):
     from tensorflow import dtypes
 
     from effnet_tf.export import layout
+
     if "serving_default" not in graph.signature_def:
         raise InputError("It has no signature serving_default.")
     inputs = graph.signature_def["serving_default"].inputs
-    return layout.of_inputs(path, [
-        (name, [dim.size for dim in tensor.tensor_shape.dim], dtypes.as_dtype(tensor.dtype).name)
-        for name, tensor in inputs.items()])
+    return layout.of_inputs(
+        path,
+        [
+            (
+                name,
+                [dim.size for dim in tensor.tensor_shape.dim],
+                dtypes.as_dtype(tensor.dtype).name,
+            )
+            for name, tensor in inputs.items()
+        ],
+    )
 
 
 def _saved_signatures(graph):
     from tensorflow import dtypes
+
     lines = []
     for name, signature in sorted(graph.signature_def.items()):
         if name.startswith("__"):
@@ -242,17 +296,18 @@ def _saved_signatures(graph):
         lines.append(name)
         for arrow, side in (("", signature.inputs), ("-> ", signature.outputs)):
             for key, tensor in sorted(side.items()):
-                sides = ["any" if dim.size < 0 else str(dim.size)
-                         for dim in tensor.tensor_shape.dim]
-                lines.append(f"  {arrow}{key}: ({', '.join(sides)}) "
-                             f"{dtypes.as_dtype(tensor.dtype).name}")
+                sides = [
+                    "any" if dim.size < 0 else str(dim.size) for dim in tensor.tensor_shape.dim
+                ]
+                lines.append(
+                    f"  {arrow}{key}: ({', '.join(sides)}) {dtypes.as_dtype(tensor.dtype).name}"
+                )
     return lines or ["none"]
 
 
 def _operations(graph, signature):
     """Counts the operations of a signature, in the functions that it calls, too."""
-    functions = {function.signature.name: function.node_def
-                 for function in graph.library.function}
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
     outputs = {tensor.name.split(":")[0] for tensor in signature.outputs.values()}
     roots = [node for node in graph.node if node.name in outputs and "f" in node.attr]
     counts, seen = collections.Counter(), set()
@@ -300,8 +355,10 @@ def _onnx(path):
                 sides = [dim.dim_param or str(dim.dim_value) or "any" for dim in tensor.shape.dim]
                 kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
                 lines.append(f"{arrow}{value.name}: ({', '.join(sides)}) {kind}")
-    return [("Signature", lines),
-            ("Operators", _counted(collections.Counter(node.op_type for node in graph.node)))]
+    return [
+        ("Signature", lines),
+        ("Operators", _counted(collections.Counter(node.op_type for node in graph.node))),
+    ]
 
 
 def _keras(path):

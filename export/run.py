@@ -35,7 +35,8 @@ def crop(text):
     if value is None or (isinstance(value, float) and not 0.01 <= value <= 1):
         raise argparse.ArgumentTypeError(
             f"'{text}' is not a crop: give the padding in whole pixels (0: the whole image), or "
-            "the fraction of the short side, such as 0.875 or 1.0")
+            "the fraction of the short side, such as 0.875 or 1.0"
+        )
     return value
 
 
@@ -62,6 +63,7 @@ class Run:
         """Returns the classifier with averaged weights, giving probabilities."""
         from effnet_tf.models import build
         from effnet_tf.weights import loading
+
         classifier = build.model_fn(self.recipe.resolved_variant(), len(self.class_names))
         report = loading.load_weights(classifier, self.workdir)
         if report.exact:  # else it has been printed
@@ -72,12 +74,17 @@ class Run:
         """Returns the `About` of its classifier."""
         from effnet_tf import export
         from effnet_tf.data import batches
+
         size = self.recipe.resolved_variant().resolution
         return export.describe(
-            model, class_names=self.class_names, workdir=self.workdir,
+            model,
+            class_names=self.class_names,
+            workdir=self.workdir,
             crop_padding=batches.padding(self.recipe, size),
-            exif_rotation=self.recipe.exif_rotation, scaled_decode=self.recipe.scaled_decode,
-            recipe=json.loads(self.recipe.to_json()))
+            exif_rotation=self.recipe.exif_rotation,
+            scaled_decode=self.recipe.scaled_decode,
+            recipe=json.loads(self.recipe.to_json()),
+        )
 
     def images(self, most, training=False):
         """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, without augmentation.
@@ -87,6 +94,7 @@ class Run:
         """
         from effnet_tf import data
         from effnet_tf.data import decoding
+
         source = self._source()
         records = source.train if training else source.held_out
         numbers = images.spread(records.count, most)
@@ -98,7 +106,6 @@ class Run:
             print(f"Left out {entry['key']}: {entry['reason']}")
         return decoding.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
 
-
     def _source(self):
         """Returns its data, which may lie elsewhere by now, and must have its classes."""
         place = f"data_dir is '{self.data_dir}'"
@@ -107,19 +114,23 @@ class Run:
         try:
             source = _opened(self.recipe)
         except InputError as error:
-            raise InputError(f"The images of the run '{self.workdir}' cannot be opened: {error} "
-                             f"({place}; say with --data_dir where they lie now.)") from error
+            raise InputError(
+                f"The images of the run '{self.workdir}' cannot be opened: {error} "
+                f"({place}; say with --data_dir where they lie now.)"
+            ) from error
         if tuple(source.class_names) != tuple(self.class_names):
             raise InputError(
                 f"The run '{self.workdir}' has learnt the classes {_some(self.class_names)}; the "
                 f"images have {_some(source.class_names)} ({place}). Say with --data_dir where "
-                "its own lie.")
+                "its own lie."
+            )
         return source
 
 
 @functools.cache  # opened once, for calibration and for verification
 def _opened(recipe):
     from effnet_tf import data
+
     return data.open_source(recipe, for_training=False)
 
 
@@ -147,6 +158,7 @@ class KerasFile:
     def load_model(self):
         """Returns the model; nothing in the file can run code."""
         import effnet_tf
+
         if not os.path.isfile(self.path):
             raise InputError(f"There is no file '{self.path}'.")
         try:
@@ -154,37 +166,46 @@ class KerasFile:
         except InputError:  # it says all
             raise
         except Exception as error:  # Keras has a kind for each thing a file can lack
-            raise InputError(f"'{self.path}' cannot be loaded as a .keras model: "
-                             f"{first_line(error)}.") from error
+            raise InputError(
+                f"'{self.path}' cannot be loaded as a .keras model: {first_line(error)}."
+            ) from error
 
     def about(self, model):
         """Returns its `About`; without --crop, the crop is that of the original code."""
         from effnet_tf import export
         from effnet_tf.data import decoding
+
         about = export.describe(model, class_names=self.class_names)
         size, padding = about.image_size, self.crop
         if padding is None:
             padding = CROP_PADDING
             if size:
-                print(f"--crop {padding}, the default: images are cut to the middle "
-                      f"{size / (size + padding):.0%} of their short side, as the original code "
-                      "does it. Was this network trained on whole images, give --crop 0.")
+                print(
+                    f"--crop {padding}, the default: images are cut to the middle "
+                    f"{size / (size + padding):.0%} of their short side, as the original code "
+                    "does it. Was this network trained on whole images, give --crop 0."
+                )
         elif isinstance(padding, float):
             if not size:
-                raise InputError(f"--crop {padding} is a fraction of an image size, and this model "
-                                 "has none: give pixels.")
+                raise InputError(
+                    f"--crop {padding} is a fraction of an image size, and this model "
+                    "has none: give pixels."
+                )
             padding = decoding.padding_of(padding, size)
         return dataclasses.replace(about, crop_padding=padding)
 
     def images(self, most, training=False):
         """There are none of its own."""
-        raise InputError(f"'{self.path}' is not a run and has no images of its own: give a folder "
-                         "or a TFDS split.")
+        raise InputError(
+            f"'{self.path}' is not a run and has no images of its own: give a folder "
+            "or a TFDS split."
+        )
 
 
 def open_run(options):
     """Returns the `Run` that --workdir and --data_dir name."""
     from effnet_tf.runs import texts
+
     recipe, class_names = texts.read_run(options.workdir)
     if options.data_dir:
         recipe = dataclasses.replace(recipe, data_dir=options.data_dir)
@@ -202,4 +223,5 @@ def open_model(options):
 
 def _labels(path):
     from effnet_tf import class_names
+
     return () if path is None else class_names.read(path)

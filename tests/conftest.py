@@ -21,12 +21,17 @@ from tests.helpers import memory, tiny_net
 
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
-    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2)
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
 
 
 def pytest_addoption(parser):
-    parser.addoption("--max-memory", type=int, metavar="MIB", help=(
-        "fail the test in which a test process, or one that it started, takes more"))
+    parser.addoption(
+        "--max-memory",
+        type=int,
+        metavar="MIB",
+        help=("fail the test in which a test process, or one that it started, takes more"),
+    )
 
 
 def pytest_configure(config):

@@ -24,16 +24,34 @@ TOGETHER = 40  # seconds of tests in one process, about
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
-    "train/test_loop": 228, "programs/test_programs": 220, "train/test_faults": 153,
-    "export/tflite/test_writing": 121, "data/test_bad_images": 115, "data/test_sources": 90,
-    "models/test_build": 84, "export/test_writing": 76, "weights/test_loading": 73,
-    "export/test_inputs": 71, "train/test_strategy": 68, "train/test_step": 63,
-    "train/test_interrupting": 62, "data/test_check": 52, "test_missing_packages": 50,
-    "test_conformance": 50, "models/test_finetune": 44, "export/test_saved_model": 37,
-    "test_package": 36, "train/test_trainer": 35, "programs/test_export": 25,
-    "runs/test_hostile_workdirs": 20, "weights/test_published": 20,
-    "export/tflite/test_equalize": 20, "data/test_policies": 19, "tools/test_tpu_check": 19,
-    "programs/test_inspect": 17, "train/test_cluster": 16,
+    "train/test_loop": 228,
+    "programs/test_programs": 220,
+    "train/test_faults": 153,
+    "export/tflite/test_writing": 121,
+    "data/test_bad_images": 115,
+    "data/test_sources": 90,
+    "models/test_build": 84,
+    "export/test_writing": 76,
+    "weights/test_loading": 73,
+    "export/test_inputs": 71,
+    "train/test_strategy": 68,
+    "train/test_step": 63,
+    "train/test_interrupting": 62,
+    "data/test_check": 52,
+    "test_missing_packages": 50,
+    "test_conformance": 50,
+    "models/test_finetune": 44,
+    "export/test_saved_model": 37,
+    "test_package": 36,
+    "train/test_trainer": 35,
+    "programs/test_export": 25,
+    "runs/test_hostile_workdirs": 20,
+    "weights/test_published": 20,
+    "export/tflite/test_equalize": 20,
+    "data/test_policies": 19,
+    "tools/test_tpu_check": 19,
+    "programs/test_inspect": 17,
+    "train/test_cluster": 16,
 }
 NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
 
@@ -61,8 +79,13 @@ def run(paths: list[pathlib.Path], options: list[str]) -> tuple[int, str]:
     """Runs some files in a process of their own; returns its exit code and what it printed."""
     command = [sys.executable, "-m", "pytest", "-q", "--max-memory", str(MEMORY), *options]
     with tempfile.TemporaryFile() as log:
-        finished = subprocess.run([*command, *map(str, paths)], cwd=ROOT, stdout=log,
-                                  stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        finished = subprocess.run(
+            [*command, *map(str, paths)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
         log.seek(0)
         return finished.returncode, log.read().decode("utf-8", "replace")
 
@@ -87,8 +110,10 @@ def main(options: list[str]) -> int:
     """Runs all test files; returns the exit code."""
     begun, total, codes = time.monotonic(), {}, []
     with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-        waiting = {pool.submit(run, paths, options): paths
-                   for paths in groups(sorted((ROOT / "tests").rglob("test_*.py")))}
+        waiting = {
+            pool.submit(run, paths, options): paths
+            for paths in groups(sorted((ROOT / "tests").rglob("test_*.py")))
+        }
         try:
             for done in concurrent.futures.as_completed(waiting):
                 code, text = done.result()
@@ -102,8 +127,10 @@ def main(options: list[str]) -> int:
     failed = total.get("failed", 0) + total.get("error", 0) + total.get("errors", 0)
     died = sum(code not in (0, 1) for code in codes)
     print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes, {PROCESSES} processes at a time")
-    print(f"{total.get('passed', 0)} passed, {failed + died} failed, "
-          f"{total.get('skipped', 0)} skipped")
+    print(
+        f"{total.get('passed', 0)} passed, {failed + died} failed, "
+        f"{total.get('skipped', 0)} skipped"
+    )
     return 1 if any(codes) else 0
 
 

@@ -20,36 +20,76 @@ from effnet_tf.models.build import CONSTRUCTORS
 # name -> (make, input shape, expected output shape)
 LAYERS = {
     "BatchNorm": (lambda **k: effnet_tf.BatchNorm("inference", **k), (4, 6, 6, 8), (4, 6, 6, 8)),
-    "DropConnect": (lambda **k: effnet_tf.DropConnect(0.3, seed=1, **k), (4, 6, 6, 8),
-                    (4, 6, 6, 8)),
+    "DropConnect": (
+        lambda **k: effnet_tf.DropConnect(0.3, seed=1, **k),
+        (4, 6, 6, 8),
+        (4, 6, 6, 8),
+    ),
     "Dropout": (lambda **k: effnet_tf.Dropout(0.3, seed=1, **k), (4, 8), (4, 8)),
-    "Normalize": (lambda **k: effnet_tf.Normalize([1.0, 2.0], [3.0, 4.0], **k), (4, 6, 6, 2),
-                  (4, 6, 6, 2)),
+    "Normalize": (
+        lambda **k: effnet_tf.Normalize([1.0, 2.0], [3.0, 4.0], **k),
+        (4, 6, 6, 2),
+        (4, 6, 6, 2),
+    ),
     "SqueezeExcite": (lambda **k: effnet_tf.SqueezeExcite(2, **k), (4, 6, 6, 8), (4, 6, 6, 8)),
-    "MBConv": (lambda **k: effnet_tf.MBConv(12, 16, 5, 2, 2, 0.1, **k), (4, 7, 6, 8),
-               (4, 4, 3, 12)),
-    "FusedMBConv": (lambda **k: effnet_tf.FusedMBConv(8, 16, 3, 1, 0, 0.1, "relu", **k),
-                    (4, 7, 6, 8), (4, 7, 6, 8)),
+    "MBConv": (
+        lambda **k: effnet_tf.MBConv(12, 16, 5, 2, 2, 0.1, **k),
+        (4, 7, 6, 8),
+        (4, 4, 3, 12),
+    ),
+    "FusedMBConv": (
+        lambda **k: effnet_tf.FusedMBConv(8, 16, 3, 1, 0, 0.1, "relu", **k),
+        (4, 7, 6, 8),
+        (4, 7, 6, 8),
+    ),
 }
 
 # The properties of models: small ones always, the others with `make test-all`. Those that
 # are missing take minutes and gigabytes each and are the same code with other numbers.
 ALWAYS = ("EfficientNetB0", "EfficientNetLite0", "EfficientNetEdgeTPUSmall")
-SLOW = ("EfficientNetB1", "EfficientNetB2", "EfficientNetB3", "EfficientNetLite1",
-        "EfficientNetLite2", "EfficientNetLite3", "EfficientNetLite4",
-        "EfficientNetEdgeTPUMedium", "EfficientNetEdgeTPULarge")
-TOO_LARGE = ("EfficientNetB4", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7",
-             "EfficientNetB8", "EfficientNetL2")
+SLOW = (
+    "EfficientNetB1",
+    "EfficientNetB2",
+    "EfficientNetB3",
+    "EfficientNetLite1",
+    "EfficientNetLite2",
+    "EfficientNetLite3",
+    "EfficientNetLite4",
+    "EfficientNetEdgeTPUMedium",
+    "EfficientNetEdgeTPULarge",
+)
+TOO_LARGE = (
+    "EfficientNetB4",
+    "EfficientNetB5",
+    "EfficientNetB6",
+    "EfficientNetB7",
+    "EfficientNetB8",
+    "EfficientNetL2",
+)
 MODELS = [*ALWAYS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 # Public names that are no layer and no constructor, and the file that tests them.
 OTHERS = {
-    "test_config": ("VARIANTS", "Block", "CompoundScaling", "InputError", "Stage", "Variant",
-                    "blocks"),
+    "test_config": (
+        "VARIANTS",
+        "Block",
+        "CompoundScaling",
+        "InputError",
+        "Stage",
+        "Variant",
+        "blocks",
+    ),
     "test_cost": ("Cost", "cost"),
     "test_recipe": ("RECIPES", "Recipe"),
-    "test_optim": ("AdamW", "LARS", "RMSprop", "SGD", "WarmupCosine", "WarmupPolynomial",
-                   "WarmupStaircase"),
+    "test_optim": (
+        "AdamW",
+        "LARS",
+        "RMSprop",
+        "SGD",
+        "WarmupCosine",
+        "WarmupPolynomial",
+        "WarmupStaircase",
+    ),
     "test_model": ("model_fn", "feature_extractor", "load_model"),
     "test_weights": ("LoadReport", "load_weights"),
     "test_published": ("decode_predictions", "preprocess_input"),
@@ -63,14 +103,23 @@ OTHERS = {
 
 
 def test_the_tables_are_complete():
-    listed = [*LAYERS, *ALWAYS, *SLOW, *TOO_LARGE,
-              *(name for names in OTHERS.values() for name in names)]
+    listed = [
+        *LAYERS,
+        *ALWAYS,
+        *SLOW,
+        *TOO_LARGE,
+        *(name for names in OTHERS.values() for name in names),
+    ]
     assert sorted(listed) == sorted(effnet_tf.__all__)
     assert sorted([*ALWAYS, *SLOW, *TOO_LARGE]) == sorted(CONSTRUCTORS)
     layers = {**vars(effnet_tf.layers), **vars(effnet_tf.mbconv)}
-    public_layers = {name for name, value in layers.items()
-                     if inspect.isclass(value) and issubclass(value, keras.layers.Layer)
-                     and not name.startswith("_")}
+    public_layers = {
+        name
+        for name, value in layers.items()
+        if inspect.isclass(value)
+        and issubclass(value, keras.layers.Layer)
+        and not name.startswith("_")
+    }
     assert public_layers == set(LAYERS)
 
 
@@ -91,10 +140,10 @@ def inputs_for(shape, dtype="float32"):
 
 
 def outputs_equal(one, other, inputs):
-    np.testing.assert_array_equal(one(inputs, training=False) if takes_training(one)
-                                  else one(inputs),
-                                  other(inputs, training=False) if takes_training(other)
-                                  else other(inputs))
+    np.testing.assert_array_equal(
+        one(inputs, training=False) if takes_training(one) else one(inputs),
+        other(inputs, training=False) if takes_training(other) else other(inputs),
+    )
 
 
 def takes_training(layer):
@@ -119,8 +168,7 @@ class TestLayer:
         make, shape, expected = LAYERS[name]
         layer = make()
         # Keras' own Dropout declares its shape; ours is one.
-        owner = next(kind for kind in type(layer).__mro__
-                     if "compute_output_shape" in vars(kind))
+        owner = next(kind for kind in type(layer).__mro__ if "compute_output_shape" in vars(kind))
         assert owner is not keras.layers.Layer
         assert tuple(layer.compute_output_shape(shape)) == expected
         assert tuple(layer.compute_output_shape((None, *shape[1:]))) == (None, *expected[1:])
@@ -171,12 +219,14 @@ class TestLayer:
         model = keras.Model(inputs, make()(inputs))
         model.export(tmp_path / "saved", verbose=False)
         loaded = tf.saved_model.load(tmp_path / "saved")
-        np.testing.assert_allclose(model(inputs_for(shape)), loaded.serve(inputs_for(shape)),
-                                   rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            model(inputs_for(shape)), loaded.serve(inputs_for(shape)), rtol=1e-5, atol=1e-6
+        )
 
     def test_docstring_sections(self, name):
-        sections = re.findall(r"^(\w[\w ]+):$", inspect.getdoc(getattr(effnet_tf, name)),
-                              re.MULTILINE)
+        sections = re.findall(
+            r"^(\w[\w ]+):$", inspect.getdoc(getattr(effnet_tf, name)), re.MULTILINE
+        )
         expected = ["Args", "Call arguments", "Input shape", "Output shape", "Example"]
         assert [section for section in sections if section in expected] == expected
 
@@ -191,7 +241,8 @@ def build():
             cache.clear()  # one at a time in memory
             keras.utils.set_random_seed(0)
             cache[name] = getattr(effnet_tf, name)(
-                weights=None, input_shape=(33, 48, 3), classes=4, classifier_activation=None)
+                weights=None, input_shape=(33, 48, 3), classes=4, classifier_activation=None
+            )
         return cache[name]
 
     return get
@@ -225,13 +276,14 @@ class TestModel:
     def test_mixed_bfloat16_forward_and_backward(self, name):
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            model = getattr(effnet_tf, name)(weights=None, input_shape=(33, 48, 3), classes=4,
-                                             classifier_activation=None)
+            model = getattr(effnet_tf, name)(
+                weights=None, input_shape=(33, 48, 3), classes=4, classifier_activation=None
+            )
         finally:
             keras.config.set_dtype_policy("float32")
         with tf.GradientTape() as tape:
             logits = model(IMAGES, training=True)
-            loss = tf.reduce_mean(logits ** 2)
+            loss = tf.reduce_mean(logits**2)
         assert logits.dtype == tf.float32
         assert model.get_layer("top_activation").output.dtype == "bfloat16"
         assert {w.dtype for w in model.weights} == {"float32"}

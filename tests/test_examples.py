@@ -23,8 +23,7 @@ def write_digits(root, classes, count):
     for name in classes:
         (root / str(name)).mkdir(parents=True)
         for number in np.flatnonzero(digits.target == name)[:count]:
-            (root / str(name) / f"{number}.png").write_bytes(
-                tf.io.encode_png(grey[number]).numpy())
+            (root / str(name) / f"{number}.png").write_bytes(tf.io.encode_png(grey[number]).numpy())
 
 
 @pytest.mark.slow
@@ -34,10 +33,27 @@ def test_finetune(tmp_path):
     effnet_tf.model_fn("lite0", 10).save_weights(tmp_path / "start.weights.h5")
 
     finished = subprocess.run(
-        [sys.executable, "examples/finetune.py", "--data_dir", str(tmp_path / "digits"),
-         "--out", str(tmp_path / "run"), "--weights", str(tmp_path / "start.weights.h5"),
-         "--variant", "lite0", "--image_size", "32", "--epochs", "1"],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+        [
+            sys.executable,
+            "examples/finetune.py",
+            "--data_dir",
+            str(tmp_path / "digits"),
+            "--out",
+            str(tmp_path / "run"),
+            "--weights",
+            str(tmp_path / "start.weights.h5"),
+            "--variant",
+            "lite0",
+            "--image_size",
+            "32",
+            "--epochs",
+            "1",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert finished.returncode == 0, finished.stderr[-3000:]
     out = finished.stdout
     assert "predictions/kernel (1280, 10) -> (1280, 2): keeps its initial values" in out

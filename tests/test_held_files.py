@@ -68,6 +68,7 @@ def test_onnx():
 
 def test_what_files_say_of_themselves():
     from effnet_tf.export import identify
+
     for name in ("saved_model", "b-none.tflite", "b-int8.tflite", "b.onnx"):
         about = identify.about(str(HELD / name))
         assert about.class_names == make_held.CLASSES and about.image_size == 32
@@ -96,6 +97,7 @@ class TestARun:
             np.testing.assert_array_equal(restored[name], value, err_msg=name)
         state = checkpoints.read(checkpoints.newest(str(copy / "checkpoints")))
         for name, value in state.items():
-            np.testing.assert_allclose(value, ANSWERS[f"state/{name}"], rtol=1e-3, atol=1e-4,
-                                       err_msg=name)
+            np.testing.assert_allclose(
+                value, ANSWERS[f"state/{name}"], rtol=1e-3, atol=1e-4, err_msg=name
+            )
         np.testing.assert_allclose(metrics["eval_loss"], ANSWERS["eval_loss"], rtol=1e-3)

@@ -37,7 +37,9 @@ def sleep():
 
 def test_results_come_back_in_order():
     assert isolated.call((json.dumps, {"obj": "caf\udce9"}), (json.loads, {"s": "[1]"})) == [
-        '"caf\\udce9"', [1]]
+        '"caf\\udce9"',
+        [1],
+    ]
 
 
 def test_bad_input_is_the_same_sentence():
@@ -72,8 +74,10 @@ def test_what_it_prints_is_shown(capsys):
 
 def test_it_ends_with_its_parent():
     """A killed export leaves no process behind, not even one that is starting."""
-    code = ("from effnet_tf import worker\nfrom tests import test_worker\n"
-            "worker.call((test_worker.sleep, {}))")
+    code = (
+        "from effnet_tf import worker\nfrom tests import test_worker\n"
+        "worker.call((test_worker.sleep, {}))"
+    )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     children = []
     while not children:

@@ -55,9 +55,11 @@ class TestWalk:
         (tmp_path / "dog" / "3.jpg").symlink_to(tmp_path / "cat" / "1.jpg")
         found, walk = images(tmp_path / "cat", tmp_path / "dog")
         assert [os.path.basename(path) for path in found] == ["1.jpg"]
-        line, = walk.report()
-        assert line == ("Left out 2: links to images that are there already, such as "
-                        f"{tmp_path}/cat/2.jpg = {tmp_path}/cat/1.jpg")
+        (line,) = walk.report()
+        assert line == (
+            "Left out 2: links to images that are there already, such as "
+            f"{tmp_path}/cat/2.jpg = {tmp_path}/cat/1.jpg"
+        )
 
     def test_regular_files_only(self, tmp_path, monkeypatch):
         os.mkfifo(tmp_path / "fifo.jpg")
@@ -75,15 +77,23 @@ class TestWalk:
         assert not found and walk.left_out == {"larger than 256 MiB": 1}
 
     def test_litter_is_passed_over_and_other_images_are_named(self, tmp_path):
-        for name in ("__MACOSX/._a.jpg", ".DS_Store", "Thumbs.db", "Desktop.ini", "@eaDir/a.jpg",
-                     ".ipynb_checkpoints/a.jpg"):
+        for name in (
+            "__MACOSX/._a.jpg",
+            ".DS_Store",
+            "Thumbs.db",
+            "Desktop.ini",
+            "@eaDir/a.jpg",
+            ".ipynb_checkpoints/a.jpg",
+        ):
             write(tmp_path / name)
         for name in ("a.tif", "b.TIFF", "c.heic", "d.avif", "e.svg", "f.pdf", "notes.txt"):
             write(tmp_path / name)
         found, walk = images(tmp_path)
         assert not found and sum(walk.left_out.values()) == 7
-        assert any(line.startswith("Left out 2: TIFF files, which cannot be decoded: convert")
-                   for line in walk.report())
+        assert any(
+            line.startswith("Left out 2: TIFF files, which cannot be decoded: convert")
+            for line in walk.report()
+        )
 
     def test_any_name(self, tmp_path):
         for name in (*hostile.NAMES, hostile.NOT_UTF8):
@@ -103,8 +113,11 @@ class TestRead:
         with pytest.raises(InputError, match="has 3 bytes; the limit is 2"):
             local_files.read(str(tmp_path / "a"), 2)
         os.mkfifo(tmp_path / "fifo")
-        for path, kind in ((tmp_path / "fifo", "a FIFO"), ("/dev/zero", "a device"),
-                           (tmp_path, "a folder")):
+        for path, kind in (
+            (tmp_path / "fifo", "a FIFO"),
+            ("/dev/zero", "a device"),
+            (tmp_path, "a folder"),
+        ):
             with pytest.raises(InputError, match=f"is {kind}; it must be a regular file"):
                 local_files.read(str(path), 10)
         with pytest.raises(OSError):
@@ -112,21 +125,31 @@ class TestRead:
 
 
 class TestClassNames:
-    @pytest.mark.parametrize("content", [
-        b"red\ngreen\nlight blue\n", b"\xef\xbb\xbfred\ngreen\nlight blue",
-        b"red\r\ngreen\r\nlight blue\r\n\r\n", b"red \n\tgreen\nlight blue\n  \n\n",
-        b"red\rgreen\rlight blue\r"])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"red\ngreen\nlight blue\n",
+            b"\xef\xbb\xbfred\ngreen\nlight blue",
+            b"red\r\ngreen\r\nlight blue\r\n\r\n",
+            b"red \n\tgreen\nlight blue\n  \n\n",
+            b"red\rgreen\rlight blue\r",
+        ],
+    )
     def test_as_editors_write_them(self, content):
         assert class_names.parse(content, "f") == ("red", "green", "light blue")
 
-    @pytest.mark.parametrize("content, message", [
-        (b"red\n\nblue\n", "'f' has an empty line, line 2"),
-        (b"red\nblue\nred \n", "has the class 'red' twice, in line 1 and in line 3"),
-        (b"red\nb\0lue\n", r"control character '\\x00' in line 2"),
-        (b"red\ncaf\xe9\n", r"not UTF-8 text \(line 2\)"),
-        ("red\nblue".encode("utf-16"), "not UTF-8 text"),
-        (b"", "holds no class names"), (b"\n \n", "holds no class names"),
-    ])
+    @pytest.mark.parametrize(
+        "content, message",
+        [
+            (b"red\n\nblue\n", "'f' has an empty line, line 2"),
+            (b"red\nblue\nred \n", "has the class 'red' twice, in line 1 and in line 3"),
+            (b"red\nb\0lue\n", r"control character '\\x00' in line 2"),
+            (b"red\ncaf\xe9\n", r"not UTF-8 text \(line 2\)"),
+            ("red\nblue".encode("utf-16"), "not UTF-8 text"),
+            (b"", "holds no class names"),
+            (b"\n \n", "holds no class names"),
+        ],
+    )
     def test_faults(self, content, message):
         with pytest.raises(InputError, match=message):
             class_names.parse(content, "f")

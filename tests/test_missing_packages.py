@@ -10,8 +10,20 @@ from tests import conftest
 from tests.helpers import without
 from tests.test_optional_packages import OPTIONAL
 
-TINY = ("--recipe", "smoke", "--variant", "tiny", "--phi", "none", "--strategy", "cpu",
-        "--epochs", "1", "--steps_per_loop", "1")
+TINY = (
+    "--recipe",
+    "smoke",
+    "--variant",
+    "tiny",
+    "--phi",
+    "none",
+    "--strategy",
+    "cpu",
+    "--epochs",
+    "1",
+    "--steps_per_loop",
+    "1",
+)
 ONNX_FILE = b"\x3a\x02\x12\x00"  # a graph with an empty name is enough to be taken for one
 
 
@@ -34,10 +46,19 @@ def folder(tmp_path_factory):
 
 # --- all together ------------------------------------------------------------------------------
 
+
 def test_all_that_needs_no_package_works_without_any(server, folder):
     run, image = folder / "run", folder / "photos" / "cat" / "0.jpg"
-    data = ("--dataset", "folder", "--data_dir", folder / "photos", "--holdout", "0.4",
-            "--batch_size", "4")
+    data = (
+        "--dataset",
+        "folder",
+        "--data_dir",
+        folder / "photos",
+        "--holdout",
+        "0.4",
+        "--batch_size",
+        "4",
+    )
 
     def done(program, *arguments, code=0):
         found, output = server.run(OPTIONAL, program, *arguments)
@@ -72,12 +93,28 @@ REFUSED = (
     ("keras_cv", "effnet_tf", "train_tpu", *TINY, "--random_erasing", "0.1", "--workdir", "NEW"),
     ("keras_cv", "effnet_tf", "train_tpu", *TINY, "--random_erasing", "0.1", "--dry_run"),
     ("keras_cv", "effnet_tf", "data", "check", "--random_erasing", "0.1", "--out", "NEW"),
-    ("safetensors", "[timm]", "train_tpu", *TINY, "--init_weights", "no.safetensors",
-     "--workdir", "NEW"),
+    (
+        "safetensors",
+        "[timm]",
+        "train_tpu",
+        *TINY,
+        "--init_weights",
+        "no.safetensors",
+        "--workdir",
+        "NEW",
+    ),
     ("torch", "[torch]", "train_tpu", *TINY, "--init_weights", "no.pth", "--workdir", "NEW"),
     ("safetensors", "[timm]", "train_tpu", *TINY, "--init_weights", "no.safetensors", "--dry_run"),
-    ("tensorflow_datasets", "effnet_tf", "train_tpu", *TINY, "--dataset", "cifar10", "--workdir",
-     "NEW"),
+    (
+        "tensorflow_datasets",
+        "effnet_tf",
+        "train_tpu",
+        *TINY,
+        "--dataset",
+        "cifar10",
+        "--workdir",
+        "NEW",
+    ),
     ("onnx", "[onnx]", "export", "onnx", "--workdir", "none", "--out", "NEW"),
     ("onnxruntime", "[onnx]", "export", "onnx", "--workdir", "none", "--out", "NEW"),
     ("tf2onnx", "[onnx]", "export", "onnx", "--model", "none.keras", "--out", "NEW"),
@@ -88,8 +125,10 @@ REFUSED = (
 )
 
 
-@pytest.mark.parametrize("missing, extra, program, arguments", [
-    (missing, extra, program, arguments) for missing, extra, program, *arguments in REFUSED])
+@pytest.mark.parametrize(
+    "missing, extra, program, arguments",
+    [(missing, extra, program, arguments) for missing, extra, program, *arguments in REFUSED],
+)
 def test_refused_at_the_door(missing, extra, program, arguments, server, folder):
     places = {"NEW": str(folder / "new"), "a.onnx": str(folder / "a.onnx")}
     arguments = [places.get(argument, argument) for argument in arguments]
@@ -108,8 +147,11 @@ REFUSED_FUNCTIONS = (
     ("torch", "effnet_tf.feature_extractor('b7', ['reduction_3'], weights='no.pt')"),
     ("tf2onnx", "effnet_tf.export.to_onnx(None, 'no.onnx')"),
     ("onnxruntime", "effnet_tf.export.load('a.onnx')"),
-    ("keras_cv", "effnet_tf.data.training(None, dataclasses.replace("
-                 "effnet_tf.RECIPES['smoke'], random_erasing=0.1), 32, 4)"),
+    (
+        "keras_cv",
+        "effnet_tf.data.training(None, dataclasses.replace("
+        "effnet_tf.RECIPES['smoke'], random_erasing=0.1), 32, 4)",
+    ),
     ("sklearn", "effnet_tf.data.open_source(effnet_tf.RECIPES['digits'])"),
     ("matplotlib", "effnet_tf.plots.require('A picture')"),
 )
@@ -118,42 +160,60 @@ REFUSED_FUNCTIONS = (
 @pytest.mark.parametrize("missing, call", REFUSED_FUNCTIONS)
 def test_a_function_raises_a_sentence(missing, call, server, folder):
     call = call.replace("a.onnx", str(folder / "a.onnx"))
-    code, output = server.run([missing], "python", f"""
+    code, output = server.run(
+        [missing],
+        "python",
+        f"""
 import dataclasses, effnet_tf
 try:
     {call}
 except effnet_tf.MissingPackage as error:
     print(error)
-""")
+""",
+    )
     assert code == 0, output
     assert output.strip().endswith(f"is not installed: {extras.command(missing)}"), output
 
 
 def test_without_tensorboard_the_rest_of_a_run_is_written(server, folder):
-    code, output = server.run(["tensorboard"], "python", f"""
+    code, output = server.run(
+        ["tensorboard"],
+        "python",
+        f"""
 import numpy as np
 from effnet_tf import recipe, watch
 board = watch.TensorBoard({str(folder)!r}, recipe.RECIPES["smoke"])
 board.scalars(1, {{"loss": 2.5}})
 board.batch(np.zeros((1, 8, 8, 3), "uint8"), ["a"])
 board.close()
-""")
+""",
+    )
     assert code == 0 and output.count("effnet_tf[tensorboard]") == 1, output
     assert (folder / "augmented.png").exists() and not (folder / "tensorboard").exists()
 
 
-@pytest.mark.parametrize("inner, module", [
-    ("kiwisolver", "matplotlib.figure"), ("scipy", "sklearn.datasets"),
-    ("markdown", "tensorboard.plugins.core.core_plugin")])
+@pytest.mark.parametrize(
+    "inner, module",
+    [
+        ("kiwisolver", "matplotlib.figure"),
+        ("scipy", "sklearn.datasets"),
+        ("markdown", "tensorboard.plugins.core.core_plugin"),
+    ],
+)
 def test_a_broken_package_is_not_called_missing(inner, module, server):
-    code, output = server.run([inner], "python", f"""
+    code, output = server.run(
+        [inner],
+        "python",
+        f"""
 from effnet_tf import extras
 try:
     extras.load("{module}", "It")
     print("it does not need {inner}")
 except extras.MissingPackage as error:
     print(error)
-""")
+""",
+    )
     assert code == 0 and "not installed" not in output, output
     assert f"which is installed but cannot be imported (No module named '{inner}')" in output or (
-        "does not need" in output and inner == "markdown"), output
+        "does not need" in output and inner == "markdown"
+    ), output

@@ -24,11 +24,17 @@ OPTIONAL = sorted({*extras.PACKAGES, "PIL", "pandas", "scipy"} - {"tensorflow", 
 
 # --- without TensorFlow ------------------------------------------------------------------------
 
+
 def python(*arguments, blocked=("tensorflow", "keras", *OPTIONAL)):
     """Returns (exit code, all that was printed) of a Python process that lacks packages."""
-    finished = subprocess.run([sys.executable, *arguments], text=True, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, cwd=ROOT,
-                              env=without.environment(blocked))
+    finished = subprocess.run(
+        [sys.executable, *arguments],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=ROOT,
+        env=without.environment(blocked),
+    )
     return finished.returncode, finished.stdout
 
 
@@ -59,21 +65,37 @@ def test_a_program_without_tensorflow_is_a_sentence(arguments):
 
 
 def test_what_needs_no_tensorflow():
-    for arguments in (("train_tpu.py",), ("-m", "export"), ("-m", "export", "tflite"),
-                      ("-m", "export", "classify"), ("-m", "effnet_tf.data"),
-                      ("-m", "effnet_tf.data", "check"), ("tools/tpu_check.py",)):
+    for arguments in (
+        ("train_tpu.py",),
+        ("-m", "export"),
+        ("-m", "export", "tflite"),
+        ("-m", "export", "classify"),
+        ("-m", "effnet_tf.data"),
+        ("-m", "effnet_tf.data", "check"),
+        ("tools/tpu_check.py",),
+    ):
         code, output = python(*arguments, "--help")
         assert code == 0 and output.startswith("usage:"), output
-    code, output = python("-c", "import effnet_tf; print(effnet_tf.cost('b0').params, "
-                          "len(effnet_tf.blocks('b0')))")
+    code, output = python(
+        "-c", "import effnet_tf; print(effnet_tf.cost('b0').params, len(effnet_tf.blocks('b0')))"
+    )
     assert (code, output) == (0, "5330564 16\n"), output
 
 
 # --- one place for all -------------------------------------------------------------------------
 
 # flatbuffers and google.protobuf come with TensorFlow.
-REQUIRED = {"absl", "effnet_tf", "flatbuffers", "google", "h5py", "keras", "numpy", "tensorflow",
-            "tqdm"}
+REQUIRED = {
+    "absl",
+    "effnet_tf",
+    "flatbuffers",
+    "google",
+    "h5py",
+    "keras",
+    "numpy",
+    "tensorflow",
+    "tqdm",
+}
 
 
 def imported(path):
@@ -86,8 +108,11 @@ def imported(path):
 
 
 def test_optional_packages_are_imported_through_extras():
-    sources = [ROOT / "train_tpu.py", *(ROOT / "effnet_tf").rglob("*.py"),
-               *(ROOT / "export").glob("*.py")]
+    sources = [
+        ROOT / "train_tpu.py",
+        *(ROOT / "effnet_tf").rglob("*.py"),
+        *(ROOT / "export").glob("*.py"),
+    ]
     for path in sources:
         others = {*imported(path)} - sys.stdlib_module_names - REQUIRED
         if path.name == "reading.py":
@@ -122,6 +147,9 @@ def test_the_table_of_the_docs_is_complete():
         assert without_it.strip()
         for project in needs.strip().split(", "):
             named.setdefault(project, set()).add(re.split("[]`]", extra.strip(" `["))[0])
-    expected = {project: {extra or "(effnet_tf itself)"}
-                for extra, project in extras.PACKAGES.values() if project != "keras"}
+    expected = {
+        project: {extra or "(effnet_tf itself)"}
+        for extra, project in extras.PACKAGES.values()
+        if project != "keras"
+    }
     assert named == expected

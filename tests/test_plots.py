@@ -12,9 +12,18 @@ import tensorflow as tf
 from effnet_tf import plots
 from tests.helpers import hostile
 
-ROWS = [{"epoch": epoch, "train_loss": 2 / epoch, "train_accuracy": 0.1 * epoch,
-         "eval_loss_raw": 3 / epoch, "eval_accuracy_raw": 0.08 * epoch,
-         "eval_accuracy": 0.08 * epoch, "eval_images": 100} for epoch in (1, 2, 3)]
+ROWS = [
+    {
+        "epoch": epoch,
+        "train_loss": 2 / epoch,
+        "train_accuracy": 0.1 * epoch,
+        "eval_loss_raw": 3 / epoch,
+        "eval_accuracy_raw": 0.08 * epoch,
+        "eval_accuracy": 0.08 * epoch,
+        "eval_images": 100,
+    }
+    for epoch in (1, 2, 3)
+]
 
 
 def colours(path):
@@ -75,8 +84,10 @@ def test_many_images(tmp_path, capsys):
 
 
 def test_metrics_of_a_run_that_went_wrong(tmp_path):
-    rows = [{**row, "train_loss": value, "eval_loss_raw": value}
-            for row, value in zip(ROWS, (np.nan, np.inf, 0.0))]
+    rows = [
+        {**row, "train_loss": value, "eval_loss_raw": value}
+        for row, value in zip(ROWS, (np.nan, np.inf, 0.0))
+    ]
     assert plots.learning_curve(rows, str(tmp_path / "curve.png"))
 
 
@@ -88,8 +99,14 @@ def test_what_cannot_be_drawn_ends_nothing(tmp_path, capsys):
 
 def test_a_full_disk_is_an_error_and_leaves_nothing_half(tmp_path):
     (tmp_path / "curve.png").write_bytes(b"the one before")
-    with mock.patch.object(tf.io.gfile.GFile, "write", side_effect=tf.errors.ResourceExhaustedError(
-            None, None, "no space left")), pytest.raises(tf.errors.ResourceExhaustedError):
+    with (
+        mock.patch.object(
+            tf.io.gfile.GFile,
+            "write",
+            side_effect=tf.errors.ResourceExhaustedError(None, None, "no space left"),
+        ),
+        pytest.raises(tf.errors.ResourceExhaustedError),
+    ):
         plots.learning_curve(ROWS, str(tmp_path / "curve.png"))
     assert (tmp_path / "curve.png").read_bytes() == b"the one before"
     assert os.listdir(tmp_path) == ["curve.png"]

@@ -12,15 +12,24 @@ from effnet_tf.errors import InputError
 from tests.helpers import hostile
 
 
-@pytest.mark.parametrize("path, sentence", [
-    ("s3://bucket/run", "--workdir 's3://bucket/run' cannot be reached: this TensorFlow knows no "
-     "s3:// .only file://, gs://"),
-    ("hdfs://host/run", "knows no hdfs://"),
-    ("https://host/photos", "knows no https://"),
-    (f"/data/{hostile.NOT_UTF8}/run",
-     r"--workdir '/data/caf\\xe9/run' cannot be used: its name is not UTF-8"),
-    (f"gs://{hostile.NOT_UTF8}", "is not UTF-8"),
-    ("runs/\0", r"'runs/\\x00' cannot be used: its name holds a null byte")])
+@pytest.mark.parametrize(
+    "path, sentence",
+    [
+        (
+            "s3://bucket/run",
+            "--workdir 's3://bucket/run' cannot be reached: this TensorFlow knows no "
+            "s3:// .only file://, gs://",
+        ),
+        ("hdfs://host/run", "knows no hdfs://"),
+        ("https://host/photos", "knows no https://"),
+        (
+            f"/data/{hostile.NOT_UTF8}/run",
+            r"--workdir '/data/caf\\xe9/run' cannot be used: its name is not UTF-8",
+        ),
+        (f"gs://{hostile.NOT_UTF8}", "is not UTF-8"),
+        ("runs/\0", r"'runs/\\x00' cannot be used: its name holds a null byte"),
+    ],
+)
 def test_places_that_cannot_be(path, sentence):
     with pytest.raises(InputError, match=sentence):
         storage.check_place(path, "--workdir")
@@ -35,14 +44,18 @@ def test_every_other_name_of_this_machine_is_a_place():
 def test_a_place_that_refuses_is_a_sentence(monkeypatch):
     def refuse(path):
         raise tf.errors.FailedPreconditionError(
-            None, None, "{{function_node __wrapped__x}} Could not resolve host: www.example.com\n"
-            "\t when reading metadata of gs://b/x")
+            None,
+            None,
+            "{{function_node __wrapped__x}} Could not resolve host: www.example.com\n"
+            "\t when reading metadata of gs://b/x",
+        )
 
     monkeypatch.setattr(tf.io.gfile, "exists", refuse)
     with pytest.raises(InputError) as caught:
         storage.check_place("gs://b/x", "--data_dir")
     assert str(caught.value).startswith(
-        "--data_dir 'gs://b/x' cannot be reached: Could not resolve host: www.example.com. Look")
+        "--data_dir 'gs://b/x' cannot be reached: Could not resolve host: www.example.com. Look"
+    )
 
 
 def test_a_place_that_never_answers_is_given_up(monkeypatch):
@@ -56,8 +69,11 @@ def test_a_place_that_never_answers_is_given_up(monkeypatch):
 
 def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    for path, kind in ((tmp_path / "pipe", "a FIFO"), (tmp_path, "a folder"),
-                       ("/dev/zero", "a device")):
+    for path, kind in (
+        (tmp_path / "pipe", "a FIFO"),
+        (tmp_path, "a folder"),
+        ("/dev/zero", "a device"),
+    ):
         with pytest.raises(OSError, match=f"it is {kind}, not a regular file"):
             storage.read_bytes(str(path), 100)
     (tmp_path / "large").write_bytes(bytes(101))
@@ -71,8 +87,12 @@ def test_checkpoints_are_read_whatever_their_names(tmp_path, root):
     for number, name in enumerate(hostile.NAMES):
         for prefix in (os.path.join(root, name, "state"), os.path.join(root, f"{number}", name)):
             tf.io.gfile.makedirs(os.path.dirname(prefix))
-            tf.raw_ops.SaveV2(prefix=prefix, tensor_names=["a"], shape_and_slices=[""],
-                              tensors=[np.float32(number)])
+            tf.raw_ops.SaveV2(
+                prefix=prefix,
+                tensor_names=["a"],
+                shape_and_slices=[""],
+                tensors=[np.float32(number)],
+            )
             with storage.plain_prefix(prefix) as plain:
                 reader = tf.compat.v1.train.NewCheckpointReader(plain)
                 assert reader.get_tensor("a") == number, name

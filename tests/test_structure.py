@@ -19,20 +19,39 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 # sideways between the rows of a floor, never up. Inside a folder no two files import each other.
 FLOORS = {
     "errors": 0,
-    "terminal": 1, "extras": 1, "local_files": 1,
-    "faces": 2, "programs": 2, "class_names": 2, "isolated": 2,
-    "variants": 3, "layers": 3, "optim": 3,
-    "storage": 4, "recipes": 4,
+    "terminal": 1,
+    "extras": 1,
+    "local_files": 1,
+    "faces": 2,
+    "programs": 2,
+    "class_names": 2,
+    "isolated": 2,
+    "variants": 3,
+    "layers": 3,
+    "optim": 3,
+    "storage": 4,
+    "recipes": 4,
     "plots": 5,
     "data": 6,
     "runs": 7,
     "weights": 8,
     "models": 9,
-    "export": 10, "train": 10,
+    "export": 10,
+    "train": 10,
     "dry_run": 11,
 }
-WITHOUT_TENSORFLOW = ("errors", "terminal", "extras", "local_files", "faces", "programs",
-                      "class_names", "isolated", "variants", "recipes")
+WITHOUT_TENSORFLOW = (
+    "errors",
+    "terminal",
+    "extras",
+    "local_files",
+    "faces",
+    "programs",
+    "class_names",
+    "isolated",
+    "variants",
+    "recipes",
+)
 MAX_FUNCTION, MAX_FILE = 40, 450
 
 
@@ -47,14 +66,16 @@ def imports(path):
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield from (("." * node.level + (node.module or ""), alias.name)
-                        for alias in node.names)
+            yield from (
+                ("." * node.level + (node.module or ""), alias.name) for alias in node.names
+            )
 
 
 def own_modules(path):
     """The modules of effnet_tf that a file imports, such as "data.order"."""
-    known = {".".join(other.relative_to(ROOT / "effnet_tf").with_suffix("").parts)
-             for other in LIBRARY}
+    known = {
+        ".".join(other.relative_to(ROOT / "effnet_tf").with_suffix("").parts) for other in LIBRARY
+    }
     for module, name in imports(path):
         home, _, inner = module.partition(".")
         if home == "effnet_tf":
@@ -91,7 +112,10 @@ def test_no_circles_inside_a_folder():
         while waiting:
             module = waiting.pop()
             assert module != me, f"{path} imports itself by way of others"
-            if module not in seen and (ROOT / "effnet_tf" / f"{module.replace('.', '/')}.py").exists():
+            if (
+                module not in seen
+                and (ROOT / "effnet_tf" / f"{module.replace('.', '/')}.py").exists()
+            ):
                 seen.add(module)
                 waiting += own_modules(ROOT / "effnet_tf" / f"{module.replace('.', '/')}.py")
 
@@ -138,8 +162,10 @@ def code_lines(path):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
         if isinstance(node, kinds) and ast.get_docstring(node):
             docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-    return sum(number not in docstrings and bool(line.strip()) and not line.strip().startswith("#")
-               for number, line in enumerate(path.read_text().splitlines(), 1))
+    return sum(
+        number not in docstrings and bool(line.strip()) and not line.strip().startswith("#")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+    )
 
 
 def test_there_is_at_least_as_much_test_as_code():
@@ -154,8 +180,9 @@ def test_readme_starts_with_a_command():
     assert len(before.split()) <= 60 and before != README
 
 
-@pytest.mark.parametrize("number, code", enumerate(
-    re.findall(r"```python\n(.*?)```", README, re.DOTALL)))
+@pytest.mark.parametrize(
+    "number, code", enumerate(re.findall(r"```python\n(.*?)```", README, re.DOTALL))
+)
 def test_readme_python_runs(number, code):
     exec(compile(code, f"README.md block {number}", "exec"), {})
 
@@ -171,6 +198,7 @@ def readme_commands(start):
 @pytest.mark.parametrize("command", [*readme_commands("python train_tpu.py")])
 def test_readme_training_commands_parse(command):
     from effnet_tf import recipes
+
     parser = argparse.ArgumentParser(exit_on_error=False)
     for option in ("--workdir", "--tpu", "--strategy", "--virtual_devices"):
         parser.add_argument(option)
@@ -182,12 +210,14 @@ def test_readme_training_commands_parse(command):
 @pytest.mark.parametrize("command", [*readme_commands("python -m export")])
 def test_readme_export_commands_parse(command):
     from export import __main__ as programs
+
     assert callable(programs.parse(shlex.split(command)[2:]).run)
 
 
 @pytest.mark.parametrize("command", [*readme_commands("python -m effnet_tf.data")])
 def test_readme_data_commands_parse(command):
     from effnet_tf.data import __main__ as program
+
     assert program.parse(shlex.split(command)[3:]).program in ("check", "prepare")
 
 
@@ -198,12 +228,22 @@ def test_ci_runs_the_readme_command():
 
 def test_readme_shows_every_recipe():
     from effnet_tf import RECIPES
+
     for name in RECIPES:
         assert f"| `{name}` |" in README or name.startswith("imagenet-")
 
 
-OUR_ERRORS = {"InputError", "SaveError", "NotFinite", "Preempted", "TrainingStopped", "TooManyBad",
-              "VerificationError", "WorkerError", "MissingPackage"}
+OUR_ERRORS = {
+    "InputError",
+    "SaveError",
+    "NotFinite",
+    "Preempted",
+    "TrainingStopped",
+    "TooManyBad",
+    "VerificationError",
+    "WorkerError",
+    "MissingPackage",
+}
 
 
 def kinds(handler):

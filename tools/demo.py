@@ -29,8 +29,16 @@ def main():
     run("train_tpu.py", "--recipe", "digits", "--workdir", str(RUN))
     run("-m", "export", "saved_model", "--workdir", str(RUN), "--out", str(RUN / "saved_model"))
     run("-m", "export", "tflite", "--workdir", str(RUN), "--out", str(RUN / "digits.tflite"))
-    run("-m", "export", "classify", str(RUN / "digits.tflite"), "--workdir", str(RUN),
-        "--picture", str(RUN / "predictions.png"))
+    run(
+        "-m",
+        "export",
+        "classify",
+        str(RUN / "digits.tflite"),
+        "--workdir",
+        str(RUN),
+        "--picture",
+        str(RUN / "predictions.png"),
+    )
     activate = pathlib.Path(sys.prefix, "bin", "activate")
     if activate.is_relative_to(pathlib.Path.cwd()):
         activate = activate.relative_to(pathlib.Path.cwd())
@@ -38,8 +46,8 @@ def main():
     print(f"""
 Done in {(time.monotonic() - start) / 60:.1f} minutes. {RUN}/ now holds
 
-  checkpoints/         the trained network: {result['eval_accuracy']:.2%} of \
-{result['eval_images']} held-out digits right
+  checkpoints/         the trained network: {result["eval_accuracy"]:.2%} of \
+{result["eval_images"]} held-out digits right
   learning_curve.png   loss and accuracy of every epoch
   saved_model/         for TensorFlow Serving and Python, verified
   digits.tflite        for phones, verified

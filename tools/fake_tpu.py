@@ -37,13 +37,20 @@ class _FakeResolver(tf.distribute.cluster_resolver.TPUClusterResolver):
     def get_tpu_system_metadata(self):
         cores = [[x, y, 0, core] for y in range(2) for x in range(2) for core in range(2)]
         topology = tf.tpu.experimental.Topology(
-            mesh_shape=[2, 2, 1, 2], device_coordinates=np.array([cores], np.int32))
+            mesh_shape=[2, 2, 1, 2], device_coordinates=np.array([cores], np.int32)
+        )
         names = [*(f"TPU:{number}" for number in range(REPLICAS)), "CPU:0"]
-        devices = [types.SimpleNamespace(name=f"/job:localhost/replica:0/task:0/device:{name}")
-                   for name in names]
+        devices = [
+            types.SimpleNamespace(name=f"/job:localhost/replica:0/task:0/device:{name}")
+            for name in names
+        ]
         return tpu_system_metadata.TPUSystemMetadata(
-            num_cores=REPLICAS, num_hosts=1, num_of_cores_per_host=REPLICAS,
-            topology=topology, devices=devices)
+            num_cores=REPLICAS,
+            num_hosts=1,
+            num_of_cores_per_host=REPLICAS,
+            topology=topology,
+            devices=devices,
+        )
 
 
 def strategy():
@@ -63,10 +70,12 @@ def trace(strategy, step, specs):
     Returns:
         A concrete function; every replica is given the same batch.
     """
+
     @tf.function(autograph=False)
     def run(*tensors):
         batch = tf.nest.pack_sequence_as(
-            specs, [values.PerReplica([tensor] * REPLICAS) for tensor in tensors])
+            specs, [values.PerReplica([tensor] * REPLICAS) for tensor in tensors]
+        )
         strategy.run(step, args=(batch,))
 
     return run.get_concrete_function(*tf.nest.flatten(specs))
@@ -88,15 +97,21 @@ def one_replica_hlo(traced):
     @tf.function(autograph=False, jit_compile=True)
     def step(*tensors):
         feeds = dict(zip(specs, tensors)) | {
-            name: tf.convert_to_tensor(variable.handle) for name, variable in variables.items()}
+            name: tf.convert_to_tensor(variable.handle) for name, variable in variables.items()
+        }
         tf.graph_util.import_graph_def(
-            graph, {f"{name}:0": feed for name, feed in feeds.items()}, name="")
+            graph, {f"{name}:0": feed for name, feed in feeds.items()}, name=""
+        )
 
     concrete = step.get_concrete_function(*specs.values())
     return context.context().get_compiler_ir(
-        device_name="", platform_name="CPU", function_name=concrete.name,
-        flat_args=list(specs.values()), captured_inputs=concrete.captured_inputs,
-        stage="hlo_serialized")
+        device_name="",
+        platform_name="CPU",
+        function_name=concrete.name,
+        flat_args=list(specs.values()),
+        captured_inputs=concrete.captured_inputs,
+        stage="hlo_serialized",
+    )
 
 
 def _inputs(graph, used):
@@ -118,8 +133,11 @@ def _inputs(graph, used):
 
 def _one_replica(graph):
     """Returns the GraphDef of replica 0 of the GraphDef of a TPUStrategy's step."""
-    own = {node.name for node in graph.node
-           if node.op in ("Placeholder", "TPUReplicateMetadata", "TPUCompilationResult")}
+    own = {
+        node.name
+        for node in graph.node
+        if node.op in ("Placeholder", "TPUReplicateMetadata", "TPUCompilationResult")
+    }
     single = tf.compat.v1.GraphDef(versions=graph.versions, library=graph.library)
     for node in graph.node:
         if node.name not in own:
@@ -160,6 +178,7 @@ def _translate(node):
 
 
 # --- effnet_tf's step ---------------------------------------------------------------------------
+
 
 def training_step(strategy, settings):
     """Returns the step of a recipe's `Trainer`; all that knows its inside is in here.

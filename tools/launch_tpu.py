@@ -35,8 +35,10 @@ POLL_SECONDS = 30
 # docs/cloud_tpu.md, "Which TensorFlow", says why these versions.
 PACKAGES = ("tensorflow-tpu==2.20.0", "libtpu==0.0.18")
 # TensorFlow's way to the chips of v5e and v6e, from within effnet_tf/ on the TPU.
-PJRT = ("PJRT_DEVICE=TPU NEXT_PLUGGABLE_DEVICE_USE_C_API=true",
-        "TF_PLUGGABLE_DEVICE_LIBRARY_PATH=venv/lib/python3.11/site-packages/libtpu/libtpu.so")
+PJRT = (
+    "PJRT_DEVICE=TPU NEXT_PLUGGABLE_DEVICE_USE_C_API=true",
+    "TF_PLUGGABLE_DEVICE_LIBRARY_PATH=venv/lib/python3.11/site-packages/libtpu/libtpu.so",
+)
 
 ACCELERATORS = {  # name: (machines, the image that they run); cloud.google.com/tpu/docs/v5e,
     "v5litepod-8": (1, "v2-alpha-tpuv5-lite"),  # /v6e, /v4 and /runtimes
@@ -72,8 +74,16 @@ def gcloud(launch, *words):
 
 def queued(launch, verb, *words):
     """A gcloud command about the request for the TPU, which has the TPU's name."""
-    return gcloud(launch, "compute", "tpus", "queued-resources", verb, launch.name,
-                  f"--zone={launch.zone}", *words)
+    return gcloud(
+        launch,
+        "compute",
+        "tpus",
+        "queued-resources",
+        verb,
+        launch.name,
+        f"--zone={launch.zone}",
+        *words,
+    )
 
 
 def state(launch, until=(), hopeless=()):
@@ -84,8 +94,17 @@ def state(launch, until=(), hopeless=()):
 
 def shell(launch, worker, *lines):
     """Runs lines of shell on a machine of the TPU, or "all"; the first that fails ends them."""
-    return gcloud(launch, "compute", "tpus", "tpu-vm", "ssh", launch.name, f"--zone={launch.zone}",
-                  f"--worker={worker}", "--command=" + " &&\n".join(lines))
+    return gcloud(
+        launch,
+        "compute",
+        "tpus",
+        "tpu-vm",
+        "ssh",
+        launch.name,
+        f"--zone={launch.zone}",
+        f"--worker={worker}",
+        "--command=" + " &&\n".join(lines),
+    )
 
 
 def tmux(session, *words):
@@ -97,9 +116,17 @@ def tmux(session, *words):
 # The steps. The first line of a docstring is what --dry_run says.
 def setup(launch):
     """Once per project: switch Cloud TPU on, and make a bucket in the same region."""
-    return [gcloud(launch, "services", "enable", "tpu.googleapis.com"),
-            gcloud(launch, "storage", "buckets", "create", launch.bucket,
-                   f"--location={launch.zone.rpartition('-')[0]}")]
+    return [
+        gcloud(launch, "services", "enable", "tpu.googleapis.com"),
+        gcloud(
+            launch,
+            "storage",
+            "buckets",
+            "create",
+            launch.bucket,
+            f"--location={launch.zone.rpartition('-')[0]}",
+        ),
+    ]
 
 
 def data(launch):
@@ -107,18 +134,33 @@ def data(launch):
     name, folder = launch.recipe.dataset, f"{launch.bucket}/tfds"
     if name == "digits":
         raise InputError("The data set 'digits' comes with scikit-learn: skip the step 'data'.")
-    upload = gcloud(launch, "storage", "cp", "ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar",
-                    f"{folder}/downloads/manual/")
-    code = ("import tensorflow_datasets as tfds\n"
-            f'tfds.builder("{name}", data_dir="{folder}").download_and_prepare()')
+    upload = gcloud(
+        launch,
+        "storage",
+        "cp",
+        "ILSVRC2012_img_train.tar",
+        "ILSVRC2012_img_val.tar",
+        f"{folder}/downloads/manual/",
+    )
+    code = (
+        "import tensorflow_datasets as tfds\n"
+        f'tfds.builder("{name}", data_dir="{folder}").download_and_prepare()'
+    )
     return [upload] * (name == "imagenet2012") + [Command(["python", "-c", code])]
 
 
 def create(launch):
     """Ask for the TPU. It is paid for from the moment it is there until the step delete."""
-    return [queued(launch, "create", f"--node-id={launch.name}",
-                   f"--accelerator-type={launch.accelerator}",
-                   f"--runtime-version={launch.image}", *["--spot"] * launch.spot)]
+    return [
+        queued(
+            launch,
+            "create",
+            f"--node-id={launch.name}",
+            f"--accelerator-type={launch.accelerator}",
+            f"--runtime-version={launch.image}",
+            *["--spot"] * launch.spot,
+        )
+    ]
 
 
 def wait(launch):
@@ -130,27 +172,51 @@ def install(launch):
     """Copy what is committed here to every machine of the TPU, and install it there."""
     archive = f"/tmp/{launch.name}.tar.gz"
     lookup = ["google-api-python-client oauth2client"] * launch.is_slice  # of its addresses
-    return [Command(["git", "archive", "--format=tar.gz", f"--output={archive}", "HEAD"]),
-            gcloud(launch, "compute", "tpus", "tpu-vm", "scp", archive,
-                   f"{launch.name}:effnet_tf.tar.gz", f"--zone={launch.zone}", "--worker=all"),
-            shell(launch, "all", "sudo apt-get update",
-                  "sudo apt-get install -y -o DPkg::Lock::Timeout=300 python3.11-venv tmux",
-                  "mkdir -p effnet_tf", "tar -xzf effnet_tf.tar.gz -C effnet_tf",
-                  "cd effnet_tf", "python3.11 -m venv venv",
-                  " \\\n".join(["venv/bin/pip install", *PACKAGES, *lookup, '".[demo]"']))]
+    return [
+        Command(["git", "archive", "--format=tar.gz", f"--output={archive}", "HEAD"]),
+        gcloud(
+            launch,
+            "compute",
+            "tpus",
+            "tpu-vm",
+            "scp",
+            archive,
+            f"{launch.name}:effnet_tf.tar.gz",
+            f"--zone={launch.zone}",
+            "--worker=all",
+        ),
+        shell(
+            launch,
+            "all",
+            "sudo apt-get update",
+            "sudo apt-get install -y -o DPkg::Lock::Timeout=300 python3.11-venv tmux",
+            "mkdir -p effnet_tf",
+            "tar -xzf effnet_tf.tar.gz -C effnet_tf",
+            "cd effnet_tf",
+            "python3.11 -m venv venv",
+            " \\\n".join(["venv/bin/pip install", *PACKAGES, *lookup, '".[demo]"']),
+        ),
+    ]
 
 
 def train(launch):
     """Start the training. After exit code 75 (preempted, state saved) it starts again."""
     # A slice: TensorFlow's server has the chips of each machine, the program runs on machine 0.
     recipe, tpu = launch.recipe, launch.name if launch.is_slice else "local"
-    options = [f"--strategy tpu --tpu {tpu} --workdir {launch.workdir}",
-               *[f"--data_dir {launch.bucket}/tfds"] * (not recipe.data_dir),
-               *[shlex.join(launch.options)] * bool(launch.options)]
-    loop = tmux("train", "until", *["TPU_LOAD_LIBRARY=0"] if launch.is_slice else PJRT,
-                "venv/bin/python -u train_tpu.py", *options,
-                "; code=$?; echo exit code $code; [ $code -ne 75 ]",
-                "; do sleep 60; done >> train.log 2>&1")
+    options = [
+        f"--strategy tpu --tpu {tpu} --workdir {launch.workdir}",
+        *[f"--data_dir {launch.bucket}/tfds"] * (not recipe.data_dir),
+        *[shlex.join(launch.options)] * bool(launch.options),
+    ]
+    loop = tmux(
+        "train",
+        "until",
+        *["TPU_LOAD_LIBRARY=0"] if launch.is_slice else PJRT,
+        "venv/bin/python -u train_tpu.py",
+        *options,
+        "; code=$?; echo exit code $code; [ $code -ne 75 ]",
+        "; do sleep 60; done >> train.log 2>&1",
+    )
     server = tmux("server", "env", *PJRT, "venv/bin/start_grpc_tpu_worker >> server.log 2>&1")
     serve = shell(launch, "all", "cd effnet_tf", f"(tmux has-session -t server || {server})")
     return [serve] * launch.is_slice + [shell(launch, 0, "cd effnet_tf", loop)]
@@ -158,22 +224,40 @@ def train(launch):
 
 def watch(launch):
     """See the TPU's state, the last lines of the log, and the curves (Ctrl-C ends them)."""
-    return [state(launch), shell(launch, 0, "tail -n 5 effnet_tf/train.log"),
-            Command(["tensorboard", "--logdir", launch.workdir])]
+    return [
+        state(launch),
+        shell(launch, 0, "tail -n 5 effnet_tf/train.log"),
+        Command(["tensorboard", "--logdir", launch.workdir]),
+    ]
 
 
 def resume(launch):
     """After a preemption: make the TPU anew; the run goes on from its last checkpoint."""
-    gone = state(launch, ("SUSPENDED", "FAILED"), (
-        "ACTIVE", "CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING", "DELETING"))
+    gone = state(
+        launch,
+        ("SUSPENDED", "FAILED"),
+        ("ACTIVE", "CREATING", "ACCEPTED", "WAITING_FOR_RESOURCES", "PROVISIONING", "DELETING"),
+    )
     return [gone, *delete(launch), *everything(launch)]
 
 
 def export(launch):
     """Write the trained network to files on this machine, verified."""
-    return [Command(["python", "-m", "export", kind, "--workdir", launch.workdir,
-                     "--out", f"runs/{launch.name}/{out}"])
-            for kind, out in (("saved_model", "saved_model"), ("tflite", "model.tflite"))]
+    return [
+        Command(
+            [
+                "python",
+                "-m",
+                "export",
+                kind,
+                "--workdir",
+                launch.workdir,
+                "--out",
+                f"runs/{launch.name}/{out}",
+            ]
+        )
+        for kind, out in (("saved_model", "saved_model"), ("tflite", "model.tflite"))
+    ]
 
 
 def delete(launch):
@@ -207,7 +291,7 @@ def shown(words):
     text = ""
     for word in words:
         option = re.match("--[a-z-]+=|", word)[0]  # of --option=value only the value is quoted
-        word = option + shlex.quote(word[len(option):])
+        word = option + shlex.quote(word[len(option) :])
         width = len(text.rpartition("\n")[2]) + len(word.partition("\n")[0])
         text += (" " if width < 97 else " \\\n    ") * bool(text) + word
     return text
@@ -226,8 +310,10 @@ def run(commands, hint):
     """Runs commands one after the other, from the root of the repository."""
     missing = {command.words[0] for command in commands if not shutil.which(command.words[0])}
     if missing:
-        raise InputError(f"This machine has no program {' and no '.join(sorted(missing))}; gcloud "
-                         "is at cloud.google.com/sdk; --dry_run shows the commands.")
+        raise InputError(
+            f"This machine has no program {' and no '.join(sorted(missing))}; gcloud "
+            "is at cloud.google.com/sdk; --dry_run shows the commands."
+        )
     for command in commands:
         print(f"$ {shown(command.words)}", flush=True)
         while not is_done(command, hint):
@@ -241,8 +327,11 @@ def is_done(command, hint):
     word = (finished.stdout or "").strip()
     print(word, end="\n" * bool(word), flush=True)
     if finished.returncode or word in command.hopeless:
-        what = (f"The TPU is {word}" if word else
-                f"The command failed with exit code {finished.returncode}")
+        what = (
+            f"The TPU is {word}"
+            if word
+            else f"The command failed with exit code {finished.returncode}"
+        )
         raise CommandFailed(f"{what}; nothing after that command was run. {hint}")
     return not command.until or word in command.until
 
@@ -253,37 +342,53 @@ def find_accelerator(name):
         near = difflib.get_close_matches(name, ACCELERATORS, n=1, cutoff=0)[0]
         raise InputError(f"There is no accelerator '{name}' here; did you mean {near}?")
     if name == "v6e-32":
-        raise InputError("v6e-32 is a slice of 8 machines, and the server of TensorFlow 2.20 for "
-                         "slices does not know v6e: use v6e-8, or v5litepod-32.")
+        raise InputError(
+            "v6e-32 is a slice of 8 machines, and the server of TensorFlow 2.20 for "
+            "slices does not know v6e: use v6e-8, or v5litepod-32."
+        )
     return ACCELERATORS[name]
 
 
 def check_training(words):
     """Returns the recipe that options of train_tpu.py describe, as train_tpu.py would."""
-    parser = argparse.ArgumentParser(prog="train_tpu.py", usage="... -- [options of train_tpu.py]",
-                                     add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog="train_tpu.py",
+        usage="... -- [options of train_tpu.py]",
+        add_help=False,
+        allow_abbrev=False,
+    )
     for option in ("--workdir", "--strategy", "--tpu"):
         parser.add_argument(option)
     recipes.add_options(parser)
     options = parser.parse_args(words)
     if options.workdir or options.strategy or options.tpu:
-        raise InputError("--workdir, --strategy and --tpu are made of --bucket, --name and "
-                         "--accelerator: leave them out after --.")
+        raise InputError(
+            "--workdir, --strategy and --tpu are made of --bucket, --name and "
+            "--accelerator: leave them out after --."
+        )
     with contextlib.redirect_stdout(io.StringIO()):  # train.log will say it
         recipe = recipes.from_options(options)
     recipe.resolved_variant()
     weights = recipe.init_weights or ""  # a file, or a name without a slash
-    if (recipe.dataset == "folder" or "/" in weights and not weights.startswith("gs://")
-            or recipe.data_dir and not recipe.data_dir.startswith("gs://")):
-        raise InputError("The TPU cannot read this machine's disk: give gs:// paths, and a "
-                         "TFDS data set in the bucket (see the step data) or --dataset digits.")
+    if (
+        recipe.dataset == "folder"
+        or "/" in weights
+        and not weights.startswith("gs://")
+        or recipe.data_dir
+        and not recipe.data_dir.startswith("gs://")
+    ):
+        raise InputError(
+            "The TPU cannot read this machine's disk: give gs:// paths, and a "
+            "TFDS data set in the bucket (see the step data) or --dataset digits."
+        )
     return recipe
 
 
 def parse(argv):
     """Returns the checked command line: the `launch` of the functions above."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("step", choices=STEPS, metavar="STEP", help=", ".join(STEPS))
     for name, (_, example, what) in NAMES.items():
         parser.add_argument(f"--{name}", required=True, help=f"{what}, such as {example}")
@@ -299,7 +404,7 @@ def parse(argv):
     machines, launch.image = find_accelerator(launch.accelerator)
     launch.is_slice = machines > 1
     launch.workdir = f"{launch.bucket}/{launch.name}"
-    launch.options = argv[split + 1:]
+    launch.options = argv[split + 1 :]
     launch.recipe = check_training(launch.options)
     return launch
 

@@ -39,16 +39,42 @@ KERAS = textwrap.dedent("""
 
 # Long enough to learn something: the int8 file of a network that answers the same to every image
 # fails its check.
-TRAIN = ("effnet-train", "--recipe", "smoke", "--epochs", "8", "--batch_size", "4",
-         "--ema_decay", "0.5", "--holdout", "0.3", "--dataset", "folder", "--data_dir", "photos",
-         "--workdir", "run")
+TRAIN = (
+    "effnet-train",
+    "--recipe",
+    "smoke",
+    "--epochs",
+    "8",
+    "--batch_size",
+    "4",
+    "--ema_decay",
+    "0.5",
+    "--holdout",
+    "0.3",
+    "--dataset",
+    "folder",
+    "--data_dir",
+    "photos",
+    "--workdir",
+    "run",
+)
 STEPS = (
     ("write some photos", ("python", "-c", PHOTOS)),
     ("train", TRAIN),
-    ("export a SavedModel", ("effnet-export", "saved_model", "--workdir", "run", "--out",
-                             "saved")),
-    ("export a TFLite file of integers", ("effnet-export", "tflite", "--workdir", "run",
-                                          "--quantize", "int8", "--out", "int8.tflite")),
+    ("export a SavedModel", ("effnet-export", "saved_model", "--workdir", "run", "--out", "saved")),
+    (
+        "export a TFLite file of integers",
+        (
+            "effnet-export",
+            "tflite",
+            "--workdir",
+            "run",
+            "--quantize",
+            "int8",
+            "--out",
+            "int8.tflite",
+        ),
+    ),
     ("classify with the SavedModel", ("effnet-export", "classify", "saved", "photos/red/0.jpg")),
     ("classify with TFLite", ("effnet-export", "classify", "int8.tflite", "photos/red/0.jpg")),
     ("build, save and load a Keras model", ("python", "-c", KERAS)),
@@ -72,8 +98,13 @@ def run(title: str, command: tuple[str, ...], folder: str) -> None:
     """Runs a command of this Python's environment; one that fails ends the smoke test."""
     bin_folder = pathlib.Path(sys.executable).parent
     finished = subprocess.run(
-        [bin_folder / command[0], *command[1:]], cwd=folder, text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [bin_folder / command[0], *command[1:]],
+        cwd=folder,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if finished.returncode:
         print(finished.stdout[-4000:])
         sys.exit(f"{title}: failed with exit code {finished.returncode}.")

@@ -77,16 +77,21 @@ def chip_of(topology):
     """
     name, _, shape = topology.partition(":")
     if not re.fullmatch(r"\d+(x\d+)+", shape) or name not in CHIPS:
-        raise InputError(f"There is no TPU topology '{topology}'; with 8 replicas there are "
-                         f"{', '.join(chip.example for chip in CHIPS.values())}.")
+        raise InputError(
+            f"There is no TPU topology '{topology}'; with 8 replicas there are "
+            f"{', '.join(chip.example for chip in CHIPS.values())}."
+        )
     replicas = CHIPS[name].replicas * math.prod(map(int, shape.split("x")))
     if replicas != REPLICAS:
-        raise InputError(f"The topology '{topology}' has {replicas} replicas, and this check is "
-                         f"for {REPLICAS}, as in '{CHIPS[name].example}'.")
+        raise InputError(
+            f"The topology '{topology}' has {replicas} replicas, and this check is "
+            f"for {REPLICAS}, as in '{CHIPS[name].example}'."
+        )
     return CHIPS[name]
 
 
 # --- the two steps of a check, each in a process of its own -----------------------------------
+
 
 def trace(folder, make_step):
     """Writes step.hlo and step.json into a folder; says in files what it is doing.
@@ -120,8 +125,11 @@ def _finish(path, figures):
 def unsupported(message):
     """Returns a sentence for XLA's message about operations that it cannot compile."""
     names = ", ".join(sorted(set(re.findall(r"(\w+) \(No registered", message))))
-    return (f"A TPU cannot run {names}, which the step contains." if names else
-            f"XLA cannot compile the step: {message}")
+    return (
+        f"A TPU cannot run {names}, which the step contains."
+        if names
+        else f"XLA cannot compile the step: {message}"
+    )
 
 
 def compile_hlo(folder):
@@ -135,7 +143,8 @@ def compile_hlo(folder):
     name = json.loads((folder / "settings.json").read_text())["topology"]
     try:
         devices = topologies.get_topology_desc(
-            name, platform="tpu", **chip_of(name).options).devices
+            name, platform="tpu", **chip_of(name).options
+        ).devices
     except jax.errors.JaxRuntimeError as error:
         raise InputError(f"The topology '{name}' is refused: {error}") from error
     with mlir.make_ir_context(), ir.Location.unknown():
@@ -143,14 +152,21 @@ def compile_hlo(folder):
         _drop_copies(module)
         try:
             compiled = devices[0].client.compile(
-                module, executable_devices=_jax.DeviceList(tuple(devices)),
-                compile_options=_compile_options(devices))
+                module,
+                executable_devices=_jax.DeviceList(tuple(devices)),
+                compile_options=_compile_options(devices),
+            )
         except jax.errors.JaxRuntimeError as error:
             raise Refused(str(error)) from error
     costs, memory = compiled.cost_analysis(), compiled.get_compiled_memory_stats()
-    _finish(folder / "full.json", {
-        "flops": costs["flops"], "bytes_accessed": costs["bytes accessed"],
-        "program_mib": round(memory.generated_code_size_in_bytes / MIB, 1)})
+    _finish(
+        folder / "full.json",
+        {
+            "flops": costs["flops"],
+            "bytes_accessed": costs["bytes accessed"],
+            "program_mib": round(memory.generated_code_size_in_bytes / MIB, 1),
+        },
+    )
 
 
 def _compile_options(devices):
@@ -158,8 +174,7 @@ def _compile_options(devices):
     from jaxlib import xla_client
 
     options = xla_client.CompileOptions()
-    assignment = xla_client.DeviceAssignment.create(
-        np.array([[device.id] for device in devices]))
+    assignment = xla_client.DeviceAssignment.create(np.array([[device.id] for device in devices]))
     for holder in (options, options.executable_build_options):
         holder.num_replicas, holder.num_partitions = len(devices), 1
         holder.device_assignment = assignment
@@ -185,14 +200,20 @@ def _drop_copies(module):
 
 # --- the parent: progress, time limit, verdict ------------------------------------------------
 
+
 class Refused(Exception):
     """The step cannot be compiled, or does not fit, in the compiler's own words."""
 
 
-TRACING = (("building the network", "built"), ("tracing", "traced"),
-           ("lowering to HLO", "step.json"))
-COMPILING = (("optimising", "dump/*_before_buffer_assignment.txt"),
-             ("assigning buffers", "dump/*_after_buffer_assignment.txt"))
+TRACING = (
+    ("building the network", "built"),
+    ("tracing", "traced"),
+    ("lowering to HLO", "step.json"),
+)
+COMPILING = (
+    ("optimising", "dump/*_before_buffer_assignment.txt"),
+    ("assigning buffers", "dump/*_after_buffer_assignment.txt"),
+)
 GENERATING = (("generating code", "full.json"),)
 
 
@@ -220,11 +241,18 @@ def check(settings, make_step="fake_tpu:training_step"):
 
 def _run(stage, folder, phases, deadline, make_step=""):
     """Runs a stage in a process of its own until its last phase is over."""
-    code = (f"import sys; sys.path[:0] = {[str(ROOT / part) for part in PARTS]}; import tpu_check; "
-            f"tpu_check.child({stage!r}, {str(folder)!r}, {make_step!r})")
+    code = (
+        f"import sys; sys.path[:0] = {[str(ROOT / part) for part in PARTS]}; import tpu_check; "
+        f"tpu_check.child({stage!r}, {str(folder)!r}, {make_step!r})"
+    )
     with open(folder / "log.txt", "w") as log:
-        process = subprocess.Popen([sys.executable, "-c", code], env=_environment(stage, folder),
-                                   stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=_environment(stage, folder),
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
     try:
         for phase, pattern in phases:
             _wait(process, folder, phase, pattern, deadline)
@@ -240,10 +268,16 @@ def _environment(stage, folder):
     if stage == "trace":
         return quiet
     return quiet | {
-        "JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "TPU_WORKER_HOSTNAMES": "localhost",
-        "TPU_ACCELERATOR_TYPE": "v5litepod-8", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-        "TPU_LOG_DIR": str(folder), "TPU_MIN_LOG_LEVEL": "0", "TPU_STDERR_LOG_LEVEL": "0",
-        "XLA_FLAGS": f"--xla_dump_to={folder / 'dump'} --xla_dump_hlo_as_text"}
+        "JAX_PLATFORMS": "cpu",
+        "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_WORKER_HOSTNAMES": "localhost",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_LOG_DIR": str(folder),
+        "TPU_MIN_LOG_LEVEL": "0",
+        "TPU_STDERR_LOG_LEVEL": "0",
+        "XLA_FLAGS": f"--xla_dump_to={folder / 'dump'} --xla_dump_hlo_as_text",
+    }
 
 
 def _wait(process, folder, phase, pattern, deadline):
@@ -255,8 +289,10 @@ def _wait(process, folder, phase, pattern, deadline):
             _explain(process.returncode, folder, phase)
         now = time.monotonic()
         if now > deadline:
-            raise Refused(f"The time limit ended {phase}, after {now - start:.0f} s; "
-                          "--time_limit takes more minutes.")
+            raise Refused(
+                f"The time limit ended {phase}, after {now - start:.0f} s; "
+                "--time_limit takes more minutes."
+            )
         if live or now - printed > 30:  # a log file gets a line every half minute
             print(f"  {phase:22}{now - start:6.0f} s", end="\r" if live else " ...\n", flush=True)
             printed = now
@@ -289,14 +325,21 @@ def child(stage, folder, make_step):
 
 # --- what the compiler wrote --------------------------------------------------------------------
 
+
 def read_buffers(text):
     """Returns {"total", "arguments", "temporaries"}, bytes of HBM in a dump of buffers."""
-    rows = [(int(size), rest) for size, space, rest in re.findall(
-        r"^allocation \d+: size (\d+)(?:, color (\d+))?(.*)$", text, re.MULTILINE)
-        if space in ("", "0")]  # the others are on the chip
-    return {"total": sum(size for size, _ in rows),
-            "arguments": sum(size for size, rest in rows if ", parameter " in rest),
-            "temporaries": sum(size for size, rest in rows if "preallocated-temp" in rest)}
+    rows = [
+        (int(size), rest)
+        for size, space, rest in re.findall(
+            r"^allocation \d+: size (\d+)(?:, color (\d+))?(.*)$", text, re.MULTILINE
+        )
+        if space in ("", "0")
+    ]  # the others are on the chip
+    return {
+        "total": sum(size for size, _ in rows),
+        "arguments": sum(size for size, rest in rows if ", parameter " in rest),
+        "temporaries": sum(size for size, rest in rows if "preallocated-temp" in rest),
+    }
 
 
 def read_figures(folder):
@@ -308,8 +351,10 @@ def read_figures(folder):
     for name, pattern in (("all_reduces", "before"), ("all_reduces_compiled", "after")):
         [module] = folder.glob(f"dump/*.{pattern}_optimizations.txt")
         figures[name] = len(re.findall(r" all-reduce(?:-start)?\(", module.read_text()))
-    recomputed = re.search(r"rematerialization hbm reduction: +(\S+) => (\S+)",
-                           (folder / "log.txt").read_text(errors="replace"))
+    recomputed = re.search(
+        r"rematerialization hbm reduction: +(\S+) => (\S+)",
+        (folder / "log.txt").read_text(errors="replace"),
+    )
     if recomputed:
         figures["recomputed"] = " -> ".join(recomputed.groups())
     full = folder / "full.json"
@@ -317,6 +362,7 @@ def read_figures(folder):
 
 
 # --- the largest batch ----------------------------------------------------------------------------
+
 
 def largest_batch(fits, start):
     """Returns the largest multiple of 8 found to fit, or 0, in `MOST_TRIES` tries at most.
@@ -341,17 +387,31 @@ def largest_batch(fits, start):
 
 # --- the program --------------------------------------------------------------------------------
 
+
 def parse(argv):
     """Returns the parsed command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--topology", default="v5e:2x4", help="chips and their arrangement, with "
-                        "8 replicas: " + ", ".join(chip.example for chip in CHIPS.values()))
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--topology",
+        default="v5e:2x4",
+        help="chips and their arrangement, with "
+        "8 replicas: " + ", ".join(chip.example for chip in CHIPS.values()),
+    )
     parser.add_argument("--step", choices=("train", "eval"), default="train")
-    parser.add_argument("--full", action="store_true", help="also generate code, which takes about "
-                        "10 minutes for b0, and count FLOPs and bytes per step")
-    parser.add_argument("--largest_batch", action="store_true", help="look for the largest batch "
-                        f"that fits, from --batch_size on, in {MOST_TRIES} tries at most")
+    parser.add_argument(
+        "--full",
+        action="store_true",
+        help="also generate code, which takes about "
+        "10 minutes for b0, and count FLOPs and bytes per step",
+    )
+    parser.add_argument(
+        "--largest_batch",
+        action="store_true",
+        help="look for the largest batch "
+        f"that fits, from --batch_size on, in {MOST_TRIES} tries at most",
+    )
     parser.add_argument("--time_limit", type=float, default=60, help="of a compilation, in minutes")
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     recipes.add_options(parser)
@@ -365,22 +425,34 @@ def report(recipe, settings, figures):
     """Returns the lines that say what a step needs."""
     hbm = chip_of(settings["topology"]).hbm_gib * 1024
     images = recipe.eval_batch_size if settings["step"] == "eval" else None
-    rows = [("parameters", f"{figures['parameters']:,}", ""),
-            ("device memory", f"{figures['total_mib']:,.0f} MiB", f"of {hbm:,} MiB per replica"),
-            ("  arguments", f"{figures['arguments_mib']:,.0f} MiB",
-             "parameters, slots, averages, images"),
-            ("  temporaries", f"{figures['temporaries_mib']:,.0f} MiB", "activations, gradients"),
-            ("all-reduces", f"{figures['all_reduces']:,}",
-             f"{figures['all_reduces_compiled']:,} as compiled")]
+    rows = [
+        ("parameters", f"{figures['parameters']:,}", ""),
+        ("device memory", f"{figures['total_mib']:,.0f} MiB", f"of {hbm:,} MiB per replica"),
+        (
+            "  arguments",
+            f"{figures['arguments_mib']:,.0f} MiB",
+            "parameters, slots, averages, images",
+        ),
+        ("  temporaries", f"{figures['temporaries_mib']:,.0f} MiB", "activations, gradients"),
+        (
+            "all-reduces",
+            f"{figures['all_reduces']:,}",
+            f"{figures['all_reduces_compiled']:,} as compiled",
+        ),
+    ]
     if "recomputed" in figures:
         rows.append(("recomputing", figures["recomputed"], "by the compiler, to fit"))
     if "flops" in figures:
-        rows += [("program", f"{figures['program_mib']:,.0f} MiB", "of device memory, besides"),
-                 ("FLOPs per step", f"{figures['flops'] / 1e12:,.3f} T", "of one replica"),
-                 ("bytes per step", f"{figures['bytes_accessed'] / 1e9:,.2f} GB", "of one replica")]
-    title = (f"{recipe.resolved_variant().name}, {settings['step']} step, "
-             f"{(images or recipe.batch_size) // REPLICAS} images on each of {REPLICAS} "
-             f"replicas, {settings['topology']}: it fits")
+        rows += [
+            ("program", f"{figures['program_mib']:,.0f} MiB", "of device memory, besides"),
+            ("FLOPs per step", f"{figures['flops'] / 1e12:,.3f} T", "of one replica"),
+            ("bytes per step", f"{figures['bytes_accessed'] / 1e9:,.2f} GB", "of one replica"),
+        ]
+    title = (
+        f"{recipe.resolved_variant().name}, {settings['step']} step, "
+        f"{(images or recipe.batch_size) // REPLICAS} images on each of {REPLICAS} "
+        f"replicas, {settings['topology']}: it fits"
+    )
     return [title, *(f"  {name:16}{value:>18}  {note}".rstrip() for name, value, note in rows)]
 
 
@@ -395,15 +467,23 @@ def _search(options, recipe):
         return "refused" not in tries[-1]
 
     best = largest_batch(fits, max(recipe.batch_size // REPLICAS // 8, 1) * 8)
-    print(f"Largest batch found that fits: {best * REPLICAS:,} ({best} images per replica)."
-          if best else "Not even 8 images per replica fit.")
+    print(
+        f"Largest batch found that fits: {best * REPLICAS:,} ({best} images per replica)."
+        if best
+        else "Not even 8 images per replica fit."
+    )
     return tries
 
 
 def _try(options, recipe):
     """Returns the figures of one check, or {"refused": why}; prints them."""
-    settings = {"recipe": dataclasses.asdict(recipe), "topology": options.topology,
-                "step": options.step, "full": options.full, "time_limit": 60 * options.time_limit}
+    settings = {
+        "recipe": dataclasses.asdict(recipe),
+        "topology": options.topology,
+        "step": options.step,
+        "full": options.full,
+        "time_limit": 60 * options.time_limit,
+    }
     inputs = {"batch_size": recipe.batch_size, "topology": options.topology}
     try:
         figures = check(settings)

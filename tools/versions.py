@@ -22,8 +22,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
 CONSTRAINTS = ROOT / "constraints.txt"
 # Per file the extras whose packages are installed together: no two may need different versions.
-EXTRAS = {"constraints.txt": "cpu,demo,examples,timm,onnx,clients,tpu-check,test",
-          "constraints-tpu.txt": "tpu,demo,test"}
+EXTRAS = {
+    "constraints.txt": "cpu,demo,examples,timm,onnx,clients,tpu-check,test",
+    "constraints-tpu.txt": "tpu,demo,test",
+}
 HEADER = """\
 # Installed by `make` and CI; `make test LATEST=1` takes the newest instead. `make constraints`
 # writes today's versions: run the tests on them before they are committed.
@@ -59,7 +61,7 @@ def lower_bounds() -> list[str]:
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     required = text.partition("install_requires=")[2].partition("extras_require=")[0]
     bounds = re.findall(r'"([A-Za-z0-9_-]+)>=([0-9.]+)', required)
-    lowest, = re.findall(r'^TENSORFLOW = ">=([0-9.]+)', text, re.MULTILINE)
+    (lowest,) = re.findall(r'^TENSORFLOW = ">=([0-9.]+)', text, re.MULTILINE)
     bounds += [("tensorflow", lowest), ("tensorflow-cpu", lowest)]
     return [f"{name}=={version}" for name, version in bounds]
 
@@ -72,9 +74,18 @@ def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
         inside = os.path.join(folder, "bin", "python")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         for command in (
-                ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint",
-                 str(constraints), ".[cpu]"],
-                [str(ROOT / "tools" / "smoke.py")]):
+            [
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--constraint",
+                str(constraints),
+                ".[cpu]",
+            ],
+            [str(ROOT / "tools" / "smoke.py")],
+        ):
             # From here: pip takes a "[" in the checkout's own path for the beginning of extras.
             finished = subprocess.run([inside, *command], cwd=ROOT, env=environment)
             if finished.returncode:
@@ -92,8 +103,7 @@ def try_all() -> None:
         path.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
         smoke(f"Python {oldest}, the oldest packages that setup.py admits", found[oldest], path)
     for version in others:
-        smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version],
-              CONSTRAINTS)
+        smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version], CONSTRAINTS)
     for version in PYTHONS:
         if version not in found:
             print(f"\nPython {version} is not on this machine: not tried.")
@@ -102,8 +112,12 @@ def try_all() -> None:
 
 def todays(python: str, *wanted: str) -> dict[str, str]:
     """Returns {package: version} of what pip would install today for a Python."""
-    finished = subprocess.run([python, "-m", "pip", "install", "--quiet", "--dry-run", "--report",
-                               "-", *wanted], cwd=ROOT, check=True, stdout=subprocess.PIPE)
+    finished = subprocess.run(
+        [python, "-m", "pip", "install", "--quiet", "--dry-run", "--report", "-", *wanted],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.PIPE,
+    )
     packages = [each["metadata"] for each in json.loads(finished.stdout)["install"]]
     return {package["name"].lower().replace("_", "-"): package["version"] for package in packages}
 
@@ -136,10 +150,14 @@ def write(path: pathlib.Path, versions: dict[str, str]) -> None:
 
 def main() -> None:
     """The program."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write_constraints", action="store_true",
-                        help="write today's versions to constraints*.txt instead")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--write_constraints",
+        action="store_true",
+        help="write today's versions to constraints*.txt instead",
+    )
     if parser.parse_args().write_constraints:
         write_constraints()
     else:

@@ -6,10 +6,13 @@
 
 from effnet_tf import faces
 
-__getattr__, __dir__, __all__ = faces.attach(__name__, {
-    "bad_images": ("BadExamples", "TooManyBad"),
-    "batches": ("evaluation", "training"),
-    "records": ("Chosen", "Features", "Listed", "RecordFiles"),
-    "source": ("Source",),
-    "sources": ("open_source", "synthetic"),
-})
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__,
+    {
+        "bad_images": ("BadExamples", "TooManyBad"),
+        "batches": ("evaluation", "training"),
+        "records": ("Chosen", "Features", "Listed", "RecordFiles"),
+        "source": ("Source",),
+        "sources": ("open_source", "synthetic"),
+    },
+)

@@ -20,19 +20,31 @@ FAULTS = 1  # exit code of `check`
 
 def parse(arguments):
     """Returns the parsed command line."""
-    parser = argparse.ArgumentParser(prog="python -m effnet_tf.data", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m effnet_tf.data",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     programs = parser.add_subparsers(dest="program", required=True)
     for name, text, out in (
-            ("check", "scan a data set for faults", "folder for bad_examples.jsonl and "
-             "contact_sheet.png"),
-            ("prepare", "write a pre-shrunk copy as TFRecord files", "folder for the copy")):
+        (
+            "check",
+            "scan a data set for faults",
+            "folder for bad_examples.jsonl and contact_sheet.png",
+        ),
+        ("prepare", "write a pre-shrunk copy as TFRecord files", "folder for the copy"),
+    ):
         program = programs.add_parser(name, help=text, description=text)
         program.add_argument("--out", required=True, help=out)
         recipes.add_options(program)
     programs.choices["prepare"].add_argument(
-        "--quality", type=int, default=95, choices=range(1, 101), metavar="1..100",
-        help="of the JPEGs (default 95)")
+        "--quality",
+        type=int,
+        default=95,
+        choices=range(1, 101),
+        metavar="1..100",
+        help="of the JPEGs (default 95)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -40,6 +52,7 @@ def check(source, recipe, options):
     """Runs `check`; returns the exit code."""
     from effnet_tf import storage
     from effnet_tf.data import check as check_lib
+
     findings = check_lib.scan(source)
     print("\n".join(check_lib.table(source, findings)))
     path = os.path.join(options.out, "bad_examples.jsonl")
@@ -55,21 +68,26 @@ def check(source, recipe, options):
 def prepare(source, recipe, options):
     """Runs `prepare`; returns the exit code."""
     from effnet_tf.data import prepare as prepare_lib
+
     about = prepare_lib.prepare(source, recipe, options.out, quality=options.quality)
     train = about["train"]
     listed = os.path.join(options.out, "bad_examples.jsonl")
     if train["left_out"]:
-        print(f"Left out {train['left_out']:,} of {train['left_out'] + train['images']:,} training "
-              f"images, which cannot be used: {listed}")
-    print(f"Wrote {options.out}: {train['images']:,} training images of {about['short_side']} "
-          f"pixels or less on the short side, {train['bytes'] / 1e6:,.1f} MB instead of "
-          f"{train['bytes_before'] / 1e6:,.1f}; {about['validation']['images']:,} held-out images "
-          f"unchanged, and not looked at (`check` does that). What it costs: resized to the "
-          f"network's input, the images differ by "
-          f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
-          "Train on it with the same recipe and options, but these: --recipe "
-          f"{options.recipe or recipes.default_recipe_name(recipe.dataset)} "
-          f"--dataset tfrecord --data_dir {options.out}")
+        print(
+            f"Left out {train['left_out']:,} of {train['left_out'] + train['images']:,} training "
+            f"images, which cannot be used: {listed}"
+        )
+    print(
+        f"Wrote {options.out}: {train['images']:,} training images of {about['short_side']} "
+        f"pixels or less on the short side, {train['bytes'] / 1e6:,.1f} MB instead of "
+        f"{train['bytes_before'] / 1e6:,.1f}; {about['validation']['images']:,} held-out images "
+        f"unchanged, and not looked at (`check` does that). What it costs: resized to the "
+        f"network's input, the images differ by "
+        f"{about['mean_difference_grey_levels']:.2f} grey levels on average.\n"
+        "Train on it with the same recipe and options, but these: --recipe "
+        f"{options.recipe or recipes.default_recipe_name(recipe.dataset)} "
+        f"--dataset tfrecord --data_dir {options.out}"
+    )
     return 0
 
 
@@ -112,6 +130,7 @@ def _last_words(options):
         if programs.state_of(result) == before:
             return what
         return f"{result} had been written and is whole"
+
     return last_words
 
 
@@ -121,20 +140,24 @@ def _check_outside(out, recipe):
     if recipe.dataset == "folder" and root and "://" not in out + root:
         inside, outside = (os.path.join(os.path.realpath(path), "") for path in (out, root))
         if inside.startswith(outside):
-            raise InputError(f"--out '{out}' lies in the folder of images '{root}', where it would "
-                             "be taken for a class: choose another place.")
+            raise InputError(
+                f"--out '{out}' lies in the folder of images '{root}', where it would "
+                "be taken for a class: choose another place."
+            )
 
 
 def _make_folder(path):
     """Makes the folder of the report before a scan that may take an hour."""
     import tensorflow as tf
+
     try:
         tf.io.gfile.makedirs(path)
         if not tf.io.gfile.isdir(path):
             raise InputError(f"--out '{path}' is a file; it must be a folder.")
     except tf.errors.OpError as error:
-        raise InputError(f"The folder --out '{path}' cannot be made: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The folder --out '{path}' cannot be made: {first_line(error)}."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -8,14 +8,22 @@ from effnet_tf.data import decoding
 from effnet_tf.errors import InputError, first_line
 
 # How files begin that people take for images that TensorFlow decodes: offset, bytes, name.
-OTHERS = ((4, b"ftyphe", "a HEIC image"), (4, b"ftypmif1", "a HEIC image"),
-          (4, b"ftypavi", "an AVIF image"), (0, b"II*\0", "a TIFF image"),
-          (0, b"MM\0*", "a TIFF image"), (0, b"%PDF", "a PDF document"),
-          (0, b"8BPS", "a Photoshop image"), (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
-          (0, b"\xff\x0a", "a JPEG XL image"), (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
-          (0, b"\0\0\1\0", "an icon"), (0, b"<svg", "an SVG drawing"),
-          (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull)"),
-          (0, b"<", "text, such as a web page"))
+OTHERS = (
+    (4, b"ftyphe", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIC image"),
+    (4, b"ftypavi", "an AVIF image"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"8BPS", "a Photoshop image"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (0, b"\0\0\1\0", "an icon"),
+    (0, b"<svg", "an SVG drawing"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull)"),
+    (0, b"<", "text, such as a web page"),
+)
 NEEDED = "JPEG, PNG, BMP, GIF or WebP is needed"
 SHOWN = 10  # in a message; the list has all
 
@@ -31,13 +39,20 @@ def fault(encoded):
     try:
         height, width = (int(side) for side in decoding.header_shape(tf.constant(encoded)))
         if height * width > decoding.MAX_PIXELS:
-            return (f"it claims {width:,} x {height:,} pixels; the limit is "
-                    f"{decoding.MAX_PIXELS:,} in all")
+            return (
+                f"it claims {width:,} x {height:,} pixels; the limit is "
+                f"{decoding.MAX_PIXELS:,} in all"
+            )
         if height * width:
             shape = decoding.decode(encoded).shape[:2]
-            return None if shape == (height, width) else (
-                f"its first frame has {shape[1]} x {shape[0]} pixels, and it says "
-                f"{width} x {height}")
+            return (
+                None
+                if shape == (height, width)
+                else (
+                    f"its first frame has {shape[1]} x {shape[0]} pixels, and it says "
+                    f"{width} x {height}"
+                )
+            )
     except tf.errors.OpError:
         pass  # named below
     return _named(encoded)
@@ -46,7 +61,7 @@ def fault(encoded):
 def _named(encoded):
     """Says what a file is that is no good image."""
     for offset, start, name in OTHERS:
-        if encoded[offset:offset + len(start)] == start:
+        if encoded[offset : offset + len(start)] == start:
             return f"it is {name}: {NEEDED}"
     if _is_webp(encoded) and encoded[12:16] == b"VP8X" and _flags(encoded) & decoding.ANIMATED:
         return "it is an animated WebP image: save one of its frames as a still image"
@@ -98,8 +113,14 @@ class BadExamples:
         """
         reason = self._reason(records, number)
         if reason or not again:
-            self.add({"split": split, **records.name(number), "record": number, "reason": reason or
-                      "it could be read when it was tried again"})
+            self.add(
+                {
+                    "split": split,
+                    **records.name(number),
+                    "record": number,
+                    "reason": reason or "it could be read when it was tried again",
+                }
+            )
 
     def _reason(self, records, number):
         try:
@@ -119,9 +140,11 @@ def _hint(records):
 
 def _why(error):
     """Says why a record could not be loaded, without TensorFlow's internals."""
-    kinds = ((tf.errors.DataLossError, "it is damaged: its checksum is wrong, or it is cut off"),
-             (tf.errors.NotFoundError, "the file is missing"),
-             (tf.errors.PermissionDeniedError, "the file may not be read"))
+    kinds = (
+        (tf.errors.DataLossError, "it is damaged: its checksum is wrong, or it is cut off"),
+        (tf.errors.NotFoundError, "the file is missing"),
+        (tf.errors.PermissionDeniedError, "the file may not be read"),
+    )
     for kind, text in kinds:
         if isinstance(error, kind):
             return text
@@ -129,8 +152,10 @@ def _why(error):
     if "Data types don't match" in text:
         feature = text.partition("Key: ")[2].partition(".  ")[0]
         found = text.partition("Data type: ")[2].split(" ")[0]
-        return (f"its feature {feature} holds {found} numbers or texts; labels must be int64, "
-                "images bytes")
+        return (
+            f"its feature {feature} holds {found} numbers or texts; labels must be int64, "
+            "images bytes"
+        )
     if "Feature: " in text:
         return "it has no feature " + text.partition("Feature: ")[2].split()[0]
     if "Dataset was empty" in text:
@@ -167,4 +192,5 @@ def check(source, max_fraction, path=None, entries=None):
             raise TooManyBad(
                 f"{bad} of {size:,} {split} images cannot be used, more than --max_bad_fraction "
                 f"{max_fraction:g}: {listed}{more}. {where}Put good files in their places, or "
-                "allow more.")
+                "allow more."
+            )

@@ -49,11 +49,14 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         crop_seed, mix_seed, *seeds = _seeds(recipe, position)
         encoded, label = records.load(number, raw)
         crop = _crop(recipe, encoded, size, crop_seed)
-        element = {"images": _distorted(recipe, decoding.resize(crop, size), *seeds),
-                   "labels": _checked(source, label)}
+        element = {
+            "images": _distorted(recipe, decoding.resize(crop, size), *seeds),
+            "labels": _checked(source, label),
+        }
         if recipe.mixup_alpha or recipe.cutmix_alpha:
             element["mixing"] = decoding.mixing(
-                mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha)
+                mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha
+            )
         return element
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes a second
@@ -69,8 +72,9 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         return or_else(lambda: make_all(numbers, raw), without_bad)
 
     stream = shuffled(records, recipe.seed, start, shard, num_shards).rebatch(TOGETHER)
-    return _as_batches(stream.map(make_some, os.cpu_count()).rebatch(
-        batch_size, drop_remainder=True))
+    return _as_batches(
+        stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
+    )
 
 
 def _usable(source, recipe, size, positions, numbers, raw):
@@ -86,8 +90,11 @@ def _usable(source, recipe, size, positions, numbers, raw):
         @tf.autograph.experimental.do_not_convert
         def attempt(which):
             # A second attempt means that the one before failed: that one is reported.
-            reported = tf.cond(which > 0, lambda: _report(source, "train", candidate(which - 1)),
-                               lambda: tf.constant(0, tf.int64))
+            reported = tf.cond(
+                which > 0,
+                lambda: _report(source, "train", candidate(which - 1)),
+                lambda: tf.constant(0, tf.int64),
+            )
             with tf.control_dependencies([reported]):
                 mine = candidate(which)
             encoded, label = records.load(mine, tf.where(which == 0, raw, ""))
@@ -96,8 +103,13 @@ def _usable(source, recipe, size, positions, numbers, raw):
                 # TensorFlow would not decode what nobody looks at.
                 return tf.where(tf.size(crop) > 0, mine, -1)
 
-        return (tf.data.Dataset.range(ATTEMPTS).map(attempt).ignore_errors().take(1)
-                .get_single_element())
+        return (
+            tf.data.Dataset.range(ATTEMPTS)
+            .map(attempt)
+            .ignore_errors()
+            .take(1)
+            .get_single_element()
+        )
 
     rows = tf.data.Dataset.from_tensor_slices((positions, numbers, raw))
     return rows.map(find).batch(TOGETHER).get_single_element()
@@ -105,6 +117,7 @@ def _usable(source, recipe, size, positions, numbers, raw):
 
 def _report(source, split, number):
     """Has Python look at a record that could not be used, and take it down: () int64."""
+
     def examine(number):
         source.bad.examine(split, source.records(split), int(number))
         return number
@@ -127,9 +140,14 @@ def _seeds(recipe, position):
 
 def _crop(recipe, encoded, size, seed):
     return decoding.training_crop(
-        encoded, size, seed=seed, crop_area_min=recipe.crop_area_min,
-        crop_padding=padding(recipe, size), exif_rotation=recipe.exif_rotation,
-        scaled_decode=recipe.scaled_decode)
+        encoded,
+        size,
+        seed=seed,
+        crop_area_min=recipe.crop_area_min,
+        crop_padding=padding(recipe, size),
+        exif_rotation=recipe.exif_rotation,
+        scaled_decode=recipe.scaled_decode,
+    )
 
 
 def padding(recipe, size):
@@ -153,8 +171,13 @@ def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
     if recipe.augment == "autoaugment":
         image = policies.autoaugment(image, policy_seed, recipe.augment_style)
     elif recipe.augment == "randaugment":
-        image = policies.randaugment(image, policy_seed, recipe.randaugment_layers,
-                                     recipe.randaugment_magnitude, recipe.augment_style)
+        image = policies.randaugment(
+            image,
+            policy_seed,
+            recipe.randaugment_layers,
+            recipe.randaugment_magnitude,
+            recipe.augment_style,
+        )
     if recipe.random_erasing:
         image = decoding.erase(image, recipe.random_erasing, erase_seed)
     return image
@@ -177,8 +200,12 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
         def attempt():
             encoded, label = records.load(number, raw)
             image = decoding.evaluation_image(
-                encoded, size, padding(recipe, size), exif_rotation=recipe.exif_rotation,
-                scaled_decode=recipe.scaled_decode)
+                encoded,
+                size,
+                padding(recipe, size),
+                exif_rotation=recipe.exif_rotation,
+                scaled_decode=recipe.scaled_decode,
+            )
             return image, _checked(source, label)
 
         def give_up():
@@ -190,9 +217,13 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
 
     padded = dict(zip(("images", "labels", "weights"), (*black, 0.0)))
     return _as_batches(
-        in_order(records, shard, num_shards).unbatch().map(prepare, tf.data.AUTOTUNE)
+        in_order(records, shard, num_shards)
+        .unbatch()
+        .map(prepare, tf.data.AUTOTUNE)
         .concatenate(tf.data.Dataset.from_tensors(padded).repeat())
-        .batch(batch_size, drop_remainder=True).take(num_batches))
+        .batch(batch_size, drop_remainder=True)
+        .take(num_batches)
+    )
 
 
 def in_order(records, shard=0, num_shards=1):

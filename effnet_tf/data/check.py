@@ -85,10 +85,12 @@ def _count(source, name, found, hashes, one, seen):
 
 def examples(records):
     """Yields (record, bytes of the image, label) in their order; b"" where it fails."""
+
     @tf.autograph.experimental.do_not_convert
     def load(number, raw):
-        return number, *or_else(lambda: records.load(number, raw),
-                                lambda: (tf.constant(""), tf.constant(-1, tf.int64)))
+        return number, *or_else(
+            lambda: records.load(number, raw), lambda: (tf.constant(""), tf.constant(-1, tf.int64))
+        )
 
     dataset = batches.in_order(records).unbatch().map(load, tf.data.AUTOTUNE, deterministic=True)
     for number, encoded, label in dataset.prefetch(AT_ONCE).as_numpy_iterator():
@@ -111,15 +113,19 @@ def table(source, findings):
         lines.append(
             f"{name:6} {found.images:>10,} {source.bad.count(name):>6,} "
             f"{f'{short[0]}..{short[len(short) // 2]}..{short[-1]}':>18} "
-            f"{found.bytes / max(1, len(short)) / 1000:>8.1f}")
-    lines += ["short side: smallest..median..largest, in pixels", "",
-              *_classes(source, findings.splits), "",
-              *_repeated("in both splits: evaluation knows them from training",
-                         findings.across_splits()),
-              *_repeated("in several classes", findings.across_classes())]
+            f"{found.bytes / max(1, len(short)) / 1000:>8.1f}"
+        )
+    lines += [
+        "short side: smallest..median..largest, in pixels",
+        "",
+        *_classes(source, findings.splits),
+        "",
+        *_repeated("in both splits: evaluation knows them from training", findings.across_splits()),
+        *_repeated("in several classes", findings.across_classes()),
+    ]
     again = sum(len(group) - 1 for group in findings.equal)
     lines += [f"{again:,} image(s) are copies of another one."] if again else []
-    for entry in source.bad.entries[:bad_images.SHOWN]:
+    for entry in source.bad.entries[: bad_images.SHOWN]:
         lines.append(f"bad: {entry['split']} {entry['key']}: {entry['reason']}")
     more = len(source.bad.entries) - bad_images.SHOWN
     return lines + ([f"... and {more:,} more bad ones"] if more > 0 else [])
@@ -127,8 +133,10 @@ def table(source, findings):
 
 def _classes(source, splits):
     """Images per class; of many classes, of the smallest and the largest."""
-    numbers = {label: [found.classes[label] for found in splits.values()]
-               for label in range(len(source.class_names))}
+    numbers = {
+        label: [found.classes[label] for found in splits.values()]
+        for label in range(len(source.class_names))
+    }
     labels = sorted(numbers, key=lambda label: numbers[label][0])
     if len(labels) > SHOWN_CLASSES:
         half = SHOWN_CLASSES // 2
@@ -137,15 +145,19 @@ def _classes(source, splits):
     for label in labels:
         train, held_out = numbers[label]
         name = printable(source.class_names[label])
-        none = "" if train and held_out else "   <- none" + (" to train on" if not train else
-                                                             " held out")
+        none = (
+            ""
+            if train and held_out
+            else "   <- none" + (" to train on" if not train else " held out")
+        )
         yield f"{train:>10,} train {held_out:>8,} eval  {name}{none}"
 
 
 def _repeated(what, groups):
     if groups:
-        listed = "; ".join(" = ".join(f"{split} {key}" for split, _, key in group)
-                           for group in groups[:5])
+        listed = "; ".join(
+            " = ".join(f"{split} {key}" for split, _, key in group) for group in groups[:5]
+        )
         yield f"{len(groups):,} image(s) are {what}: {listed}"
 
 
@@ -175,8 +187,14 @@ def _drawn(records, recipe, number, row):
     """Returns ([the evaluation image, training images], label) of a record."""
     size = recipe.resolved_variant().resolution
     encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
-    plain = decoding.to_bytes(decoding.evaluation_image(
-        encoded, size, batches.padding(recipe, size), exif_rotation=recipe.exif_rotation,
-        scaled_decode=recipe.scaled_decode))
+    plain = decoding.to_bytes(
+        decoding.evaluation_image(
+            encoded,
+            size,
+            batches.padding(recipe, size),
+            exif_rotation=recipe.exif_rotation,
+            scaled_decode=recipe.scaled_decode,
+        )
+    )
     drawn = [batches.draw(recipe, encoded, size, row * DRAWS + draw) for draw in range(DRAWS)]
     return [image.numpy() for image in (plain, *drawn)], int(label)

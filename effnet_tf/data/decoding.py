@@ -33,6 +33,7 @@ def decode(encoded):
     Transparency is dropped. Never call it before `shape_of`: TensorFlow 2.21 breaks its own
     memory at animated WebP images.
     """
+
     def three():
         return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
@@ -54,8 +55,11 @@ def header_shape(encoded):
     Raises:
         tf.errors.InvalidArgumentError: a damaged header of a JPEG.
     """
-    return tf.cond(tf.io.is_jpeg(encoded), lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-                   lambda: _other_shape(encoded))
+    return tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: tf.io.extract_jpeg_shape(encoded)[:2],
+        lambda: _other_shape(encoded),
+    )
 
 
 def shape_of(encoded):
@@ -72,12 +76,15 @@ def _other_shape(encoded):
     header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 30), tf.uint8), tf.int64)
     header = tf.ensure_shape(tf.pad(header, [[0, 30 - tf.size(header)]]), (30,))
     kind = header[0]
-    width_height = tf.case([
-        (kind == PNG, lambda: _numbers(tf.reshape(header[16:24], (2, 4))[:, ::-1])),
-        (kind == GIF, lambda: _numbers(tf.reshape(header[6:10], (2, 2)))),
-        (kind == BMP, lambda: _numbers(tf.reshape(header[18:26], (2, 4)))),
-        (kind == RIFF, lambda: _webp_sides(header)),
-    ], default=lambda: tf.zeros(2, tf.int64))
+    width_height = tf.case(
+        [
+            (kind == PNG, lambda: _numbers(tf.reshape(header[16:24], (2, 4))[:, ::-1])),
+            (kind == GIF, lambda: _numbers(tf.reshape(header[6:10], (2, 2)))),
+            (kind == BMP, lambda: _numbers(tf.reshape(header[18:26], (2, 4)))),
+            (kind == RIFF, lambda: _webp_sides(header)),
+        ],
+        default=lambda: tf.zeros(2, tf.int64),
+    )
     # The height of a BMP that begins at the top is negative.
     return tf.abs(tf.cast(width_height, tf.int32))[::-1]
 
@@ -90,8 +97,9 @@ def _numbers(rows):
 
 def _webp_sides(header):
     """Width and height of a WebP (RFC 9649): of lossy, of lossless, or of its canvas."""
+
     def starts(begin, word):
-        return tf.reduce_all(header[begin:begin + 4] == list(word))
+        return tf.reduce_all(header[begin : begin + 4] == list(word))
 
     def lossless():
         bits = _numbers(header[tf.newaxis, 21:25])[0]
@@ -103,12 +111,15 @@ def _webp_sides(header):
         return tf.where(still, sides, tf.zeros(2, tf.int64))
 
     nothing = tf.zeros(2, tf.int64)
-    return tf.case([
-        (~starts(8, b"WEBP"), lambda: nothing),
-        (starts(12, b"VP8 "), lambda: _numbers(tf.reshape(header[26:30], (2, 2))) % 2**14),
-        (starts(12, b"VP8L"), lossless),
-        (starts(12, b"VP8X"), canvas),
-    ], default=lambda: nothing)
+    return tf.case(
+        [
+            (~starts(8, b"WEBP"), lambda: nothing),
+            (starts(12, b"VP8 "), lambda: _numbers(tf.reshape(header[26:30], (2, 2))) % 2**14),
+            (starts(12, b"VP8L"), lossless),
+            (starts(12, b"VP8X"), canvas),
+        ],
+        default=lambda: nothing,
+    )
 
 
 def orientation_of(encoded):
@@ -118,8 +129,11 @@ def orientation_of(encoded):
     """
     starts = [tf.strings.substr(encoded, begin, 6) == b"Exif\0\0" for begin in EXIF_BEGINS]
     begin = tf.where(starts[0], EXIF_BEGINS[0], EXIF_BEGINS[1]) + 6
-    return tf.cond(tf.io.is_jpeg(encoded) & tf.reduce_any(starts),
-                   lambda: _tiff_orientation(tf.strings.substr(encoded, begin, 1024)), lambda: 1)
+    return tf.cond(
+        tf.io.is_jpeg(encoded) & tf.reduce_any(starts),
+        lambda: _tiff_orientation(tf.strings.substr(encoded, begin, 1024)),
+        lambda: 1,
+    )
 
 
 def _tiff_orientation(tiff):
@@ -128,10 +142,11 @@ def _tiff_orientation(tiff):
     data = tf.pad(data, [[0, 1024 - tf.size(data)]])
     order = tf.where(data[0] == ord("I"), [1, 256], [256, 1])  # Intel or Motorola
     directory = tf.clip_by_value(
-        tf.where(data[0] == ord("I"), data[4] + 256 * data[5], 256 * data[6] + data[7]), 0, 640)
-    entries = tf.reshape(data[directory + 2:directory + 2 + 12 * 30], (30, 12))
-    number = tf.tensordot(data[directory:directory + 2], order, 1)
-    is_it = ((tf.tensordot(entries[:, :2], order, 1) == 0x0112) & (tf.range(30) < number))
+        tf.where(data[0] == ord("I"), data[4] + 256 * data[5], 256 * data[6] + data[7]), 0, 640
+    )
+    entries = tf.reshape(data[directory + 2 : directory + 2 + 12 * 30], (30, 12))
+    number = tf.tensordot(data[directory : directory + 2], order, 1)
+    is_it = (tf.tensordot(entries[:, :2], order, 1) == 0x0112) & (tf.range(30) < number)
     value = tf.reduce_max(tf.where(is_it, tf.tensordot(entries[:, 8:10], order, 1), 0))
     return tf.where((value >= 1) & (value <= 8), value, 1)
 
@@ -155,8 +170,9 @@ def training_image(encoded, size, *, seed, flip, **crop):
     return mirror(image, flip_seed) if flip else image
 
 
-def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rotation=False,
-                  scaled_decode=False):
+def training_crop(
+    encoded, size, *, crop_area_min, crop_padding, seed, exif_rotation=False, scaled_decode=False
+):
     """Decodes a random crop of an image file: () string -> (h, w, 3) uint8.
 
     Args:
@@ -170,8 +186,9 @@ def training_crop(encoded, size, *, crop_area_min, crop_padding, seed, exif_rota
     """
     encoded, shape, turn = _opened(encoded, exif_rotation)
     central = functools.partial(central_window, shape, size, crop_padding)
-    window = central() if crop_area_min == 1 else _random_window(
-        shape, central, crop_area_min, seed)
+    window = (
+        central() if crop_area_min == 1 else _random_window(shape, central, crop_area_min, seed)
+    )
     return _decode_window(encoded, window, shape, size, turn, scaled_decode)
 
 
@@ -213,17 +230,34 @@ def padding_of(fraction, size):
 def _random_window(shape, fallback, area_min, seed):
     """Draws the paper's crop; where it is the whole image, takes `fallback()` as published."""
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.concat([shape[:2], [3]], 0), tf.zeros((1, 0, 4)), seed,
-        min_object_covered=MIN_OBJECT_COVERED, aspect_ratio_range=ASPECT_RATIO_RANGE,
-        area_range=(area_min, 1.0), max_attempts=MAX_ATTEMPTS,
-        use_image_if_no_bounding_boxes=True)
-    return tf.cond(tf.reduce_all(extent[:2] == shape[:2]), fallback,
-                   lambda: tf.concat([begin[:2], extent[:2]], 0))
+        tf.concat([shape[:2], [3]], 0),
+        tf.zeros((1, 0, 4)),
+        seed,
+        min_object_covered=MIN_OBJECT_COVERED,
+        aspect_ratio_range=ASPECT_RATIO_RANGE,
+        area_range=(area_min, 1.0),
+        max_attempts=MAX_ATTEMPTS,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return tf.cond(
+        tf.reduce_all(extent[:2] == shape[:2]),
+        fallback,
+        lambda: tf.concat([begin[:2], extent[:2]], 0),
+    )
 
 
 # What Exif's orientations are made of: upside down, then left to right, then transposed.
-_TURNS = ((0, 0, 0), (0, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 0),
-          (0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1))
+_TURNS = (
+    (0, 0, 0),
+    (0, 0, 0),
+    (0, 1, 0),
+    (1, 1, 0),
+    (1, 0, 0),
+    (0, 0, 1),
+    (1, 0, 1),
+    (1, 1, 1),
+    (0, 1, 1),
+)
 
 
 def _opened(encoded, exif_rotation):
@@ -239,20 +273,25 @@ def _opened(encoded, exif_rotation):
 
 def _decode_window(encoded, window, shape, size, turn, scaled):
     """Decodes a window of the upright image of a shape; of a JPEG nothing else."""
+
     def as_it_is():
         return _decode_raw_window(encoded, window, size, scaled)
 
     if turn is None:
         return as_it_is()
-    return tf.cond(turn <= 1, as_it_is, lambda: _decode_turned_window(
-        encoded, window, shape, size, turn, scaled))
+    return tf.cond(
+        turn <= 1,
+        as_it_is,
+        lambda: _decode_turned_window(encoded, window, shape, size, turn, scaled),
+    )
 
 
 def _decode_turned_window(encoded, window, shape, size, turn, scaled):
     upside, mirrored, transposed = (steps == 1 for steps in tf.unstack(tf.constant(_TURNS)[turn]))
     place, extent = window[:2], window[2:]
-    place, extent, shape = (tf.where(transposed, pair[::-1], pair)
-                            for pair in (place, extent, shape))
+    place, extent, shape = (
+        tf.where(transposed, pair[::-1], pair) for pair in (place, extent, shape)
+    )
     turned = tf.stack([upside, mirrored])
     place = tf.where(turned, shape - place - extent, place)
     image = _decode_raw_window(encoded, tf.concat([place, extent], 0), size, scaled)
@@ -263,8 +302,11 @@ def _decode_turned_window(encoded, window, shape, size, turn, scaled):
 def _decode_raw_window(encoded, window, size, scaled):
     """Decodes only the window of a JPEG; decodes and slices anything else."""
     jpeg = functools.partial(_scaled_window, size=size) if scaled else _jpeg_window
-    image = tf.cond(tf.io.is_jpeg(encoded), lambda: jpeg(encoded, window),
-                    lambda: tf.image.crop_to_bounding_box(decode(encoded), *tf.unstack(window)))
+    image = tf.cond(
+        tf.io.is_jpeg(encoded),
+        lambda: jpeg(encoded, window),
+        lambda: tf.image.crop_to_bounding_box(decode(encoded), *tf.unstack(window)),
+    )
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -274,10 +316,13 @@ def _jpeg_window(encoded, window, ratio=1):
 
 def _scaled_window(encoded, window, size):
     """Has libjpeg shrink the image as long as the window stays as large as the result."""
-    halvings = sum(tf.cast(tf.reduce_min(window[2:]) >= size * ratio, tf.int32)
-                   for ratio in (2, 4, 8))
-    return tf.switch_case(halvings, [
-        functools.partial(_jpeg_window, encoded, window, ratio) for ratio in (1, 2, 4, 8)])
+    halvings = sum(
+        tf.cast(tf.reduce_min(window[2:]) >= size * ratio, tf.int32) for ratio in (2, 4, 8)
+    )
+    return tf.switch_case(
+        halvings,
+        [functools.partial(_jpeg_window, encoded, window, ratio) for ratio in (1, 2, 4, 8)],
+    )
 
 
 def bicubic(image, size):
@@ -288,8 +333,11 @@ def bicubic(image, size):
     """
     # Cast before, because the operation takes 150 microseconds longer on bytes.
     return tf.raw_ops.ResizeBicubic(
-        images=tf.cast(image, tf.float32)[tf.newaxis], size=[size, size], align_corners=False,
-        half_pixel_centers=False)[0]
+        images=tf.cast(image, tf.float32)[tf.newaxis],
+        size=[size, size],
+        align_corners=False,
+        half_pixel_centers=False,
+    )[0]
 
 
 def resize(image, size):
@@ -303,16 +351,23 @@ def resize(image, size):
 def to_bytes(image):
     """Rounds, halves to even, and clips pixels: float32 -> uint8."""
     # One pass; round and saturate_cast are four.
-    pixels = tf.raw_ops.QuantizeV2(input=image, min_range=0.0, max_range=255.0, T=tf.quint8,
-                                   mode="SCALED", round_mode="HALF_TO_EVEN")[0]
+    pixels = tf.raw_ops.QuantizeV2(
+        input=image,
+        min_range=0.0,
+        max_range=255.0,
+        T=tf.quint8,
+        mode="SCALED",
+        round_mode="HALF_TO_EVEN",
+    )[0]
     return tf.bitcast(pixels, tf.uint8)
 
 
 def mirror(image, seed):
     """Mirrors half of the images: (H, W, 3) -> (H, W, 3)."""
     # tf.image's takes a third longer.
-    mirrored = tf.cond(tf.random.stateless_uniform((), seed) < 0.5,
-                       lambda: tf.reverse(image, [1]), lambda: image)
+    mirrored = tf.cond(
+        tf.random.stateless_uniform((), seed) < 0.5, lambda: tf.reverse(image, [1]), lambda: image
+    )
     return tf.ensure_shape(mirrored, image.shape)
 
 
@@ -350,9 +405,15 @@ def erase(image, probability, seed):
     # Wholly inside of the image, as in the paper.
     corner = tf.floor([down, across] * ([height, width] - sides + 1))
     middle = corner + sides / 2
-    painted = _rectangles().augment_images(tf.cast(image, tf.float32)[tf.newaxis], {
-        "centers_y": middle[:1], "centers_x": middle[1:],
-        "rectangles_height": sides[:1], "rectangles_width": sides[1:]})
+    painted = _rectangles().augment_images(
+        tf.cast(image, tf.float32)[tf.newaxis],
+        {
+            "centers_y": middle[:1],
+            "centers_x": middle[1:],
+            "rectangles_height": sides[:1],
+            "rectangles_width": sides[1:],
+        },
+    )
     return tf.ensure_shape(tf.cast(painted[0], tf.uint8), image.shape)
 
 
@@ -371,14 +432,15 @@ def mixing(seed, size, mixup_alpha, cutmix_alpha):
         (6,) float32: the share of its own label, the share of its own pixels outside the
         pasted box, and top, bottom, left and right of that box.
     """
-    draw_seed, mixup_seed, cutmix_seed = tf.unstack(
-        tf.random.experimental.stateless_split(seed, 3))
+    draw_seed, mixup_seed, cutmix_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     paste = tf.random.stateless_uniform((), draw_seed) < 0.5
     if mixup_alpha and cutmix_alpha:
-        return tf.where(paste, _cutmix(cutmix_seed, size, cutmix_alpha),
-                        _mixup(mixup_seed, mixup_alpha))
-    return (_mixup(mixup_seed, mixup_alpha) if mixup_alpha
-            else _cutmix(cutmix_seed, size, cutmix_alpha))
+        return tf.where(
+            paste, _cutmix(cutmix_seed, size, cutmix_alpha), _mixup(mixup_seed, mixup_alpha)
+        )
+    return (
+        _mixup(mixup_seed, mixup_alpha) if mixup_alpha else _cutmix(cutmix_seed, size, cutmix_alpha)
+    )
 
 
 def _beta(seed, alpha):
@@ -396,8 +458,9 @@ def _cutmix(seed, size, alpha):
     share_seed, place_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
     half = size * tf.sqrt(1 - _beta(share_seed, alpha)) / 2
     middle = tf.random.stateless_uniform((2,), place_seed, 0, size)
-    low, high = (tf.clip_by_value(tf.round(edge), 0, size)
-                 for edge in (middle - half, middle + half))
+    low, high = (
+        tf.clip_by_value(tf.round(edge), 0, size) for edge in (middle - half, middle + half)
+    )
     share = 1 - tf.reduce_prod(high - low) / size**2  # what the border left of the box
     return tf.stack([share, 1.0, low[0], high[0], low[1], high[1]])
 
@@ -417,9 +480,12 @@ def mix(images, targets, mixing):
     share, blend, *edges = (mixing[:, column] for column in range(6))
     top, bottom, left, right = (edge[:, tf.newaxis] for edge in edges)
     place = tf.range(images.shape[1], dtype=tf.float32)[tf.newaxis]
-    inside = (((place >= top) & (place < bottom))[:, :, tf.newaxis]
-              & ((place >= left) & (place < right))[:, tf.newaxis])
+    inside = ((place >= top) & (place < bottom))[:, :, tf.newaxis] & (
+        (place >= left) & (place < right)
+    )[:, tf.newaxis]
     kept = tf.where(inside, 0.0, blend[:, tf.newaxis, tf.newaxis])[..., tf.newaxis]
     share = share[:, tf.newaxis]
-    return (kept * images + (1 - kept) * images[::-1],
-            share * targets + (1 - share) * targets[::-1])
+    return (
+        kept * images + (1 - kept) * images[::-1],
+        share * targets + (1 - share) * targets[::-1],
+    )

@@ -31,15 +31,18 @@ def _of_split(records, root):
     else:
         rows = [[name, int(label)] for name, label in zip(names, labels)]
     known = len(rows) <= MOST_NAMES
-    return {"names": rows if known else None, "groups": _groups(rows, labels is None),
-            "sample": _sample(records)}
+    return {
+        "names": rows if known else None,
+        "groups": _groups(rows, labels is None),
+        "sample": _sample(records),
+    }
 
 
 def _names(records, root):
     """The names of image files or record files; of images in memory there are none."""
     if hasattr(records, "labels") and not records.paths:
         return [str(number) for number in range(records.count)]
-    return [os.fsdecode(path)[len(root):] for path in _paths(records)]
+    return [os.fsdecode(path)[len(root) :] for path in _paths(records)]
 
 
 def _paths(records):
@@ -72,8 +75,11 @@ def _sample(records):
     """[number, label, digest or None] of records spread evenly; none of images in memory."""
     if hasattr(records, "labels") and not records.paths or not records.count:
         return []
-    paths = records.paths if not hasattr(records, "labels") else [records.items[0].numpy().decode(
-        "utf-8", "replace")]
+    paths = (
+        records.paths
+        if not hasattr(records, "labels")
+        else [records.items[0].numpy().decode("utf-8", "replace")]
+    )
     most = SAMPLE_REMOTE if "://" in paths[0] else SAMPLE
     numbers = np.unique(np.linspace(0, records.count - 1, min(most, records.count)).astype(int))
     return [[int(number), *_content(records, int(number))] for number in numbers]
@@ -89,6 +95,7 @@ def _content(records, number):
 
 
 # --- comparing --------------------------------------------------------------------------------
+
 
 def differences(old: dict, new: dict, class_names, source, bad=()) -> list[str]:
     """Returns what has changed between two fingerprints, in words; nothing if all is the same.
@@ -107,29 +114,42 @@ def differences(old: dict, new: dict, class_names, source, bad=()) -> list[str]:
             found += _other_names(before, now, what, class_names)
         else:
             skipped = {number for place, number in bad if place == split}
-            found += _other_content(before["sample"], now["sample"], what, class_names,
-                                    source.records(split), skipped)
+            found += _other_content(
+                before["sample"], now["sample"], what, class_names, source.records(split), skipped
+            )
     return found
 
 
 def _other_names(before, now, what, class_names):
     """Says which names were added, removed or have another label; or which classes did."""
     if before["names"] is None or now["names"] is None:
-        names = [_class(label, class_names) for label in {**before["groups"], **now["groups"]}
-                 if before["groups"].get(label) != now["groups"].get(label)]
+        names = [
+            _class(label, class_names)
+            for label in {**before["groups"], **now["groups"]}
+            if before["groups"].get(label) != now["groups"].get(label)
+        ]
         return [f"other {what} images of {_examples(names)}"]
     old, new = dict(map(tuple, before["names"])), dict(map(tuple, now["names"]))
     if "files" in now["groups"]:
-        changed = [f"'{name}': {old[name]:,} -> {new[name]:,} records"
-                   for name in new if name in old and old[name] != new[name]]
+        changed = [
+            f"'{name}': {old[name]:,} -> {new[name]:,} records"
+            for name in new
+            if name in old and old[name] != new[name]
+        ]
     else:
-        changed = [f"'{name}': {_class(old[name], class_names)} -> {_class(new[name], class_names)}"
-                   for name in new if name in old and old[name] != new[name]]
-    parts = (("added", [f"'{name}'" for name in new if name not in old]),
-             ("removed", [f"'{name}'" for name in old if name not in new]),
-             ("changed", changed))
-    return [f"{len(names):,} {what} {verb} ({_examples(names)})"
-            for verb, names in parts if names] or [f"another order of the {what} images"]
+        changed = [
+            f"'{name}': {_class(old[name], class_names)} -> {_class(new[name], class_names)}"
+            for name in new
+            if name in old and old[name] != new[name]
+        ]
+    parts = (
+        ("added", [f"'{name}'" for name in new if name not in old]),
+        ("removed", [f"'{name}'" for name in old if name not in new]),
+        ("changed", changed),
+    )
+    return [
+        f"{len(names):,} {what} {verb} ({_examples(names)})" for verb, names in parts if names
+    ] or [f"another order of the {what} images"]
 
 
 def _class(label, class_names):
@@ -147,28 +167,42 @@ def _other_content(before, now, what, class_names, records, skipped):
     new = {number: (label, digest) for number, label, digest in now if digest}
     both = [number for number in new if number in old and number not in skipped]
     name = records.name
-    relabelled = [f"{name(number)['key']}: {_class(old[number][0], class_names)} -> "
-                  f"{_class(new[number][0], class_names)}"
-                  for number in both if old[number][0] != new[number][0]]
+    relabelled = [
+        f"{name(number)['key']}: {_class(old[number][0], class_names)} -> "
+        f"{_class(new[number][0], class_names)}"
+        for number in both
+        if old[number][0] != new[number][0]
+    ]
     if relabelled:
-        return [f"{len(relabelled):,} of {len(both):,} {what} images looked at have another label "
-                f"({_examples(relabelled)})"]
+        return [
+            f"{len(relabelled):,} of {len(both):,} {what} images looked at have another label "
+            f"({_examples(relabelled)})"
+        ]
     changed = [number for number in both if old[number] != new[number]]
     owners = {digest: label for label, digest in old.values()}
-    moved = [number for number in changed
-             if owners.get(new[number][1], new[number][0]) != new[number][0]]
+    moved = [
+        number for number in changed if owners.get(new[number][1], new[number][0]) != new[number][0]
+    ]
     if moved:
-        texts = [f"{name(number)['key']} was one of {_class(owners[new[number][1]], class_names)}"
-                 for number in moved]
-        return [f"{len(moved):,} of {len(both):,} {what} images looked at have changed places with "
-                f"those of another class ({_examples(texts)})"]
+        texts = [
+            f"{name(number)['key']} was one of {_class(owners[new[number][1]], class_names)}"
+            for number in moved
+        ]
+        return [
+            f"{len(moved):,} of {len(both):,} {what} images looked at have changed places with "
+            f"those of another class ({_examples(texts)})"
+        ]
     if _is_most_of_a_class(changed, both, new):
-        return [f"{len(changed):,} of {len(both):,} {what} images looked at have other content "
-                f"({_examples([name(number)['key'] for number in changed])})"]
+        return [
+            f"{len(changed):,} of {len(both):,} {what} images looked at have other content "
+            f"({_examples([name(number)['key'] for number in changed])})"
+        ]
     if changed:
-        print(f"{len(changed):,} of {len(both):,} {what} images looked at have other content than "
-              f"when the run began ({_examples([name(number)['key'] for number in changed])}): "
-              "taken for mended files.")
+        print(
+            f"{len(changed):,} of {len(both):,} {what} images looked at have other content than "
+            f"when the run began ({_examples([name(number)['key'] for number in changed])}): "
+            "taken for mended files."
+        )
     return []
 
 
@@ -188,10 +222,14 @@ def is_one(value) -> bool:
         for split in ("train", "eval"):
             part = value[split]
             rows = part["names"] or []
-            good = (all(isinstance(name, str) and isinstance(label, int) for name, label in rows)
-                    and all(isinstance(count, int) and isinstance(digest, str)
-                            for count, digest in part["groups"].values())
-                    and all(isinstance(number, int) for number, _, _ in part["sample"]))
+            good = (
+                all(isinstance(name, str) and isinstance(label, int) for name, label in rows)
+                and all(
+                    isinstance(count, int) and isinstance(digest, str)
+                    for count, digest in part["groups"].values()
+                )
+                and all(isinstance(number, int) for number, _, _ in part["sample"])
+            )
             if not good:
                 return False
         return True

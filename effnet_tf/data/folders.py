@@ -19,8 +19,10 @@ def open_folder(recipe) -> Source:
     """Opens the folder `data_dir` of a `Recipe`: see `_parts` for what may be in it."""
     root = recipe.data_dir
     if not root or not storage.is_folder(root):
-        raise InputError(f"--dataset folder needs --data_dir, a folder with one folder of images "
-                         f"per class; '{root}' is not a folder.")
+        raise InputError(
+            f"--dataset folder needs --data_dir, a folder with one folder of images "
+            f"per class; '{root}' is not a folder."
+        )
     tree = _Remote() if storage.is_remote(root) else local_files.Walk()
     tree.enter(root)
     train_name, eval_name = _parts(root, tree.folders(root), recipe)
@@ -34,23 +36,30 @@ def open_folder(recipe) -> Source:
             print(line)
     if held_out:
         how = f"folders {train_name}/ and {eval_name}/"
-        held_out, = held_out
+        (held_out,) = held_out
     else:
         train, held_out = _divided(root, train, recipe.holdout)
         inside = f"folder {train_name}/, " if train_name else ""
         how = f"{inside}{100 * recipe.holdout:g}% of each class held out by a hash of the file name"
-    return Source(f"Folder '{root}' ({how})", tuple(class_names), Listed(train, paths=True),
-                  Listed(held_out, paths=True))
+    return Source(
+        f"Folder '{root}' ({how})",
+        tuple(class_names),
+        Listed(train, paths=True),
+        Listed(held_out, paths=True),
+    )
 
 
 def _divided(root, rows, fraction):
     keys = [os.path.relpath(path, root).replace(os.sep, "/") for path, _ in rows]
     marks = splits.hold_out(keys, [label for _, label in rows], fraction)
-    return ([row for row, mark in zip(rows, marks) if not mark],
-            [row for row, mark in zip(rows, marks) if mark])
+    return (
+        [row for row, mark in zip(rows, marks) if not mark],
+        [row for row, mark in zip(rows, marks) if mark],
+    )
 
 
 # --- classes or parts? ------------------------------------------------------------------------
+
 
 def _parts(root, names, recipe):
     """Returns the names of the folders to train and to evaluate on; None, None: all are classes.
@@ -76,15 +85,18 @@ def _parts(root, names, recipe):
     if recipe.num_classes == len(names):
         return None, None
     if with_classes == names and len(names) == 1:
-        raise InputError(f"{where} holds nothing but the folder {names[0]}/, which holds folders: "
-                         f"is --data_dir {os.path.join(root, names[0])} meant?")
+        raise InputError(
+            f"{where} holds nothing but the folder {names[0]}/, which holds folders: "
+            f"is --data_dir {os.path.join(root, names[0])} meant?"
+        )
     suspicious = [name for name in names if _is_part(name)]
     if suspicious:
         raise InputError(
             f"{where} holds {_listed(names)}: {_listed(suspicious)} looks like a part of a data "
             "set, not like a class. Put the folders of the classes into train/ and val/; or name "
             "the folder to train on with --train_split; or, if each folder is a class, confirm it "
-            f"with --num_classes {len(names)}.")
+            f"with --num_classes {len(names)}."
+        )
     _check_not_repeated(root, names, with_classes)
     return None, None
 
@@ -134,10 +146,12 @@ def _check_not_repeated(root, names, with_classes):
             f"Folder '{root}' holds {_listed(names)}, and each of them {_listed(inside[0])}: they "
             "look like parts of a data set, not like classes. Name the part to train on with "
             "--train_split, and the one to evaluate on with --eval_split; or, if each folder is a "
-            f"class, confirm it with --num_classes {len(names)}.")
+            f"class, confirm it with --num_classes {len(names)}."
+        )
 
 
 # --- files ------------------------------------------------------------------------------------
+
 
 def _read_parts(tree, root, parts):
     """Returns (class names, rows of the part to train on, if there is another, its rows)."""
@@ -173,8 +187,10 @@ def _rows(tree, root, class_names):
         folder = os.path.join(root, name)
         images = tree.images(folder)
         if not images:
-            raise InputError(f"Folder '{folder}' holds no images of its own "
-                             f"({', '.join(local_files.IMAGE_SUFFIXES)}); every class needs some.")
+            raise InputError(
+                f"Folder '{folder}' holds no images of its own "
+                f"({', '.join(local_files.IMAGE_SUFFIXES)}); every class needs some."
+            )
         rows += [(path, label) for path in images]
     return rows
 
@@ -196,16 +212,19 @@ class _Remote:
         """Returns the image files below a folder, sorted."""
         found = []
         for folder, _, names in tf.io.gfile.walk(root):
-            below = folder[len(root):].strip("/").split("/")
+            below = folder[len(root) :].strip("/").split("/")
             if any(part and local_files.is_litter(part) for part in below):
                 continue
             names = [name for name in names if not local_files.is_litter(name)]
             found += [os.path.join(folder, name) for name in names if local_files.is_image(name)]
-            self._ignored.update(os.path.splitext(name)[1] for name in names
-                                 if not local_files.is_image(name))
+            self._ignored.update(
+                os.path.splitext(name)[1] for name in names if not local_files.is_image(name)
+            )
         return sorted(found)
 
     def report(self):
         """Returns what was left out, as lines."""
-        return [f"Left out {count:,} file(s) that are not images: *{suffix}"
-                for suffix, count in sorted(self._ignored.items())]
+        return [
+            f"Left out {count:,} file(s) that are not images: *{suffix}"
+            for suffix, count in sorted(self._ignored.items())
+        ]

@@ -79,7 +79,8 @@ def _shuffled(index, key, size):
     """The place of each index in a shuffled range(size); all may be vectors, keys per row."""
     # The raw operation: the public one takes no key per element, and mixes less.
     return tf.raw_ops.RandomIndexShuffle(
-        index=index, seed=key, max_index=tf.cast(size, tf.int64) - 1, rounds=ROUNDS)
+        index=index, seed=key, max_index=tf.cast(size, tf.int64) - 1, rounds=ROUNDS
+    )
 
 
 def _blockwise(places, seeds, count):
@@ -88,8 +89,7 @@ def _blockwise(places, seeds, count):
     # The last block is smaller, and stays the last; the blocks begin elsewhere in every epoch.
     moved = _shuffled(tf.minimum(block, whole - 1), _key(seeds), whole)
     block = tf.where(block < whole, moved, block)
-    offset = tf.random.stateless_uniform(
-        (), tf.cast(_key(seeds)[:2], tf.int64), 0, count, tf.int64)
+    offset = tf.random.stateless_uniform((), tf.cast(_key(seeds)[:2], tf.int64), 0, count, tf.int64)
     return (block * BLOCK + place % BLOCK + offset) % count
 
 

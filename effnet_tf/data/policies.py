@@ -53,16 +53,25 @@ def draw_autoaugment(seed, style="original"):
     """
     table = _operations(style)
     at_ten = CLEAN_AUTOAUGMENT if style == "clean" else AUTOAUGMENT
-    rows = tf.constant([[(list(table).index(name), probability,
-                          argument_of(name, level, at_ten, table))
-                         for name, probability, level in steps] for steps in POLICY_V0])
+    rows = tf.constant(
+        [
+            [
+                (list(table).index(name), probability, argument_of(name, level, at_ten, table))
+                for name, probability, level in steps
+            ]
+            for steps in POLICY_V0
+        ]
+    )
     choice, sign, skip, *_ = _uniform(seed, 2)
     operations, probabilities, arguments = tf.unstack(
-        rows[tf.cast(choice[0] * len(POLICY_V0), tf.int32)], axis=-1)
+        rows[tf.cast(choice[0] * len(POLICY_V0), tf.int32)], axis=-1
+    )
     operations = tf.cast(operations, tf.int32)
     # Uniform in [0, 1): a probability of 0 never applies, 1 always does.
-    return (tf.where(skip >= probabilities, NOTHING, operations),
-            _with_signs(table, operations, arguments, sign))
+    return (
+        tf.where(skip >= probabilities, NOTHING, operations),
+        _with_signs(table, operations, arguments, sign),
+    )
 
 
 def draw_randaugment(seed, layers, magnitude, style="original"):
@@ -120,8 +129,10 @@ def _apply(image, operations, arguments, seed, style):
 def _branches(style):
     """By number: functions of an image, an argument and the place, top and left, of a hole."""
     table = _operations(style)
-    branches = {name: (lambda f: lambda image, argument, *place: f(image, argument))(function)
-                for name, (function, *_) in table.items()}
+    branches = {
+        name: (lambda f: lambda image, argument, *place: f(image, argument))(function)
+        for name, (function, *_) in table.items()
+    }
     branches["Cutout"] = table["Cutout"][0]
     return [*branches.values(), lambda image, *others: tf.identity(image)]  # the last: NOTHING
 
@@ -131,12 +142,13 @@ def _switch(branches, shape):
     if tf.executing_eagerly():
         return lambda number, *inputs: branches[int(number)](*inputs)
     specs = [tf.TensorSpec(shape, tf.uint8), *[tf.TensorSpec(())] * 3]
-    traced = [tf.function(branch, autograph=False).get_concrete_function(*specs)
-              for branch in branches]
+    traced = [
+        tf.function(branch, autograph=False).get_concrete_function(*specs) for branch in branches
+    ]
     # tf.switch_case would spread every branch over the graph, and run longer.
     return lambda number, *inputs: tf.raw_ops.StatelessCase(
-        branch_index=number, input=inputs, branches=traced, Tout=[tf.uint8],
-        output_shapes=[shape])[0]
+        branch_index=number, input=inputs, branches=traced, Tout=[tf.uint8], output_shapes=[shape]
+    )[0]
 
 
 _trial = tf.function(tf.negative, jit_compile=True)
@@ -149,8 +161,11 @@ def _compiles():
         with tf.init_scope(), tf.device("CPU:0"):
             _trial(1.0)
     except tf.errors.OpError:
-        print("This TensorFlow cannot compile for the CPU (tensorflow-tpu): AutoAugment and "
-              "RandAugment run uncompiled, about 1.2 times slower.", flush=True)
+        print(
+            "This TensorFlow cannot compile for the CPU (tensorflow-tpu): AutoAugment and "
+            "RandAugment run uncompiled, about 1.2 times slower.",
+            flush=True,
+        )
         return False
     return True
 
@@ -167,17 +182,21 @@ def _compiled(function):
         if tf.executing_eagerly() or not image.shape.is_fully_defined() or not _compiles():
             return function(image, *numbers)
         return compiled(image, *(tf.convert_to_tensor(n, tf.float32) for n in numbers))
+
     return operation
 
 
 # Of a (H, W, 3) uint8 image and a () float32 argument, to such an image; fast in tf.data.
 
+
 @_compiled
 def autocontrast(image, level=0.0):
     """Stretches every channel to the full range; a channel of one value stays."""
     rows, width = _rows(image), tf.shape(image)[1]
-    low, high = (_float(reduce(tf.reshape(reduce(rows, 0), (-1, 3)), 0))
-                 for reduce in (tf.reduce_min, tf.reduce_max))
+    low, high = (
+        _float(reduce(tf.reshape(reduce(rows, 0), (-1, 3)), 0))
+        for reduce in (tf.reduce_min, tf.reduce_max)
+    )
     constant = low == high
     low, high = tf.where(constant, 0.0, low), tf.where(constant, 255.0, high)
     scale = 255.0 / (high - low)
@@ -208,8 +227,17 @@ def rotate(image, degrees):
     radians = degrees * (math.pi / 180)
     cos, sin = tf.cos(radians), tf.sin(radians)
     bottom, right = tf.unstack(_float(tf.shape(image)[:2] - 1))
-    return _warp(image, (cos, -sin, (right - (cos * right - sin * bottom)) / 2,
-                         sin, cos, (bottom - (sin * right + cos * bottom)) / 2))
+    return _warp(
+        image,
+        (
+            cos,
+            -sin,
+            (right - (cos * right - sin * bottom)) / 2,
+            sin,
+            cos,
+            (bottom - (sin * right + cos * bottom)) / 2,
+        ),
+    )
 
 
 def posterize(image, bits):
@@ -268,9 +296,15 @@ def sharpness(image, factor):
     columns = [tf.roll(around, 3 * x, 1) for x in (1, 0, -1)]  # what comes round is border
     # Rounds as a depthwise convolution, which takes five times as long: a whole number may
     # come out just below itself. TensorFlow reorders sums, but not differences of negatives.
-    smooth = functools.reduce(tf.subtract, [
-        (middle if y == x == 1 else columns[x])[y:y - 2 or None]
-        for y in range(3) for x in range(3)], 0.0)
+    smooth = functools.reduce(
+        tf.subtract,
+        [
+            (middle if y == x == 1 else columns[x])[y : y - 2 or None]
+            for y in range(3)
+            for x in range(3)
+        ],
+        0.0,
+    )
     inner = _blend(tf.floor(smooth), rows[1:-1], factor)[:, 3:-3]
     inner = tf.concat([rows[1:-1, :3], inner, rows[1:-1, -3:]], 1)
     return tf.reshape(tf.concat([rows[:1], inner, rows[-1:]], 0), tf.shape(image))
@@ -370,6 +404,7 @@ NOTHING = len(OPERATIONS)
 
 
 # What "clean" does instead: level 0 changes nothing, levels past the end as much as can be.
+
 
 def _inverting(image, inverted):
     """Inverts that many of the 256 levels, the brightest."""

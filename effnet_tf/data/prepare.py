@@ -25,8 +25,10 @@ AHEAD = 256  # images that are shrunk before the next is written
 
 # In the unfinished copy: says that it is one, and nothing but these names is ever removed.
 MARK = "unfinished"
-_OURS = re.compile(r"(train|validation)-\d{5,}-of-\d{5,}"
-                   r"|(classes\.txt|prepared\.json|bad_examples\.jsonl|unfinished)(\.tmp)?")
+_OURS = re.compile(
+    r"(train|validation)-\d{5,}-of-\d{5,}"
+    r"|(classes\.txt|prepared\.json|bad_examples\.jsonl|unfinished)(\.tmp)?"
+)
 
 
 def prepare(source, recipe, out, *, quality=95):
@@ -55,14 +57,27 @@ def prepare(source, recipe, out, *, quality=95):
     temporary = f"{out.rstrip('/')}.incomplete"
     _begin(temporary)
     try:
-        about = {"short_side": side, "quality": quality, "source": source.name,
-                 **_fidelity(source, recipe, side, quality)}
-        for name, records, shrink in (("train", source.train, True),
-                                      ("validation", source.held_out, False)):
-            about[name] = _write(source, recipe, records, os.path.join(temporary, name),
-                                 (side, quality) if shrink else None)
-        for name, text in (("classes.txt", names),
-                           ("prepared.json", json.dumps(about, indent=2) + "\n")):
+        about = {
+            "short_side": side,
+            "quality": quality,
+            "source": source.name,
+            **_fidelity(source, recipe, side, quality),
+        }
+        for name, records, shrink in (
+            ("train", source.train, True),
+            ("validation", source.held_out, False),
+        ):
+            about[name] = _write(
+                source,
+                recipe,
+                records,
+                os.path.join(temporary, name),
+                (side, quality) if shrink else None,
+            )
+        for name, text in (
+            ("classes.txt", names),
+            ("prepared.json", json.dumps(about, indent=2) + "\n"),
+        ):
             storage.write_text(os.path.join(temporary, name), text)
         storage.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
         tf.io.gfile.rename(temporary, out)
@@ -77,12 +92,16 @@ def _begin(temporary):
     """Makes the folder of the unfinished copy; removes one that an interrupted run left."""
     if storage.exists(temporary):
         if not storage.exists(os.path.join(temporary, MARK)):
-            raise InputError(f"'{temporary}' is in the way, and is not the unfinished copy of an "
-                             "interrupted prepare: move it, or give another --out.")
+            raise InputError(
+                f"'{temporary}' is in the way, and is not the unfinished copy of an "
+                "interrupted prepare: move it, or give another --out."
+            )
         _remove(temporary)
         if storage.exists(temporary):
-            raise InputError(f"'{temporary}' holds files that prepare did not write: move them, or "
-                             "give another --out.")
+            raise InputError(
+                f"'{temporary}' holds files that prepare did not write: move them, or "
+                "give another --out."
+            )
     try:
         tf.io.gfile.makedirs(temporary)
         storage.write_text(os.path.join(temporary, MARK), "by python -m effnet_tf.data prepare\n")
@@ -118,8 +137,13 @@ def shrunk(encoded, side, quality, exif_rotation=False):
         # TF1's resize aligns the corners of the images; so must this, or the two would shift
         # what the network sees by half a pixel.
         small = tf.raw_ops.ScaleAndTranslate(
-            images=image[tf.newaxis], size=tf.cast(new, tf.int32), scale=new / old,
-            translation=(1 - new / old) / 2, kernel_type="keyscubic", antialias=True)[0]
+            images=image[tf.newaxis],
+            size=tf.cast(new, tf.int32),
+            scale=new / old,
+            translation=(1 - new / old) / 2,
+            kernel_type="keyscubic",
+            antialias=True,
+        )[0]
         small = tf.io.encode_jpeg(decoding.to_bytes(small), quality=quality)
         return tf.where(tf.strings.length(small) < tf.strings.length(encoded), small, encoded)
 
@@ -141,8 +165,7 @@ def _write(source, recipe, records, prefix, shrink):
         if index % per_file == 0:
             if writer:
                 writer.close()
-            writer = tf.io.TFRecordWriter(
-                f"{prefix}-{index // per_file:05}-of-{files:05}")
+            writer = tf.io.TFRecordWriter(f"{prefix}-{index // per_file:05}-of-{files:05}")
         usable = encoded and 0 <= label < len(source.class_names)
         if not usable:
             source.bad.examine(split, records, int(number))
@@ -159,6 +182,7 @@ def _write(source, recipe, records, prefix, shrink):
 
 def _converted(recipe, records, shrink):
     """Yields (record, bytes before, image file, label); an empty file where it fails."""
+
     @tf.autograph.experimental.do_not_convert
     def convert(number, raw):
         def attempt():
@@ -168,25 +192,39 @@ def _converted(recipe, records, shrink):
                 encoded = shrunk(encoded, *shrink, recipe.exif_rotation)
             return before, encoded, label
 
-        return number, *or_else(attempt, lambda: (
-            tf.constant(0), tf.constant(""), tf.constant(-1, tf.int64)))
+        return number, *or_else(
+            attempt, lambda: (tf.constant(0), tf.constant(""), tf.constant(-1, tf.int64))
+        )
 
     # Shuffled, since files are read in blocks of neighbours; held-out images as they come.
     stream = batches.in_order(records).unbatch()
     if shrink:
-        stream = (batches.shuffled(records, recipe.seed, 0, 0, 1).unbatch().take(records.count)
-                  .map(lambda position, number, raw: (number, raw)))
-    return stream.map(convert, tf.data.AUTOTUNE, deterministic=True).prefetch(
-        AHEAD).as_numpy_iterator()
+        stream = (
+            batches.shuffled(records, recipe.seed, 0, 0, 1)
+            .unbatch()
+            .take(records.count)
+            .map(lambda position, number, raw: (number, raw))
+        )
+    return (
+        stream.map(convert, tf.data.AUTOTUNE, deterministic=True)
+        .prefetch(AHEAD)
+        .as_numpy_iterator()
+    )
 
 
 def _example(encoded, label, name):
     """An example as the original's, whose labels begin at 1."""
-    of_bytes = [tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-                for value in (encoded, name["key"].encode())]
+    of_bytes = [
+        tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        for value in (encoded, name["key"].encode())
+    ]
     of_label = tf.train.Feature(int64_list=tf.train.Int64List(value=[label + 1]))
-    return tf.train.Example(features=tf.train.Features(feature=dict(zip(
-        ("image/encoded", "image/filename", "image/class/label"), (*of_bytes, of_label))))
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature=dict(
+                zip(("image/encoded", "image/filename", "image/class/label"), (*of_bytes, of_label))
+            )
+        )
     ).SerializeToString()
 
 
@@ -198,8 +236,10 @@ def _fidelity(source, recipe, side, quality):
         try:
             encoded, _ = records.load(tf.constant(number), tf.constant(""))
             files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
-            before, after = (decoding.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
-                             for file in files)
+            before, after = (
+                decoding.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
+                for file in files
+            )
         except tf.errors.OpError:
             continue  # listed when it is its turn to be written
         differences.append(np.mean(np.abs(before - after)))

@@ -26,14 +26,17 @@ def open_tfrecord(recipe) -> Source:
     """TFRecord files as the original code reads them: train-00000-of-01024, labels from 1."""
     root = recipe.data_dir
     if not root or not storage.is_folder(root):
-        raise InputError("--dataset tfrecord needs --data_dir, a folder with files such as "
-                         "train-00000-of-01024 and validation-00000-of-00128; "
-                         f"'{root}' is not a folder.")
+        raise InputError(
+            "--dataset tfrecord needs --data_dir, a folder with files such as "
+            "train-00000-of-01024 and validation-00000-of-00128; "
+            f"'{root}' is not a folder."
+        )
     names = storage.names(root)
     parts = sorted({found[1] for name in names if (found := _NUMBERED.fullmatch(name))})
     train, held_out = splits.choose(parts, recipe, f"TFRecords '{root}'")
-    shards = {split: _numbered(root, names, split) for split in (train or "train", held_out)
-              if split}
+    shards = {
+        split: _numbered(root, names, split) for split in (train or "train", held_out) if split
+    }
     _check_no_file_twice(sum(shards.values(), []))
     features = Features(first_label=recipe.first_label)
     records = [RecordFiles(some, features) for some in shards.values()]
@@ -46,26 +49,35 @@ def open_tfrecord(recipe) -> Source:
 def _drawn(train, records, fraction):
     """Returns (how, (training records, held-out ones)) of a data set with one part."""
     marks = splits.hold_out_records(records.sizes, records.skips, fraction)
-    parts = (Chosen(records, np.flatnonzero(~marks), records.faults),
-             Chosen(records, np.flatnonzero(marks)))
+    parts = (
+        Chosen(records, np.flatnonzero(~marks), records.faults),
+        Chosen(records, np.flatnonzero(marks)),
+    )
     return f"{train}, {100 * fraction:g}% held out by a hash of the record's place", parts
 
 
 def _numbered(root, names, split):
     """Returns the `Shard`s of a split, also those that are missing."""
-    totals = {found[3] for name in names
-              if (found := _NUMBERED.fullmatch(name)) and found[1] == split}
+    totals = {
+        found[3] for name in names if (found := _NUMBERED.fullmatch(name)) and found[1] == split
+    }
     if len(totals) != 1:
         what = "several sets of" if totals else "no"
-        raise InputError(f"'{root}' has {what} files {split}-00000-of-NNNNN; give --train_split "
-                         "and --eval_split if they begin with other names.")
+        raise InputError(
+            f"'{root}' has {what} files {split}-00000-of-NNNNN; give --train_split "
+            "and --eval_split if they begin with other names."
+        )
     total = totals.pop()
     if int(total) > MOST_FILES:
-        raise InputError(f"'{root}' has a file {split}-...-of-{total}: more than {MOST_FILES:,} "
-                         "files cannot be read.")
+        raise InputError(
+            f"'{root}' has a file {split}-...-of-{total}: more than {MOST_FILES:,} "
+            "files cannot be read."
+        )
     width = len(total)
-    return [Shard(os.path.join(root, f"{split}-{number:0{width}}-of-{total}"))
-            for number in range(int(total))]
+    return [
+        Shard(os.path.join(root, f"{split}-{number:0{width}}-of-{total}"))
+        for number in range(int(total))
+    ]
 
 
 def _check_no_file_twice(shards):
@@ -79,8 +91,10 @@ def _check_no_file_twice(shards):
         if found and found.st_ino:
             first = known.setdefault((found.st_dev, found.st_ino), path)
             if first is not path:
-                raise InputError(f"'{first}' and '{path}' are the same file: put the right file "
-                                 "in the place of the link.")
+                raise InputError(
+                    f"'{first}' and '{path}' are the same file: put the right file "
+                    "in the place of the link."
+                )
 
 
 def _class_names(recipe):
@@ -93,8 +107,10 @@ def _class_names(recipe):
             raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
         return _without_background(class_names.parse(content, path), path, recipe)
     if recipe.num_classes not in (None, 1000):
-        raise InputError(f"The records in '{recipe.data_dir}' do not say what their classes are "
-                         "called: write the names into classes.txt beside them, one per line.")
+        raise InputError(
+            f"The records in '{recipe.data_dir}' do not say what their classes are "
+            "called: write the names into classes.txt beside them, one per line."
+        )
     tfds = extras.load("tensorflow_datasets", "Naming ImageNet's classes")
     print(f"There is no classes.txt in '{recipe.data_dir}': taking ImageNet's 1,000 classes.")
     names = tfds.core.tfds_path("datasets/imagenet2012/labels.txt")
@@ -107,8 +123,12 @@ def _without_background(names, path, recipe):
     Lists of 1,001 names have it for label 0, which the original's files do not use.
     """
     prepared = storage.exists(os.path.join(recipe.data_dir, "prepared.json"))  # of our own
-    if (names[0].casefold() != class_names.BACKGROUND or recipe.first_label == 0 or prepared
-            or recipe.num_classes == len(names)):
+    if (
+        names[0].casefold() != class_names.BACKGROUND
+        or recipe.first_label == 0
+        or prepared
+        or recipe.num_classes == len(names)
+    ):
         return names
     if recipe.num_classes == len(names) - 1:
         print(f"'{path}' begins with '{names[0]}', for label 0: it is left out.")
@@ -116,10 +136,12 @@ def _without_background(names, path, recipe):
     raise InputError(
         f"'{path}' begins with '{names[0]}'. If that is label 0, which the files do not use, "
         f"give --num_classes {len(names) - 1}; if it is the class of label {recipe.first_label}, "
-        f"give --num_classes {len(names)}.")
+        f"give --num_classes {len(names)}."
+    )
 
 
 # --- TensorFlow Datasets -----------------------------------------------------------------------
+
 
 def open_tfds(recipe) -> Source:
     """A prepared TFDS data set; its images stay encoded until they are cropped."""
@@ -129,22 +151,33 @@ def open_tfds(recipe) -> Source:
     image_key, label_key = _tfds_keys(tfds, builder)
     train, held_out = _tfds_splits(builder, recipe)
     if builder.info.file_format.value != "tfrecord":
-        raise InputError(f"TFDS '{builder.name}' is stored as {builder.info.file_format.value}; "
-                         "prepare it as TFRecord files: tfds convert_format --out_file_format="
-                         f"tfrecord --dataset_dir={builder.data_path} --out_path=...")
+        raise InputError(
+            f"TFDS '{builder.name}' is stored as {builder.info.file_format.value}; "
+            "prepare it as TFRecord files: tfds convert_format --out_file_format="
+            f"tfrecord --dataset_dir={builder.data_path} --out_path=..."
+        )
 
     def records(split):
-        shards = [Shard(str(part.filename), part.skip,
-                        None if part.take < 0 else part.take, part.examples_in_shard)
-                  for part in builder.info.splits[split].file_instructions]
+        shards = [
+            Shard(
+                str(part.filename),
+                part.skip,
+                None if part.take < 0 else part.take,
+                part.examples_in_shard,
+            )
+            for part in builder.info.splits[split].file_instructions
+        ]
         return RecordFiles(shards, Features(image_key, label_key))
 
     if held_out:
         how, both = f"{train} / {held_out}", (records(train), records(held_out))
     else:
         how, both = _drawn(train, records(train), recipe.holdout)
-    return Source(f"TFDS {builder.info.full_name} ({how})",
-                  tuple(builder.info.features[label_key].names), *both)
+    return Source(
+        f"TFDS {builder.info.full_name} ({how})",
+        tuple(builder.info.features[label_key].names),
+        *both,
+    )
 
 
 def _tfds_builder(tfds, recipe):
@@ -152,20 +185,28 @@ def _tfds_builder(tfds, recipe):
         builder = tfds.builder(recipe.dataset, data_dir=recipe.data_dir)
     except tfds.core.DatasetNotFoundError as error:
         known = ["digits", "folder", "table", "tfrecord", "synthetic", *tfds.list_builders()]
-        raise InputError(f"There is no data set '{recipe.dataset}': it is none of "
-                         f"{', '.join(known[:5])}, nor of TFDS, nor prepared under "
-                         f"'{recipe.data_dir}'. "
-                         f"{variants.nearest(recipe.dataset, known, cutoff=0.7)}") from error
-    except (ValueError, AssertionError, ImportError, RuntimeError, OSError,
-            tf.errors.OpError) as error:  # a bad name, configuration, version or place
-        raise InputError(f"TFDS cannot open '{recipe.dataset}': "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"There is no data set '{recipe.dataset}': it is none of "
+            f"{', '.join(known[:5])}, nor of TFDS, nor prepared under "
+            f"'{recipe.data_dir}'. "
+            f"{variants.nearest(recipe.dataset, known, cutoff=0.7)}"
+        ) from error
+    except (
+        ValueError,
+        AssertionError,
+        ImportError,
+        RuntimeError,
+        OSError,
+        tf.errors.OpError,
+    ) as error:  # a bad name, configuration, version or place
+        raise InputError(f"TFDS cannot open '{recipe.dataset}': {first_line(error)}.") from error
     if not builder.is_prepared():
         raise InputError(
             f"The TFDS data set '{recipe.dataset}' is not prepared under {builder.data_path}. Give "
-            "the --data_dir where it is, or prepare it: python -c \"import tensorflow_datasets as "
+            'the --data_dir where it is, or prepare it: python -c "import tensorflow_datasets as '
             f"tfds; tfds.builder('{recipe.dataset}', data_dir="
-            f"'{recipe.data_dir or '~/tensorflow_datasets'}').download_and_prepare()\"")
+            f"'{recipe.data_dir or '~/tensorflow_datasets'}').download_and_prepare()\""
+        )
     return builder
 
 
@@ -173,15 +214,16 @@ def _tfds_keys(tfds, builder):
     """Returns the names of the (image, label) features."""
     features = builder.info.features
     images = [key for key, value in features.items() if isinstance(value, tfds.features.Image)]
-    labels = [key for key, value in features.items()
-              if isinstance(value, tfds.features.ClassLabel)]
+    labels = [key for key, value in features.items() if isinstance(value, tfds.features.ClassLabel)]
     keys = builder.info.supervised_keys or ()
     if keys and keys[0] in images and keys[1] in labels:
         return keys[0], keys[1]
     if len(images) == len(labels) == 1:
         return images[0], labels[0]
-    raise InputError(f"TFDS '{builder.name}' is not an image classification data set: it has the "
-                     f"features {', '.join(features)}.")
+    raise InputError(
+        f"TFDS '{builder.name}' is not an image classification data set: it has the "
+        f"features {', '.join(features)}."
+    )
 
 
 def _tfds_splits(builder, recipe):
@@ -194,6 +236,8 @@ def _tfds_splits(builder, recipe):
             if split:
                 int(known[split].num_examples)
         except (KeyError, ValueError, AssertionError):
-            raise InputError(f"TFDS '{builder.name}' has no split '{split}'; it has "
-                             f"{', '.join(known)}, and slices such as 'train[:90%]'.") from None
+            raise InputError(
+                f"TFDS '{builder.name}' has no split '{split}'; it has "
+                f"{', '.join(known)}, and slices such as 'train[:90%]'."
+            ) from None
     return train, held_out

@@ -88,9 +88,11 @@ def or_else(attempt, fallback):
 
     A graph cannot catch errors, a data set can pass over them.
     """
+
     def one(make):
         return tf.data.Dataset.range(1).map(
-            tf.autograph.experimental.do_not_convert(lambda _: make()))
+            tf.autograph.experimental.do_not_convert(lambda _: make())
+        )
 
     return one(attempt).ignore_errors().concatenate(one(fallback)).take(1).get_single_element()
 
@@ -128,8 +130,11 @@ class RecordFiles:
         self.sizes = sizes = [max(0, len(scan.offsets) - 1) for scan in scans]
         self.ends = np.cumsum(sizes)
         self.count = int(self.ends[-1]) if sizes else 0
-        self.faults = [_lost(shard, scan, size, sizes)
-                       for shard, scan, size in zip(shards, scans, sizes) if scan.fault]
+        self.faults = [
+            _lost(shard, scan, size, sizes)
+            for shard, scan, size in zip(shards, scans, sizes)
+            if scan.fault
+        ]
         full = [scan.offsets for scan, size in zip(scans, sizes) if size]
         joined = np.concatenate([offsets[:-1] for offsets in full] or [np.zeros(0, np.int64)])
         ends = np.concatenate([offsets[1:] for offsets in full] or [np.zeros(0, np.int64)])
@@ -144,20 +149,29 @@ class RecordFiles:
         numbers = tf.gather(numbers, order)
         file = self._file_of(numbers)
         begins = tf.concat([[True], (numbers[1:] != numbers[:-1] + 1) | (file[1:] != file[:-1])], 0)
-        first = tf.boolean_mask(numbers, begins[:tf.size(numbers)])
-        length = tf.math.bincount(tf.cumsum(tf.cast(begins[:tf.size(numbers)], tf.int32)) - 1,
-                                  dtype=tf.int64)
+        first = tf.boolean_mask(numbers, begins[: tf.size(numbers)])
+        length = tf.math.bincount(
+            tf.cumsum(tf.cast(begins[: tf.size(numbers)], tf.int32)) - 1, dtype=tf.int64
+        )
 
         @tf.autograph.experimental.do_not_convert
         def run(first, length):
             # ignore_errors on the files themselves would hang where one cannot be opened.
             return or_else(
-                lambda: self._from(first, length).take(length).batch(
-                    length, drop_remainder=True).get_single_element(),
-                lambda: tf.fill([length], ""))
+                lambda: (
+                    self._from(first, length)
+                    .take(length)
+                    .batch(length, drop_remainder=True)
+                    .get_single_element()
+                ),
+                lambda: tf.fill([length], ""),
+            )
 
-        runs = tf.data.Dataset.from_tensor_slices((first, length)).map(
-            run, READERS, deterministic=True).unbatch()
+        runs = (
+            tf.data.Dataset.from_tensor_slices((first, length))
+            .map(run, READERS, deterministic=True)
+            .unbatch()
+        )
         nothing = tf.data.Dataset.from_tensors("")  # where this host has no share in a group
         count = tf.size(numbers, tf.int64)
         raw = runs.concatenate(nothing).batch(count + 1).get_single_element()[:count]
@@ -171,18 +185,26 @@ class RecordFiles:
         offset = self._offsets[number]
         wanted = self._stops[number + length - 1] - offset
         variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=[self._paths[self._file_of(number[tf.newaxis])[0]]], compression_type="",
-            buffer_size=tf.minimum(wanted, MAX_BUFFER), byte_offsets=[offset])
+            filenames=[self._paths[self._file_of(number[tf.newaxis])[0]]],
+            compression_type="",
+            buffer_size=tf.minimum(wanted, MAX_BUFFER),
+            byte_offsets=[offset],
+        )
         return tf.data.experimental.from_variant(variant, tf.TensorSpec((), tf.string))
 
     def load(self, number, raw):
         """Returns the (encoded image, label) of a record; `raw` is what `read` gave."""
         one = tf.constant(1, tf.int64)
-        raw = tf.cond(raw == "", lambda: self._from(number, one).take(1).get_single_element(),
-                      lambda: raw)
-        example = tf.io.parse_single_example(raw, {
-            self.features.image: tf.io.FixedLenFeature((), tf.string),
-            self.features.label: tf.io.FixedLenFeature((), tf.int64)})
+        raw = tf.cond(
+            raw == "", lambda: self._from(number, one).take(1).get_single_element(), lambda: raw
+        )
+        example = tf.io.parse_single_example(
+            raw,
+            {
+                self.features.image: tf.io.FixedLenFeature((), tf.string),
+                self.features.label: tf.io.FixedLenFeature((), tf.int64),
+            },
+        )
         label = example[self.features.label] - self.features.first_label
         return example[self.features.image], label
 

@@ -41,23 +41,33 @@ def open_source(recipe, *, for_training=True):
         _check_place(recipe)
         source = on_disk.get(recipe.dataset, open_tfds)(recipe)
     if len(source.class_names) < 2:
-        raise InputError(f"{source.name} has only the class '{source.class_names[0]}'; a "
-                         "classifier needs at least two. Is data_dir the folder that holds "
-                         "one folder per class?")
+        raise InputError(
+            f"{source.name} has only the class '{source.class_names[0]}'; a "
+            "classifier needs at least two. Is data_dir the folder that holds "
+            "one folder per class?"
+        )
     if recipe.num_classes not in (None, len(source.class_names)):
         names = printable(", ".join(source.class_names[:20]))
-        raise InputError(f"num_classes is {recipe.num_classes}, but {source.name} has "
-                         f"{len(source.class_names)}: {names}.")
+        raise InputError(
+            f"num_classes is {recipe.num_classes}, but {source.name} has "
+            f"{len(source.class_names)}: {names}."
+        )
     for fault in source.bad.entries:
         print(f"{fault['key']}: {fault['reason']}; about {fault['records']:,} records are lost.")
     if not source.num_train or not source.num_eval:
-        raise InputError(f"{source.name} has {source.num_train} images to train and "
-                         f"{source.num_eval} to evaluate on; both need at least one.")
+        raise InputError(
+            f"{source.name} has {source.num_train} images to train and "
+            f"{source.num_eval} to evaluate on; both need at least one."
+        )
     if for_training and recipe.batch_size > source.num_train:
-        raise InputError(f"batch_size is {recipe.batch_size}, but {source.name} has only "
-                         f"{source.num_train} training images: use a smaller --batch_size.")
-    print(f"{source.name}: {source.num_train:,} images to train on, {source.num_eval:,} held "
-          f"out, {len(source.class_names)} classes")
+        raise InputError(
+            f"batch_size is {recipe.batch_size}, but {source.name} has only "
+            f"{source.num_train} training images: use a smaller --batch_size."
+        )
+    print(
+        f"{source.name}: {source.num_train:,} images to train on, {source.num_eval:,} held "
+        f"out, {len(source.class_names)} classes"
+    )
     _say_what_is_empty(source)
     return source
 
@@ -69,8 +79,10 @@ def _say_what_is_empty(source):
             there = set(records.labels.tolist())
             empty = [name for label, name in enumerate(source.class_names) if label not in there]
             if empty:
-                print(f"No images {what} of {len(empty):,} class(es): "
-                      f"{printable(', '.join(empty[:10]))}")
+                print(
+                    f"No images {what} of {len(empty):,} class(es): "
+                    f"{printable(', '.join(empty[:10]))}"
+                )
 
 
 def _check_place(recipe):
@@ -82,23 +94,32 @@ def _check_place(recipe):
 
 # --- in memory -------------------------------------------------------------------------------
 
+
 def _digits(recipe):
     """scikit-learn's 1,797 scans of handwritten digits, 8x8 pixels of 17 grey levels."""
     datasets = extras.load("sklearn.datasets", "The data set 'digits'")
     digits = datasets.load_digits()
     grey = np.round(digits.images * (255 / 16)).astype("uint8")
-    rows = [(tf.io.encode_png(image[..., np.newaxis]).numpy(), label)
-            for image, label in zip(grey, digits.target)]
+    rows = [
+        (tf.io.encode_png(image[..., np.newaxis]).numpy(), label)
+        for image, label in zip(grey, digits.target)
+    ]
     marks = splits.hold_out(map(str, range(len(rows))), digits.target, recipe.holdout)
     train, held_out = _divided(rows, marks)
-    return Source("Handwritten digits", tuple(str(name) for name in digits.target_names),
-                  Listed(train), Listed(held_out))
+    return Source(
+        "Handwritten digits",
+        tuple(str(name) for name in digits.target_names),
+        Listed(train),
+        Listed(held_out),
+    )
 
 
 def _divided(rows, marks):
     """Returns (rows without a mark, rows with one)."""
-    return ([row for row, mark in zip(rows, marks) if not mark],
-            [row for row, mark in zip(rows, marks) if mark])
+    return (
+        [row for row, mark in zip(rows, marks) if not mark],
+        [row for row, mark in zip(rows, marks) if mark],
+    )
 
 
 def synthetic(recipe, num_classes=10):
@@ -111,13 +132,19 @@ def synthetic(recipe, num_classes=10):
         noise = random.integers(-60, 61, (64, 64, 3))
         return tf.io.encode_jpeg(np.clip(colours[label] + noise, 0, 255).astype("uint8")).numpy()
 
-    rows = [(image(number % classes), number % classes)
-            for number in range(2 * recipe.batch_size + 40)]
-    return Source("Synthetic images", tuple(f"colour {number}" for number in range(classes)),
-                  Listed(rows[40:]), Listed(rows[:40]))
+    rows = [
+        (image(number % classes), number % classes) for number in range(2 * recipe.batch_size + 40)
+    ]
+    return Source(
+        "Synthetic images",
+        tuple(f"colour {number}" for number in range(classes)),
+        Listed(rows[40:]),
+        Listed(rows[:40]),
+    )
 
 
 # --- tables -----------------------------------------------------------------------------------
+
 
 def _table(recipe):
     """A CSV or JSONL file of paths and labels."""
@@ -129,22 +156,30 @@ def _table(recipe):
         train_name = train_name or "train"
         for name in (train_name, eval_name):
             if name and name not in parts:
-                raise InputError(f"'{recipe.data_dir}' has no rows of the split '{name}'; it has "
-                                 f"{', '.join(parts) or 'no splits'}: see --train_split and "
-                                 "--eval_split.")
+                raise InputError(
+                    f"'{recipe.data_dir}' has no rows of the split '{name}'; it has "
+                    f"{', '.join(parts) or 'no splits'}: see --train_split and "
+                    "--eval_split."
+                )
     train = [row for row in table.rows if row.split == train_name]
     if eval_name:
         held_out = [row for row in table.rows if row.split == eval_name]
         how = f"splits {train_name} and {eval_name}"
     else:
-        marks = splits.hold_out([row.name for row in train], [row.label for row in train],
-                                recipe.holdout)
+        marks = splits.hold_out(
+            [row.name for row in train], [row.label for row in train], recipe.holdout
+        )
         train, held_out = _divided(train, marks)
         inside = f"split {train_name}, " if train_name else ""
         how = f"{inside}{100 * recipe.holdout:g}% of each class held out by a hash of the path"
     others = len(table.rows) - len(train) - len(held_out)
     if others:
         print(f"Ignored {others} row(s) of '{recipe.data_dir}' that are of other splits.")
-    return Source(f"{where} ({how})", table.class_names,
-                  *(Listed([(row.path, row.label) for row in part], paths=True)
-                    for part in (train, held_out)))
+    return Source(
+        f"{where} ({how})",
+        table.class_names,
+        *(
+            Listed([(row.path, row.label) for row in part], paths=True)
+            for part in (train, held_out)
+        ),
+    )

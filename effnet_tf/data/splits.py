@@ -15,8 +15,22 @@ from effnet_tf.errors import InputError
 
 TRAIN_NAMES = ("train", "training", "trn")
 # The first that is there is evaluated on: what belongs to development before the last test.
-EVAL_NAMES = ("validation", "val", "valid", "validate", "dev", "devel", "development", "eval",
-              "evaluation", "holdout", "heldout", "test", "testing", "tst")
+EVAL_NAMES = (
+    "validation",
+    "val",
+    "valid",
+    "validate",
+    "dev",
+    "devel",
+    "development",
+    "eval",
+    "evaluation",
+    "holdout",
+    "heldout",
+    "test",
+    "testing",
+    "tst",
+)
 # "Train_Set", "val2017", "test images": words beside the name that say nothing.
 _FILLERS = ("set", "data", "dataset", "images", "imgs", "img", "split", "photos", "samples")
 
@@ -61,8 +75,10 @@ def choose(names, recipe, where: str) -> tuple[str | None, str | None]:
     if recipe.eval_split:
         return train, recipe.eval_split
     if len(held_out) > 1:
-        print(f"{where}: evaluating on '{held_out[0]}'; not used: {', '.join(held_out[1:])} "
-              "(choose with --eval_split).")
+        print(
+            f"{where}: evaluating on '{held_out[0]}'; not used: {', '.join(held_out[1:])} "
+            "(choose with --eval_split)."
+        )
     return train, next(iter(held_out), None)
 
 
@@ -71,8 +87,10 @@ def _training(names, where):
         return "train"
     found = sorted(name for name in names if is_train(name))
     if len(found) > 1:
-        raise InputError(f"{where} has several parts to train on, {', '.join(found)}: choose one "
-                         "with --train_split.")
+        raise InputError(
+            f"{where} has several parts to train on, {', '.join(found)}: choose one "
+            "with --train_split."
+        )
     return next(iter(found), None)
 
 
@@ -95,7 +113,7 @@ def hold_out(keys, labels, fraction: float) -> list[bool]:
     chosen = set()
     for label, names in of_class.items():
         ranked = sorted(names, key=lambda name: (_hash(name), name))
-        chosen.update((label, name) for name in ranked[:_share(len(names), fraction)])
+        chosen.update((label, name) for name in ranked[: _share(len(names), fraction)])
     return [(label, key) in chosen for key, label in zip(keys, labels)]
 
 
@@ -124,8 +142,10 @@ def hold_out_records(sizes, skips, fraction: float) -> np.ndarray:
     Returns:
         (sum of the sizes,) bool.
     """
-    parts = [_in_windows(file, np.arange(skip, skip + size), fraction)
-             for file, (size, skip) in enumerate(zip(sizes, skips))]
+    parts = [
+        _in_windows(file, np.arange(skip, skip + size), fraction)
+        for file, (size, skip) in enumerate(zip(sizes, skips))
+    ]
     drawn = np.concatenate(parts or [np.zeros(0, bool)])
     if fraction and len(drawn) > 1:
         if not drawn.any():

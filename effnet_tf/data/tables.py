@@ -55,8 +55,7 @@ def read(path: str, num_classes: int | None = None) -> Table:
     Raises:
         InputError: no such file, a missing column, or a row that cannot be used.
     """
-    lines = list((_jsonl if path and path.lower().endswith(".jsonl") else _csv)(
-        path, _text(path)))
+    lines = list((_jsonl if path and path.lower().endswith(".jsonl") else _csv)(path, _text(path)))
     if not lines:
         raise InputError(f"'{path}' has no rows.")
     for number, line in lines:
@@ -67,17 +66,27 @@ def read(path: str, num_classes: int | None = None) -> Table:
     whole = all(label.isdecimal() and len(label) < 19 for label in labels)
     names = sorted(labels, key=(lambda label: (int(label), label)) if whole else None)
     numbers = {name: number for number, name in enumerate(names)}
-    rows = tuple(Row(_place(path, line["path"]), numbers[line["label"]],
-                     line.get("split") or None, line["path"]) for _, line in lines)
+    rows = tuple(
+        Row(
+            _place(path, line["path"]),
+            numbers[line["label"]],
+            line.get("split") or None,
+            line["path"],
+        )
+        for _, line in lines
+    )
     same = _same_files(path, [number for number, _ in lines], rows, names)
-    return Table(tuple(names), tuple(
-        dataclasses.replace(row, name=same.get(row.name, row.name)) for row in rows))
+    return Table(
+        tuple(names),
+        tuple(dataclasses.replace(row, name=same.get(row.name, row.name)) for row in rows),
+    )
 
 
 def _text(path):
     if not path or storage.is_folder(path) or not storage.exists(path):
-        raise InputError("--dataset table needs --data_dir, a .csv or .jsonl file; "
-                         f"'{path}' is not a file.")
+        raise InputError(
+            f"--dataset table needs --data_dir, a .csv or .jsonl file; '{path}' is not a file."
+        )
     try:
         content = storage.read_bytes(path, MAX_BYTES)
         return content.decode("utf-8-sig")  # Excel writes a mark
@@ -94,6 +103,7 @@ def _place(table, path):
 
 # --- rows ---------------------------------------------------------------------------------------
 
+
 def _csv(path, text):
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     try:
@@ -101,17 +111,20 @@ def _csv(path, text):
         for row in reader:
             yield reader.line_num, {name: _stripped(value) for name, value in row.items()}
     except csv.Error as error:
-        raise InputError(f"'{path}', line {reader.line_num}, cannot be read as CSV: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"'{path}', line {reader.line_num}, cannot be read as CSV: {first_line(error)}."
+        ) from error
 
 
 def _check_columns(path, columns, text):
     missing = [column for column in COLUMNS if column not in columns]
     if missing:
         first = text.splitlines()[0] if text else ""
-        raise InputError(f"'{path}' has no column {' and no column '.join(missing)}; its first "
-                         f"line must name them, separated by commas, and is "
-                         f"'{printable(first[:200])}'.")
+        raise InputError(
+            f"'{path}' has no column {' and no column '.join(missing)}; its first "
+            f"line must name them, separated by commas, and is "
+            f"'{printable(first[:200])}'."
+        )
     for column in (*COLUMNS, "split"):
         if columns.count(column) > 1:
             raise InputError(f"'{path}' has the column {column} twice.")
@@ -128,45 +141,65 @@ def _jsonl(path, text):
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise InputError(f"'{path}', line {number}, is not a JSON object: "
-                             f"{first_line(error)}.") from error
+            raise InputError(
+                f"'{path}', line {number}, is not a JSON object: {first_line(error)}."
+            ) from error
         if not isinstance(row, dict):
-            raise InputError(f"'{path}', line {number}, is not a JSON object: "
-                             f"it is {printable(line[:80])}.")
-        yield number, {name: _as_text(f"'{path}', line {number}", name, row[name])
-                       for name in (*COLUMNS, "split") if name in row}
+            raise InputError(
+                f"'{path}', line {number}, is not a JSON object: it is {printable(line[:80])}."
+            )
+        yield (
+            number,
+            {
+                name: _as_text(f"'{path}', line {number}", name, row[name])
+                for name in (*COLUMNS, "split")
+                if name in row
+            },
+        )
 
 
 def _as_text(where, name, value):
     """A value of a JSON object as a CSV file would have it."""
     if name == "label" and isinstance(value, float):
-        raise InputError(f"{where}: the label {value} is a floating point number; labels are class "
-                         "names or whole numbers.")
+        raise InputError(
+            f"{where}: the label {value} is a floating point number; labels are class "
+            "names or whole numbers."
+        )
     if value is None or isinstance(value, str):
         return _stripped(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise InputError(f"{where}: the {name} is {printable(json.dumps(value)[:80])}; it must be a "
-                     "text" + (" or a whole number." if name == "label" else "."))
+    raise InputError(
+        f"{where}: the {name} is {printable(json.dumps(value)[:80])}; it must be a "
+        "text" + (" or a whole number." if name == "label" else ".")
+    )
 
 
 def _check_row(where, line):
     """Raises InputError where a row cannot be used, whatever the others are."""
     if any(value.strip() for value in line.get(None) or ()):
         extra = printable(", ".join(line[None])[:80])
-        raise InputError(f"{where}: there are more values than columns ('{extra}'). Put double "
-                         "quotes around a value that holds a comma.")
+        raise InputError(
+            f"{where}: there are more values than columns ('{extra}'). Put double "
+            "quotes around a value that holds a comma."
+        )
     if any(line.get(column) in (None, "") for column in COLUMNS):
-        raise InputError(f"{where}: path and label are needed; there is path "
-                         f"{line.get('path')!r} and label {line.get('label')!r}.")
+        raise InputError(
+            f"{where}: path and label are needed; there is path "
+            f"{line.get('path')!r} and label {line.get('label')!r}."
+        )
     if line["label"].casefold() in MISSING:
-        raise InputError(f"{where}: the label is '{line['label']}', which programs write where "
-                         "there is none. Give a label, or remove the row.")
+        raise InputError(
+            f"{where}: the label is '{line['label']}', which programs write where "
+            "there is none. Give a label, or remove the row."
+        )
     for column in (*COLUMNS, "split"):
         value = line.get(column) or ""
         if "\0" in value or _is_not_text(value):
-            raise InputError(f"{where}: the {column} '{printable(value)}' is not text that a file "
-                             "or a class can be called.")
+            raise InputError(
+                f"{where}: the {column} '{printable(value)}' is not text that a file "
+                "or a class can be called."
+            )
 
 
 def _is_not_text(value):
@@ -179,24 +212,29 @@ def _is_not_text(value):
 
 # --- what the rows say together ---------------------------------------------------------------
 
+
 def _check_labels(path, lines, labels):
     """Refuses labels that are no classes: measurements, and names of single images."""
-    confirm = (f"If each of the {len(labels):,} labels is a class, confirm it with --num_classes "
-               f"{len(labels)}.")
+    confirm = (
+        f"If each of the {len(labels):,} labels is a class, confirm it with --num_classes "
+        f"{len(labels)}."
+    )
     for number, line in lines:
         if _FRACTION.fullmatch(line["label"]):
             raise InputError(
                 f"'{path}', line {number}: the label {line['label']} is a floating point number, "
                 "as of a measurement; effnet_tf predicts classes. Give class names or whole "
                 "numbers. "
-                f"{confirm}")
+                f"{confirm}"
+            )
     once = [label for label, count in labels.items() if count == 1]
     if 2 * len(once) > len(lines):
         some = ", ".join(printable(label) for label in once[:5])
         raise InputError(
             f"'{path}': {len(once):,} of {len(lines):,} rows have a label that no other row has "
             f"({some}), as measurements and names of images have it; a class needs several images. "
-            f"{confirm}")
+            f"{confirm}"
+        )
 
 
 def _same_files(path, numbers, rows, names):
@@ -215,10 +253,13 @@ def _same_files(path, numbers, rows, names):
         if one.label != row.label:
             raise InputError(
                 f"{where} has the label '{printable(names[row.label])}', and in line {before} the "
-                f"label '{printable(names[one.label])}': an image has one class.")
+                f"label '{printable(names[one.label])}': an image has one class."
+            )
         if one.split != row.split:
-            raise InputError(f"{where} is of the split '{row.split}', and in line {before} of "
-                             f"'{one.split}': an image belongs to one.")
+            raise InputError(
+                f"{where} is of the split '{row.split}', and in line {before} of "
+                f"'{one.split}': an image belongs to one."
+            )
         of_file.setdefault(mark, set()).add(row.name)
     return {name: min(same) for same in of_file.values() if len(same) > 1 for name in same}
 

@@ -78,7 +78,7 @@ def _cut(shard, whole):
     if not fault and not records and shard.expected is None:
         fault = "is empty"
     end = records if shard.take is None else min(records, shard.skip + shard.take)
-    return Scan(whole.offsets[min(shard.skip, end):end + 1], fault)
+    return Scan(whole.offsets[min(shard.skip, end) : end + 1], fault)
 
 
 def _shown(results, paths):
@@ -115,8 +115,11 @@ def _scan_file(path, state):
             end = position + HEADER + int.from_bytes(header[:8], "little") + FOOTER
             if len(header) < HEADER or end > size:
                 packed = position == 0 and header[:2] == b"\x1f\x8b"
-                fault = ("is compressed: unpack it" if packed else
-                         f"is damaged at byte {position:,} of {size:,}")
+                fault = (
+                    "is compressed: unpack it"
+                    if packed
+                    else f"is damaged at byte {position:,} of {size:,}"
+                )
                 break
             headers.append(header)
             offsets.append(position)
@@ -129,7 +132,7 @@ def _verified(headers, offsets, fault):
     table = np.frombuffer(b"".join(headers), np.uint8).reshape(-1, HEADER)
     wrong = np.flatnonzero(_masked_crc32c(table[:, :8]) != table[:, 8:].copy().view("<u4")[:, 0])
     if wrong.size:
-        offsets = offsets[:wrong[0] + 1]
+        offsets = offsets[: wrong[0] + 1]
         fault = f"is damaged at byte {offsets[-1]:,}: a length has the wrong checksum"
     return Scan(offsets, fault)
 
@@ -152,12 +155,15 @@ def _masked_crc32c(rows):
 
 # --- kept indices ---------------------------------------------------------------------------
 
+
 def _places(paths):
     """Where the index of these files may lie: beside them, or in the user's cache."""
     mark = hashlib.sha256("\n".join(paths).encode()).hexdigest()[:12]
     name = f"effnet_tf-index-{mark}.npz"
-    return [os.path.join(os.path.dirname(paths[0]), name),
-            os.path.join(os.path.expanduser(CACHE), name)]
+    return [
+        os.path.join(os.path.dirname(paths[0]), name),
+        os.path.join(os.path.expanduser(CACHE), name),
+    ]
 
 
 def _kept(paths, states):
@@ -167,23 +173,35 @@ def _kept(paths, states):
             try:
                 with tf.io.gfile.GFile(place, "rb") as file, np.load(file) as kept:
                     kept = {name: kept[name] for name in ("states", "ends", "offsets", "faults")}
-            except (OSError, ValueError, KeyError, EOFError, RuntimeError,
-                    zipfile.BadZipFile, tf.errors.OpError) as error:
+            except (
+                OSError,
+                ValueError,
+                KeyError,
+                EOFError,
+                RuntimeError,
+                zipfile.BadZipFile,
+                tf.errors.OpError,
+            ) as error:
                 print(f"The index '{place}' cannot be read ({first_line(error)}); it is made anew.")
                 continue
             if np.array_equal(kept["states"], states):
                 offsets = np.split(kept["offsets"], kept["ends"][:-1])
-                return {path: Scan(own, str(fault)) for path, own, fault in
-                        zip(paths, offsets, kept["faults"])}
+                return {
+                    path: Scan(own, str(fault))
+                    for path, own, fault in zip(paths, offsets, kept["faults"])
+                }
     return None
 
 
 def _keep(paths, states, found):
     """Writes an index whole or not at all, to the first place that takes it."""
     scans = [found[path] for path in paths]
-    columns = dict(states=np.array(states), faults=np.array([scan.fault for scan in scans]),
-                   offsets=np.concatenate([scan.offsets for scan in scans]),
-                   ends=np.cumsum([len(scan.offsets) for scan in scans]))
+    columns = dict(
+        states=np.array(states),
+        faults=np.array([scan.fault for scan in scans]),
+        offsets=np.concatenate([scan.offsets for scan in scans]),
+        ends=np.cumsum([len(scan.offsets) for scan in scans]),
+    )
     for place in _places(paths):
         temporary = f"{place}.{os.getpid()}.tmp"
         try:

@@ -31,12 +31,32 @@ from effnet_tf.export.tflite import writing
 from effnet_tf.export.tflite.writing import Options
 from effnet_tf.isolated import WorkerError
 
-__all__ = ["About", "Options", "Report", "TOLERANCE", "VerificationError", "WorkerError",
-           "describe", "load", "to_onnx", "to_saved_model", "to_tflite", "verify"]
+__all__ = [
+    "About",
+    "Options",
+    "Report",
+    "TOLERANCE",
+    "VerificationError",
+    "WorkerError",
+    "describe",
+    "load",
+    "to_onnx",
+    "to_saved_model",
+    "to_tflite",
+    "verify",
+]
 
 
-def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32", about=None,
-                   verify_with=None, labels=None):
+def to_saved_model(
+    model,
+    path,
+    *,
+    keep_batch_norm=False,
+    input_dtype="float32",
+    about=None,
+    verify_with=None,
+    labels=None,
+):
     """Writes a model as a TensorFlow SavedModel, verified.
 
     Its signature `serving_default` takes `images`, (N, H, W, C) in [0, 255], and gives
@@ -64,13 +84,15 @@ def to_saved_model(model, path, *, keep_batch_norm=False, input_dtype="float32",
     model, about, images = _prepared(model, about, verify_with, labels)
     exact = judging.answer_of(model, images)
     with staging.staged(path, "saved_model.pb") as temporary:
-        saved_model.write(model, temporary, about,
-                          keep_batch_norm=keep_batch_norm, input_dtype=input_dtype)
+        saved_model.write(
+            model, temporary, about, keep_batch_norm=keep_batch_norm, input_dtype=input_dtype
+        )
         return _verified("SavedModel", exact, temporary, images, labels)
 
 
-def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, labels=None,
-              **options):
+def to_tflite(
+    model, path, *, calibration=None, about=None, verify_with=None, labels=None, **options
+):
     """Writes a model as a TFLite file, verified.
 
     The file has the named signature `serving_default`: `images`, (batch, H, W, C) in
@@ -102,13 +124,15 @@ def to_tflite(model, path, *, calibration=None, about=None, verify_with=None, la
     model = writing.classifier(model)
     if options.quantize is None:
         options = dataclasses.replace(
-            options, quantize=choice.quantize(model, calibration is not None))
+            options, quantize=choice.quantize(model, calibration is not None)
+        )
     if calibration is not None:
         soundness.check_images("calibration", calibration, model)
     verify_with = calibration if verify_with is None else verify_with
     model, about, images = _prepared(model, about, verify_with, labels)
-    return writing.write(model, path, options, about, calibration=calibration, images=images,
-                        labels=labels)
+    return writing.write(
+        model, path, options, about, calibration=calibration, images=images, labels=labels
+    )
 
 
 def to_onnx(model, path, *, about=None, verify_with=None, labels=None):
@@ -178,8 +202,10 @@ def _prepared(model, about, images, labels):
     about = about or describe(model)
     classes = model.outputs[0].shape[-1]
     if about.class_names and len(about.class_names) != classes:
-        raise InputError(f"There are {len(about.class_names)} class names for {classes} classes: "
-                         "give one name for each, or none.")
+        raise InputError(
+            f"There are {len(about.class_names)} class names for {classes} classes: "
+            "give one name for each, or none."
+        )
     if images is None:
         shape = (8, *(side or 64 for side in model.inputs[0].shape[1:]))
         images = np.random.default_rng(0).integers(0, 256, shape)
@@ -187,8 +213,10 @@ def _prepared(model, about, images, labels):
     if labels is not None and len(labels) != len(images):
         raise InputError(f"There are {len(labels)} labels for {len(images)} images to verify with.")
     if labels is not None and len(model.outputs[0].shape) != 2:
-        raise InputError("labels are for a classifier, which gives (N, classes); the model "
-                         f"'{model.name}' gives {model.outputs[0].shape}.")
+        raise InputError(
+            "labels are for a classifier, which gives (N, classes); the model "
+            f"'{model.name}' gives {model.outputs[0].shape}."
+        )
     return model, about, np.asarray(images, "float32")
 
 
@@ -199,5 +227,7 @@ def _check_outputs(model):
     if isinstance(parts, keras.KerasTensor):
         return
     if any(not isinstance(part, keras.KerasTensor) for part in parts):
-        raise InputError(f"The outputs of '{model.name}' lie in one another: give the model a "
-                         "plain list or dict of outputs.")
+        raise InputError(
+            f"The outputs of '{model.name}' lie in one another: give the model a "
+            "plain list or dict of outputs."
+        )

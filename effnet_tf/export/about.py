@@ -65,9 +65,11 @@ class About:
                 fields[name] = tuple(fields[name])
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"What '{where}' says about itself cannot be read "
-                             f"({first_line(error)}): "
-                             "export it again.") from error
+            raise InputError(
+                f"What '{where}' says about itself cannot be read "
+                f"({first_line(error)}): "
+                "export it again."
+            ) from error
 
 
 def json_text(value):
@@ -94,8 +96,11 @@ def describe(model, **fields):
     """
     shape = tuple(model.inputs[0].shape)
     size = shape[1] if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 else None
-    found = {"variant": model.name.removeprefix("efficientnet-"), "image_size": size,
-             "normalizes": False}
+    found = {
+        "variant": model.name.removeprefix("efficientnet-"),
+        "image_size": size,
+        "normalizes": False,
+    }
     for layer in layers.flatten(model):
         if isinstance(layer, layers.Normalize):
             found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}

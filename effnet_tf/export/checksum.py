@@ -61,7 +61,8 @@ def check(path: str) -> bool:
         raise InputError(
             f"{what} not what its export wrote: its SHA-256 differs from the one in "
             f"'{report_path(path)}'. It is damaged, or was changed: export it again. If it is "
-            "another file on purpose, remove that report.")
+            "another file on purpose, remove that report."
+        )
     return True
 
 
@@ -77,9 +78,11 @@ def _expected(path):
         if expected is not None and not all(isinstance(each, str) for each in expected.values()):
             raise ValueError(f"its {FIELD} is no table of texts")
     except (OSError, ValueError, RecursionError, AttributeError) as error:
-        raise InputError(f"The report '{report}' is damaged ({first_line(error)}), so that the "
-                         "file beside it cannot be compared: export it again, or remove "
-                         "that report.") from error
+        raise InputError(
+            f"The report '{report}' is damaged ({first_line(error)}), so that the "
+            "file beside it cannot be compared: export it again, or remove "
+            "that report."
+        ) from error
     return expected
 
 

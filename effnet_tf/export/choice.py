@@ -74,5 +74,7 @@ def _is_gate(operation):
         return operation.se is not None
     if isinstance(operation, layers.SqueezeExcite):
         return True
-    return type(operation).__name__ == "Multiply" and len(
-        operation._inbound_nodes[0].input_tensors) > 1
+    return (
+        type(operation).__name__ == "Multiply"
+        and len(operation._inbound_nodes[0].input_tensors) > 1
+    )

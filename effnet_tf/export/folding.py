@@ -16,15 +16,44 @@ from effnet_tf.layers import mbconv
 
 # Of keras.layers. What only training does; not RandomCrop, which crops the centre of others.
 _IN_TRAINING = (
-    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise",
-    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AugMix", "CutMix", "Equalization",
-    "MixUp", "RandAugment", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter",
-    "RandomContrast", "RandomElasticTransform", "RandomErasing", "RandomFlip",
-    "RandomGaussianBlur", "RandomGrayscale", "RandomHue", "RandomInvert", "RandomPerspective",
-    "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear",
-    "RandomTranslation", "RandomZoom", "Solarization")
-_IDENTITIES = (layers.DropConnect, *(getattr(keras.layers, name) for name in _IN_TRAINING
-                                     if hasattr(keras.layers, name)))  # new Keras has more
+    "ActivityRegularization",
+    "AlphaDropout",
+    "Dropout",
+    "GaussianDropout",
+    "GaussianNoise",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "AugMix",
+    "CutMix",
+    "Equalization",
+    "MixUp",
+    "RandAugment",
+    "RandomBrightness",
+    "RandomColorDegeneration",
+    "RandomColorJitter",
+    "RandomContrast",
+    "RandomElasticTransform",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHue",
+    "RandomInvert",
+    "RandomPerspective",
+    "RandomPosterization",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomSharpness",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
+    "Solarization",
+)
+_IDENTITIES = (
+    layers.DropConnect,
+    *(getattr(keras.layers, name) for name in _IN_TRAINING if hasattr(keras.layers, name)),
+)  # new Keras has more
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _SCORES = ("softmax", "softmax_v2", "sigmoid")  # names of functions; the second: tf.nn.softmax
 
@@ -45,15 +74,18 @@ def fold(model):
             copied.
     """
     model = functional(model)
-    inputs = [keras.Input(batch_shape=tensor.shape, dtype="float32",
-                          name=f"images{number or ''}")
-              for number, tensor in enumerate(model.inputs)]
+    inputs = [
+        keras.Input(batch_shape=tensor.shape, dtype="float32", name=f"images{number or ''}")
+        for number, tensor in enumerate(model.inputs)
+    ]
     inputs = inputs[0] if len(inputs) == 1 else inputs
     try:
         return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        raise InputError(f"The model '{model.name}' has a layer that the exporter cannot take: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The model '{model.name}' has a layer that the exporter cannot take: "
+            f"{first_line(error)}."
+        ) from error
 
 
 def functional(model):
@@ -65,8 +97,10 @@ def functional(model):
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs, model.outputs[0], name=model.name)
     if not hasattr(model, "_run_through_graph"):
-        raise InputError(f"The model '{model.name}' is a subclass of keras.Model without a graph "
-                         "of layers: build it as a functional or sequential model.")
+        raise InputError(
+            f"The model '{model.name}' is a subclass of keras.Model without a graph "
+            "of layers: build it as a functional or sequential model."
+        )
     return model
 
 
@@ -102,7 +136,8 @@ class _Folder:
         """Returns what a functional model gives on the tensors `inputs`."""
         # What keras.models.clone_model calls; it would copy the graph of nested models.
         return functional._run_through_graph(
-            inputs, operation_fn=lambda layer: layer, call_fn=self._emit)
+            inputs, operation_fn=lambda layer: layer, call_fn=self._emit
+        )
 
     def _emit(self, layer, *args, **kwargs):
         x = args[0] if args else None
@@ -119,8 +154,9 @@ class _Folder:
         if isinstance(layer, mbconv.MBConv):
             return self._block(layer, self._mbconv_expansion(layer, x), x)
         if isinstance(layer, mbconv.FusedMBConv):
-            return self._block(layer, self._conv_bn_activation(
-                layer, x, layer.expand_conv, layer.expand_bn), x)
+            return self._block(
+                layer, self._conv_bn_activation(layer, x, layer.expand_conv, layer.expand_bn), x
+            )
         if isinstance(layer, layers.SqueezeExcite):
             return self._squeeze_excite(layer, x, layer.name)
         if type(layer) in _CONVOLUTIONS:
@@ -136,8 +172,9 @@ class _Folder:
         if not isinstance(layer, keras.layers.Layer):
             return layer
         if id(layer) not in self._copies:
-            copy = type(layer).from_config({**layer.get_config(), "dtype": "float32",
-                                            "name": self._name(layer.name)})
+            copy = type(layer).from_config(
+                {**layer.get_config(), "dtype": "float32", "name": self._name(layer.name)}
+            )
             if layer.weights:
                 copy.build_from_config(layer.get_build_config())
                 copy.set_weights(layer.get_weights())
@@ -173,8 +210,12 @@ class _Folder:
         return self._emit_conv(layer, x, name, weights)
 
     def _emit_conv(self, layer, x, name, weights):
-        config = {**layer.get_config(), "dtype": "float32", "name": self._name(name),
-                  "use_bias": len(weights) == 2}
+        config = {
+            **layer.get_config(),
+            "dtype": "float32",
+            "name": self._name(name),
+            "use_bias": len(weights) == 2,
+        }
         # To draw numbers that are replaced at once would be a third of all work here.
         config |= {key: "zeros" for key in config if key.endswith("_initializer")}
         copy = type(layer).from_config(config)
@@ -192,8 +233,9 @@ class _Folder:
         conv = x._keras_history.operation
         if conv.name not in self._kept:
             self._names.discard(conv.name)
-        return self._emit_conv(conv, conv.input, conv.name,
-                               _folded(conv, conv.get_weights(), layer))
+        return self._emit_conv(
+            conv, conv.input, conv.name, _folded(conv, conv.get_weights(), layer)
+        )
 
     def _conv_bn_activation(self, block, x, conv, batch_norm):
         x = self._conv(conv, x, f"{block.name}_{conv.name}", batch_norm)
@@ -213,14 +255,16 @@ class _Folder:
             x = self._squeeze_excite(layer.se, x, f"{layer.name}_se")
         x = self._conv(layer.project_conv, x, f"{layer.name}_project_conv", layer.project_bn)
         if layer.adds_input:
-            x = keras.layers.Add(name=self._name(f"{layer.name}_add"), dtype="float32")(
-                [x, inputs])
+            x = keras.layers.Add(name=self._name(f"{layer.name}_add"), dtype="float32")([x, inputs])
         return x
 
     def _squeeze_excite(self, layer, x, name):
         gate = keras.layers.GlobalAveragePooling2D(
-            data_format="channels_last", keepdims=True, name=self._name(f"{name}_squeeze"),
-            dtype="float32")(x)
+            data_format="channels_last",
+            keepdims=True,
+            name=self._name(f"{name}_squeeze"),
+            dtype="float32",
+        )(x)
         gate = self._conv(layer.reduce, gate, f"{name}_reduce")
         gate = self._activation(layer.activation, gate, f"{name}_reduce_activation")
         gate = self._conv(layer.expand, gate, f"{name}_expand")
@@ -231,8 +275,12 @@ class _Folder:
 def _fits(batch_norm, x):
     """Whether x is the result of a linear convolution whose channels a batch norm scales."""
     conv = x._keras_history.operation
-    return (type(conv) in _CONVOLUTIONS and conv.activation is keras.activations.linear
-            and conv.data_format == "channels_last" and batch_norm.axis in (-1, 3))
+    return (
+        type(conv) in _CONVOLUTIONS
+        and conv.activation is keras.activations.linear
+        and conv.data_format == "channels_last"
+        and batch_norm.axis in (-1, 3)
+    )
 
 
 def _folded(conv, weights, batch_norm):

@@ -33,7 +33,9 @@ def kind(path):
             return "SavedModel"
         raise InputError(f"'{path}' is a directory without saved_model.pb: no SavedModel.")
     if local_files.not_regular(path):
-        raise InputError(f"'{path}' is {local_files.not_regular(path)}: give a file or a SavedModel.")
+        raise InputError(
+            f"'{path}' is {local_files.not_regular(path)}: give a file or a SavedModel."
+        )
     try:
         with open(path, "rb") as file:
             beginning = file.read(8)
@@ -94,8 +96,10 @@ def normalization(path):
         return None
     model, described = tflite_model(path), metadata.read(content(path))
     graph = model.subgraphs[0]
-    is_float = all(flatbuffer.type_name(graph.tensors[int(number)]).startswith("float")
-                   for number in graph.inputs)
+    is_float = all(
+        flatbuffer.type_name(graph.tensors[int(number)]).startswith("float")
+        for number in graph.inputs
+    )
     return (described.mean, described.std) if is_float and described and described.mean else None
 
 
@@ -117,8 +121,12 @@ def _of_onnx(path):
     return None
 
 
-_READERS = {"SavedModel": _of_saved_model, "TFLite": _of_tflite, "ONNX": _of_onnx,
-            "Keras": lambda path: None}
+_READERS = {
+    "SavedModel": _of_saved_model,
+    "TFLite": _of_tflite,
+    "ONNX": _of_onnx,
+    "Keras": lambda path: None,
+}
 
 
 def _messages(path):
@@ -144,7 +152,7 @@ def _fields(data):
             length, place = _varint(data, place)
             if place + length > len(data):
                 raise ValueError("cut off")
-            yield key >> 3, bytes(data[place:place + length]) if length < 1 << 20 else b""
+            yield key >> 3, bytes(data[place : place + length]) if length < 1 << 20 else b""
             place += length
         elif wire in (_BITS64, _BITS32):
             place += 8 if wire == _BITS64 else 4

@@ -58,8 +58,9 @@ def observe(path, images, out, floats=(), layers_of=()):
     images = np.load(images)
     kind = identify.kind(path)
     if kind != "TFLite":
-        np.savez(out, **(_saved_model(path, images) if kind == "SavedModel" else _onnx(
-            path, images)))
+        np.savez(
+            out, **(_saved_model(path, images) if kind == "SavedModel" else _onnx(path, images))
+        )
         return {}
     data = staging.read(path)
     model = flatbuffer.read(data)
@@ -68,33 +69,43 @@ def observe(path, images, out, floats=(), layers_of=()):
     delegated, pieces, _ = interpreter.delegation(data)
     return {
         "operators": dict(collections.Counter(flatbuffer.operator_names(model)).most_common()),
-        "delegated": delegated, "delegated_pieces": pieces,
+        "delegated": delegated,
+        "delegated_pieces": pieces,
         "latency_ratio": latencies([staging.read(floats[0]), data])[1] if floats else None,
-        "layers": [layers(staging.read(exact), staging.read(other), images[:16])
-                   for exact, other in layers_of]}
+        "layers": [
+            layers(staging.read(exact), staging.read(other), images[:16])
+            for exact, other in layers_of
+        ],
+    }
 
 
 def _saved_model(path, images):
     import tensorflow as tf
+
     serve = tf.saved_model.load(path).signatures[interpreter.SIGNATURE]
-    (name, spec), = serve.structured_input_signature[1].items()
-    return _answer(images, lambda part: {
-        key: value.numpy() for key, value in serve(**{name: tf.cast(part, spec.dtype)}).items()})
+    ((name, spec),) = serve.structured_input_signature[1].items()
+    return _answer(
+        images,
+        lambda part: {
+            key: value.numpy() for key, value in serve(**{name: tf.cast(part, spec.dtype)}).items()
+        },
+    )
 
 
 def _onnx(path, images):
     onnxruntime = extras.load("onnxruntime", "Running ONNX files")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
-    return _answer(images, lambda part: dict(zip(
-        names, session.run(names, {"images": part.astype("float32")}))))
+    return _answer(
+        images,
+        lambda part: dict(zip(names, session.run(names, {"images": part.astype("float32")}))),
+    )
 
 
 def _answer(images, run):
     """Returns scores and logits of (N, H, W, C) images, 32 at a time."""
-    parts = [run(images[start:start + 32]) for start in range(0, len(images), 32)]
-    return _named_answer({key: np.concatenate([part[key] for part in parts])
-                          for key in parts[0]})
+    parts = [run(images[start : start + 32]) for start in range(0, len(images), 32)]
+    return _named_answer({key: np.concatenate([part[key] for part in parts]) for key in parts[0]})
 
 
 def _named_answer(outputs):
@@ -132,8 +143,10 @@ def latencies(data, threads=1, seconds=SECONDS_OF_TIMING):
         else:
             rounds.append(times)
     times = np.array(rounds)
-    return [float(value) for value in (
-        np.median(times[:, 0]), *np.median(times[:, 1:] / times[:, :1], axis=0))]
+    return [
+        float(value)
+        for value in (np.median(times[:, 0]), *np.median(times[:, 1:] / times[:, :1], axis=0))
+    ]
 
 
 def layers(exact, other, images):
@@ -144,11 +157,13 @@ def layers(exact, other, images):
     """
     numbers = [_results(flatbuffer.read(data)) for data in (exact, other)]
     names = [name for name in numbers[0] if name in numbers[1]]
-    runs = [interpreter.Classifier(data, [found[name] for name in names])
-            for data, found in zip((exact, other), numbers)]
+    runs = [
+        interpreter.Classifier(data, [found[name] for name in names])
+        for data, found in zip((exact, other), numbers)
+    ]
     noise, signal = np.zeros(len(names)), np.zeros(len(names))
     for start in range(0, len(images), runs[0].batch):
-        pair = [run(images[start:start + runs[0].batch])[1:] for run in runs]
+        pair = [run(images[start : start + runs[0].batch])[1:] for run in runs]
         for number, (true, value) in enumerate(zip(*pair)):
             noise[number] += np.square(value - true, dtype="float64").sum()
             signal[number] += np.square(true, dtype="float64").sum()
@@ -160,8 +175,11 @@ def _results(model):
     """Returns {name of an operator's result: number of its tensor}, without the probabilities."""
     graph = model.subgraphs[0]
     skipped = {int(number) for number in graph.outputs} | {int(graph.inputs[0])}
-    return {flatbuffer.name(graph.tensors[operator.outputs[0]].name): int(operator.outputs[0])
-            for operator in graph.operators if int(operator.outputs[0]) not in skipped}
+    return {
+        flatbuffer.name(graph.tensors[operator.outputs[0]].name): int(operator.outputs[0])
+        for operator in graph.operators
+        if int(operator.outputs[0]) not in skipped
+    }
 
 
 def short_name(name):
@@ -188,8 +206,9 @@ def answer_of(model, images):
     """
     images = np.asarray(images, "float32")
     folded = folding.fold(model)
-    given, answer = (_named(network.predict(images, batch_size=32, verbose=0))
-                     for network in (model, folded))
+    given, answer = (
+        _named(network.predict(images, batch_size=32, verbose=0)) for network in (model, folded)
+    )
     before, after = _joined(given), _joined(answer)
     if not np.isfinite(before).all():
         raise InputError(soundness.not_finite(folded, images, before))
@@ -199,7 +218,8 @@ def answer_of(model, images):
         raise VerificationError(
             f"Folding batch norm changed the scores of '{model.name}' by "
             f"{np.abs(before - after).max():.1e} (at most {limit:.1e}): please report the layers "
-            "of this model.")
+            "of this model."
+        )
     if not isinstance(folded.output, keras.KerasTensor):  # outputs with names
         return _named_answer(answer)
     return {"scores": after, "logits": _logits(folded, images, after)}
@@ -238,15 +258,30 @@ def observed(path, images, **comparisons):
         places = [os.path.join(folder, name) for name in ("images.npy", "answer.npz")]
         np.save(places[0], images)
         try:
-            facts, = isolated.call(("verification.observe", {
-                "path": path, "images": places[0], "out": places[1], **comparisons}))
+            (facts,) = isolated.call(
+                (
+                    "verification.observe",
+                    {"path": path, "images": places[0], "out": places[1], **comparisons},
+                )
+            )
         except InputError as error:  # its own interpreter does not open the file
             raise VerificationError(str(error)) from error
         return facts, dict(np.load(places[1]))
 
 
-def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
-          kept_float=(), price=None, size_ratio=None):
+def judge(
+    kind,
+    path,
+    exact,
+    answer,
+    facts,
+    *,
+    labels=None,
+    min_sqnr=None,
+    kept_float=(),
+    price=None,
+    size_ratio=None,
+):
     """Returns the `Report` of a file.
 
     Args:
@@ -273,23 +308,32 @@ def judge(kind, path, exact, answer, facts, *, labels=None, min_sqnr=None,
     difference = float(np.abs(exact["scores"] - answer["scores"]).max())
     before, after = [{}, {}, *facts.get("layers", [])][-2:]
     report = Report(
-        kind=kind, size_bytes=staging.size(path), images=count,
+        kind=kind,
+        size_bytes=staging.size(path),
+        images=count,
         largest_difference=difference,
         sqnr_db=None if decibels == np.inf else round(float(decibels), 2),
         top1_agreement=_agreement(exact["logits"], answer["logits"], 1),
         top5_agreement=_agreement(exact["logits"], answer["logits"], 5),
-        accuracy=accuracy(answer["logits"], labels), model_accuracy=accuracy(
-            exact["logits"], labels),
-        operators=facts.get("operators", {}), delegated=facts.get("delegated"),
+        accuracy=accuracy(answer["logits"], labels),
+        model_accuracy=accuracy(exact["logits"], labels),
+        operators=facts.get("operators", {}),
+        delegated=facts.get("delegated"),
         delegated_pieces=facts.get("delegated_pieces"),
-        latency_ratio=facts.get("latency_ratio"), layers=after, layers_before=before,
-        tolerance=_sentence(tolerance), kept_float=list(kept_float), price=price,
-        size_ratio=size_ratio)
+        latency_ratio=facts.get("latency_ratio"),
+        layers=after,
+        layers_before=before,
+        tolerance=_sentence(tolerance),
+        kept_float=list(kept_float),
+        price=price,
+        size_ratio=size_ratio,
+    )
     finite = all(np.isfinite(values).all() for values in answer.values())
     # A probability is at most 1; logits differ in proportion to their size.
     scale = max(1.0, float(np.std(exact["scores"])))
-    close = ((tolerance.difference is None or difference <= tolerance.difference * scale)
-             and (tolerance.sqnr is None or decibels >= tolerance.sqnr))
+    close = (tolerance.difference is None or difference <= tolerance.difference * scale) and (
+        tolerance.sqnr is None or decibels >= tolerance.sqnr
+    )
     if not finite or not close or _holds_variables(report.operators):
         raise VerificationError(f"{_fault(finite, close)}{_hint(exact['logits'])}:\n{report}")
     return report
@@ -299,10 +343,17 @@ def _comparable(exact, answer):
     """Returns two answers as rows of scores: a map (N, H, W, C) has one for every place."""
     shapes = [values["scores"].shape for values in (exact, answer)]
     if shapes[0] != shapes[1]:
-        raise VerificationError(f"The file gives scores {shapes[1]}, the model {shapes[0]}: they "
-                                "are not the same network.")
-    return [{name: each.reshape(-1, each.shape[-1] if each.ndim > 1 else 1)
-             for name, each in values.items()} for values in (exact, answer)]
+        raise VerificationError(
+            f"The file gives scores {shapes[1]}, the model {shapes[0]}: they "
+            "are not the same network."
+        )
+    return [
+        {
+            name: each.reshape(-1, each.shape[-1] if each.ndim > 1 else 1)
+            for name, each in values.items()
+        }
+        for values in (exact, answer)
+    ]
 
 
 def _classes(logits):
@@ -345,8 +396,10 @@ def _hint(logits):
     deviation = float(np.std(_centred(logits)))
     if not deviation < HARDLY_TRAINED:
         return ""
-    return (f". The network's own logits deviate by only {deviation:.1g}, so that rounding is as "
-            "large as what it says: train it longer")
+    return (
+        f". The network's own logits deviate by only {deviation:.1g}, so that rounding is as "
+        "large as what it says: train it longer"
+    )
 
 
 def _fault(finite, close):

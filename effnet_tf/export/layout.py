@@ -53,18 +53,21 @@ class Layout:
         kind = KINDS.get(self.channels, f"{self.channels}-channel")
         order = ", channels first" if self.channels_first else ""
         images = "1 image" if batch == 1 else f"{batch or 'any number of'} images"
-        return (f"{images} per call: {kind}, {height or 'any'} x {width or 'any'}, "
-                f"{self.dtype}{order}")
+        return (
+            f"{images} per call: {kind}, {height or 'any'} x {width or 'any'}, {self.dtype}{order}"
+        )
 
     def check(self, images: np.ndarray) -> None:
         """Raises InputError unless the file takes images (N, H, W, C)."""
         wanted = self.image_shape[1:]
         fits = images.ndim == 4 and all(
-            side in (None, given) for side, given in zip(wanted, images.shape[1:]))
+            side in (None, given) for side, given in zip(wanted, images.shape[1:])
+        )
         if not fits:
             raise InputError(
                 f"'{self.path}' takes images of {_sides(wanted)} (height, width, channels); these "
-                f"are {_sides(images.shape[1:])}.")
+                f"are {_sides(images.shape[1:])}."
+            )
 
     def from_rgb(self, images: np.ndarray) -> np.ndarray:
         """Returns RGB images (N, H, W, 3) as ones of the file's channels; all is opaque.
@@ -73,8 +76,10 @@ class Layout:
             InputError: it takes a number of channels that image files do not have.
         """
         if self.channels not in KINDS:
-            raise InputError(f"'{self.path}' takes images of {self.channels} channels; image files "
-                             "have 1, 3 or 4: it cannot be tried on them.")
+            raise InputError(
+                f"'{self.path}' takes images of {self.channels} channels; image files "
+                "have 1, 3 or 4: it cannot be tried on them."
+            )
         if self.channels == 1:
             grey = images.astype("float32") @ np.float32(GREY_WEIGHTS)
             return np.round(grey)[..., np.newaxis].astype(images.dtype)
@@ -110,8 +115,9 @@ def of_inputs(path: str, inputs: list) -> Layout:
         raise InputError(f"'{path}' takes {len(inputs)} inputs; a classifier takes images alone.")
     name, shape, dtype = inputs[0]
     if dtype not in FLOATS + INTEGERS:
-        raise InputError(f"'{path}' takes no images, but {printable(dtype)} in its input "
-                         f"'{printable(name)}'.")
+        raise InputError(
+            f"'{path}' takes no images, but {printable(dtype)} in its input '{printable(name)}'."
+        )
     shape = tuple(None if side is None or side < 0 else int(side) for side in shape)
     if len(shape) != 4:
         raise InputError(f"'{path}' takes no images (N, H, W, C), but {shape}.")

@@ -32,8 +32,10 @@ def write(model, path, about):
     extras.require("Writing ONNX files", *extras.ONNX)
     folded = folding.fold(model)
     if len(folded.inputs) != 1:
-        raise InputError(f"Only models with one batch of images can be written; '{model.name}' "
-                         f"has {len(folded.inputs)} inputs.")
+        raise InputError(
+            f"Only models with one batch of images can be written; '{model.name}' "
+            f"has {len(folded.inputs)} inputs."
+        )
     network = keras.Model(folded.inputs, _named(folded))
     signature = [keras.InputSpec("float32", folded.input_shape, name="images")]
     try:
@@ -44,8 +46,10 @@ def write(model, path, about):
     except (InputError, OSError, tf.errors.OpError, MemoryError):
         raise
     except Exception as error:  # tf2onnx and onnx have kinds of their own for what they lack
-        raise InputError(f"The model '{model.name}' cannot be written as ONNX: "
-                         f"{first_line(error)}. Try a SavedModel or TFLite.") from error
+        raise InputError(
+            f"The model '{model.name}' cannot be written as ONNX: "
+            f"{first_line(error)}. Try a SavedModel or TFLite."
+        ) from error
 
 
 def _named(folded):
@@ -70,8 +74,10 @@ def _finish(path, about):
     proto = onnx.load(path)
     names = [each.name for each in proto.graph.input]
     if names != ["images"]:  # constants of eager tensors would be inputs, too
-        raise InputError(f"The ONNX file has the inputs {', '.join(names)}, not only images: "
-                         "a layer computes with an eager tensor; make it a NumPy array.")
+        raise InputError(
+            f"The ONNX file has the inputs {', '.join(names)}, not only images: "
+            "a layer computes with an eager tensor; make it a NumPy array."
+        )
     for each in (*proto.graph.input, *proto.graph.output):
         each.type.tensor_type.shape.dim[0].dim_param = "batch"
     onnx.helper.set_model_props(proto, {identify.ONNX_KEY: about.to_json()})

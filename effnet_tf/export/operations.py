@@ -114,6 +114,8 @@ COMPUTING = frozenset(name for names in _BY_KIND.values() for name in names.spli
 
 # How every SavedModel can be written again. Loading one never runs these: they may stand in
 # what `saver_def` names, and nowhere else.
-SAVING = frozenset("""
+SAVING = frozenset(
+    """
     MergeV2Checkpoints RestoreV2 Restore RestoreSlice Save SaveSlices SaveV2 ShardedFilename
-    ShardedFilespec""".split())
+    ShardedFilespec""".split()
+)

@@ -89,22 +89,35 @@ class Report:
         return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
 
     def _rows(self):
-        yield "file", f"{self._title()}, {self.size_bytes / 1e6:.2f} MB" + (
-            f" ({1 / self.size_ratio:.1f} times smaller than float32)" if self.size_ratio else "")
+        yield (
+            "file",
+            f"{self._title()}, {self.size_bytes / 1e6:.2f} MB"
+            + (
+                f" ({1 / self.size_ratio:.1f} times smaller than float32)"
+                if self.size_ratio
+                else ""
+            ),
+        )
         yield "checked on", f"{self.images} images, in a fresh process"
         yield "largest difference", f"{self.largest_difference:.1e} of a score"
         if self.sqnr_db is not None:
             yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
         yield "passes", self.tolerance
-        yield "same best class", (f"{self.top1_agreement:.1%}, the same five best "
-                                  f"{self.top5_agreement:.1%}")
+        yield (
+            "same best class",
+            (f"{self.top1_agreement:.1%}, the same five best {self.top5_agreement:.1%}"),
+        )
         if self.accuracy is not None:
             yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
         if self.operators:
             total = sum(self.operators.values())
-            yield "operators", (f"{total}, {self.delegated} of them taken by XNNPACK in "
-                                f"{self.delegated_pieces} piece"
-                                + "s" * (self.delegated_pieces != 1))
+            yield (
+                "operators",
+                (
+                    f"{total}, {self.delegated} of them taken by XNNPACK in "
+                    f"{self.delegated_pieces} piece" + "s" * (self.delegated_pieces != 1)
+                ),
+            )
         if self.kept_float:
             yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
         if self.latency_ratio is not None:
@@ -117,8 +130,11 @@ class Report:
     def _layer_rows(self):
         for number, name in enumerate(self.worst_layers()):
             before = self.layers_before.get(name)
-            yield "worst layers" * (number == 0), f"{self.layers[name]:5.1f} dB  {name}" + (
-                f" ({before:.1f} dB before equalisation)" if before is not None else "")
+            yield (
+                "worst layers" * (number == 0),
+                f"{self.layers[name]:5.1f} dB  {name}"
+                + (f" ({before:.1f} dB before equalisation)" if before is not None else ""),
+            )
 
     def worst_layers(self):
         """Returns the names of the ten worst layers, the worst first; not those in float."""

@@ -67,8 +67,12 @@ class Classifier:
             mean, std = (np.asarray(value, "float32") for value in self._normalize)
             pixels = (pixels - mean) / std
         size = self.input_shape[0] or len(pixels)
-        return np.concatenate([self._batch(pixels[start:start + size], size)
-                               for start in range(0, len(pixels), size)])
+        return np.concatenate(
+            [
+                self._batch(pixels[start : start + size], size)
+                for start in range(0, len(pixels), size)
+            ]
+        )
 
     def _batch(self, pixels, size):
         """Runs a batch, filled up with copies of its last image where it is too small."""
@@ -76,10 +80,9 @@ class Classifier:
         arranged = self.layout.arranged(np.concatenate([pixels, missing]))
         try:
             scores = self._opened.run(arranged)
-            return np.asarray(scores, "float32").reshape(size, -1)[:len(pixels)]
+            return np.asarray(scores, "float32").reshape(size, -1)[: len(pixels)]
         except Exception as error:  # each runtime has errors of its own
-            raise InputError(f"'{self._path}' fails while it runs: "
-                             f"{first_line(error)}.") from error
+            raise InputError(f"'{self._path}' fails while it runs: {first_line(error)}.") from error
 
 
 def _best_of(outputs):
@@ -92,17 +95,23 @@ def _best_of(outputs):
 class _SavedModel:
     def __init__(self, path):
         import tensorflow as tf
+
         self._module = tf.saved_model.load(path)  # keeps the variables alive
         signatures = self._module.signatures
         if "serving_default" not in signatures:
             raise InputError(f"The SavedModel '{path}' has no signature serving_default.")
         self._serve = signatures["serving_default"]
-        self.layout = layout.of_inputs(path, [
-            (name, spec.shape if spec.shape.rank is not None else (), spec.dtype.name)
-            for name, spec in self._serve.structured_input_signature[1].items()])
+        self.layout = layout.of_inputs(
+            path,
+            [
+                (name, spec.shape if spec.shape.rank is not None else (), spec.dtype.name)
+                for name, spec in self._serve.structured_input_signature[1].items()
+            ],
+        )
 
     def run(self, pixels):
         import tensorflow as tf
+
         images = tf.constant(self.layout.as_type(pixels))
         return _best_of(self._serve(**{self.layout.name: images})).numpy()
 
@@ -135,8 +144,9 @@ def layout_of_tflite(path: str, model) -> layout.Layout:
     if not model.subgraphs:
         raise InputError(f"'{path}' is damaged: it has no subgraph.")
     graph = model.subgraphs[0]
-    return layout.of_inputs(path, [_described(graph.tensors[int(number)])
-                                   for number in _sequence(graph.inputs)])
+    return layout.of_inputs(
+        path, [_described(graph.tensors[int(number)]) for number in _sequence(graph.inputs)]
+    )
 
 
 def _described(tensor):
@@ -166,12 +176,21 @@ class _Onnx:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # what it says is in the exception, too
         self._session = onnxruntime.InferenceSession(
-            _for_library(path), options, providers=["CPUExecutionProvider"])
+            _for_library(path), options, providers=["CPUExecutionProvider"]
+        )
         names = [output.name for output in self._session.get_outputs()]
         self._output = _BEST if _BEST in names else names[0]
-        self.layout = layout.of_inputs(path, [
-            (each.name, [side if isinstance(side, int) else None for side in each.shape],
-             _element_type(each.type)) for each in self._session.get_inputs()])
+        self.layout = layout.of_inputs(
+            path,
+            [
+                (
+                    each.name,
+                    [side if isinstance(side, int) else None for side in each.shape],
+                    _element_type(each.type),
+                )
+                for each in self._session.get_inputs()
+            ],
+        )
 
     def run(self, pixels):
         images = self.layout.as_type(pixels)
@@ -196,9 +215,15 @@ def _element_type(text):
 class _Keras:
     def __init__(self, path):
         from effnet_tf.models import build
+
         self._model = build.load_model(path, compile=False)
-        self.layout = layout.of_inputs(path, [
-            (tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in self._model.inputs])
+        self.layout = layout.of_inputs(
+            path,
+            [
+                (tensor.name, tuple(tensor.shape), str(tensor.dtype))
+                for tensor in self._model.inputs
+            ],
+        )
 
     def run(self, pixels):
         return _best_of(self._model.predict(self.layout.as_type(pixels), verbose=0))
@@ -213,8 +238,9 @@ def delegation(path: str) -> list[int]:
         InputError: the interpreter cannot open it.
     """
     try:
-        found, = isolated.call(("interpreter.delegation_of", {"path": path}),
-                             silence=isolated.SILENCE)
+        (found,) = isolated.call(
+            ("interpreter.delegation_of", {"path": path}), silence=isolated.SILENCE
+        )
     except isolated.WorkerError as error:
         raise InputError(f"'{path}' cannot be run: {error.reason}.") from error
     return found

@@ -41,7 +41,8 @@ def require(path: str, trust: bool = False) -> None:
         raise InputError(
             f"The SavedModel '{path}' does more than compute on tensors: {kind} ({places[0]})"
             f"{more}. To open it may write or read files, or worse. `inspect` lists what it "
-            "holds; `classify --trust` opens it (in Python: trust=True).")
+            "holds; `classify --trust` opens it (in Python: trust=True)."
+        )
 
 
 def beyond_tensors(path: str) -> dict[str, list[str]]:
@@ -53,8 +54,10 @@ def beyond_tensors(path: str) -> dict[str, list[str]]:
     found = collections.defaultdict(list)
     for meta_graph in read(path).meta_graphs:
         _look_at(meta_graph, found)
-    return {printable(kind): [printable(place) for place in places]
-            for kind, places in sorted(found.items())}
+    return {
+        printable(kind): [printable(place) for place in places]
+        for kind, places in sorted(found.items())
+    }
 
 
 def read(path: str) -> saved_model_pb2.SavedModel:
@@ -74,8 +77,10 @@ def read(path: str) -> saved_model_pb2.SavedModel:
 
 
 def _look_at(meta_graph, found):
-    functions = {function.signature.name: function.node_def
-                 for function in meta_graph.graph_def.library.function}
+    functions = {
+        function.signature.name: function.node_def
+        for function in meta_graph.graph_def.library.function
+    }
     calls = {name: _called_by(nodes) for name, nodes in functions.items()}
     saving_nodes, saving_functions = _of_saver(meta_graph, calls)
     for node in meta_graph.graph_def.node:
@@ -120,8 +125,9 @@ def _of_saver(meta_graph, calls):
     """
     nodes = {node.name: node for node in meta_graph.graph_def.node}
     saver = meta_graph.saver_def
-    inside = _before(nodes, {saver.filename_tensor_name, saver.save_tensor_name,
-                             saver.restore_op_name})
+    inside = _before(
+        nodes, {saver.filename_tensor_name, saver.save_tensor_name, saver.restore_op_name}
+    )
     used = _before(nodes, (nodes.keys() - inside) | _run_by_loading(meta_graph))
     only_saver = inside - used
     others = _called_by([node for name, node in nodes.items() if name not in only_saver])
@@ -137,8 +143,14 @@ def _run_by_loading(meta_graph):
     for signature in meta_graph.signature_def.values():
         for tensor in signature.outputs.values():
             sparse = tensor.coo_sparse
-            names.update((tensor.name, sparse.values_tensor_name, sparse.indices_tensor_name,
-                          sparse.dense_shape_tensor_name))
+            names.update(
+                (
+                    tensor.name,
+                    sparse.values_tensor_name,
+                    sparse.indices_tensor_name,
+                    sparse.dense_shape_tensor_name,
+                )
+            )
             names.update(part.name for part in tensor.composite_tensor.components)
     for collection in meta_graph.collection_def.values():
         names.update(collection.node_list.value)

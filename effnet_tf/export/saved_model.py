@@ -66,12 +66,18 @@ def write(model, path, about, *, keep_batch_norm=False, input_dtype="float32"):
             keep_batch_norm, a classifier inside of another model.
     """
     if input_dtype not in INPUT_DTYPES:
-        raise InputError(f"input_dtype is {input_dtype!r}; it must be one of "
-                         f"{', '.join(map(repr, INPUT_DTYPES))}.")
-    model = folding.functional(model) if keep_batch_norm else _without_gradients(folding.fold(model))
+        raise InputError(
+            f"input_dtype is {input_dtype!r}; it must be one of "
+            f"{', '.join(map(repr, INPUT_DTYPES))}."
+        )
+    model = (
+        folding.functional(model) if keep_batch_norm else _without_gradients(folding.fold(model))
+    )
     if len(model.inputs) != 1:
-        raise InputError(f"A SavedModel takes one batch of images; the model '{model.name}' has "
-                         f"{len(model.inputs)} inputs.")
+        raise InputError(
+            f"A SavedModel takes one batch of images; the model '{model.name}' has "
+            f"{len(model.inputs)} inputs."
+        )
     network = _Network(model, about, (False, True) if keep_batch_norm else (False,))
     signatures = {"serving_default": network.serving_default(input_dtype)}
     if _takes(model, about.image_size):
@@ -106,8 +112,10 @@ class _Network:
         self.feature_model = keras.Model(model.inputs, features)
         self.model = keras.Model(model.inputs, (model.output, features))
         # Concrete: saving traces a tf.function again, whatever was traced before.
-        self.traced = {mode: self._function(self._run).get_concrete_function(
-            self._spec(), training=mode) for mode in modes}
+        self.traced = {
+            mode: self._function(self._run).get_concrete_function(self._spec(), training=mode)
+            for mode in modes
+        }
 
     def _spec(self, dtype="float32"):
         return tf.TensorSpec(self.shape, dtype, name="images")
@@ -118,8 +126,13 @@ class _Network:
     def _run(self, images, training):
         missing = tf.maximum(1 - tf.shape(images)[0], 0)  # 1 for an empty batch
         if training:
-            with tf.control_dependencies([tf.debugging.Assert(
-                    missing < 1, ["An empty batch has no statistics to train with."])]):
+            with tf.control_dependencies(
+                [
+                    tf.debugging.Assert(
+                        missing < 1, ["An empty batch has no statistics to train with."]
+                    )
+                ]
+            ):
                 images = tf.identity(images)
         outputs, features = self.model(_filled(images, missing), training=training)
         features = _float32(features)
@@ -128,7 +141,8 @@ class _Network:
         answer = tf.nest.map_structure(_float32, self._named(outputs)), features
         # Nothing of the batch that was filled up; else all of it, which copies nothing.
         return tf.nest.map_structure(
-            lambda values: values[:tf.shape(values)[0] * (1 - missing)], answer)
+            lambda values: values[: tf.shape(values)[0] * (1 - missing)], answer
+        )
 
     def _named(self, outputs):
         if isinstance(outputs, dict):
@@ -164,6 +178,7 @@ class _Network:
 
     def serving_default(self, dtype):
         """Returns the signature that takes pixels."""
+
         def serving_default(images):
             return self.traced[False](_float32(images))[0]
 
@@ -175,16 +190,24 @@ class _Network:
 
         def image(encoded):
             return decoding.evaluation_image(
-                encoded, size, about.crop_padding, exif_rotation=about.exif_rotation,
-                scaled_decode=about.scaled_decode)
+                encoded,
+                size,
+                about.crop_padding,
+                exif_rotation=about.exif_rotation,
+                scaled_decode=about.scaled_decode,
+            )
 
         def serving_bytes(encoded_images):
-            images = tf.map_fn(image, encoded_images, fn_output_signature=tf.TensorSpec(
-                (size, size, 3), tf.float32))
+            images = tf.map_fn(
+                image,
+                encoded_images,
+                fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+            )
             return self.traced[False](self._normalized(images))[0]
 
-        return self._function(serving_bytes,
-                              [tf.TensorSpec((None,), tf.string, name="encoded_images")])
+        return self._function(
+            serving_bytes, [tf.TensorSpec((None,), tf.string, name="encoded_images")]
+        )
 
 
 class _Root(tf.Module):
@@ -203,7 +226,9 @@ class _Root(tf.Module):
         self.variables, self.trainable_variables = _plain(model.variables), _plain(trainable)
         self.regularization_losses = [
             tf.function(functools.partial(variable.regularizer, variable.value), ())
-            for variable in trainable if variable.regularizer]
+            for variable in trainable
+            if variable.regularizer
+        ]
         inside = {id(variable) for variable in model.variables}
         others = [variable for variable in network.model.variables if id(variable) not in inside]
         self.classifier_variables = _plain(each for each in others if each.trainable)
@@ -252,9 +277,11 @@ def _features(model):
     while isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
         operation, inputs = folding.source_of(inputs[0])
     if isinstance(operation, keras.Model):
-        raise InputError(f"The outputs of '{model.name}' are those of the model '{operation.name}' "
-                         "inside it, whose features cannot be reached: export that one, or "
-                         "leave out keep_batch_norm.")
+        raise InputError(
+            f"The outputs of '{model.name}' are those of the model '{operation.name}' "
+            "inside it, whose features cannot be reached: export that one, or "
+            "leave out keep_batch_norm."
+        )
     if not isinstance(operation, keras.layers.Dense):
         return model.outputs[-1]
     tensor = inputs[0]
@@ -266,8 +293,11 @@ def _features(model):
 
 def _takes(model, size):
     """Whether a model takes square RGB images of a size."""
-    return bool(size) and model.input_shape[-1] == 3 and all(
-        side in (None, size) for side in model.input_shape[1:3])
+    return (
+        bool(size)
+        and model.input_shape[-1] == 3
+        and all(side in (None, size) for side in model.input_shape[1:3])
+    )
 
 
 def _without_gradients(folded):

@@ -25,7 +25,8 @@ def check_weights(model: keras.Model) -> None:
                 f"{wrong.size} of the {values.size} numbers in the weight '{weight.path}' of the "
                 f"model '{model.name}' are not finite (the first is {wrong[0]}): no file can be "
                 "made of them. Was the file damaged, or did training diverge? Take an earlier "
-                "checkpoint.")
+                "checkpoint."
+            )
 
 
 def check_half(folded: keras.Model) -> None:
@@ -33,23 +34,32 @@ def check_half(folded: keras.Model) -> None:
     for weight in folded.weights:
         largest = np.abs(np.asarray(weight), dtype="float32").max(initial=0)
         if largest > LARGEST_HALF:
-            raise InputError(f"The weight '{weight.path}', batch norm folded, goes up to "
-                             f"{largest:.3g}; float16 ends at {LARGEST_HALF:g}. Choose another "
-                             "quantize.")
+            raise InputError(
+                f"The weight '{weight.path}', batch norm folded, goes up to "
+                f"{largest:.3g}; float16 ends at {LARGEST_HALF:g}. Choose another "
+                "quantize."
+            )
 
 
 def check_images(name: str, images, model: keras.Model) -> None:
     """Raises InputError unless an argument `name` holds images for a model."""
     shape, wanted = np.shape(images), model.inputs[0].shape[1:]
-    fits = len(shape) == 4 and shape[0] and all(
-        side in (None, given) for side, given in zip(wanted, shape[1:]))
+    fits = (
+        len(shape) == 4
+        and shape[0]
+        and all(side in (None, given) for side, given in zip(wanted, shape[1:]))
+    )
     if not fits:
-        raise InputError(f"The {name} images are {shape}; they must be "
-                         f"(N, {', '.join(str(side or 'any') for side in wanted)}).")
+        raise InputError(
+            f"The {name} images are {shape}; they must be "
+            f"(N, {', '.join(str(side or 'any') for side in wanted)})."
+        )
     wrong = ~np.isfinite(images).all(axis=(1, 2, 3))
     if wrong.any():
-        raise InputError(f"The {name} images hold numbers that are not finite: "
-                         f"{_numbers(wrong)} of {len(wrong)}.")
+        raise InputError(
+            f"The {name} images hold numbers that are not finite: "
+            f"{_numbers(wrong)} of {len(wrong)}."
+        )
 
 
 def check_calibration(images, normalizes: bool) -> None:
@@ -65,12 +75,14 @@ def check_calibration(images, normalizes: bool) -> None:
         raise InputError(
             f"All of the {len(images)} calibration image(s) have a single colour each, the first "
             f"one ({colour}): they tell nothing of the ranges in other images. Give some hundred "
-            "images as the network will see them.")
+            "images as the network will see them."
+        )
     low, high = float(images.min()), float(images.max())
     if normalizes and (high <= 1 or high > 2 * PIXELS or low < -PIXELS):
         raise InputError(
             f"The calibration images lie in [{low:g}, {high:g}], but this model takes pixels in "
-            f"[0, {PIXELS:g}]: scale them to that.")
+            f"[0, {PIXELS:g}]: scale them to that."
+        )
 
 
 def not_finite(folded: keras.Model, images, scores) -> str:
@@ -82,13 +94,17 @@ def not_finite(folded: keras.Model, images, scores) -> str:
         scores: (N, ...) what the model gave for them.
     """
     wrong = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
-    where = (f"The model '{folded.name}' gives numbers that are not finite for {wrong.sum()} of "
-             f"{len(wrong)} images ({_numbers(wrong)})")
+    where = (
+        f"The model '{folded.name}' gives numbers that are not finite for {wrong.sum()} of "
+        f"{len(wrong)} images ({_numbers(wrong)})"
+    )
     layer = _first_not_finite(folded, images[wrong][:1])
     if layer is None:
         return f"{where}, but not when it computes in float32: its numbers are too large."
-    return (f"{where}; the layer '{layer}' is the first to do so. Look at its weights, and at the "
-            "range of the pixels.")
+    return (
+        f"{where}; the layer '{layer}' is the first to do so. Look at its weights, and at the "
+        "range of the pixels."
+    )
 
 
 def _first_not_finite(folded, image):

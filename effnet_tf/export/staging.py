@@ -132,13 +132,20 @@ def _refuse_foreign(path, mark):
     """Refuses to replace a directory by a file, or one that is neither empty nor marked."""
     if mark is None and os.path.isdir(path):
         raise InputError(f"'{path}' is a directory; name a file to write.")
-    if mark and os.path.exists(path) and not os.path.isfile(os.path.join(path, mark)) and not (
-            os.path.isdir(path) and not os.listdir(path)):
-        raise InputError(f"'{path}' exists and is not a SavedModel; it stays as it is. "
-                         "Choose another --out.")
+    if (
+        mark
+        and os.path.exists(path)
+        and not os.path.isfile(os.path.join(path, mark))
+        and not (os.path.isdir(path) and not os.listdir(path))
+    ):
+        raise InputError(
+            f"'{path}' exists and is not a SavedModel; it stays as it is. Choose another --out."
+        )
     if os.path.isdir(path) and os.path.commonpath([path, os.getcwd()]) == path:
-        raise InputError(f"'{path}' is the directory that this program runs in, or above it; it "
-                         "stays as it is. Choose another --out.")
+        raise InputError(
+            f"'{path}' is the directory that this program runs in, or above it; it "
+            "stays as it is. Choose another --out."
+        )
 
 
 def _replace(new, path):
@@ -149,8 +156,9 @@ def _replace(new, path):
     if not os.path.isdir(new):
         raise IsADirectoryError(f"'{path}' is a directory and would be replaced by a file")
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if exchange is None or exchange(_AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path),
-                                    _RENAME_EXCHANGE):
+    if exchange is None or exchange(
+        _AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE
+    ):
         home = os.path.join(os.path.dirname(new), _ASIDE)
         os.makedirs(home, exist_ok=True)
         _replace_in_two_steps(new, path, os.path.join(home, os.path.basename(path)))
@@ -182,5 +190,8 @@ def size(path):
     """Returns the bytes of a file, or of all files in a directory."""
     if os.path.isfile(path):
         return os.path.getsize(path)
-    return sum(os.path.getsize(os.path.join(folder, name))
-               for folder, _, names in os.walk(path) for name in names)
+    return sum(
+        os.path.getsize(os.path.join(folder, name))
+        for folder, _, names in os.walk(path)
+        for name in names
+    )

@@ -19,9 +19,20 @@ from effnet_tf.layers import (
 class _InvertedBottleneck(keras.layers.Layer):
     """What MBConv and FusedMBConv share: arguments, squeeze, projection, residual."""
 
-    def __init__(self, filters, expanded_filters, kernel_size=3, strides=1, se_filters=0,
-                 drop_connect_rate=0.0, activation="swish", skip=True, dilation_rate=1,
-                 batch_norm="trainable", **kwargs):
+    def __init__(
+        self,
+        filters,
+        expanded_filters,
+        kernel_size=3,
+        strides=1,
+        se_filters=0,
+        drop_connect_rate=0.0,
+        activation="swish",
+        skip=True,
+        dilation_rate=1,
+        batch_norm="trainable",
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         check_batch_norm_mode(batch_norm)
         self.filters = int(filters)
@@ -69,8 +80,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         self.project_conv.build(hidden)
         self.project_bn = batch_norm("project_bn", dtype)
         self.project_bn.build((None, None, None, self.filters))
-        self.adds_input = (self.skip and self.strides == 1
-                           and input_shape[-1] == self.filters)
+        self.adds_input = self.skip and self.strides == 1 and input_shape[-1] == self.filters
         self.drop_connect = DropConnect(self.drop_connect_rate, name="drop_connect", dtype=dtype)
         # A block that was frozen before it was built, as one loaded from a file, hands that on.
         # (TensorFlow would skip self.trainable = self.trainable.)
@@ -94,8 +104,18 @@ class _InvertedBottleneck(keras.layers.Layer):
         return (n, same(height, self.strides), same(width, self.strides), self.filters)
 
     def get_config(self):
-        names = ("filters", "expanded_filters", "kernel_size", "strides", "se_filters",
-                 "drop_connect_rate", "activation", "skip", "dilation_rate", "batch_norm")
+        names = (
+            "filters",
+            "expanded_filters",
+            "kernel_size",
+            "strides",
+            "se_filters",
+            "drop_connect_rate",
+            "activation",
+            "skip",
+            "dilation_rate",
+            "batch_norm",
+        )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
@@ -151,9 +171,16 @@ class MBConv(_InvertedBottleneck):
             self.expand_bn = batch_norm("expand_bn", dtype)
             self.expand_bn.build(hidden)
         self.dwconv = keras.layers.DepthwiseConv2D(
-            self.kernel_size, self.strides, padding="same", data_format="channels_last",
-            dilation_rate=self.dilation_rate, use_bias=False,
-            depthwise_initializer=conv_initializer(), name="dwconv", dtype=dtype)
+            self.kernel_size,
+            self.strides,
+            padding="same",
+            data_format="channels_last",
+            dilation_rate=self.dilation_rate,
+            use_bias=False,
+            depthwise_initializer=conv_initializer(),
+            name="dwconv",
+            dtype=dtype,
+        )
         self.dwconv.build(hidden)
         self.bn = batch_norm("bn", dtype)
         self.bn.build(hidden)
@@ -203,8 +230,14 @@ class FusedMBConv(_InvertedBottleneck):
 
     def _build_expansion(self, input_shape):
         dtype = self.dtype_policy
-        self.expand_conv = conv(self.expanded_filters, self.kernel_size, self.strides,
-                                "expand_conv", dtype, dilation_rate=self.dilation_rate)
+        self.expand_conv = conv(
+            self.expanded_filters,
+            self.kernel_size,
+            self.strides,
+            "expand_conv",
+            dtype,
+            dilation_rate=self.dilation_rate,
+        )
         self.expand_conv.build((None, None, None, input_shape[-1]))
         self.expand_bn = batch_norm("expand_bn", dtype)
         self.expand_bn.build((None, None, None, self.expanded_filters))

@@ -15,9 +15,11 @@ import tensorflow as tf
 from keras import ops
 
 if keras.backend.backend() != "tensorflow":
-    raise ImportError(f"effnet_tf needs Keras' TensorFlow backend, and Keras runs on "
-                      f"{keras.backend.backend()} here: unset KERAS_BACKEND, or set it to "
-                      "tensorflow, before importing keras.")
+    raise ImportError(
+        f"effnet_tf needs Keras' TensorFlow backend, and Keras runs on "
+        f"{keras.backend.backend()} here: unset KERAS_BACKEND, or set it to "
+        "tensorflow, before importing keras."
+    )
 
 # builder (see variants/network.py), efficientnet_builder.py: batch_norm_momentum,
 # batch_norm_epsilon.
@@ -42,23 +44,33 @@ def dense_initializer():
 
 def batch_norm(name, dtype=None):
     """A batch normalisation with the constants of the original."""
-    return BatchNorm(momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name,
-                     dtype=dtype)
+    return BatchNorm(
+        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype
+    )
 
 
 def conv(filters, kernel_size, strides, name, dtype=None, use_bias=False, dilation_rate=1):
     """A SAME convolution with the original's initialiser, by default without bias."""
     return keras.layers.Conv2D(
-        filters, kernel_size, strides, padding="same", data_format="channels_last",
-        dilation_rate=dilation_rate, use_bias=use_bias, kernel_initializer=conv_initializer(),
-        name=name, dtype=dtype)
+        filters,
+        kernel_size,
+        strides,
+        padding="same",
+        data_format="channels_last",
+        dilation_rate=dilation_rate,
+        use_bias=use_bias,
+        kernel_initializer=conv_initializer(),
+        name=name,
+        dtype=dtype,
+    )
 
 
 def check_batch_norm_mode(mode):
     """Raises ValueError unless `mode` is one of `BATCH_NORM_MODES`."""
     if mode not in BATCH_NORM_MODES:
-        raise ValueError(f"batch_norm is {mode!r}; it must be one of "
-                         f"{', '.join(map(repr, BATCH_NORM_MODES))}.")
+        raise ValueError(
+            f"batch_norm is {mode!r}; it must be one of {', '.join(map(repr, BATCH_NORM_MODES))}."
+        )
 
 
 def flatten(model):
@@ -199,13 +211,17 @@ class Normalize(keras.layers.Layer):
         self.std = [float(value) for value in std]
         self._range_seen = False
         if len(self.mean) != len(self.std) or 0.0 in self.std:
-            raise ValueError("Normalize needs a mean and a non-zero std per channel; received "
-                             f"mean={self.mean} and std={self.std}.")
+            raise ValueError(
+                "Normalize needs a mean and a non-zero std per channel; received "
+                f"mean={self.mean} and std={self.std}."
+            )
 
     def build(self, input_shape):
         if input_shape[-1] != len(self.mean):
-            raise ValueError(f"Normalize has constants for {len(self.mean)} channels; received "
-                             f"an input of shape {tuple(input_shape)}.")
+            raise ValueError(
+                f"Normalize has constants for {len(self.mean)} channels; received "
+                f"an input of shape {tuple(input_shape)}."
+            )
         self.built = True
 
     def call(self, inputs):
@@ -220,7 +236,8 @@ class Normalize(keras.layers.Layer):
             self._warn_of_range(tf.reduce_min(pixels), tf.reduce_max(pixels))
         elif _in_keras_loop():
             seen = tf.numpy_function(
-                self._warn_of_range, [tf.reduce_min(pixels), tf.reduce_max(pixels)], [])
+                self._warn_of_range, [tf.reduce_min(pixels), tf.reduce_max(pixels)], []
+            )
             with tf.control_dependencies([seen]):
                 return tf.identity(pixels)
         return pixels
@@ -230,19 +247,25 @@ class Normalize(keras.layers.Layer):
             return
         self._range_seen = True
         if max(self.std) > 10 and high <= 5 and low >= -5:
-            seem = ("scaled to [0, 1]" if low >= 0 and high <= 1 else
-                    "scaled to [-1, 1]" if low >= -1 and high <= 1 else "normalised already")
+            seem = (
+                "scaled to [0, 1]"
+                if low >= 0 and high <= 1
+                else "scaled to [-1, 1]"
+                if low >= -1 and high <= 1
+                else "normalised already"
+            )
             warnings.warn(
                 f"The first images lie between {low:.3g} and {high:.3g}, as if {seem}, but "
                 "this model takes pixels in [0, 255] and normalises them itself. Leave out that "
                 "step, or build the model with preprocessing=False if it is meant.",
-                stacklevel=2)
+                stacklevel=2,
+            )
 
     def save_own_variables(self, store):
         store["mean"], store["std"] = np.asarray(self.mean), np.asarray(self.std)
 
     def load_own_variables(self, store):
-        if "mean" in store.keys():
+        if "mean" in store.keys():  # noqa: SIM118  (a store of Keras has keys alone)
             self.mean, self.std = (np.asarray(store[name]).tolist() for name in ("mean", "std"))
 
     def compute_output_shape(self, input_shape):
@@ -385,7 +408,8 @@ class Dropout(keras.layers.Dropout):
         if not training or self.rate == 0:
             return inputs
         return tf.nn.experimental.stateless_dropout(
-            inputs, self.rate, mask_seed(self.seed_generator), noise_shape=self.noise_shape)
+            inputs, self.rate, mask_seed(self.seed_generator), noise_shape=self.noise_shape
+        )
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

@@ -2,7 +2,7 @@
 
 from effnet_tf import faces
 
-__getattr__, __dir__, __all__ = faces.attach(__name__, {
-    "build": ("feature_extractor", "load_model", "model_fn"),
-    "finetune": ("set_trainable",),
-})
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__,
+    {"build": ("feature_extractor", "load_model", "model_fn"), "finetune": ("set_trainable",)},
+)

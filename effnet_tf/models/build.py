@@ -24,14 +24,35 @@ from effnet_tf.layers import mbconv
 from effnet_tf.weights import claims, loading
 from effnet_tf.weights.published import PREPROCESSING
 
-ENDPOINTS = ("stem", "reduction_1", "reduction_2", "reduction_3", "reduction_4", "reduction_5",
-             "head", "pooled_features", "logits")
+ENDPOINTS = (
+    "stem",
+    "reduction_1",
+    "reduction_2",
+    "reduction_3",
+    "reduction_4",
+    "reduction_5",
+    "head",
+    "pooled_features",
+    "logits",
+)
 _PYRAMID = {f"P{i}": f"reduction_{i}" for i in range(1, 6)}  # the names of detection papers
 
 
-def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input_tensor=None,
-             input_shape=None, pooling=None, classifier_activation="softmax",
-             dropout_rate=None, drop_connect_rate=0.2, preprocessing=True, name=None):
+def model_fn(
+    variant,
+    num_classes=None,
+    *,
+    include_top=True,
+    weights=None,
+    input_tensor=None,
+    input_shape=None,
+    pooling=None,
+    classifier_activation="softmax",
+    dropout_rate=None,
+    drop_connect_rate=0.2,
+    preprocessing=True,
+    name=None,
+):
     """Builds an EfficientNet of any variant.
 
     The architecture is the same for every value of `weights`: the model takes pixels in
@@ -75,9 +96,16 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
     variant = variants.find_variant(variant)
     extras.require_reader(weights)
     inputs, endpoints = _network(
-        variant, num_classes=num_classes, input_tensor=input_tensor, input_shape=input_shape,
-        include_top=include_top, activation=classifier_activation, dropout_rate=dropout_rate,
-        drop_connect_rate=drop_connect_rate, preprocessing=preprocessing)
+        variant,
+        num_classes=num_classes,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        include_top=include_top,
+        activation=classifier_activation,
+        dropout_rate=dropout_rate,
+        drop_connect_rate=drop_connect_rate,
+        preprocessing=preprocessing,
+    )
     if include_top:
         outputs = endpoints["logits"]
     else:
@@ -88,9 +116,19 @@ def model_fn(variant, num_classes=None, *, include_top=True, weights=None, input
     return model
 
 
-def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, num_classes=None,
-                      weights=None, input_tensor=None, input_shape=(None, None, 3),
-                      drop_connect_rate=0.2, preprocessing=True, name=None):
+def feature_extractor(
+    variant,
+    endpoints=ENDPOINTS[1:6],
+    *,
+    output_stride=32,
+    num_classes=None,
+    weights=None,
+    input_tensor=None,
+    input_shape=(None, None, 3),
+    drop_connect_rate=0.2,
+    preprocessing=True,
+    name=None,
+):
     """Builds the model of a variant's named intermediate results.
 
     | endpoint | what | shape for an input (N, H, W, 3) |
@@ -139,16 +177,28 @@ def feature_extractor(variant, endpoints=ENDPOINTS[1:6], *, output_stride=32, nu
     ours = {endpoint: _PYRAMID.get(endpoint, endpoint) for endpoint in endpoints}
     unknown = [endpoint for endpoint in endpoints if ours[endpoint] not in ENDPOINTS]
     if unknown or not endpoints:
-        raise InputError(f"There is no endpoint '{unknown[0] if unknown else ''}'; "
-                         f"known: {', '.join((*ENDPOINTS, *_PYRAMID))}.")
+        raise InputError(
+            f"There is no endpoint '{unknown[0] if unknown else ''}'; "
+            f"known: {', '.join((*ENDPOINTS, *_PYRAMID))}."
+        )
     extras.require_reader(weights)
     inputs, found = _network(
-        variant, num_classes=num_classes, input_tensor=input_tensor, input_shape=input_shape,
-        include_top=True, activation=None, dropout_rate=None,
-        drop_connect_rate=drop_connect_rate, preprocessing=preprocessing,
-        output_stride=output_stride)
-    model = keras.Model(inputs, {endpoint: found[name] for endpoint, name in ours.items()},
-                        name=name or f"efficientnet-{variant.name}-features")
+        variant,
+        num_classes=num_classes,
+        input_tensor=input_tensor,
+        input_shape=input_shape,
+        include_top=True,
+        activation=None,
+        dropout_rate=None,
+        drop_connect_rate=drop_connect_rate,
+        preprocessing=preprocessing,
+        output_stride=output_stride,
+    )
+    model = keras.Model(
+        inputs,
+        {endpoint: found[name] for endpoint, name in ours.items()},
+        name=name or f"efficientnet-{variant.name}-features",
+    )
     if weights is not None:
         loading.load_weights(model, weights, adapt=True, variant=variant)
     return model
@@ -173,14 +223,30 @@ def load_model(path, compile=True):
     """
     claims.check_keras_file(str(path))
     model = keras.saving.load_model(path, compile=compile)
-    loading.refuse_not_finite(path, {
-        variable.path: variable.numpy() for variable in model.weights
-        if "float" in variable.dtype})
+    loading.refuse_not_finite(
+        path,
+        {
+            variable.path: variable.numpy()
+            for variable in model.weights
+            if "float" in variable.dtype
+        },
+    )
     return model
 
 
-def _network(variant, *, num_classes, input_tensor, input_shape, include_top, activation,
-             dropout_rate, drop_connect_rate, preprocessing, output_stride=32):
+def _network(
+    variant,
+    *,
+    num_classes,
+    input_tensor,
+    input_shape,
+    include_top,
+    activation,
+    dropout_rate,
+    drop_connect_rate,
+    preprocessing,
+    output_stride=32,
+):
     """Builds the graph of a variant; returns (inputs, dict from endpoint to tensor)."""
     inputs, x = _input(variant, input_tensor, input_shape, include_top)
     stem, head = variants.stem_and_head_filters(variant)
@@ -218,8 +284,10 @@ def _input(variant, input_tensor, input_shape, include_top):
 
 def _check_shape(shape, variant):
     if len(shape) != 3 or shape[2] is None or shape[2] < 1:
-        raise InputError(f"The input shape is {shape}; it must be (height, width, channels), "
-                         "of which height and width may be None.")
+        raise InputError(
+            f"The input shape is {shape}; it must be (height, width, channels), "
+            "of which height and width may be None."
+        )
     for side in shape[:2]:
         if side is not None:
             variants.check_resolution(side, f"variant '{variant.name}'")
@@ -235,16 +303,21 @@ def normalization(variant, channels, preprocessing=True):
     means, stds = variant.mean, variant.std
     if preprocessing is not True:
         if preprocessing not in PREPROCESSING:
-            raise InputError(f"preprocessing is {preprocessing!r}; it must be True, False, or one "
-                             f"of {', '.join(map(repr, PREPROCESSING))}.")
+            raise InputError(
+                f"preprocessing is {preprocessing!r}; it must be True, False, or one "
+                f"of {', '.join(map(repr, PREPROCESSING))}."
+            )
         means, stds = PREPROCESSING[preprocessing]
     if channels == 3:
         return list(means), list(stds)
     mean, std = sum(means) / 3, sum(stds) / 3
     if len({*means, *stds}) > 2:
-        warnings.warn(f"The constants of variant '{variant.name}' are for RGB; each of the "
-                      f"{channels} channels is normalised by their average, "
-                      f"(x - {mean:.2f}) / {std:.2f}.", stacklevel=4)
+        warnings.warn(
+            f"The constants of variant '{variant.name}' are for RGB; each of the "
+            f"{channels} channels is normalised by their average, "
+            f"(x - {mean:.2f}) / {std:.2f}.",
+            stacklevel=4,
+        )
     return [mean] * channels, [std] * channels
 
 
@@ -256,9 +329,18 @@ def _conv_bn_activation(x, filters, kernel_size, strides, activation, prefix):
 
 def _block_layer(block, activation):
     layer = mbconv.FusedMBConv if block.fused else mbconv.MBConv
-    return layer(block.filters, block.expanded_filters, block.kernel_size, block.strides,
-                 block.se_filters, block.drop_connect_rate, activation, block.skip,
-                 block.dilation_rate, name=block.name)
+    return layer(
+        block.filters,
+        block.expanded_filters,
+        block.kernel_size,
+        block.strides,
+        block.se_filters,
+        block.drop_connect_rate,
+        activation,
+        block.skip,
+        block.dilation_rate,
+        name=block.name,
+    )
 
 
 def _add_top(variant, endpoints, num_classes, activation, dropout_rate):
@@ -271,13 +353,18 @@ def _add_top(variant, endpoints, num_classes, activation, dropout_rate):
         raise InputError(f"dropout_rate is {rate}; it must be in [0, 1).")
     # float32 from here on under every dtype policy.
     x = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype="float32", name="avg_pool")(endpoints["head"])
+        data_format="channels_last", dtype="float32", name="avg_pool"
+    )(endpoints["head"])
     endpoints["pooled_features"] = x
     if rate > 0:
         x = layers.Dropout(rate, dtype="float32", name="top_dropout")(x)
     endpoints["logits"] = keras.layers.Dense(
-        num_classes, activation=activation, kernel_initializer=layers.dense_initializer(),
-        dtype="float32", name="predictions")(x)
+        num_classes,
+        activation=activation,
+        kernel_initializer=layers.dense_initializer(),
+        dtype="float32",
+        name="predictions",
+    )(x)
 
 
 def _pool(x, pooling):
@@ -294,15 +381,34 @@ def _constructor(function_name, variant_name):
     """Makes the drop-in constructor of one variant."""
     variant = variants.VARIANTS[variant_name]
 
-    def build(include_top=True, weights="imagenet", input_tensor=None, input_shape=None,
-              pooling=None, classes=variant.num_classes, classifier_activation="softmax",
-              name=function_name.lower(), *, dropout_rate=None, drop_connect_rate=0.2,
-              preprocessing=True):
+    def build(
+        include_top=True,
+        weights="imagenet",
+        input_tensor=None,
+        input_shape=None,
+        pooling=None,
+        classes=variant.num_classes,
+        classifier_activation="softmax",
+        name=function_name.lower(),  # noqa: B008  (of the constructor, not of a call)
+        *,
+        dropout_rate=None,
+        drop_connect_rate=0.2,
+        preprocessing=True,
+    ):
         return model_fn(
-            variant, classes, include_top=include_top, weights=weights,
-            input_tensor=input_tensor, input_shape=input_shape, pooling=pooling,
-            classifier_activation=classifier_activation, dropout_rate=dropout_rate,
-            drop_connect_rate=drop_connect_rate, preprocessing=preprocessing, name=name)
+            variant,
+            classes,
+            include_top=include_top,
+            weights=weights,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classifier_activation=classifier_activation,
+            dropout_rate=dropout_rate,
+            drop_connect_rate=drop_connect_rate,
+            preprocessing=preprocessing,
+            name=name,
+        )
 
     build.__name__ = build.__qualname__ = function_name
     build.__doc__ = _constructor_doc(variant)
@@ -344,8 +450,10 @@ CONSTRUCTORS = {
     **{f"EfficientNetB{n}": f"b{n}" for n in range(9)},
     "EfficientNetL2": "l2",
     **{f"EfficientNetLite{n}": f"lite{n}" for n in range(5)},
-    **{f"EfficientNetEdgeTPU{size}": f"edgetpu-{size[0].lower()}"
-       for size in ("Small", "Medium", "Large")},
+    **{
+        f"EfficientNetEdgeTPU{size}": f"edgetpu-{size[0].lower()}"
+        for size in ("Small", "Medium", "Large")
+    },
 }
 for _name, _variant in CONSTRUCTORS.items():
     globals()[_name] = _constructor(_name, _variant)

@@ -22,9 +22,17 @@ def stages(model):
     found = {}
     for layer in layers:
         block = re.fullmatch(r"block(\d+)[a-z]+", layer.name)
-        stage = (f"stage_{block[1]}" if block else
-                 {"stem_conv": "stem", "stem_bn": "stem", "top_conv": "head", "top_bn": "head",
-                  "predictions": "classifier"}.get(layer.name))
+        stage = (
+            f"stage_{block[1]}"
+            if block
+            else {
+                "stem_conv": "stem",
+                "stem_bn": "stem",
+                "top_conv": "head",
+                "top_bn": "head",
+                "predictions": "classifier",
+            }.get(layer.name)
+        )
         if stage:
             found.setdefault(stage, []).append(layer)
     return found
@@ -55,8 +63,9 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
     if not found:
         raise InputError(f"Model '{model.name}' holds no EfficientNet of this package.")
     if from_stage not in names:
-        raise InputError(f"There is no stage '{from_stage}' in model '{model.name}'; it has "
-                         f"{', '.join(names)}.")
+        raise InputError(
+            f"There is no stage '{from_stage}' in model '{model.name}'; it has {', '.join(names)}."
+        )
     try:
         check_batch_norm_mode(batch_norm)
     except ValueError as error:
@@ -71,8 +80,10 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
             layer.trainable = names.index(stage) >= names.index(from_stage)
     model.train_function = None  # what Keras traced trains the old part
     training = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    print(f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
-          f"batch norm: {batch_norm}")
+    print(
+        f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
+        f"batch norm: {batch_norm}"
+    )
 
 
 def _thaw(model):

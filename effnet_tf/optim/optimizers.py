@@ -52,8 +52,11 @@ class _StageRates:
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self):
-        return {**super().get_config(), "body_rate": self.body_rate,
-                "layer_decay": self.layer_decay}
+        return {
+            **super().get_config(),
+            "body_rate": self.body_rate,
+            "layer_decay": self.layer_decay,
+        }
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -85,8 +88,15 @@ class AdamW(_StageRates, keras.optimizers.AdamW):
 
 
 class _Lars(keras.optimizers.Optimizer):
-    def __init__(self, learning_rate=0.1, momentum=0.9, weight_decay=1e-5, coefficient=0.001,
-                 name="lars", **kwargs):
+    def __init__(
+        self,
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=1e-5,
+        coefficient=0.001,
+        name="lars",
+        **kwargs,
+    ):
         # Not as Keras' weight decay, which is decoupled from the gradient.
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.momentum, self.decay = float(momentum), float(weight_decay)
@@ -97,8 +107,9 @@ class _Lars(keras.optimizers.Optimizer):
             super().build(variables)
             self._momenta = self.add_optimizer_variables(variables, "momentum")
             # By Keras' names: those of a replica's copy end in "/replica_1".
-            self._is_adapted = [variable.name not in ("gamma", "beta", "bias")
-                                for variable in variables]
+            self._is_adapted = [
+                variable.name not in ("gamma", "beta", "bias") for variable in variables
+            ]
 
     def update_step(self, gradient, variable, learning_rate):
         number = self._get_variable_index(variable)
@@ -115,8 +126,12 @@ class _Lars(keras.optimizers.Optimizer):
     def get_config(self):
         config = super().get_config()
         config.pop("weight_decay")
-        return {**config, "momentum": self.momentum, "weight_decay": self.decay,
-                "coefficient": self.coefficient}
+        return {
+            **config,
+            "momentum": self.momentum,
+            "weight_decay": self.decay,
+            "coefficient": self.coefficient,
+        }
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -167,8 +182,12 @@ class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, warm, rate)
 
     def get_config(self):
-        return {"peak": self.peak, "decay_rate": self.decay_rate,
-                "decay_steps": self.decay_steps, "warmup_steps": self.warmup_steps}
+        return {
+            "peak": self.peak,
+            "decay_rate": self.decay_rate,
+            "decay_steps": self.decay_steps,
+            "warmup_steps": self.warmup_steps,
+        }
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -197,8 +216,11 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, warm, rate)
 
     def get_config(self):
-        return {"peak": self.peak, "total_steps": self.total_steps,
-                "warmup_steps": self.warmup_steps}
+        return {
+            "peak": self.peak,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+        }
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -229,8 +251,13 @@ class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
         return ops.where(step < self.warmup_steps, warm, rate)
 
     def get_config(self):
-        return {"peak": self.peak, "end": self.end, "power": self.power,
-                "total_steps": self.total_steps, "warmup_steps": self.warmup_steps}
+        return {
+            "peak": self.peak,
+            "end": self.end,
+            "power": self.power,
+            "total_steps": self.total_steps,
+            "warmup_steps": self.warmup_steps,
+        }
 
 
 def schedule(recipe, steps_per_epoch):
@@ -240,10 +267,12 @@ def schedule(recipe, steps_per_epoch):
     if recipe.schedule == "cosine":
         return WarmupCosine(recipe.learning_rate(), total, warmup)
     if recipe.schedule == "polynomial":
-        return WarmupPolynomial(recipe.learning_rate(), recipe.end_learning_rate,
-                                recipe.decay_power, total, warmup)
-    return WarmupStaircase(recipe.learning_rate(), recipe.decay_rate,
-                           recipe.decay_epochs * steps_per_epoch, warmup)
+        return WarmupPolynomial(
+            recipe.learning_rate(), recipe.end_learning_rate, recipe.decay_power, total, warmup
+        )
+    return WarmupStaircase(
+        recipe.learning_rate(), recipe.decay_rate, recipe.decay_epochs * steps_per_epoch, warmup
+    )
 
 
 def optimizer(recipe, steps_per_epoch):
@@ -260,12 +289,22 @@ def optimizer(recipe, steps_per_epoch):
     if recipe.optimizer == "lars":
         return LARS(rate, recipe.momentum, recipe.weight_decay, recipe.lars_coefficient, **rates)
     if recipe.optimizer == "adamw":
-        made = AdamW(rate, weight_decay=recipe.weight_decay, beta_1=recipe.momentum,
-                     beta_2=recipe.adam_beta_2, **rates)
+        made = AdamW(
+            rate,
+            weight_decay=recipe.weight_decay,
+            beta_1=recipe.momentum,
+            beta_2=recipe.adam_beta_2,
+            **rates,
+        )
         made.exclude_from_weight_decay(var_names=[r"(^|/)(gamma|beta|bias)(/|:|$)"])
         return made
-    return RMSprop(rate, rho=recipe.rmsprop_rho, momentum=recipe.momentum,
-                   epsilon=recipe.rmsprop_epsilon, **rates)
+    return RMSprop(
+        rate,
+        rho=recipe.rmsprop_rho,
+        momentum=recipe.momentum,
+        epsilon=recipe.rmsprop_epsilon,
+        **rates,
+    )
 
 
 def clip(gradients, norm, replicas):
@@ -281,7 +320,8 @@ def clip(gradients, norm, replicas):
     """
     if replicas > 1:
         gradients = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, gradients)
+            tf.distribute.ReduceOp.SUM, gradients
+        )
     clipped, _ = tf.clip_by_global_norm(gradients, norm)
     return [gradient / replicas for gradient in clipped]
 
@@ -299,8 +339,9 @@ def l2_penalty(recipe, variables):
     """Returns weight_decay * sum(v**2) / 2, () float32 (main.py; Keras' L2 has no 1/2)."""
     if recipe.optimizer == "adamw":
         return 0.0
-    return recipe.weight_decay * tf.add_n([tf.nn.l2_loss(tf.cast(variable.value, tf.float32))
-                                    for variable in decayed(variables)])
+    return recipe.weight_decay * tf.add_n(
+        [tf.nn.l2_loss(tf.cast(variable.value, tf.float32)) for variable in decayed(variables)]
+    )
 
 
 def ema_decay(decay, step):

@@ -88,18 +88,22 @@ class Store:
         self.wait()
         prefix, complete = newest(self.folder), committed(self.folder)
         if prefix is None and complete:
-            raise InputError(f"None of the {len(complete)} checkpoints in '{self.folder}' can be "
-                             "read. If they can be after a while or from a copy, run the command "
-                             "again; to start afresh, choose another --workdir.")
+            raise InputError(
+                f"None of the {len(complete)} checkpoints in '{self.folder}' can be "
+                "read. If they can be after a while or from a copy, run the command "
+                "again; to start afresh, choose another --workdir."
+            )
         if prefix is None:
             return None
         self._good = os.path.dirname(prefix)
-        self._harmed = complete[complete.index(self._good) + 1:]
+        self._harmed = complete[complete.index(self._good) + 1 :]
         try:
             return step_of(prefix), read(prefix)
         except (tf.errors.OpError, ValueError, IndexError) as error:
-            raise InputError(f"The checkpoint '{prefix}' is as it was written, but TensorFlow "
-                             f"cannot read it: {first_line(error)}.") from error
+            raise InputError(
+                f"The checkpoint '{prefix}' is as it was written, but TensorFlow "
+                f"cannot read it: {first_line(error)}."
+            ) from error
 
     def _write(self, step, values):
         folder = None
@@ -109,15 +113,19 @@ class Store:
             tf.io.gfile.makedirs(folder)
             names = sorted(values)
             tf.raw_ops.SaveV2(
-                prefix=os.path.join(folder, PREFIX), tensor_names=names,
-                shape_and_slices=[""] * len(names), tensors=[values[name] for name in names])
+                prefix=os.path.join(folder, PREFIX),
+                tensor_names=names,
+                shape_and_slices=[""] * len(names),
+                tensors=[values[name] for name in names],
+            )
             _write_manifest(folder, step)
         except (tf.errors.OpError, OSError) as error:
             left = folder and self._clean_up(folder) or ""
             raise SaveError(
                 f"The checkpoint of step {step:,} cannot be written to '{self.folder}': "
                 f"{first_line(error)}. Older checkpoints are as they were{left}. Make room or mend "
-                "the disk; the same command then goes on from the newest.") from error
+                "the disk; the same command then goes on from the newest."
+            ) from error
         self._good = folder
         try:
             self.sweep()
@@ -134,8 +142,9 @@ class Store:
 
     def sweep(self):
         """Removes what interrupted saves left, and all checkpoints but the newest `keep`."""
-        kept = [folder for folder in committed(self.folder)
-                if folder not in self._harmed][-self.keep:]
+        kept = [folder for folder in committed(self.folder) if folder not in self._harmed][
+            -self.keep :
+        ]
         for folder in _folders(self.folder):
             if folder not in kept and folder != self._good:
                 _remove(folder)
@@ -187,8 +196,10 @@ def _manifest(folder):
         raise ValueError(f"it is of step {str(step)[:20]}")
     kinds = {name.removeprefix(PREFIX).partition("-")[0] for name in files}
     if any(os.path.basename(name) != name for name in files) or not kinds >= {".index", ".data"}:
-        raise ValueError(f"its manifest names {', '.join(files)[:80] or 'no files'} instead of an "
-                         "index and its data")
+        raise ValueError(
+            f"its manifest names {', '.join(files)[:80] or 'no files'} instead of an "
+            "index and its data"
+        )
     return files
 
 
@@ -202,16 +213,19 @@ def read(prefix):
 def _refuse_not_finite(step, values):
     for name, value in values.items():
         if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
-            raise NotFinite(f"The state of step {step:,} is not finite ('{name}'), and so is not "
-                            "saved; older checkpoints are as they were.")
+            raise NotFinite(
+                f"The state of step {step:,} is not finite ('{name}'), and so is not "
+                "saved; older checkpoints are as they were."
+            )
 
 
 def _write_manifest(folder, step):
     paths = {name: os.path.join(folder, name) for name in storage.names(folder)}
     files = {name: (storage.size(path), _hash(path)) for name, path in paths.items()}
     # A mark is whole, or not there.
-    storage.write_text(os.path.join(folder, MANIFEST),
-                       json.dumps({"step": step, "files": files}, indent=1))
+    storage.write_text(
+        os.path.join(folder, MANIFEST), json.dumps({"step": step, "files": files}, indent=1)
+    )
 
 
 def _hash(path):
@@ -234,8 +248,11 @@ def _number(name):
 
 def _next_folder(root, step):
     """A folder for a step, newer than complete ones of the same step: they may be needed still."""
-    taken = [_number(os.path.basename(folder))[1] for folder in committed(root)
-             if step_of(folder) == step]
+    taken = [
+        _number(os.path.basename(folder))[1]
+        for folder in committed(root)
+        if step_of(folder) == step
+    ]
     folder = os.path.join(root, f"{step:08}" + (f"-{max(taken) + 1}" if taken else ""))
     _remove(folder)
     return folder
@@ -249,8 +266,7 @@ def _folders(folder):
 
 def committed(folder):
     """Returns the folders of the complete checkpoints in a folder, by step; unverified."""
-    return [path for path in _folders(folder)
-            if storage.exists(os.path.join(path, MANIFEST))]
+    return [path for path in _folders(folder) if storage.exists(os.path.join(path, MANIFEST))]
 
 
 def _remove(folder):

@@ -1,16 +1,16 @@
 """What is in the directory of a run, and who may write it?
 
-    recipe.json      every hyper-parameter, written first
-    classes.json     the class names, in the order of the labels
-    source.json      the data set: how many images it has, and its fingerprint
-    checkpoints/     the newest checkpoints, see checkpoints.py
-    metrics.jsonl    one line per epoch
-    bad_examples.jsonl  images that could not be used, and why; with several workers, of the
-                     first; bad_examples-N.jsonl is of the others
-    learning_curve.png, augmented.png, tensorboard/
-    goodput.json     where the time went
-    result.json      the last line of metrics.jsonl, once training is complete
-    .lock, owner.json  which process writes here
+recipe.json      every hyper-parameter, written first
+classes.json     the class names, in the order of the labels
+source.json      the data set: how many images it has, and its fingerprint
+checkpoints/     the newest checkpoints, see checkpoints.py
+metrics.jsonl    one line per epoch
+bad_examples.jsonl  images that could not be used, and why; with several workers, of the
+                 first; bad_examples-N.jsonl is of the others
+learning_curve.png, augmented.png, tensorboard/
+goodput.json     where the time went
+result.json      the last line of metrics.jsonl, once training is complete
+.lock, owner.json  which process writes here
 """
 
 import contextlib
@@ -24,14 +24,26 @@ import uuid
 import tensorflow as tf
 
 from effnet_tf import storage
-from effnet_tf.runs import checkpoints, texts
 from effnet_tf.data import fingerprint
 from effnet_tf.errors import InputError, SaveError, first_line
 from effnet_tf.recipes import differences
+from effnet_tf.runs import checkpoints, texts
 
-RUN_FILES = ("recipe.json", "classes.json", "source.json", "metrics.jsonl", "checkpoints",
-             "learning_curve.png", "augmented.png", "tensorboard", "goodput.json", "result.json",
-             "bad_examples.jsonl", "owner.json", ".lock")
+RUN_FILES = (
+    "recipe.json",
+    "classes.json",
+    "source.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "learning_curve.png",
+    "augmented.png",
+    "tensorboard",
+    "goodput.json",
+    "result.json",
+    "bad_examples.jsonl",
+    "owner.json",
+    ".lock",
+)
 
 
 def is_new(workdir: str) -> bool:
@@ -89,15 +101,18 @@ def _as_input_error(workdir):
     try:
         yield
     except (tf.errors.OpError, OSError, SaveError) as error:
-        raise InputError(f"The workdir '{workdir}' cannot be written: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The workdir '{workdir}' cannot be written: {first_line(error)}."
+        ) from error
 
 
 def _write_what_it_is(workdir, recipe, source, described):
     recipe = dataclasses.replace(recipe, data_dir=_absolute(recipe.data_dir))
-    for name, text in (("recipe", recipe.to_json()),
-                       ("classes", json.dumps(source.class_names) + "\n"),
-                       ("source", json.dumps(described) + "\n")):
+    for name, text in (
+        ("recipe", recipe.to_json()),
+        ("classes", json.dumps(source.class_names) + "\n"),
+        ("source", json.dumps(described) + "\n"),
+    ):
         storage.write_text(os.path.join(workdir, f"{name}.json"), text)
 
 
@@ -146,8 +161,12 @@ def has_progress(workdir: str) -> bool:
 
 
 def _describe(source):
-    return {"name": source.name, "num_train": source.num_train, "num_eval": source.num_eval,
-            "fingerprint": fingerprint.of(source)}
+    return {
+        "name": source.name,
+        "num_train": source.num_train,
+        "num_eval": source.num_eval,
+        "fingerprint": fingerprint.of(source),
+    }
 
 
 @contextlib.contextmanager
@@ -157,12 +176,15 @@ def _lock(workdir):
         yield _own(workdir)
         return
     import fcntl  # here: the rest works on systems without it
+
     with open(os.path.join(workdir, ".lock"), "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process
         except BlockingIOError:
-            raise InputError(f"Another process is training in '{workdir}': wait for it, or "
-                             "choose another --workdir.") from None
+            raise InputError(
+                f"Another process is training in '{workdir}': wait for it, or "
+                "choose another --workdir."
+            ) from None
         yield lambda: None
 
 
@@ -175,6 +197,7 @@ def _own(workdir):
         found = texts.read_json(path, "another process may write here; run the command again")
         if found != {"owner": mark}:
             raise InputError(f"Another process has taken over '{workdir}': this one stops.")
+
     return check
 
 
@@ -182,8 +205,10 @@ def _check_no_foreign_files(workdir):
     """Refuses a directory that holds files by our names, which a run would overwrite."""
     for name in RUN_FILES[:-2]:
         if tf.io.gfile.exists(os.path.join(workdir, name)):
-            raise InputError(f"The workdir '{workdir}' has '{name}' but no recipe.json: it is not "
-                             "a run directory of this program. Choose another --workdir.")
+            raise InputError(
+                f"The workdir '{workdir}' has '{name}' but no recipe.json: it is not "
+                "a run directory of this program. Choose another --workdir."
+            )
 
 
 def _check_same_run(workdir, recipe, source, described):
@@ -198,45 +223,64 @@ def _check_same_run(workdir, recipe, source, described):
     path = os.path.join(workdir, "source.json")
     if storage.exists(path):
         changed = _other_images(path, source, described, _listed_as_bad(workdir))
-        _refuse(workdir, "on other data", changed, "Give the images it began with to resume it, "
-                f"remove '{path}' to go on with these in spite of that")
+        _refuse(
+            workdir,
+            "on other data",
+            changed,
+            "Give the images it began with to resume it, "
+            f"remove '{path}' to go on with these in spite of that",
+        )
 
 
 def _refuse(workdir, what, changed, remedy):
     if changed:
-        raise InputError(f"The workdir '{workdir}' holds a run {what} ({'; '.join(changed)}). "
-                         f"{remedy}, or choose another --workdir.")
+        raise InputError(
+            f"The workdir '{workdir}' holds a run {what} ({'; '.join(changed)}). "
+            f"{remedy}, or choose another --workdir."
+        )
 
 
 def _other_classes(old, new):
     """Says how two lists of class names differ, in a list of at most one sentence."""
     if old == new:
         return []
-    parts = [f"{verb} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
-             for verb, names in (("added", [name for name in new if name not in old]),
-                                 ("removed", [name for name in old if name not in new])) if names]
+    parts = [
+        f"{verb} {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+        for verb, names in (
+            ("added", [name for name in new if name not in old]),
+            ("removed", [name for name in old if name not in new]),
+        )
+        if names
+    ]
     return [f"classes: {' and '.join(parts) or 'another order'}"]
 
 
 def _other_images(path, source, new, bad):
     """Says how the images of source.json differ from those of now, in a list of phrases."""
     old = texts.read_source(path)
-    changed = [f"{name}: {old[name]} -> {new[name]}" for name in ("num_train", "num_eval")
-               if old[name] != new[name]]
+    changed = [
+        f"{name}: {old[name]} -> {new[name]}"
+        for name in ("num_train", "num_eval")
+        if old[name] != new[name]
+    ]
     before = old.get("fingerprint")
     if before is None:  # written before there were any
         return changed
     if not fingerprint.is_one(before):
         raise texts.Damaged(path, "its fingerprint is not one", texts.ANEW)
-    return changed + fingerprint.differences(before, new["fingerprint"], source.class_names,
-                                             source, bad)
+    return changed + fingerprint.differences(
+        before, new["fingerprint"], source.class_names, source, bad
+    )
 
 
 def _listed_as_bad(workdir):
     """Returns the (split, number) of the images that the run has listed as bad, on any worker."""
-    return {(row.get("split"), row.get("record")) for name in storage.names(workdir)
-            if re.fullmatch(r"bad_examples(-\d+)?\.jsonl", name)
-            for row in texts.read_rows(os.path.join(workdir, name))}
+    return {
+        (row.get("split"), row.get("record"))
+        for name in storage.names(workdir)
+        if re.fullmatch(r"bad_examples(-\d+)?\.jsonl", name)
+        for row in texts.read_rows(os.path.join(workdir, name))
+    }
 
 
 def _names_in(folder):
@@ -265,8 +309,11 @@ def _own_files():
         (r"checkpoints/\d+(-\d+)?", rf"{checkpoints.PREFIX}\..*|{checkpoints.MANIFEST}(\.tmp)?"),
         (r"checkpoints", r"(?!)"),  # no file: only those folders
         # Host and process are in the names of TensorBoard's files.
-        (r"tensorboard", rf"events\.out\.tfevents\..*\.{re.escape(socket.gethostname())}"
-                         rf"\.{os.getpid()}\..*"),
+        (
+            r"tensorboard",
+            rf"events\.out\.tfevents\..*\.{re.escape(socket.gethostname())}"
+            rf"\.{os.getpid()}\..*",
+        ),
         ("", rf"({top})(\.tmp)?"),
         ("", r"recipe\.json(\.tmp)?"),  # last: without it the rest looks like somebody else's
     )
@@ -291,16 +338,22 @@ def _remove_run(workdir, foreign, made):
                 _remove_if_empty(home)
     _remove_while_empty(made)
     if made and tf.io.gfile.exists(workdir):
-        print(f"'{workdir}' stays, because it holds files that this run did not write: "
-              f"{', '.join(sorted(_names_in(workdir)))}.")
+        print(
+            f"'{workdir}' stays, because it holds files that this run did not write: "
+            f"{', '.join(sorted(_names_in(workdir)))}."
+        )
 
 
 def _own_folders(workdir, pattern):
     """Returns the folders of a run that a row of `_own_files` names: the workdir for ""."""
     folders = [workdir]
     for part in filter(None, pattern.split("/")):
-        folders = [os.path.join(folder, name) for folder in folders
-                   for name in _names_in(folder) if re.fullmatch(part, name)]
+        folders = [
+            os.path.join(folder, name)
+            for folder in folders
+            for name in _names_in(folder)
+            if re.fullmatch(part, name)
+        ]
     return [folder for folder in folders if tf.io.gfile.isdir(folder)]
 
 

@@ -10,8 +10,8 @@ import re
 import tensorflow as tf
 
 from effnet_tf import storage
-from effnet_tf.runs import checkpoints
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.runs import checkpoints
 
 
 def latest_checkpoint(folder):
@@ -28,15 +28,20 @@ def latest_checkpoint(folder):
         # Not latest_checkpoint, to which the folder's name is a pattern.
         state = tf.train.get_checkpoint_state(folder)
     except ValueError as error:
-        raise InputError(f"'{path}' is damaged ({first_line(error)}). Remove it, or write into "
-                         'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
-                         'it".') from error
+        raise InputError(
+            f"'{path}' is damaged ({first_line(error)}). Remove it, or write into "
+            'it: model_checkpoint_path: "NAME OF THE NEWEST .index, without '
+            'it".'
+        ) from error
     if state is None:  # TensorFlow has said why
         return None
     # In a copied folder it may name the checkpoint's old place.
     here = os.path.join(folder, os.path.basename(state.model_checkpoint_path))
-    found = (prefix for prefix in (here, state.model_checkpoint_path)
-             if storage.exists(f"{prefix}.index"))
+    found = (
+        prefix
+        for prefix in (here, state.model_checkpoint_path)
+        if storage.exists(f"{prefix}.index")
+    )
     return next(found, None)
 
 
@@ -52,8 +57,9 @@ def checkpoint_prefix(path):
         if ours:
             return ours
         if checkpoints.committed(folder):
-            raise InputError(f"All checkpoints in '{folder}' are damaged: take a copy of the run "
-                             "from elsewhere.")
+            raise InputError(
+                f"All checkpoints in '{folder}' are damaged: take a copy of the run from elsewhere."
+            )
     for folder in (path, f"{path}/checkpoints"):
         latest = latest_checkpoint(folder)
         if latest:
@@ -61,10 +67,13 @@ def checkpoint_prefix(path):
     # A `checkpoint` file may be missing, or name a place of the machine that wrote it; an
     # archive may have a folder inside.
     prefixes = _prefixes([path]) or _prefixes(
-        [os.path.join(path, name) for name in storage.names(path)])
+        [os.path.join(path, name) for name in storage.names(path)]
+    )
     if len(prefixes) > 1:
-        raise InputError(f"'{path}' holds {len(prefixes)} checkpoints, and no `checkpoint` file "
-                         f"that says which is the newest: name one, such as '{prefixes[0]}'.")
+        raise InputError(
+            f"'{path}' holds {len(prefixes)} checkpoints, and no `checkpoint` file "
+            f"that says which is the newest: name one, such as '{prefixes[0]}'."
+        )
     if prefixes:
         return _unharmed(prefixes[0])
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
@@ -75,8 +84,11 @@ def _prefixes(folders):
     """Returns the checkpoints that lie in folders."""
     found = []
     for folder in folders:
-        found += [os.path.join(folder, name.removesuffix(".index"))
-                  for name in storage.names(folder) if name.endswith(".index")]
+        found += [
+            os.path.join(folder, name.removesuffix(".index"))
+            for name in storage.names(folder)
+            if name.endswith(".index")
+        ]
     return found
 
 
@@ -84,7 +96,8 @@ def _unharmed(prefix):
     """Returns a prefix; refuses one of train_tpu.py that is not as it was written."""
     folder = os.path.dirname(prefix)
     if os.path.basename(prefix) == checkpoints.PREFIX and storage.exists(
-            os.path.join(folder, checkpoints.MANIFEST)):
+        os.path.join(folder, checkpoints.MANIFEST)
+    ):
         harm = checkpoints.verify(folder)
         if harm:
             raise InputError(f"The checkpoint '{prefix}' is damaged ({harm}): take another one.")

@@ -13,7 +13,6 @@ import typing
 import tensorflow as tf
 
 from effnet_tf import programs, storage
-from effnet_tf.runs import checkpoints
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.recipes import Recipe
 
@@ -74,8 +73,7 @@ def read_metrics(path: str) -> list[dict]:
         for name in ("step", "epoch", "eval_accuracy", "eval_images", *row):
             kinds = (int,) if name in ("step", "epoch") else (int, float)
             if type(row.get(name)) not in kinds:
-                raise Damaged(path, f"row {number} has the {name} {_short(row.get(name))}",
-                              LINES)
+                raise Damaged(path, f"row {number} has the {name} {_short(row.get(name))}", LINES)
     return rows
 
 
@@ -84,8 +82,11 @@ def read_bad(path: str, source) -> list[dict]:
     rows = read_rows(path)
     for number, row in enumerate(rows, 1):
         if not _is_bad_row(row, source):
-            raise Damaged(path, f"row {number} names no image of the data set: {_short(row)}",
-                          "remove it, and the images are looked at again")
+            raise Damaged(
+                path,
+                f"row {number} names no image of the data set: {_short(row)}",
+                "remove it, and the images are looked at again",
+            )
     return rows
 
 
@@ -102,8 +103,7 @@ def _is_bad_row(row, source):
 def read_classes(path: str) -> tuple[str, ...]:
     """Returns the class names in classes.json."""
     names = read_json(path, NAMES)
-    if not isinstance(names, list) or not names or not all(isinstance(name, str)
-                                                           for name in names):
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise Damaged(path, f"it holds {_short(names)} instead of names", NAMES)
     return tuple(names)
 
@@ -112,9 +112,9 @@ def read_source(path: str) -> dict:
     """Returns what source.json says of the data set; all but its fingerprint is checked."""
     found = read_json(path, ANEW)
     if not isinstance(found, dict) or not all(
-            type(found.get(name)) is int for name in ("num_train", "num_eval")):
-        raise Damaged(path, f"it holds {_short(found)} instead of the numbers of images",
-                      ANEW)
+        type(found.get(name)) is int for name in ("num_train", "num_eval")
+    ):
+        raise Damaged(path, f"it holds {_short(found)} instead of the numbers of images", ANEW)
     return found
 
 
@@ -160,7 +160,9 @@ def read_run(workdir: str) -> tuple[Recipe, tuple[str, ...]]:
     paths = [os.path.join(workdir, name) for name in ("recipe.json", "classes.json")]
     for path in paths:
         if not storage.exists(path):
-            raise InputError(f"'{workdir}' is not a run directory: it has no "
-                             f"{os.path.basename(path)}. Train one: "
-                             + programs.as_called("python train_tpu.py --workdir ..."))
+            raise InputError(
+                f"'{workdir}' is not a run directory: it has no "
+                f"{os.path.basename(path)}. Train one: "
+                + programs.as_called("python train_tpu.py --workdir ...")
+            )
     return read_recipe(paths[0]), read_classes(paths[1])

@@ -2,8 +2,11 @@
 
 from effnet_tf import faces
 
-__getattr__, __dir__, __all__ = faces.attach(__name__, {
-    "loop": ("TrainingStopped", "WorkerLost", "run"),
-    "strategy": ("choose_strategy",),
-    "trainer": ("Trainer",),
-})
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__,
+    {
+        "loop": ("TrainingStopped", "WorkerLost", "run"),
+        "strategy": ("choose_strategy",),
+        "trainer": ("Trainer",),
+    },
+)

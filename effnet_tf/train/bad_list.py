@@ -43,9 +43,11 @@ class BadList:
     def note(self):
         """Lists the images that have proved bad since; returns a TooManyBad, or None."""
         entries = self._source.bad.entries
-        for entry in entries[self._noted:][:bad_images.SHOWN]:
-            print(f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see "
-                  f"{self.path}", flush=True)
+        for entry in entries[self._noted :][: bad_images.SHOWN]:
+            print(
+                f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {self.path}",
+                flush=True,
+            )
         if len(entries) > self._noted:
             self._noted = len(entries)
             storage.write_rows(self.path, entries)
@@ -55,9 +57,11 @@ class BadList:
         """Returns the TooManyBad of all workers' images together, or None."""
         lists = [self._source.bad.entries]
         if self._several:
-            lists += [texts.read_bad(os.path.join(self._workdir, name), self._source)
-                      for name in storage.names(self._workdir)
-                      if name.startswith("bad_examples") and name.endswith(".jsonl")]
+            lists += [
+                texts.read_bad(os.path.join(self._workdir, name), self._source)
+                for name in storage.names(self._workdir)
+                if name.startswith("bad_examples") and name.endswith(".jsonl")
+            ]
         found = {(row["split"], row["key"]): row for row in itertools.chain(*lists)}
         try:
             bad_images.check(self._source, self._most, self.path, [*found.values()])

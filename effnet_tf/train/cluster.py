@@ -14,8 +14,9 @@ import time
 
 from effnet_tf.errors import InputError, first_line
 
-EXAMPLE = ('{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", '
-           '"index": 0}}')
+EXAMPLE = (
+    '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
+)
 TIMEOUT = 600.0  # seconds to wait for the others
 PATIENCE = 5.0  # seconds before anything is said: workers seldom start at the same moment
 AGAIN = 60.0  # seconds after which it is said again
@@ -31,8 +32,10 @@ def addresses() -> tuple[str, list[str]]:
     """
     text = os.environ.get("TF_CONFIG")
     if not text:
-        raise InputError("Strategy 'multiworker' needs the environment variable TF_CONFIG on every "
-                         f"machine: {EXAMPLE}, with its own index on each.")
+        raise InputError(
+            "Strategy 'multiworker' needs the environment variable TF_CONFIG on every "
+            f"machine: {EXAMPLE}, with its own index on each."
+        )
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
@@ -43,9 +46,11 @@ def addresses() -> tuple[str, list[str]]:
         training = [*cluster.get("chief", []), *cluster.get("worker", [])]
         others = [_checked(address) for address in training]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
-        raise InputError(f"TF_CONFIG does not describe workers ({type(error).__name__}: "
-                         f"{first_line(error)}); it is {text[:_SHOWN]!r} and should be like "
-                         f"{EXAMPLE}, with its own index on each machine.") from error
+        raise InputError(
+            f"TF_CONFIG does not describe workers ({type(error).__name__}: "
+            f"{first_line(error)}); it is {text[:_SHOWN]!r} and should be like "
+            f"{EXAMPLE}, with its own index on each machine."
+        ) from error
     others.remove(own)
     return own, others
 
@@ -82,11 +87,15 @@ def meet(own: str, others: list[str], timeout: float):
                     f"No worker has answered at {', '.join(absent)} for {timeout:g} seconds. "
                     "Start the same command on every machine of TF_CONFIG, look whether this "
                     "machine can reach those addresses, or wait for longer with "
-                    "--worker_timeout.")
+                    "--worker_timeout."
+                )
             if absent and now - said > quiet:
                 said, quiet = now, AGAIN
-                print(f"Waiting for the workers {', '.join(absent)} of TF_CONFIG. This one gives "
-                      f"up after {timeout:g} seconds (--worker_timeout).", flush=True)
+                print(
+                    f"Waiting for the workers {', '.join(absent)} of TF_CONFIG. This one gives "
+                    f"up after {timeout:g} seconds (--worker_timeout).",
+                    flush=True,
+                )
 
 
 def _listening(own):
@@ -95,12 +104,14 @@ def _listening(own):
     try:
         if socket.has_dualstack_ipv6():
             with contextlib.suppress(OSError):  # a machine may know IPv6 and not be let use it
-                return socket.create_server(address, family=socket.AF_INET6, backlog=128,
-                                            dualstack_ipv6=True)
+                return socket.create_server(
+                    address, family=socket.AF_INET6, backlog=128, dualstack_ipv6=True
+                )
         return socket.create_server(address, backlog=128)
     except OSError as error:
-        raise InputError(f"This worker cannot listen at its address {own} of TF_CONFIG: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"This worker cannot listen at its address {own} of TF_CONFIG: {first_line(error)}."
+        ) from error
 
 
 def _look_for(absent):

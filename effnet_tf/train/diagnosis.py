@@ -23,8 +23,13 @@ def first_not_finite(trainer, position, size):
     for variable in raw.weights:
         if not np.isfinite(variable.numpy()).all():
             return f"The weight '{variable.path}' is not finite."
-    batch = next(iter(data.training(trainer.source, recipe, size, recipe.batch_size,
-                                    start=position * recipe.batch_size)))
+    batch = next(
+        iter(
+            data.training(
+                trainer.source, recipe, size, recipe.batch_size, start=position * recipe.batch_size
+            )
+        )
+    )
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         copy = trainer.build()
         copy.set_weights([variable.numpy() for variable in raw.weights])
@@ -33,9 +38,11 @@ def first_not_finite(trainer, position, size):
         key = tf.constant([recipe.seed % 2**31, trainer.step], tf.int32)
         with masks_from(key):
             # As many images at once as a replica sees: batch norm depends on it.
-            values = outputs(batch["images"][:trainer.per_replica], training=True)
+            values = outputs(batch["images"][: trainer.per_replica], training=True)
     for layer, value in zip(layers, values):
         if not np.isfinite(np.asarray(value, "float32")).all():
             return f"The first layer whose output is not finite is '{layer.name}'."
-    return ("All layers' outputs are finite on the first replica's images: the loss is too high, "
-            "or the gradients are not finite.")
+    return (
+        "All layers' outputs are finite on the first replica's images: the loss is too high, "
+        "or the gradients are not finite."
+    )

@@ -19,8 +19,7 @@ from effnet_tf.errors import PREEMPTED, Preempted
 POLL_SECONDS = 1.0
 # https://cloud.google.com/compute/docs/instances/preemptible: instance/preempted;
 # TPU VMs announce maintenance, which ends them, in instance/maintenance-event.
-NOTICES = {"preempted": ("TRUE",),
-           "maintenance-event": ("TERMINATE_ON_HOST_MAINTENANCE",)}
+NOTICES = {"preempted": ("TRUE",), "maintenance-event": ("TERMINATE_ON_HOST_MAINTENANCE",)}
 
 
 # So long a compilation may keep the main thread inside TensorFlow once the end is asked for.
@@ -153,8 +152,9 @@ def _metadata_host():
 
 def _metadata(host, name):
     """Returns a value of the metadata server, None while it does not answer."""
-    request = urllib.request.Request(f"http://{host}/computeMetadata/v1/instance/{name}",
-                                     headers={"Metadata-Flavor": "Google"})
+    request = urllib.request.Request(
+        f"http://{host}/computeMetadata/v1/instance/{name}", headers={"Metadata-Flavor": "Google"}
+    )
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(request, timeout=2) as answer:

@@ -38,8 +38,13 @@ from effnet_tf.train.trainer import Trainer
 TOGETHER = 10  # steps after which several workers ask each other whether to go on
 SHOWN = 16  # images of the picture of a batch
 REDRAW = 60  # seconds between two learning curves
-_GONE = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-         tf.errors.DeadlineExceededError, tf.errors.InternalError)  # of a peer that has ended
+_GONE = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)  # of a peer that has ended
 
 
 def run(recipe, workdir, strategy=None):
@@ -97,9 +102,11 @@ def _told_why(source, recipe, strategy):
         raise
     except _GONE as error:
         if has_workers(strategy):
-            raise WorkerLost(f"Another worker is gone ({first_line(error)}): start all of them "
-                             "again with the same commands; they go on from the newest "
-                             "checkpoint.") from error
+            raise WorkerLost(
+                f"Another worker is gone ({first_line(error)}): start all of them "
+                "again with the same commands; they go on from the newest "
+                "checkpoint."
+            ) from error
         raise
 
 
@@ -107,18 +114,24 @@ def _describe(recipe, trainer):
     variant = recipe.resolved_variant()
     if recipe.phi is not None:
         scaling = variants.CompoundScaling(recipe.alpha, recipe.beta, recipe.gamma)
-        print(f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
-              f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi")
-    print(f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "
-          f"input {trainer.size} x {trainer.size}; {recipe.optimizer}, "
-          f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
-          f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
-          f"{recipe.batch_size} images = {recipe.epochs} epochs")
+        print(
+            f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
+            f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi"
+        )
+    print(
+        f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "
+        f"input {trainer.size} x {trainer.size}; {recipe.optimizer}, "
+        f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
+        f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
+        f"{recipe.batch_size} images = {recipe.epochs} epochs"
+    )
     held = batches.memory(trainer.source, trainer.size, recipe.batch_size)
     print(f"The input pipeline holds up to about {held / 2**20:,.0f} MiB, with one host")
     if trainer.replicas > 1:
-        print(f"{trainer.replicas} replicas of {trainer.per_replica} images; batch statistics over "
-              f"groups of {trainer.sync_replicas} replica(s) (bn_sync {recipe.bn_sync})")
+        print(
+            f"{trainer.replicas} replicas of {trainer.per_replica} images; batch statistics over "
+            f"groups of {trainer.sync_replicas} replica(s) (bn_sync {recipe.bn_sync})"
+        )
 
 
 class _Loop:
@@ -128,8 +141,11 @@ class _Loop:
         self.trainer, self.recipe, self.workdir = trainer, trainer.recipe, workdir
         self.goodput, self.interruption, self.check_claim = goodput, interruption, check
         self.chief = chief
-        self.store = checkpoints.Store(os.path.join(workdir, "checkpoints"),
-                                       self.recipe.keep_checkpoints, self.recipe.background_saves)
+        self.store = checkpoints.Store(
+            os.path.join(workdir, "checkpoints"),
+            self.recipe.keep_checkpoints,
+            self.recipe.background_saves,
+        )
         self.board, self.history = None, []
         self.iterator = self.image_size = None
         self.drawn = time.monotonic()
@@ -165,14 +181,15 @@ class _Loop:
             self._epoch()
         self._leave_together(None)
         if not self.history:  # complete, but somebody removed metrics.jsonl
-            self.history = [dict(step=trainer.step, epoch=self.recipe.epochs,
-                                 **trainer.evaluate())]
+            self.history = [dict(step=trainer.step, epoch=self.recipe.epochs, **trainer.evaluate())]
         last = self.history[-1]
         if self.chief:
             self._draw()
         self._write("result.json", json.dumps(last, indent=2) + "\n")
-        print(f"Done: {last['eval_accuracy']:.2%} of {last['eval_images']:,} held-out images "
-              f"right; the run is in {self.workdir}")
+        print(
+            f"Done: {last['eval_accuracy']:.2%} of {last['eval_images']:,} held-out images "
+            f"right; the run is in {self.workdir}"
+        )
         return last
 
     def _resume(self):
@@ -198,8 +215,10 @@ class _Loop:
         found = self.store.newest()
         step = float(found[0] if found else -1)
         if any_worker(self.strategy, step != mean_over_workers(self.strategy, step)):
-            raise InputError(f"The workers find different checkpoints in '{self.workdir}', this "
-                             f"one step {step:.0f}: all workers must share the workdir.")
+            raise InputError(
+                f"The workers find different checkpoints in '{self.workdir}', this "
+                f"one step {step:.0f}: all workers must share the workdir."
+            )
         return found
 
     def _read_history(self):
@@ -213,8 +232,9 @@ class _Loop:
     def _show_batch(self):
         """Draws the first images as the network gets them."""
         trainer, recipe = self.trainer, self.recipe
-        batch = next(iter(data.training(trainer.source, recipe, trainer.size,
-                                        min(SHOWN, recipe.batch_size))))
+        batch = next(
+            iter(data.training(trainer.source, recipe, trainer.size, min(SHOWN, recipe.batch_size)))
+        )
         names = [trainer.source.class_names[label] for label in batch["labels"]]
         with storage.writing(self.workdir):
             self.board.batch(batch["images"].numpy(), names)
@@ -260,8 +280,9 @@ class _Loop:
         count = min(self.progress.next_steps(), end - trainer.step)
         count = min(count, TOGETHER) if self.several else count
         if self.recipe.checkpoint_every:
-            count = min(count, self.recipe.checkpoint_every
-                        - trainer.step % self.recipe.checkpoint_every)
+            count = min(
+                count, self.recipe.checkpoint_every - trainer.step % self.recipe.checkpoint_every
+            )
         begun = time.monotonic()
         with self.goodput.timed("steps" if self.progress.compiled else "start_up"):
             waited = float(trainer.train_steps(self.iterator, tf.constant(count)))
@@ -300,10 +321,16 @@ class _Loop:
         return True
 
     def _report_bad(self, number, step, row):
-        what = ("loss or gradients are not finite" if row[NOT_FINITE] else
-                f"the loss is {row[LOSS] / row[IMAGES]:.3g}, far above what it was")
-        print(f"\nBatch {number:,} after step {step:,} (learning rate "
-              f"{self._learning_rate(step):.3g}): {what}; it changed nothing.", flush=True)
+        what = (
+            "loss or gradients are not finite"
+            if row[NOT_FINITE]
+            else f"the loss is {row[LOSS] / row[IMAGES]:.3g}, far above what it was"
+        )
+        print(
+            f"\nBatch {number:,} after step {step:,} (learning rate "
+            f"{self._learning_rate(step):.3g}): {what}; it changed nothing.",
+            flush=True,
+        )
 
     def _go_back(self, number, step):
         """Goes back to the newest checkpoint, and again over the batches since, without bad ones.
@@ -313,25 +340,37 @@ class _Loop:
         """
         trainer, guard = self.trainer, self.trainer.guard
         rollbacks = int(guard["rollbacks"].numpy()) + 1
-        where = (f"{self.recipe.max_bad_steps} steps in a row were bad, the last after step "
-                 f"{step:,}, learning rate {self._learning_rate(step):.3g}")
+        where = (
+            f"{self.recipe.max_bad_steps} steps in a row were bad, the last after step "
+            f"{step:,}, learning rate {self._learning_rate(step):.3g}"
+        )
         if rollbacks > self.recipe.max_rollbacks:
             found = diagnosis.first_not_finite(trainer, number, self.image_size)
             raise TrainingStopped(
                 f"Training has diverged: {where}, after going back {rollbacks - 1} times. {found} "
                 "Start again with a smaller --base_learning_rate in another --workdir; the "
-                "checkpoints here are finite.")
+                "checkpoints here are finite."
+            )
         self.goodput.lose()
         saved, values = self._newest()
         skip = int(guard["returned_to"].numpy()) == saved
-        trainer.restore({**values, **({"position": number + 1} if skip else {}),
-                         "guard/rollbacks": rollbacks, "guard/forgiven": number + 1,
-                         "guard/returned_to": saved, "guard/bad_steps": 0})
+        trainer.restore(
+            {
+                **values,
+                **({"position": number + 1} if skip else {}),
+                "guard/rollbacks": rollbacks,
+                "guard/forgiven": number + 1,
+                "guard/returned_to": saved,
+                "guard/bad_steps": 0,
+            }
+        )
         self.saved_step, self.iterator = (saved, self._is_unfinished()), None
         self._read_history()
-        print(f"{where}: back to the checkpoint of step {saved:,}, and on with batch "
-              f"{trainer.position:,} (time {rollbacks} of {self.recipe.max_rollbacks}).",
-              flush=True)
+        print(
+            f"{where}: back to the checkpoint of step {saved:,}, and on with batch "
+            f"{trainer.position:,} (time {rollbacks} of {self.recipe.max_rollbacks}).",
+            flush=True,
+        )
 
     def _learning_rate(self, step=None):
         """The rate that a step has; by default the next."""
@@ -348,10 +387,16 @@ class _Loop:
         self.progress.show(epoch, self.trainer.step, loss, accuracy, self._learning_rate())
         if self.chief:
             self.goodput.write_sometimes()
-            self.board.scalars(self.trainer.step, {
-                "train/loss": loss, "train/accuracy": accuracy,
-                "learning_rate": self._learning_rate(), "images_per_second": self.progress.rate,
-                "data_wait": self.progress.wait})
+            self.board.scalars(
+                self.trainer.step,
+                {
+                    "train/loss": loss,
+                    "train/accuracy": accuracy,
+                    "learning_rate": self._learning_rate(),
+                    "images_per_second": self.progress.rate,
+                    "data_wait": self.progress.wait,
+                },
+            )
 
     def _end_epoch(self, epoch):
         """Evaluates; returns the row of metrics, which holds nothing of time or chance."""
@@ -361,14 +406,21 @@ class _Loop:
         if evaluated is None:
             self._check_interrupted()  # leaves; the next process evaluates this epoch
         loss, accuracy = self._means()
-        metrics = dict(step=trainer.step, epoch=epoch, train_loss=loss, train_accuracy=accuracy,
-                       learning_rate=self._learning_rate(), **evaluated)
+        metrics = dict(
+            step=trainer.step,
+            epoch=epoch,
+            train_loss=loss,
+            train_accuracy=accuracy,
+            learning_rate=self._learning_rate(),
+            **evaluated,
+        )
         for variable in trainer.totals.values():
             variable.assign(0.0)
         self.history.append(metrics)
         if self.chief:
-            self.board.scalars(trainer.step, {
-                f"eval/{name}": value for name, value in evaluated.items()})
+            self.board.scalars(
+                trainer.step, {f"eval/{name}": value for name, value in evaluated.items()}
+            )
             # Before the checkpoint: a resumed run drops rows that lie after its checkpoint.
             self.check_claim()
             storage.write_rows(os.path.join(self.workdir, "metrics.jsonl"), self.history)
@@ -393,7 +445,8 @@ class _Loop:
             self._save()
             self._leave_together(None)
             raise error or bad_images.TooManyBad(
-                "Too many images cannot be used: see the message of the first worker.")
+                "Too many images cannot be used: see the message of the first worker."
+            )
 
     # --- saving -------------------------------------------------------------------------------
 
@@ -425,8 +478,10 @@ class _Loop:
             reason = self.interruption.reason or "of another worker"
             if not self.trainer.step:
                 raise Preempted(self.interruption.nothing_made(reason))
-            raise Preempted(f"Saved step {self.trainer.step:,} after the notice ({reason}): the "
-                            "same command goes on from there.")
+            raise Preempted(
+                f"Saved step {self.trainer.step:,} after the notice ({reason}): the "
+                "same command goes on from there."
+            )
 
     def _leave_together(self, error):
         """Waits until all is on disk; if that fails on one worker, all of them raise."""

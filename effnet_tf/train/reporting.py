@@ -43,10 +43,18 @@ class Goodput:
             before = storage.parse_json(storage.read_bytes(self.path, texts.MOST))
             earlier = {purpose: float(before["seconds"][purpose]) for purpose in self.PURPOSES}
             saved = self._shares(before["saved"], earlier)
-        except (ValueError, KeyError, TypeError, OverflowError, OSError,
-                tf.errors.OpError) as error:
-            print(f"'{self.path}' is damaged ({first_line(error)}): the time of earlier processes "
-                  "is not counted.")
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            OverflowError,
+            OSError,
+            tf.errors.OpError,
+        ) as error:
+            print(
+                f"'{self.path}' is damaged ({first_line(error)}): the time of earlier processes "
+                "is not counted."
+            )
             return
         for purpose, spent in earlier.items():
             self.seconds[purpose] += spent
@@ -102,9 +110,14 @@ class Goodput:
         """Writes goodput.json."""
         self._book()
         self._written = self._since
-        storage.write_text(self.path, json.dumps(
-            {"seconds": self.seconds, "total": sum(self.seconds.values()), "saved": self.saved},
-            indent=2) + "\n")
+        storage.write_text(
+            self.path,
+            json.dumps(
+                {"seconds": self.seconds, "total": sum(self.seconds.values()), "saved": self.saved},
+                indent=2,
+            )
+            + "\n",
+        )
 
     def write_sometimes(self):
         """Writes it every ten seconds: a killed process cannot."""
@@ -114,8 +127,10 @@ class Goodput:
     def __str__(self):
         self._book()
         total = sum(self.seconds.values())
-        parts = ", ".join(f"{purpose.replace('_', ' ')} {seconds:.1f} s ({seconds / total:.0%})"
-                          for purpose, seconds in self.seconds.items())
+        parts = ", ".join(
+            f"{purpose.replace('_', ' ')} {seconds:.1f} s ({seconds / total:.0%})"
+            for purpose, seconds in self.seconds.items()
+        )
         return f"Time: {total:.1f} s = {parts}"
 
 
@@ -152,10 +167,12 @@ class Progress:
     def show(self, epoch, step, loss, accuracy, learning_rate):
         """Prints the state after some steps."""
         left = (self.total - step) * self.recipe.batch_size / self.rate if self.rate else 0
-        self.line = (f"epoch {epoch}/{self.recipe.epochs}  step {step:,}/{self.total:,}  "
-                     f"loss {loss:.3f}  accuracy {accuracy:.1%}  rate {learning_rate:.3g}  "
-                     f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  "
-                     f"{_clock(left) if self.rate else '?'} left")
+        self.line = (
+            f"epoch {epoch}/{self.recipe.epochs}  step {step:,}/{self.total:,}  "
+            f"loss {loss:.3f}  accuracy {accuracy:.1%}  rate {learning_rate:.3g}  "
+            f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  "
+            f"{_clock(left) if self.rate else '?'} left"
+        )
         now = time.monotonic()
         if self.quiet:
             return
@@ -167,18 +184,27 @@ class Progress:
             self.printed = now
         if self.wait > WAITING and not self._advised:
             self._advised = True
-            print(f"\n{self.wait:.0%} of the time the device waits for images: the input pipeline "
-                  "is too slow for it (more CPU cores, faster storage, smaller files).", flush=True)
+            print(
+                f"\n{self.wait:.0%} of the time the device waits for images: the input pipeline "
+                "is too slow for it (more CPU cores, faster storage, smaller files).",
+                flush=True,
+            )
 
     def end_epoch(self, metrics):
         """Ends the epoch's line with the evaluation."""
         self.printed = time.monotonic()
         if not self.quiet:
-            raw = (f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
-                   if "eval_accuracy_ema" in metrics else "")
+            raw = (
+                f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
+                if "eval_accuracy_ema" in metrics
+                else ""
+            )
             start = "\r" if self.live else ""
-            sys.stdout.write(terminal.Movement(
-                f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}{raw}\n"))
+            sys.stdout.write(
+                terminal.Movement(
+                    f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}{raw}\n"
+                )
+            )
             sys.stdout.flush()
 
 
@@ -222,8 +248,12 @@ class TensorBoard:
             if self.writer:
                 with self.writer.as_default(step=0):
                     tf.summary.image("augmented batch", images, max_outputs=len(images))
-            plots.predictions(list(images), list(labels), [None] * len(images),
-                              os.path.join(self.workdir, "augmented.png"))
+            plots.predictions(
+                list(images),
+                list(labels),
+                [None] * len(images),
+                os.path.join(self.workdir, "augmented.png"),
+            )
 
     def close(self):
         if self.writer:

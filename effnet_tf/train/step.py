@@ -67,8 +67,11 @@ class Step:
             variable.assign(tf.where(good, variable, old))
         if recipe.ema_decay:
             decay = optim.ema_decay(recipe.ema_decay, self.optimizer.iterations.value)
-            optim.update_ema([v.value for v in self.models["ema"].weights],
-                             [v.value for v in raw.weights], tf.where(good, decay, 1.0))
+            optim.update_ema(
+                [v.value for v in self.models["ema"].weights],
+                [v.value for v in raw.weights],
+                tf.where(good, decay, 1.0),
+            )
         self._record(totals, good)
         return good
 
@@ -112,8 +115,9 @@ class Step:
         logits = self.models["raw"](images, training=True)
         losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
         hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
-        return losses, tf.stack([tf.reduce_sum(losses), tf.reduce_sum(hits),
-                                 tf.cast(tf.size(losses), tf.float32)])
+        return losses, tf.stack(
+            [tf.reduce_sum(losses), tf.reduce_sum(hits), tf.cast(tf.size(losses), tf.float32)]
+        )
 
     def _add_up(self, sums):
         if self.replicas == 1:
@@ -142,9 +146,12 @@ class Step:
 
     def _statistics(self):
         """The moving statistics that training moves."""
-        return [variable.value for layer in batch_norms(self.models["raw"])
-                if layer.trainable and layer.mode == "trainable"
-                for variable in layer.non_trainable_weights]
+        return [
+            variable.value
+            for layer in batch_norms(self.models["raw"])
+            if layer.trainable and layer.mode == "trainable"
+            for variable in layer.non_trainable_weights
+        ]
 
     def _average_statistics(self):
         """Gives all replicas the mean of their batch-norm statistics.
@@ -155,7 +162,8 @@ class Step:
         statistics = self._statistics()
         if self.replicas > 1 and statistics:
             means = tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics])
+                tf.distribute.ReduceOp.MEAN, [tf.identity(value) for value in statistics]
+            )
             for statistic, mean in zip(statistics, means):
                 statistic.assign(mean)
 

@@ -13,8 +13,9 @@ from effnet_tf.train import cluster
 STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")
 
 
-def choose_strategy(name="auto", tpu=None, virtual_devices=None,
-                    worker_timeout: float = cluster.TIMEOUT):
+def choose_strategy(
+    name="auto", tpu=None, virtual_devices=None, worker_timeout: float = cluster.TIMEOUT
+):
     """Returns the tf.distribute strategy of a name, and prints which it is.
 
     Args:
@@ -34,23 +35,31 @@ def choose_strategy(name="auto", tpu=None, virtual_devices=None,
     if virtual_devices:
         _split_cpu(virtual_devices)
     chosen = _automatic(tpu) if name == "auto" else name
-    make = {"tpu": lambda: _tpu_strategy(tpu or os.environ.get("TPU_NAME") or "local"),
-            "mirrored": lambda: _mirrored_strategy(virtual_devices),
-            "multiworker": lambda: _multiworker_strategy(worker_timeout),
-            "cpu": lambda: tf.distribute.OneDeviceStrategy("/cpu:0")}.get(chosen)
+    make = {
+        "tpu": lambda: _tpu_strategy(tpu or os.environ.get("TPU_NAME") or "local"),
+        "mirrored": lambda: _mirrored_strategy(virtual_devices),
+        "multiworker": lambda: _multiworker_strategy(worker_timeout),
+        "cpu": lambda: tf.distribute.OneDeviceStrategy("/cpu:0"),
+    }.get(chosen)
     if make is None:
         raise InputError(f"There is no strategy '{name}': use {', '.join(STRATEGIES)}.")
     strategy = make()
     how = "chosen automatically; --strategy and --tpu take others" if name == "auto" else "as asked"
-    print(f"Training with strategy '{chosen}' ({how}): {type(strategy).__name__}, "
-          f"{strategy.num_replicas_in_sync} replica(s)")
+    print(
+        f"Training with strategy '{chosen}' ({how}): {type(strategy).__name__}, "
+        f"{strategy.num_replicas_in_sync} replica(s)"
+    )
     return strategy
 
 
 def _automatic(tpu):
     # Devices of a TPU VM: /dev/accel0 up to v4; v5e and v6e, it seems, /dev/vfio/0.
-    if tpu or os.environ.get("TPU_NAME") or glob.glob("/dev/accel[0-9]*") or (
-            glob.glob("/dev/vfio/[0-9]*")):
+    if (
+        tpu
+        or os.environ.get("TPU_NAME")
+        or glob.glob("/dev/accel[0-9]*")
+        or (glob.glob("/dev/vfio/[0-9]*"))
+    ):
         return "tpu"
     if os.environ.get("TF_CONFIG"):
         return "multiworker"
@@ -61,10 +70,12 @@ def _split_cpu(count):
     cpu = tf.config.list_physical_devices("CPU")[0]
     try:
         tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+            cpu, [tf.config.LogicalDeviceConfiguration()] * count
+        )
     except RuntimeError as error:
-        raise InputError(f"The CPU can no longer be split into {count} devices: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The CPU can no longer be split into {count} devices: {first_line(error)}."
+        ) from error
 
 
 def _tpu_strategy(tpu):
@@ -73,15 +84,18 @@ def _tpu_strategy(tpu):
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
-        raise InputError(f"The TPU '{tpu}' cannot be used: {first_line(error)}. "
-                         "(On a TPU VM say --tpu local, and install tensorflow-tpu.)") from error
+        raise InputError(
+            f"The TPU '{tpu}' cannot be used: {first_line(error)}. "
+            "(On a TPU VM say --tpu local, and install tensorflow-tpu.)"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
 def _mirrored_strategy(virtual_devices):
     gpus = None if virtual_devices else tf.config.list_logical_devices("GPU")
     return tf.distribute.MirroredStrategy(
-        [device.name for device in gpus or tf.config.list_logical_devices("CPU")])
+        [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
+    )
 
 
 def _multiworker_strategy(timeout):
@@ -90,8 +104,9 @@ def _multiworker_strategy(timeout):
         with programs.unheard():
             return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise InputError("The workers of TF_CONFIG cannot be used: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The workers of TF_CONFIG cannot be used: {first_line(error)}."
+        ) from error
 
 
 def is_chief(strategy):
@@ -127,7 +142,8 @@ def _adder(strategy):
     def add_up(value):
         def on_replica():
             mine = tf.identity(value)  # now it has a device
-            return tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.SUM, mine)
+            return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, mine)
+
         return strategy.experimental_local_results(strategy.run(on_replica))[0]
+
     return add_up

@@ -72,20 +72,24 @@ class Trainer:
         self.replicas = strategy.num_replicas_in_sync
         self.size = recipe.resolved_variant().resolution
         self.per_replica = self._share(recipe.batch_size, "batch_size")
-        self.eval_per_replica = self._share(recipe.eval_batch_size or recipe.batch_size,
-                                            "eval_batch_size")
+        self.eval_per_replica = self._share(
+            recipe.eval_batch_size or recipe.batch_size, "eval_batch_size"
+        )
         if self.per_replica % recipe.gradient_accumulation:
-            raise InputError(f"A replica has {self.per_replica} images of a batch, which cannot be "
-                             f"cut into {recipe.gradient_accumulation} equal parts "
-                             "(gradient_accumulation).")
+            raise InputError(
+                f"A replica has {self.per_replica} images of a batch, which cannot be "
+                f"cut into {recipe.gradient_accumulation} equal parts "
+                "(gradient_accumulation)."
+            )
         self.sync_replicas = replicas_in_sync(recipe.bn_sync, self.replicas)
         self.steps_per_epoch = source.num_train / recipe.batch_size
         self.total_steps = round(recipe.epochs * self.steps_per_epoch)
         keras.utils.set_random_seed(recipe.seed)  # the initial weights
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
             self._make_models()
-            self.train_step = Step(recipe, len(source.class_names), self.models, self.optimizer,
-                                   self.replicas)
+            self.train_step = Step(
+                recipe, len(source.class_names), self.models, self.optimizer, self.replicas
+            )
             self.eval_sums = {name: self._sum_variable() for name in self._sum_names()}
         self.stop = tf.Variable(False, trainable=False)
         self.state = self._registry()
@@ -95,8 +99,10 @@ class Trainer:
 
     def _share(self, batch_size, name):
         if batch_size % self.replicas:
-            raise InputError(f"{name} is {batch_size}, which {self.replicas} replicas cannot "
-                             f"share: use a multiple of {self.replicas}.")
+            raise InputError(
+                f"{name} is {batch_size}, which {self.replicas} replicas cannot "
+                f"share: use a multiple of {self.replicas}."
+            )
         return batch_size // self.replicas
 
     # --- models and variables -----------------------------------------------------------------
@@ -116,10 +122,13 @@ class Trainer:
         """Returns a new network of the recipe that gives logits."""
         recipe = self.recipe
         model = build.model_fn(
-            recipe.resolved_variant(), len(self.source.class_names),
+            recipe.resolved_variant(),
+            len(self.source.class_names),
             input_shape=(None, None, 3) if recipe.start_image_size else None,
-            classifier_activation=None, dropout_rate=recipe.dropout_rate,
-            drop_connect_rate=recipe.drop_connect_rate)
+            classifier_activation=None,
+            dropout_rate=recipe.dropout_rate,
+            drop_connect_rate=recipe.drop_connect_rate,
+        )
         for layer in batch_norms(model):
             layer.momentum = recipe.batch_norm_momentum
             layer.sync_replicas = self.sync_replicas
@@ -129,43 +138,72 @@ class Trainer:
         """Freezes what the recipe says; the average needs nothing, it never trains."""
         if self.recipe.freeze_until or self.recipe.batch_norm != "trainable":
             finetune.set_trainable(
-                model, self.recipe.freeze_until or "stem", self.recipe.batch_norm)
+                model, self.recipe.freeze_until or "stem", self.recipe.batch_norm
+            )
 
     def _sum_names(self):
-        return ["images", "usable", *(f"{what}_{name}" for name in self.models for what in
-                            ("loss", "correct"))]
+        return [
+            "images",
+            "usable",
+            *(f"{what}_{name}" for name in self.models for what in ("loss", "correct")),
+        ]
 
     @staticmethod
     def _sum_variable():
         # One per replica, added up when read: exact, and no traffic inside the loop.
-        return tf.Variable(0.0, trainable=False, aggregation=tf.VariableAggregation.SUM,
-                           synchronization=tf.VariableSynchronization.ON_READ)
+        return tf.Variable(
+            0.0,
+            trainable=False,
+            aggregation=tf.VariableAggregation.SUM,
+            synchronization=tf.VariableSynchronization.ON_READ,
+        )
 
     def _registry(self):
         raw, slots = self.models["raw"], self.optimizer.variables[1:]
         normalize = raw.get_layer("normalization")
         with tf.device("CPU"):
             # They come with the initial weights, and so belong into the checkpoint.
-            self.constants = {name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
-                              for name in ("mean", "std")}
-            self.totals = {name: tf.Variable(0.0, dtype=tf.float64)
-                           for name in ("loss", "correct", "images")}
+            self.constants = {
+                name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
+                for name in ("mean", "std")
+            }
+            self.totals = {
+                name: tf.Variable(0.0, dtype=tf.float64) for name in ("loss", "correct", "images")
+            }
             # forgiven: batches before this number have had their rollback; returned_to: its step.
-            self.guard = {name: tf.Variable(value, dtype=tf.int64) for name, value in (
-                ("bad_steps", 0), ("rollbacks", 0), ("forgiven", 0), ("returned_to", -1))}
-        state = {("batch_norm/" if "moving_" in v.path else "weights/") + v.path: v.value
-                 for v in raw.weights}
+            self.guard = {
+                name: tf.Variable(value, dtype=tf.int64)
+                for name, value in (
+                    ("bad_steps", 0),
+                    ("rollbacks", 0),
+                    ("forgiven", 0),
+                    ("returned_to", -1),
+                )
+            }
+        state = {
+            ("batch_norm/" if "moving_" in v.path else "weights/") + v.path: v.value
+            for v in raw.weights
+        }
         if "ema" in self.models:
             state |= {f"ema/{v.path}": v.value for v in self.models["ema"].weights}
         # Not the whole path: Keras numbers the optimisers of a process.
-        state |= {f"slots/{number:04}/{v.path.partition('/')[2]}": v.value
-                  for number, v in enumerate(slots)}
-        for group, values in (("normalization", self.constants), ("totals", self.totals),
-                              ("guard", self.guard)):
+        state |= {
+            f"slots/{number:04}/{v.path.partition('/')[2]}": v.value
+            for number, v in enumerate(slots)
+        }
+        for group, values in (
+            ("normalization", self.constants),
+            ("totals", self.totals),
+            ("guard", self.guard),
+        ):
             state |= {f"{group}/{name}": variable for name, variable in values.items()}
         step = self.train_step
-        return state | {"step": self.optimizer.iterations.value, "position": step.position,
-                        "seed": step.seed, "guard/smoothed_loss": step.smoothed_loss}
+        return state | {
+            "step": self.optimizer.iterations.value,
+            "position": step.position,
+            "seed": step.seed,
+            "guard/smoothed_loss": step.smoothed_loss,
+        }
 
     def start(self):
         """Prepares a new run: the seed, and the recipe's initial weights."""
@@ -222,11 +260,14 @@ class Trainer:
         expected = {name: tuple(variable.shape) for name, variable in self.state.items()}
         found = {name: np.shape(value) for name, value in values.items()}
         if expected != found:
-            odd = sorted(name for name in {**expected, **found}
-                         if expected.get(name) != found.get(name))
-            raise InputError(f"The checkpoint is of another version of effnet_tf, or another "
-                             f"program ({len(odd)} entries differ, such as '{odd[0]}'): use "
-                             "another --workdir, and --init_weights to start from it.")
+            odd = sorted(
+                name for name in {**expected, **found} if expected.get(name) != found.get(name)
+            )
+            raise InputError(
+                f"The checkpoint is of another version of effnet_tf, or another "
+                f"program ({len(odd)} entries differ, such as '{odd[0]}'): use "
+                "another --workdir, and --init_weights to start from it."
+            )
         for name, variable in self.state.items():
             variable.assign(values[name])
         self._hand_on_constants()
@@ -271,12 +312,19 @@ class Trainer:
 
     def train_iterator(self, position, size=None):
         """Returns the iterator over the training batches from number `position` on."""
+
         def dataset(context):
             hosts = context.num_input_pipelines
             start = position * self.recipe.batch_size // hosts
             return data.training(
-                self.source, self.recipe, size or self.size, self.per_replica, start=start,
-                shard=context.input_pipeline_id, num_shards=hosts)
+                self.source,
+                self.recipe,
+                size or self.size,
+                self.per_replica,
+                start=start,
+                shard=context.input_pipeline_id,
+                num_shards=hosts,
+            )
 
         return iter(self.strategy.distribute_datasets_from_function(dataset))
 
@@ -322,9 +370,14 @@ class Trainer:
             images = -(-self.source.num_eval // hosts)  # every host takes as many steps
             batches["steps"] = -(-images // (self.eval_per_replica * local_replicas))
             return data.evaluation(
-                self.source, self.recipe, self.size, self.eval_per_replica,
-                batches["steps"] * local_replicas, shard=context.input_pipeline_id,
-                num_shards=hosts)
+                self.source,
+                self.recipe,
+                self.size,
+                self.eval_per_replica,
+                batches["steps"] * local_replicas,
+                shard=context.input_pipeline_id,
+                num_shards=hosts,
+            )
 
         for variable in self.eval_sums.values():
             variable.assign(0.0)
@@ -332,8 +385,9 @@ class Trainer:
         self.eval_steps(iterator, tf.constant(batches["steps"]))
         if self.stop.numpy():
             return None
-        return self._eval_metrics({name: float(variable.read_value())
-                                   for name, variable in self.eval_sums.items()})
+        return self._eval_metrics(
+            {name: float(variable.read_value()) for name, variable in self.eval_sums.items()}
+        )
 
     def _eval_metrics(self, sums):
         count = sums["images"]
@@ -343,8 +397,10 @@ class Trainer:
         if sums["usable"] < count:
             metrics["eval_bad_images"] = int(count - sums["usable"])
         for name in self.models:  # "ema" comes last, and so is the plain name's meaning
-            for what, key, number in (("loss", "loss", max(sums["usable"], 1.0)),
-                                      ("accuracy", "correct", count)):
+            for what, key, number in (
+                ("loss", "loss", max(sums["usable"], 1.0)),
+                ("accuracy", "correct", count),
+            ):
                 value = sums[f"{key}_{name}"] / number
                 metrics[f"eval_{what}_{name}"] = metrics[f"eval_{what}"] = value
         return metrics
@@ -366,6 +422,8 @@ def replicas_in_sync(bn_sync, replicas):
     else:
         size = {"none": 1, "all": replicas}.get(bn_sync) or int(bn_sync.partition(":")[2])
     if replicas % size:
-        raise InputError(f"bn_sync {bn_sync} makes groups of {size} replicas, which do not divide "
-                         f"{replicas}: use group:N with a divisor.")
+        raise InputError(
+            f"bn_sync {bn_sync} makes groups of {size} replicas, which do not divide "
+            f"{replicas}: use group:N with a divisor."
+        )
     return size

@@ -18,6 +18,21 @@ from effnet_tf.variants.network import (
     stem_and_head_filters,
 )
 
-__all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "VARIANTS", "Block", "CompoundScaling", "Cost",
-           "Stage", "Variant", "block_letter", "blocks", "check_resolution", "cost",
-           "find_variant", "nearest", "round_filters", "stem_and_head_filters"]
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "VARIANTS",
+    "Block",
+    "CompoundScaling",
+    "Cost",
+    "Stage",
+    "Variant",
+    "block_letter",
+    "blocks",
+    "check_resolution",
+    "cost",
+    "find_variant",
+    "nearest",
+    "round_filters",
+    "stem_and_head_filters",
+]

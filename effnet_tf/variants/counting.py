@@ -31,8 +31,7 @@ class Cost:
     activation_bytes: int = 0
 
     def __add__(self, other):
-        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self),
-                                            dataclasses.astuple(other))))
+        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
 
 
 def _conv(side, kernel_size, channels_in, channels_out, *, bias=False, batch_norm=True):
@@ -43,7 +42,8 @@ def _conv(side, kernel_size, channels_in, channels_out, *, bias=False, batch_nor
         params=trainable + 2 * channels_out * batch_norm,
         trainable_params=trainable,
         multiply_adds=weights * side**2,
-        activation_bytes=4 * channels_out * side**2)
+        activation_bytes=4 * channels_out * side**2,
+    )
 
 
 def _depthwise(side, kernel_size, channels):

@@ -115,34 +115,44 @@ class Variant:
 
 
 # builder, lite/: no squeeze-and-excite, relu6, fixed stem and head.
-_LITE = dict(se_ratio=0.0, activation="relu6", scale_stem_and_head=False,
-             mean=(127.0,) * 3, std=(128.0,) * 3)
+_LITE = dict(
+    se_ratio=0.0, activation="relu6", scale_stem_and_head=False, mean=(127.0,) * 3, std=(128.0,) * 3
+)
 # builder, edgetpu/: 1001 classes, of which class 0 is the background.
-_EDGETPU = dict(se_ratio=0.0, activation="relu", stages=EDGETPU_STAGES,
-                mean=(127.0,) * 3, std=(128.0,) * 3, num_classes=1001)
+_EDGETPU = dict(
+    se_ratio=0.0,
+    activation="relu",
+    stages=EDGETPU_STAGES,
+    mean=(127.0,) * 3,
+    std=(128.0,) * 3,
+    num_classes=1001,
+)
 
 # name, width, depth, resolution, dropout: builder, `efficientnet_params` and its
 # siblings. The coefficients are hand-set; see CompoundScaling.
-VARIANTS = {variant.name: variant for variant in (
-    Variant("b0", 1.0, 1.0, 224, 0.2),
-    Variant("b1", 1.0, 1.1, 240, 0.2),
-    Variant("b2", 1.1, 1.2, 260, 0.3),
-    Variant("b3", 1.2, 1.4, 300, 0.3),
-    Variant("b4", 1.4, 1.8, 380, 0.4),
-    Variant("b5", 1.6, 2.2, 456, 0.4),
-    Variant("b6", 1.8, 2.6, 528, 0.5),
-    Variant("b7", 2.0, 3.1, 600, 0.5),
-    Variant("b8", 2.2, 3.6, 672, 0.5),
-    Variant("l2", 4.3, 5.3, 800, 0.5),
-    Variant("lite0", 1.0, 1.0, 224, 0.2, **_LITE),
-    Variant("lite1", 1.0, 1.1, 240, 0.2, **_LITE),
-    Variant("lite2", 1.1, 1.2, 260, 0.3, **_LITE),
-    Variant("lite3", 1.2, 1.4, 280, 0.3, **_LITE),
-    Variant("lite4", 1.4, 1.8, 300, 0.3, **_LITE),
-    Variant("edgetpu-s", 1.0, 1.0, 224, 0.2, **_EDGETPU),
-    Variant("edgetpu-m", 1.0, 1.1, 240, 0.2, **_EDGETPU),
-    Variant("edgetpu-l", 1.2, 1.4, 300, 0.3, **_EDGETPU),
-)}
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("b0", 1.0, 1.0, 224, 0.2),
+        Variant("b1", 1.0, 1.1, 240, 0.2),
+        Variant("b2", 1.1, 1.2, 260, 0.3),
+        Variant("b3", 1.2, 1.4, 300, 0.3),
+        Variant("b4", 1.4, 1.8, 380, 0.4),
+        Variant("b5", 1.6, 2.2, 456, 0.4),
+        Variant("b6", 1.8, 2.6, 528, 0.5),
+        Variant("b7", 2.0, 3.1, 600, 0.5),
+        Variant("b8", 2.2, 3.6, 672, 0.5),
+        Variant("l2", 4.3, 5.3, 800, 0.5),
+        Variant("lite0", 1.0, 1.0, 224, 0.2, **_LITE),
+        Variant("lite1", 1.0, 1.1, 240, 0.2, **_LITE),
+        Variant("lite2", 1.1, 1.2, 260, 0.3, **_LITE),
+        Variant("lite3", 1.2, 1.4, 280, 0.3, **_LITE),
+        Variant("lite4", 1.4, 1.8, 300, 0.3, **_LITE),
+        Variant("edgetpu-s", 1.0, 1.0, 224, 0.2, **_EDGETPU),
+        Variant("edgetpu-m", 1.0, 1.1, 240, 0.2, **_EDGETPU),
+        Variant("edgetpu-l", 1.2, 1.4, 300, 0.3, **_EDGETPU),
+    )
+}
 
 MAX_SCALE = 100  # a phi that asks for more would take hours to expand, and no machine has it
 MIN_RESOLUTION = 32  # five strides of 2: a smaller image has less than one output pixel
@@ -218,8 +228,10 @@ def nearest(name, known, cutoff=0.4):
 def check_resolution(resolution, what):
     """Raises InputError if a side of `resolution` pixels is too small for the network."""
     if resolution < MIN_RESOLUTION:
-        raise InputError(f"An input of {resolution} pixels is too small for {what}: the network "
-                         f"reduces each side 32 times and needs at least {MIN_RESOLUTION}.")
+        raise InputError(
+            f"An input of {resolution} pixels is too small for {what}: the network "
+            f"reduces each side 32 times and needs at least {MIN_RESOLUTION}."
+        )
 
 
 def round_filters(filters, width_coefficient):
@@ -256,7 +268,8 @@ def _check_filters(variant, what, filters, width):
         raise InputError(
             f"Width {width:.3g} leaves {what} of variant '{variant.name}' without filters: "
             f"{filters} x {width:.3g} = {filters * width:.2g} rounds to 0. "
-            f"Use a width_coefficient of at least {4 / filters:.3g}, or a larger phi.")
+            f"Use a width_coefficient of at least {4 / filters:.3g}, or a larger phi."
+        )
 
 
 def stem_and_head_filters(variant):
@@ -276,17 +289,22 @@ def _scaled_stages(variant):
     last = len(variant.stages) - 1
     width = variant.width_coefficient
     if variant.depth_coefficient <= 0:
-        raise InputError(f"depth_coefficient of variant '{variant.name}' is "
-                         f"{variant.depth_coefficient}; it must be greater than 0.")
+        raise InputError(
+            f"depth_coefficient of variant '{variant.name}' is "
+            f"{variant.depth_coefficient}; it must be greater than 0."
+        )
     for index, stage in enumerate(variant.stages):
         _check_filters(variant, f"stage {index + 1}", stage.filters, width)
         fixed = not variant.scale_stem_and_head and index in (0, last)
         depth = 1.0 if fixed else variant.depth_coefficient
-        yield dataclasses.replace(
-            stage,
-            filters=round_filters(stage.filters, width),
-            input_filters=round_filters(stage.input_filters, width),
-        ), round_repeats(stage.repeats, depth)
+        yield (
+            dataclasses.replace(
+                stage,
+                filters=round_filters(stage.filters, width),
+                input_filters=round_filters(stage.input_filters, width),
+            ),
+            round_repeats(stage.repeats, depth),
+        )
 
 
 def _block(variant, stage, number, repeat, real_input):
@@ -345,10 +363,13 @@ def blocks(variant, drop_connect_rate=0.2, output_stride=32):
     for index, block in enumerate(plain):
         is_endpoint = index + 1 == len(plain) or plain[index + 1].strides > 1
         reduction += is_endpoint
-        resolved.append(dataclasses.replace(
-            block,
-            drop_connect_rate=drop_connect_rate * index / len(plain) if block.skip else 0.0,
-            reduction=reduction if is_endpoint else None))
+        resolved.append(
+            dataclasses.replace(
+                block,
+                drop_connect_rate=drop_connect_rate * index / len(plain) if block.skip else 0.0,
+                reduction=reduction if is_endpoint else None,
+            )
+        )
     return _dilated(resolved, output_stride)
 
 
@@ -359,11 +380,15 @@ def _dilated(plain, output_stride):
     dilated, stride, dilation = [], 2, 1  # the stem's stride
     for block in plain:
         replaced = stride * block.strides > output_stride
-        dilated.append(dataclasses.replace(
-            block, strides=1 if replaced else block.strides, dilation_rate=dilation))
+        dilated.append(
+            dataclasses.replace(
+                block, strides=1 if replaced else block.strides, dilation_rate=dilation
+            )
+        )
         # The block that loses its stride still sees a map of the old spacing.
-        stride, dilation = ((stride, dilation * block.strides) if replaced
-                            else (stride * block.strides, dilation))
+        stride, dilation = (
+            (stride, dilation * block.strides) if replaced else (stride * block.strides, dilation)
+        )
     return tuple(dilated)
 
 
@@ -399,8 +424,9 @@ class CompoundScaling:
         for name in ("alpha", "beta", "gamma"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 1):
-                raise InputError(f"{name} is {value}; compound scaling needs {name} >= 1 "
-                                 "(paper, equation 3).")
+                raise InputError(
+                    f"{name} is {value}; compound scaling needs {name} >= 1 (paper, equation 3)."
+                )
 
     @property
     def cost_per_phi(self):
@@ -430,15 +456,22 @@ class CompoundScaling:
             width = base.width_coefficient * self.beta**phi
             resolution = round(base.resolution * self.gamma**phi)
         except (OverflowError, ValueError):  # ValueError: the round of a nan
-            raise InputError(f"phi is {phi}; it must be a finite number, and not so large that "
-                             "the network overflows.") from None
+            raise InputError(
+                f"phi is {phi}; it must be a finite number, and not so large that "
+                "the network overflows."
+            ) from None
         if max(depth, width, resolution / VARIANTS["b0"].resolution) > MAX_SCALE:
             raise InputError(
                 f"phi = {phi:g} asks for depth {depth:.3g}, width {width:.3g} and {resolution:,} "
-                f"pixels; more than {MAX_SCALE} times B0 is surely a mistake (L2: 5.3).")
+                f"pixels; more than {MAX_SCALE} times B0 is surely a mistake (L2: 5.3)."
+            )
         scaled = dataclasses.replace(
-            base, name=f"{base.name}-phi{phi:g}", width_coefficient=width,
-            depth_coefficient=depth, resolution=resolution)
+            base,
+            name=f"{base.name}-phi{phi:g}",
+            width_coefficient=width,
+            depth_coefficient=depth,
+            resolution=resolution,
+        )
         blocks(scaled)  # refuses a width that leaves a stage without filters
         check_resolution(scaled.resolution, f"'{base.name}' at phi = {phi:g}")
         return scaled

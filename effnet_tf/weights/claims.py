@@ -61,9 +61,11 @@ def check(path: str, claimed: int, length: int, most: int) -> None:
         InputError: it claims too much.
     """
     if claimed > most or claimed > SMALL + RATIO * length:
-        raise InputError(f"'{path}' has {length:,} bytes and claims to hold {claimed:,} bytes of "
-                         "weights, more than they can be: it is damaged, or made to exhaust the "
-                         "memory, and is not read.")
+        raise InputError(
+            f"'{path}' has {length:,} bytes and claims to hold {claimed:,} bytes of "
+            "weights, more than they can be: it is damaged, or made to exhaust the "
+            "memory, and is not read."
+        )
 
 
 def check_zip(path: str, archive, length: int, most: int) -> None:
@@ -88,8 +90,10 @@ def check_h5(path: str, root, length: int, most: int) -> None:
         group = waiting.pop()
         place = h5py.h5o.get_info(group.id).addr
         if place in seen:
-            raise InputError(f"'{path}' holds its group '{group.name}' twice, as a weights file "
-                             "never does: it is not read.")
+            raise InputError(
+                f"'{path}' holds its group '{group.name}' twice, as a weights file "
+                "never does: it is not read."
+            )
         seen.add(place)
         for name in group:
             item = _own(path, group, name)
@@ -105,8 +109,10 @@ def _own(path, group, name):
     link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         target = getattr(link, "filename", None) or link.path
-        raise InputError(f"'{path}' holds '{name}' as a link to '{target}', as a weights file "
-                         "never does: it is not read.")
+        raise InputError(
+            f"'{path}' holds '{name}' as a link to '{target}', as a weights file "
+            "never does: it is not read."
+        )
     return group[name]
 
 
@@ -114,8 +120,10 @@ def _claimed(path, dataset):
     """Returns the bytes of a data set; refuses one whose numbers lie in other files."""
     properties = dataset.id.get_create_plist()
     if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
-        raise InputError(f"'{path}' takes '{dataset.name}' from other files of this machine, as a "
-                         "weights file never does: it is not read.")
+        raise InputError(
+            f"'{path}' takes '{dataset.name}' from other files of this machine, as a "
+            "weights file never does: it is not read."
+        )
     return math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
 
 

@@ -53,8 +53,10 @@ class LoadReport:
     def __str__(self):
         which = {True: ", averaged weights", False: ", raw weights", None: ""}[self.ema]
         of = f", of {' or '.join(self.variants)}" if self.variants else ""
-        lines = [f"weights: {self.source} ({self.kind}{of}{which})",
-                 f"  matched  {len(self.matched)}"]
+        lines = [
+            f"weights: {self.source} ({self.kind}{of}{which})",
+            f"  matched  {len(self.matched)}",
+        ]
         for what in ("reshaped", "missing", "unused"):
             lines.append(f"  {what:8} {_shorten(getattr(self, what))}")
         lines += [f"  pixels   {note}" for note in self.notes]
@@ -112,10 +114,13 @@ def load_weights(model, path, *, ema=True, strict=True, adapt=False, variant=Non
         _check(match.allowed(variables) if adapt else match, report, ours)
         if ours and report.variants and not set(ours) & set(report.variants):
             # The first blocks of two variants can have the same shapes.
-            raise InputError(f"'{path}' holds weights of variant {' or '.join(report.variants)}, "
-                             f"not of {' or '.join(ours)}.")
-    refuse_not_finite(path, {contents.values[name][0]: value
-                             for name, value in match.found.items()})
+            raise InputError(
+                f"'{path}' holds weights of variant {' or '.join(report.variants)}, "
+                f"not of {' or '.join(ours)}."
+            )
+    refuse_not_finite(
+        path, {contents.values[name][0]: value for name, value in match.found.items()}
+    )
     for name, value in match.found.items():
         variables[name].assign(value)
     known = contents.normalization if contents.normalization is not None else constants
@@ -142,24 +147,31 @@ def refuse_not_finite(path, values):
         if wrong:
             bad.append(f"{name} ({wrong:,} of {np.size(value):,})")
     if bad:
-        raise InputError(f"'{path}' holds values that are NaN or infinite, in {len(bad)} of its "
-                         f"variables: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}. Take "
-                         "a file from before that happened.")
+        raise InputError(
+            f"'{path}' holds values that are NaN or infinite, in {len(bad)} of its "
+            f"variables: {', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''}. Take "
+            "a file from before that happened."
+        )
 
 
 def _read(path, ema, variables):
     """Reads a file for a model of these variables."""
     layers = list(dict.fromkeys(name.rpartition("/")[0] for name in variables))
     keys = names.split_keras([variable.path for variable in variables.values()])
-    numbers = {key: int(name.split("/")[0].removeprefix("blocks_"))
-               for name, (key, _) in zip(variables, keys.values()) if key is not None}
+    numbers = {
+        key: int(name.split("/")[0].removeprefix("blocks_"))
+        for name, (key, _) in zip(variables, keys.values())
+        if key is not None
+    }
     parameters = sum(math.prod(variable.shape) for variable in variables.values())
     try:
         return reading.read(path, ema, reading.Target(layers, numbers, parameters))
     except InputError as error:
         if re.fullmatch(r"[\w-]+", path) and "no weights at" in str(error):
-            raise InputError(f"{error} Nor were weights of this name published. "
-                             f"{nearest(path, published.PUBLISHED)}") from error
+            raise InputError(
+                f"{error} Nor were weights of this name published. "
+                f"{nearest(path, published.PUBLISHED)}"
+            ) from error
         raise
 
 
@@ -177,8 +189,10 @@ def _canonical(model):
     paths = names.canonical(names.split_keras([weight.path for weight in model.weights]))
     for weight in model.weights:
         if variables.setdefault(paths[weight.path], weight) is not weight:
-            raise InputError(f"Model '{model.name}' holds several networks (two variables are "
-                             f"'{weight.path}'): load into each of them.")
+            raise InputError(
+                f"Model '{model.name}' holds several networks (two variables are "
+                f"'{weight.path}'): load into each of them."
+            )
     return variables
 
 
@@ -189,15 +203,20 @@ def _shapes(variables):
 def _fetch(name, model, variables, variants):
     """Downloads weights by name; returns (path, (mean, std))."""
     if not variants:
-        raise InputError(f"No weights '{name}' were published for '{model.name}', which is none of "
-                         "the released variants: pass weights=None, or a file.")
+        raise InputError(
+            f"No weights '{name}' were published for '{model.name}', which is none of "
+            "the released variants: pass weights=None, or a file."
+        )
     if len(variants) > 1:
-        raise InputError(f"Model '{model.name}' could be the first blocks of "
-                         f"{' or '.join(variants)}: say which by variant=.")
+        raise InputError(
+            f"Model '{model.name}' could be the first blocks of "
+            f"{' or '.join(variants)}: say which by variant=."
+        )
     classifier = variables.get("predictions/kernel")
     classes = VARIANTS[variants[0]].num_classes
-    return published.fetch(name, variants[0],
-                           classifier is not None and classifier.shape[-1] == classes)
+    return published.fetch(
+        name, variants[0], classifier is not None and classifier.shape[-1] == classes
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +231,7 @@ class _Match:
 
     def allowed(self, variables):
         """Returns what is left to complain about where a classifier may differ."""
+
         def is_classifier(name):
             return name.startswith("predictions/")
 
@@ -220,14 +240,19 @@ class _Match:
         def comes_later(name):
             part = name.split("/")[0]
             # Other people's layers on top of the network, and its end.
-            return is_classifier(name) or part not in ours and (
-                not re.match(r"stem_|blocks_|top_", part) or "top_conv" not in ours)
+            return (
+                is_classifier(name)
+                or part not in ours
+                and (not re.match(r"stem_|blocks_|top_", part) or "top_conv" not in ours)
+            )
 
         return dataclasses.replace(
-            self, adapted=(),
+            self,
+            adapted=(),
             reshaped=tuple(name for name in self.reshaped if not is_classifier(name)),
             missing=tuple(name for name in self.missing if not is_classifier(name)),
-            unused=tuple(name for name in self.unused if not comes_later(name)))
+            unused=tuple(name for name in self.unused if not comes_later(name)),
+        )
 
 
 def _match(variables, values, adapt):
@@ -241,9 +266,13 @@ def _match(variables, values, adapt):
             (reshaped if stem is None else adapted).append(name)
             if stem is not None:
                 found[name] = stem
-    return _Match(found, tuple(adapted), tuple(reshaped),
-                  tuple(name for name in variables if name not in values),
-                  tuple(name for name in values if name not in variables))
+    return _Match(
+        found,
+        tuple(adapted),
+        tuple(reshaped),
+        tuple(name for name in variables if name not in values),
+        tuple(name for name in values if name not in variables),
+    )
 
 
 def _adapt_stem(name, kernel, shape):
@@ -263,16 +292,21 @@ def _report(match, variables, contents, path):
         return f"{variables[name].path} {tuple(variables[name].shape)}"
 
     def changed(name, done):
-        return (f"{variables[name].path} {shapes[name]} -> {tuple(variables[name].shape)}: {done}")
+        return f"{variables[name].path} {shapes[name]} -> {tuple(variables[name].shape)}: {done}"
 
     return LoadReport(
-        path, contents.kind, contents.ema,
+        path,
+        contents.kind,
+        contents.ema,
         matched=tuple(variables[name].path for name in match.found if name not in match.adapted),
-        reshaped=(*(changed(name, "adapted from RGB") for name in match.adapted),
-                  *(changed(name, "keeps its initial values") for name in match.reshaped)),
+        reshaped=(
+            *(changed(name, "adapted from RGB") for name in match.adapted),
+            *(changed(name, "keeps its initial values") for name in match.reshaped),
+        ),
         missing=tuple(map(ours, match.missing)),
         unused=tuple(f"{contents.values[name][0]} {shapes[name]}" for name in match.unused),
-        variants=tuple(names.identify(shapes)))
+        variants=tuple(names.identify(shapes)),
+    )
 
 
 def _check(match, report, ours):
@@ -282,12 +316,19 @@ def _check(match, report, ours):
         return
     problem = "does not fit this model"
     if report.variants and ours and not set(ours) & set(report.variants):
-        problem = (f"holds weights of variant {' or '.join(report.variants)}, and this model is "
-                   f"{' or '.join(ours)}")
-    lines = [f"{what} {_shorten(getattr(report, what))}"
-             for what in ("reshaped", "missing", "unused") if getattr(report, what)]
-    raise InputError(f"'{report.source}' ({report.kind}) {problem}; {'; '.join(lines)}. "
-                     "(strict=False loads what fits, adapt=True accepts another classifier.)")
+        problem = (
+            f"holds weights of variant {' or '.join(report.variants)}, and this model is "
+            f"{' or '.join(ours)}"
+        )
+    lines = [
+        f"{what} {_shorten(getattr(report, what))}"
+        for what in ("reshaped", "missing", "unused")
+        if getattr(report, what)
+    ]
+    raise InputError(
+        f"'{report.source}' ({report.kind}) {problem}; {'; '.join(lines)}. "
+        "(strict=False loads what fits, adapt=True accepts another classifier.)"
+    )
 
 
 def _normalize(model, constants):
@@ -296,16 +337,23 @@ def _normalize(model, constants):
         return ()
     normalizers = [layer for layer in flatten(model) if isinstance(layer, Normalize)]
     if not constants:
-        return tuple(f"the file's model left them to its caller; this one does "
-                     f"{_formula(layer.mean, layer.std)}" for layer in normalizers)
+        return tuple(
+            f"the file's model left them to its caller; this one does "
+            f"{_formula(layer.mean, layer.std)}"
+            for layer in normalizers
+        )
     wanted = [np.ravel(values).astype(float) for values in constants]
     if not normalizers:
         return (f"the weights expect {_formula(*wanted)}, which this model leaves to its caller",)
     notes = []
     for layer in normalizers:
         channels = len(layer.mean)
-        mean, std = (np.broadcast_to(values if len(values) in (1, channels) else values.mean(),
-                                     channels).tolist() for values in wanted)
+        mean, std = (
+            np.broadcast_to(
+                values if len(values) in (1, channels) else values.mean(), channels
+            ).tolist()
+            for values in wanted
+        )
         if not np.allclose([mean, std], [layer.mean, layer.std], rtol=1e-5, atol=1e-4):
             layer.mean, layer.std = mean, std
             notes.append(_formula(mean, std))

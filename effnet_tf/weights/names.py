@@ -28,13 +28,15 @@ def canonical(split, numbers=None):
         name -> canonical name; a block without a number leaves the name as it is.
     """
     keys = {key for key, _ in split.values() if isinstance(key, tuple)}
-    numbers = {key: number for number, key in enumerate(sorted(keys))} if numbers is None \
-        else numbers
+    numbers = (
+        {key: number for number, key in enumerate(sorted(keys))} if numbers is None else numbers
+    )
     found = {}
     for name, (key, local) in split.items():
         number = numbers.get(key) if isinstance(key, tuple) else key
-        found[name] = (local if key is None else name if number is None
-                       else f"blocks_{number}/{local}")
+        found[name] = (
+            local if key is None else name if number is None else f"blocks_{number}/{local}"
+        )
     return found
 
 
@@ -45,8 +47,10 @@ def _batch_norms(expands, depthwise):
 
 # --- Keras, and this package -------------------------------------------------------------------
 
-_LAYER = re.compile(r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_]((?:expand|project)_(?:conv|bn)|dwconv|"
-                    r"bn|se[/_](?:reduce|expand))|((?:stem|top)_(?:conv|bn)|predictions))$")
+_LAYER = re.compile(
+    r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_]((?:expand|project)_(?:conv|bn)|dwconv|"
+    r"bn|se[/_](?:reduce|expand))|((?:stem|top)_(?:conv|bn)|predictions))$"
+)
 
 
 def split_keras(paths):
@@ -85,8 +89,11 @@ class Nameless:
         self.layers, self.asked = {}, False
         for layer in layers:
             name = layer.rpartition("/")[2]
-            kind = ("batch_normalization" if name.endswith("bn") else
-                    {"dwconv": "depthwise_conv2d", "predictions": "dense"}.get(name, "conv2d"))
+            kind = (
+                "batch_normalization"
+                if name.endswith("bn")
+                else {"dwconv": "depthwise_conv2d", "predictions": "dense"}.get(name, "conv2d")
+            )
             self.layers.setdefault(kind, []).append(layer)
 
     def find(self, name):
@@ -102,8 +109,10 @@ class Nameless:
 
 # --- Google's TF1 code -------------------------------------------------------------------------
 
-_TF1 = re.compile(r"(?:^|/)(stem|head|blocks_(\d+))/(.+)/(kernel|depthwise_kernel|bias|"
-                  r"gamma|beta|moving_mean|moving_variance)$")
+_TF1 = re.compile(
+    r"(?:^|/)(stem|head|blocks_(\d+))/(.+)/(kernel|depthwise_kernel|bias|"
+    r"gamma|beta|moving_mean|moving_variance)$"
+)
 
 
 def is_tf1(name):
@@ -117,8 +126,12 @@ def split_tf1(names):
     layers = {}  # of each part: a name's number counts the layers of its class there
     for match in filter(None, found.values()):
         layers.setdefault(match[1], set()).add(match[3])
-    return {name: (int(match[2]) if match[2] else None, _tf1_local(match, layers[match[1]]))
-            if match else (None, name) for name, match in found.items()}
+    return {
+        name: (int(match[2]) if match[2] else None, _tf1_local(match, layers[match[1]]))
+        if match
+        else (None, name)
+        for name, match in found.items()
+    }
 
 
 def _tf1_local(match, layers):
@@ -128,16 +141,18 @@ def _tf1_local(match, layers):
     number = int(number or 0)
     if part in ("stem", "head"):
         prefix = "stem" if part == "stem" else "top"
-        names = {"conv2d": [f"{prefix}_conv"], "dense": ["predictions"]}.get(
-            kind, [f"{prefix}_bn"])
+        names = {"conv2d": [f"{prefix}_conv"], "dense": ["predictions"]}.get(kind, [f"{prefix}_bn"])
     elif kind == "se/conv2d":
         names = ["se/reduce", "se/expand"]
     elif kind == "depthwise_conv2d":
         names, leaf = ["dwconv"], "kernel"
     else:
         expands = not layers.isdisjoint(("conv2d_1", "tpu_batch_normalization_2"))
-        names = (["expand_conv"] * expands + ["project_conv"] if kind == "conv2d" else
-                 _batch_norms(expands, "depthwise_conv2d" in layers))
+        names = (
+            ["expand_conv"] * expands + ["project_conv"]
+            if kind == "conv2d"
+            else _batch_norms(expands, "depthwise_conv2d" in layers)
+        )
     return f"{names[number] if number < len(names) else layer}/{leaf}"
 
 
@@ -172,28 +187,48 @@ def _timm_leaf(layer, leaf):
 def _timm_layer(layer, block):
     """Our name of a timm layer; `block` are the layers of its block, None outside."""
     if not block:
-        return {"conv_stem": "stem_conv", "bn1": "stem_bn", "conv_head": "top_conv",
-                "bn2": "top_bn", "classifier": "predictions"}.get(layer, layer)
+        return {
+            "conv_stem": "stem_conv",
+            "bn1": "stem_bn",
+            "conv_head": "top_conv",
+            "bn2": "top_bn",
+            "classifier": "predictions",
+        }.get(layer, layer)
     expands = "conv_pwl" in block
     if re.fullmatch(r"bn\d", layer):
         names = _batch_norms(expands, "conv_dw" in block)
         return names[int(layer[2:]) - 1] if int(layer[2:]) <= len(names) else layer
-    return {"conv_dw": "dwconv", "conv_exp": "expand_conv", "conv_pwl": "project_conv",
-            "conv_pw": "expand_conv" if expands else "project_conv",
-            "se.conv_reduce": "se/reduce", "se.conv_expand": "se/expand"}.get(layer, layer)
+    return {
+        "conv_dw": "dwconv",
+        "conv_exp": "expand_conv",
+        "conv_pwl": "project_conv",
+        "conv_pw": "expand_conv" if expands else "project_conv",
+        "se.conv_reduce": "se/reduce",
+        "se.conv_expand": "se/expand",
+    }.get(layer, layer)
 
 
 # --- whose are they? ----------------------------------------------------------------------------
 
+
 def layers(variant):
     """Returns the canonical names of a classifier's layers, in order."""
-    inside = ["expand_conv", "expand_bn", "dwconv", "bn", "se/reduce", "se/expand",
-              "project_conv", "project_bn"]
+    inside = [
+        "expand_conv",
+        "expand_bn",
+        "dwconv",
+        "bn",
+        "se/reduce",
+        "se/expand",
+        "project_conv",
+        "project_bn",
+    ]
     kernels, found = block_kernels(variant), ["stem_conv", "stem_bn"]
     for number in range(len(variants.blocks(variant))):
         for layer in inside:
             conv = {"expand_bn": "expand_conv", "bn": "dwconv", "project_bn": "project_conv"}.get(
-                layer, layer)
+                layer, layer
+            )
             if f"blocks_{number}/{conv}/kernel" in kernels:
                 found.append(f"blocks_{number}/{layer}")
     return [*found, "top_conv", "top_bn", "predictions"]
@@ -214,8 +249,9 @@ def block_kernels(variant):
         if block.se_filters:
             shapes["se/reduce"] = (1, 1, hidden, block.se_filters)
             shapes["se/expand"] = (1, 1, block.se_filters, hidden)
-        kernels.update({f"blocks_{number}/{layer}/kernel": shape
-                        for layer, shape in shapes.items()})
+        kernels.update(
+            {f"blocks_{number}/{layer}/kernel": shape for layer, shape in shapes.items()}
+        )
     return kernels
 
 
@@ -228,14 +264,20 @@ def identify(shapes):
     Returns:
         A list; several where the first blocks do not tell, none for another network.
     """
-    ours = {name: tuple(shape) for name, shape in shapes.items()
-            if name.startswith("blocks_") and name.endswith("/kernel")}
+    ours = {
+        name: tuple(shape)
+        for name, shape in shapes.items()
+        if name.startswith("blocks_") and name.endswith("/kernel")
+    }
     count = len({name.split("/")[0] for name in ours})
     whole, partly = [], []
     for variant in variants.VARIANTS if ours else ():
         kernels = block_kernels(variant)
-        first = {name: shape for name, shape in kernels.items()
-                 if int(name.split("/")[0].removeprefix("blocks_")) < count}
+        first = {
+            name: shape
+            for name, shape in kernels.items()
+            if int(name.split("/")[0].removeprefix("blocks_")) < count
+        }
         if first == ours:
             (whole if len(first) == len(kernels) else partly).append(variant)
     return whole or partly

@@ -62,28 +62,56 @@ def _b(*top1):
 # Accuracies: README.md of the original code, of its lite/ and of its edgetpu/.
 PUBLISHED = {
     "imagenet": (
-        Published("https://storage.googleapis.com/keras-applications/efficientnet{variant}{top}.h5",
-                  dict.fromkeys(_KERAS_MD5), md5=_KERAS_MD5),
-        Published(_GOOGLE + "lite/efficientnet-{variant}.tar.gz",
-                  {"lite0": 75.1, "lite1": 76.7, "lite2": 77.6, "lite3": 79.8, "lite4": 81.5},
-                  "lite"),
-        Published(_GOOGLE + "efficientnet-{variant}.tar.gz",
-                  {"edgetpu-s": 77.23, "edgetpu-m": 78.69, "edgetpu-l": 80.62}, "lite")),
-    "baseline": (Published(_GOOGLE + "ckpts/efficientnet-{variant}.tar.gz",
-                           _b(76.7, 78.7, 79.8, 81.1, 82.5, 83.1)),),
-    "autoaugment": (Published(_GOOGLE + "ckptsaug/efficientnet-{variant}.tar.gz",
-                              _b(77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3)),),
-    "randaugment": (Published(_GOOGLE + "randaug/efficientnet-{variant}-randaug.tar.gz",
-                              {"b5": 83.7, "b7": 84.7}),),
-    "advprop": (Published(_GOOGLE + "advprop/efficientnet-{variant}.tar.gz",
-                          _b(77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5),
-                          "inception"),),
+        Published(
+            "https://storage.googleapis.com/keras-applications/efficientnet{variant}{top}.h5",
+            dict.fromkeys(_KERAS_MD5),
+            md5=_KERAS_MD5,
+        ),
+        Published(
+            _GOOGLE + "lite/efficientnet-{variant}.tar.gz",
+            {"lite0": 75.1, "lite1": 76.7, "lite2": 77.6, "lite3": 79.8, "lite4": 81.5},
+            "lite",
+        ),
+        Published(
+            _GOOGLE + "efficientnet-{variant}.tar.gz",
+            {"edgetpu-s": 77.23, "edgetpu-m": 78.69, "edgetpu-l": 80.62},
+            "lite",
+        ),
+    ),
+    "baseline": (
+        Published(
+            _GOOGLE + "ckpts/efficientnet-{variant}.tar.gz", _b(76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
+        ),
+    ),
+    "autoaugment": (
+        Published(
+            _GOOGLE + "ckptsaug/efficientnet-{variant}.tar.gz",
+            _b(77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3),
+        ),
+    ),
+    "randaugment": (
+        Published(
+            _GOOGLE + "randaug/efficientnet-{variant}-randaug.tar.gz", {"b5": 83.7, "b7": 84.7}
+        ),
+    ),
+    "advprop": (
+        Published(
+            _GOOGLE + "advprop/efficientnet-{variant}.tar.gz",
+            _b(77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5),
+            "inception",
+        ),
+    ),
     "noisy-student": (
-        Published(_GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}.tar.gz",
-                  {**_b(78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9), "l2": 88.4}),),
+        Published(
+            _GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}.tar.gz",
+            {**_b(78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9), "l2": 88.4},
+        ),
+    ),
     "noisy-student-475": (  # L2 trained and evaluated at 475 pixels
-        Published(_GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}_475.tar.gz",
-                  {"l2": 88.2}),),
+        Published(
+            _GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}_475.tar.gz", {"l2": 88.2}
+        ),
+    ),
 }
 
 
@@ -96,10 +124,13 @@ def find(name, variant):
     for published in PUBLISHED[name]:
         if variant in published.top1:
             return published
-    others = [other for other, rows in PUBLISHED.items()
-              if any(variant in row.top1 for row in rows)]
-    raise InputError(f"No weights '{name}' were published for variant '{variant}'; it has "
-                     f"{' and '.join(map(repr, others)) if others else 'none'}.")
+    others = [
+        other for other, rows in PUBLISHED.items() if any(variant in row.top1 for row in rows)
+    ]
+    raise InputError(
+        f"No weights '{name}' were published for variant '{variant}'; it has "
+        f"{' and '.join(map(repr, others)) if others else 'none'}."
+    )
 
 
 def fetch(name, variant, include_top=True):
@@ -120,19 +151,25 @@ def fetch(name, variant, include_top=True):
     official = variant[:-1] + variant[-1].upper() if variant.startswith("edgetpu") else variant
     url = published.url.format(variant=official, top="" if include_top else "_notop")
     md5 = published.md5.get(variant)
-    options = (dict(file_hash=md5[not include_top]) if md5 else
-               # Archives of different weights have the same file name.
-               dict(fname=f"effnet_tf-{name}-{variant}", extract=True))
+    options = (
+        dict(file_hash=md5[not include_top])
+        if md5
+        # Archives of different weights have the same file name.
+        else dict(fname=f"effnet_tf-{name}-{variant}", extract=True)
+    )
     accuracy = published.top1[variant]
-    print(f"Weights '{name}' of {variant}"
-          + (f" ({accuracy} % top-1 as published)" if accuracy else ""))
+    print(
+        f"Weights '{name}' of {variant}"
+        + (f" ({accuracy} % top-1 as published)" if accuracy else "")
+    )
     try:
         path = _get_file(url, options)
     except Exception as error:  # get_file raises bare Exceptions
         raise InputError(
             f"The weights '{name}' of {variant} cannot be downloaded from {url}: "
             f"{first_line(error)}. Download them where there is a network and pass the "
-            "path instead of the name; or try again.") from error
+            "path instead of the name; or try again."
+        ) from error
     return path, PREPROCESSING[published.preprocessing]
 
 
@@ -141,7 +178,8 @@ def _get_file(url, options):
     for force in (False, True):
         try:
             path = keras.utils.get_file(
-                origin=url, cache_subdir="models", force_download=force, **options)
+                origin=url, cache_subdir="models", force_download=force, **options
+            )
             if os.path.exists(path):
                 return path
         except (tarfile.TarError, EOFError, zlib.error):
@@ -179,10 +217,13 @@ def decode_predictions(preds, top=5):
     """
     preds = np.asarray(preds)
     if preds.ndim != 2 or preds.shape[1] not in (1000, 1001):
-        raise InputError("decode_predictions names the 1000 classes of ImageNet; it got an array "
-                         f"of shape {preds.shape}, not (N, 1000).")
+        raise InputError(
+            "decode_predictions names the 1000 classes of ImageNet; it got an array "
+            f"of shape {preds.shape}, not (N, 1000)."
+        )
     try:
         return keras.applications.imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
     except Exception as error:  # get_file raises bare Exceptions
-        raise InputError("The names of ImageNet's classes cannot be downloaded: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The names of ImageNet's classes cannot be downloaded: {first_line(error)}."
+        ) from error

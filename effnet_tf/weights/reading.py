@@ -81,8 +81,9 @@ def read(path, ema, target):
         if prefix:
             return _read_checkpoint(prefix, ema, target)
         if not storage.exists(path) or storage.is_folder(path):
-            raise InputError(f"There are no weights at '{path}': no file, checkpoint or run "
-                             "directory.")
+            raise InputError(
+                f"There are no weights at '{path}': no file, checkpoint or run directory."
+            )
         content = storage.read_bytes(path, most)
     except (tf.errors.OpError, OSError) as error:
         raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
@@ -102,8 +103,12 @@ def _read_bytes(file, ema, target):
         archive = file.archive()
         if "model.weights.h5" in archive.namelist():
             # Only data is read: nothing of the file is deserialised, so nothing of it runs.
-            return _read_h5(file.h5(archive.read("model.weights.h5")), target,
-                            json.loads(archive.read("config.json")), ".keras file")
+            return _read_h5(
+                file.h5(archive.read("model.weights.h5")),
+                target,
+                json.loads(archive.read("config.json")),
+                ".keras file",
+            )
         if any(name.endswith("/data.pkl") for name in archive.namelist()):
             return _read_torch(file, ema, target)
     if content[8:9] == b"{" and int.from_bytes(content[:8], "little") < 100_000_000:
@@ -112,8 +117,10 @@ def _read_bytes(file, ema, target):
         return _read_torch(file, ema, target)
     if content.startswith(b"\x1f\x8b"):
         raise InputError(f"'{path}' is an archive: extract it, and give the directory.")
-    raise InputError(f"'{path}' is not a weights file that effnet_tf knows: neither a checkpoint, "
-                     "nor HDF5, .keras, .safetensors or .pth.")
+    raise InputError(
+        f"'{path}' is not a weights file that effnet_tf knows: neither a checkpoint, "
+        "nor HDF5, .keras, .safetensors or .pth."
+    )
 
 
 def _named(values, split, target):
@@ -127,8 +134,10 @@ def _named(values, split, target):
         for name, value in values.items():
             other = found.setdefault(canonical[name], (name, value))[0]
             if other != name:
-                raise InputError(f"The file holds several networks: '{other}' and '{name}' are "
-                                 "both the same variable of an EfficientNet.")
+                raise InputError(
+                    f"The file holds several networks: '{other}' and '{name}' are "
+                    "both the same variable of an EfficientNet."
+                )
         return found
 
     counted = named(names.canonical(split))
@@ -140,6 +149,7 @@ def _named(values, split, target):
 
 # --- checkpoints ------------------------------------------------------------------------------
 
+
 def _read_checkpoint(prefix, ema, target):
     try:
         held = _bytes_of(prefix)
@@ -150,13 +160,15 @@ def _read_checkpoint(prefix, ema, target):
                 raise ValueError("it claims more numbers than it has bytes")
             own = any(key.startswith("weights/") for key in shapes)
             contents = (_own_checkpoint if own else _tf1_checkpoint)(
-                reader, sorted(shapes), prefix, ema, target)
+                reader, sorted(shapes), prefix, ema, target
+            )
     except InputError:
         raise
     # IndexError: fewer bytes than it says.
     except (tf.errors.OpError, OSError, IndexError, KeyError, ValueError) as error:
-        raise InputError(f"The checkpoint '{prefix}' is damaged or incomplete: "
-                         f"{first_line(error)}.") from error
+        raise InputError(
+            f"The checkpoint '{prefix}' is damaged or incomplete: {first_line(error)}."
+        ) from error
     if ema and not contents.ema:
         print(f"{prefix} holds no averaged weights: the raw ones are taken.")
     return contents
@@ -166,8 +178,11 @@ def _bytes_of(prefix):
     """Returns the bytes of a checkpoint's data; OSError if it is not made of regular files."""
     storage.size(f"{prefix}.index")
     folder, start = os.path.dirname(prefix), os.path.basename(prefix) + ".data-"
-    return sum(storage.size(os.path.join(folder, name))
-               for name in storage.names(folder) if name.startswith(start))
+    return sum(
+        storage.size(os.path.join(folder, name))
+        for name in storage.names(folder)
+        if name.startswith(start)
+    )
 
 
 def _own_checkpoint(reader, keys, prefix, ema, target):
@@ -180,10 +195,16 @@ def _own_checkpoint(reader, keys, prefix, ema, target):
     averaged = bool(ema and groups["ema"])
     chosen = groups["ema"] if averaged else {**groups["weights"], **groups["batch_norm"]}
     constants = {name: reader.get_tensor(key) for name, key in groups["normalization"].items()}
-    return Contents("checkpoint of train_tpu.py", _named(
-        {name: reader.get_tensor(key) for name, key in chosen.items()},
-        names.split_keras(chosen), target), averaged,
-        (constants["mean"], constants["std"]) if constants else None)
+    return Contents(
+        "checkpoint of train_tpu.py",
+        _named(
+            {name: reader.get_tensor(key) for name, key in chosen.items()},
+            names.split_keras(chosen),
+            target,
+        ),
+        averaged,
+        (constants["mean"], constants["std"]) if constants else None,
+    )
 
 
 _EMA = "/ExponentialMovingAverage"
@@ -194,20 +215,36 @@ def _tf1_checkpoint(reader, keys, prefix, ema, target):
     averages = {key.removesuffix(_EMA): key for key in keys if key.endswith(_EMA)}
     raw = {key: key for key in keys if names.is_tf1(key)}
     if not any(map(names.is_tf1, {**averages, **raw})):
-        raise InputError(f"'{prefix}' is a TensorFlow checkpoint, but neither of train_tpu.py nor "
-                         f"of Google's EfficientNet code. It holds {', '.join(keys[:3])} ...")
+        raise InputError(
+            f"'{prefix}' is a TensorFlow checkpoint, but neither of train_tpu.py nor "
+            f"of Google's EfficientNet code. It holds {', '.join(keys[:3])} ..."
+        )
     shapes = reader.get_variable_to_shape_map()  # scalars are counters of the optimiser
-    others = {key: key for key in keys if key not in raw and shapes[key]
-              and key not in averages.values() and key.rpartition("/")[0] not in raw}
+    others = {
+        key: key
+        for key in keys
+        if key not in raw
+        and shapes[key]
+        and key not in averages.values()
+        and key.rpartition("/")[0] not in raw
+    }
     chosen = {**raw, **others, **(averages if ema else {})}
     kind = "TF1 checkpoint of Google's code"
     if ema and averages and len(averages) < len(raw):
         kind += f"; {len(raw) - len(averages)} variables have no average and are raw"
-    return Contents(kind, _named({name: reader.get_tensor(key) for name, key in chosen.items()},
-                                 names.split_tf1(chosen), target), bool(ema and averages))
+    return Contents(
+        kind,
+        _named(
+            {name: reader.get_tensor(key) for name, key in chosen.items()},
+            names.split_tf1(chosen),
+            target,
+        ),
+        bool(ema and averages),
+    )
 
 
 # --- HDF5 and .keras --------------------------------------------------------------------------
+
 
 def _read_h5(root, target, config=None, kind="Keras .weights.h5"):
     with root:
@@ -219,8 +256,11 @@ def _read_h5(root, target, config=None, kind="Keras .weights.h5"):
             if "model_config" in root.attrs:
                 config = json.loads(root.attrs["model_config"])
     statistics = {leaf: values.pop(name) for leaf, name in _statistics(values).items()}
-    return Contents(kind, _named(values, names.split_keras(values), target),
-                    normalization=_normalization(statistics, config))
+    return Contents(
+        kind,
+        _named(values, names.split_keras(values), target),
+        normalization=_normalization(statistics, config),
+    )
 
 
 def _find_names(group, target):
@@ -245,8 +285,9 @@ def _statistics(values):
     """Finds {leaf: path} of the Normalization that stands beside stem_conv."""
     stem = next((name for name in values if re.search(r"(^|/)stem_conv/kernel(:0)?$", name)), "")
     beside = re.escape(stem.partition("stem_conv")[0]) + r"(?:normalization(?:_\d+)?/){1,2}"
-    found = {name: re.fullmatch(beside + r"(mean|variance|std|count)(?::0)?", name)
-             for name in values}
+    found = {
+        name: re.fullmatch(beside + r"(mean|variance|std|count)(?::0)?", name) for name in values
+    }
     return {match[1]: name for name, match in found.items() if match}
 
 
@@ -267,9 +308,13 @@ def _leaf(layer, key):
     if not key.isdigit():
         return key
     name = layer.rpartition("/")[2]
-    leaves = (names.BATCH_NORM if name.endswith("bn") else
-              ("mean", "variance", "count") if name.startswith("normalization") else
-              ("kernel", "bias"))
+    leaves = (
+        names.BATCH_NORM
+        if name.endswith("bn")
+        else ("mean", "variance", "count")
+        if name.startswith("normalization")
+        else ("kernel", "bias")
+    )
     return leaves[int(key)] if int(key) < len(leaves) else key
 
 
@@ -302,8 +347,9 @@ def _normalization(statistics, config):
     if "variance" not in statistics:
         return None
     mean, variance = np.ravel(statistics["mean"]), np.ravel(statistics["variance"])
-    published = (np.allclose(255 * mean, IMAGENET_MEAN, atol=0.01)
-                 and np.allclose(255 * variance, IMAGENET_STD, atol=0.01))
+    published = np.allclose(255 * mean, IMAGENET_MEAN, atol=0.01) and np.allclose(
+        255 * variance, IMAGENET_STD, atol=0.01
+    )
     return 255.0 * mean, 255.0 * (variance if published else _root(variance))
 
 
@@ -319,9 +365,12 @@ def _composed(layers, statistics):
         if kind == "Rescaling":
             factor, shift = np.asarray(settings["scale"]), np.asarray(settings["offset"])
         elif kind == "Normalization":
-            mean, variance = (settings.get(name) if settings.get(name) is not None
-                              else statistics.get(name, value)
-                              for name, value in (("mean", 0.0), ("variance", 1.0)))
+            mean, variance = (
+                settings.get(name)
+                if settings.get(name) is not None
+                else statistics.get(name, value)
+                for name, value in (("mean", 0.0), ("variance", 1.0))
+            )
             factor = 1 / _root(np.ravel(variance))
             shift = -np.ravel(mean) * factor
         elif kind == "Normalize":  # ours
@@ -346,39 +395,53 @@ def _layers_with_stem(config):
 
 # --- timm -------------------------------------------------------------------------------------
 
+
 def _read_safetensors(content, path, target):
     library = extras.load("safetensors.numpy", f"Reading '{path}'")
     from safetensors import SafetensorError
+
     try:
         return _timm(library.load(content), ".safetensors of timm", target)
     except SafetensorError as error:
         raise ValueError(error) from error
     except KeyError as error:
-        raise InputError(f"'{path}' holds tensors of type {error.args[0]}: save them as float32 or "
-                         "float16.") from error
+        raise InputError(
+            f"'{path}' holds tensors of type {error.args[0]}: save them as float32 or float16."
+        ) from error
 
 
 def _read_torch(file, ema, target):
     """Reads tensors with torch, if it is there; weights_only runs no code of the file."""
     torch = extras.load("torch", f"Reading '{file.path}', a file of PyTorch's,")
     import pickle
+
     try:
         state = torch.load(io.BytesIO(file.content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise InputError(f"'{file.path}' is damaged, or holds more than tensors, which is not read "
-                         "for safety: save model.state_dict() alone.") from error
+        raise InputError(
+            f"'{file.path}' is damaged, or holds more than tensors, which is not read "
+            "for safety: save model.state_dict() alone."
+        ) from error
     averaged = isinstance(state, dict) and "state_dict_ema" in state
     for key in ("state_dict_ema",) if averaged and ema else ("state_dict", "model"):
         state = state.get(key, state) if isinstance(state, dict) else state
     if not isinstance(state, dict):
         raise ValueError("it holds no state dict")
-    tensors = {name: value for name, value in state.items()
-               if isinstance(name, str) and torch.is_tensor(value)}
+    tensors = {
+        name: value
+        for name, value in state.items()
+        if isinstance(name, str) and torch.is_tensor(value)
+    }
     # A tensor with steps of 0 can claim any shape over a single number.
-    claims.check(file.path, sum(4 * value.numel() for value in tensors.values()),
-                 len(file.content), file.most)
-    contents = _timm({name: value.float().numpy() for name, value in tensors.items()},
-                     ".pth of timm", target)
+    claims.check(
+        file.path,
+        sum(4 * value.numel() for value in tensors.values()),
+        len(file.content),
+        file.most,
+    )
+    contents = _timm(
+        {name: value.float().numpy() for name, value in tensors.items()}, ".pth of timm", target
+    )
     return dataclasses.replace(contents, ema=ema if averaged else None)
 
 

@@ -26,8 +26,9 @@ def good(count):
 
 
 def source_of(train_rows, eval_rows=None):
-    return data.Source("Some images", ("even", "odd"), Listed(train_rows),
-                       Listed(eval_rows or good(4)))
+    return data.Source(
+        "Some images", ("even", "odd"), Listed(train_rows), Listed(eval_rows or good(4))
+    )
 
 
 def take(dataset, count):
@@ -51,7 +52,7 @@ class TestReasons:
         source = source_of(*[[(content, 1) for content in ODD.values()]] * 2)
         for batch in take(data.training(source, recipe, SIZE, count), 3):  # three crops of each
             assert (batch["labels"] == 1).all() and batch["images"].shape[0] == count
-        held_out, = take(data.evaluation(source, recipe, SIZE, count, 1), 1)
+        (held_out,) = take(data.evaluation(source, recipe, SIZE, count, 1), 1)
         assert (held_out["labels"] == 1).all() and not source.bad.entries
 
 
@@ -63,7 +64,8 @@ class TestTraining:
         found = take(data.training(source, RECIPE, SIZE, 8), 2 * len(self.rows) // 8 + 1)
         assert all(batch["images"].shape == (8, SIZE, SIZE, 3) for batch in found)
         assert {entry["key"] for entry in source.bad.entries} == {
-            f"image {number}" for number in range(20, len(self.rows))}
+            f"image {number}" for number in range(20, len(self.rows))
+        }
         assert len(source.bad.entries) == source.bad.count("train") == len(BAD) + 1
         reasons = {entry["key"]: entry["reason"] for entry in source.bad.entries}
         assert reasons[f"image {len(self.rows) - 1}"] == "its label is 7; labels are 0 to 1"
@@ -72,20 +74,44 @@ class TestTraining:
 
     @pytest.mark.parametrize("hosts", [2, 3])
     def test_replacements_are_the_same_on_many_hosts_and_from_anywhere(self, hosts):
-        whole = np.concatenate([batch["images"] for batch in take(
-            data.training(source_of(self.rows), RECIPE, SIZE, 6), 8)])
+        whole = np.concatenate(
+            [
+                batch["images"]
+                for batch in take(data.training(source_of(self.rows), RECIPE, SIZE, 6), 8)
+            ]
+        )
         for host in range(hosts):
-            part = np.concatenate([batch["images"] for batch in take(data.training(
-                source_of(self.rows), RECIPE, SIZE, 2, start=3, shard=host, num_shards=hosts), 4)])
+            part = np.concatenate(
+                [
+                    batch["images"]
+                    for batch in take(
+                        data.training(
+                            source_of(self.rows),
+                            RECIPE,
+                            SIZE,
+                            2,
+                            start=3,
+                            shard=host,
+                            num_shards=hosts,
+                        ),
+                        4,
+                    )
+                ]
+            )
             np.testing.assert_array_equal(part, whole[host::hosts][3:11])
 
     def test_good_images_are_what_they_would_be_without_bad_ones(self):
         one = take(data.training(source_of(self.rows), RECIPE, SIZE, 8), 4)
-        mended = [(good(1)[0][0], 0) if number >= 20 else row
-                  for number, row in enumerate(self.rows)]
+        mended = [
+            (good(1)[0][0], 0) if number >= 20 else row for number, row in enumerate(self.rows)
+        ]
         other = take(data.training(source_of(mended), RECIPE, SIZE, 8), 4)
-        numbers = np.concatenate([group[1] for group in take(batches.shuffled(
-            source_of(self.rows).train, 0, 0, 0, 1), 1)])[:32].reshape(4, 8)
+        numbers = np.concatenate(
+            [
+                group[1]
+                for group in take(batches.shuffled(source_of(self.rows).train, 0, 0, 0, 1), 1)
+            ]
+        )[:32].reshape(4, 8)
         for a, b, number in zip(one, other, numbers):
             np.testing.assert_array_equal(a["images"][number < 20], b["images"][number < 20])
 
@@ -99,11 +125,20 @@ class TestTraining:
         path = str(tmp_path / "train-00000-of-00001")
         with tf.io.TFRecordWriter(path) as writer:
             for encoded, label in good(12):
-                writer.write(tf.train.Example(features=tf.train.Features(feature={
-                    "image/encoded": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[encoded])),
-                    "image/class/label": tf.train.Feature(
-                        int64_list=tf.train.Int64List(value=[label]))})).SerializeToString())
+                writer.write(
+                    tf.train.Example(
+                        features=tf.train.Features(
+                            feature={
+                                "image/encoded": tf.train.Feature(
+                                    bytes_list=tf.train.BytesList(value=[encoded])
+                                ),
+                                "image/class/label": tf.train.Feature(
+                                    int64_list=tf.train.Int64List(value=[label])
+                                ),
+                            }
+                        )
+                    ).SerializeToString()
+                )
         begin = tfrecord.scan([tfrecord.Shard(path)])[0].offsets[5]
         content = bytearray(open(path, "rb").read())
         content[begin + 100] ^= 4
@@ -114,22 +149,31 @@ class TestTraining:
         evaluated = take(data.evaluation(source, RECIPE, SIZE, 4, 3), 3)
         assert [(entry["split"], entry["key"], entry["shard"]) for entry in source.bad.entries] == [
             ("train", "train-00000-of-00001__5", "train-00000-of-00001"),
-            ("eval", "train-00000-of-00001__5", "train-00000-of-00001")]
+            ("eval", "train-00000-of-00001__5", "train-00000-of-00001"),
+        ]
         assert "checksum is wrong" in source.bad.entries[0]["reason"]
         labels = np.concatenate([batch["labels"] for batch in evaluated])
         assert np.flatnonzero(labels < 0).tolist() == [5]
 
 
 class TestRuns:
-    recipe = tiny_net.recipe(variant="tinier", dataset="folder", num_classes=None, batch_size=8,
-                             epochs=3, max_bad_fraction=0.1, holdout=0.3)
+    recipe = tiny_net.recipe(
+        variant="tinier",
+        dataset="folder",
+        num_classes=None,
+        batch_size=8,
+        epochs=3,
+        max_bad_fraction=0.1,
+        holdout=0.3,
+    )
 
     def write(self, root, bad_files):
         for name in ("cat", "dog"):
             (root / name).mkdir(parents=True)
             for number in range(20):
                 (root / name / f"{number}.jpg").write_bytes(
-                    broken.encoded(broken.photo(seed=number)))
+                    broken.encoded(broken.photo(seed=number))
+                )
         for name in bad_files:
             (root / "dog" / name).write_bytes(BAD[name][0])
         return dataclasses.replace(self.recipe, data_dir=str(root))
@@ -139,8 +183,10 @@ class TestRuns:
         recipe = self.write(tmp_path / "photos", names)
         workdir = str(tmp_path / "run")
         metrics = train.run(recipe, workdir, CPU)
-        listed = [json.loads(line) for line in texts.read_text(
-            f"{workdir}/bad_examples.jsonl").splitlines()]
+        listed = [
+            json.loads(line)
+            for line in texts.read_text(f"{workdir}/bad_examples.jsonl").splitlines()
+        ]
         assert sorted(entry["key"].rpartition("/")[2] for entry in listed) == sorted(names)
         splits = [entry["split"] for entry in listed]
         assert metrics.get("eval_bad_images", 0) == splits.count("eval")
@@ -151,14 +197,18 @@ class TestRuns:
     def test_stop_with_the_list_when_there_are_too_many(self, tmp_path):
         recipe = self.write(tmp_path / "photos", list(BAD)[:12])
         workdir = str(tmp_path / "run")
-        with pytest.raises(bad_images.TooManyBad, match=r"images cannot be used, more than "
-                           r"--max_bad_fraction 0.1: .*dog/.*All are in .*bad_examples.jsonl"):
+        with pytest.raises(
+            bad_images.TooManyBad,
+            match=r"images cannot be used, more than "
+            r"--max_bad_fraction 0.1: .*dog/.*All are in .*bad_examples.jsonl",
+        ):
             train.run(recipe, workdir, CPU)
         assert texts.read_text(f"{workdir}/bad_examples.jsonl")
         # The images are mended, the run goes on: what was bad is looked at again.
         for seed, name in enumerate(list(BAD)[:12], 100):  # the good ones stay what they are
             (tmp_path / "photos" / "dog" / name).write_bytes(
-                broken.encoded(broken.photo(seed=seed)))
+                broken.encoded(broken.photo(seed=seed))
+            )
         assert train.run(recipe, workdir, CPU)["epoch"] == 3  # from where it stopped
         assert texts.read_rows(f"{workdir}/bad_examples.jsonl") == []
 
@@ -176,6 +226,7 @@ class TestRuns:
 
     def test_a_bad_held_out_image_counts_as_wrong(self):
         from effnet_tf.train.trainer import Trainer
+
         recipe = dataclasses.replace(self.recipe, dataset="synthetic", batch_size=4)
         whole = source_of(good(8), good(6))
         torn = source_of(good(8), [*good(6), (b"no", 0), (good(1)[0][0], 9)])
@@ -197,5 +248,7 @@ def test_a_shard_that_is_missing_counts_as_many_bad_images():
     source = data.Source("Some", ("even", "odd"), records, Listed(good(4)))
     assert source.bad.count("train") == 30
     bad_images.check(source, 0.3)
-    with pytest.raises(bad_images.TooManyBad, match="30 of 100 train images .*f: the file is missing"):
+    with pytest.raises(
+        bad_images.TooManyBad, match="30 of 100 train images .*f: the file is missing"
+    ):
         bad_images.check(source, 0.1)

@@ -26,8 +26,9 @@ def photos(tmp_path_factory):
         for label, name in enumerate(("cat", "dog")):
             (root / split / name).mkdir(parents=True)
             for seed in seeds:
-                (root / split / name / f"{seed}.jpg").write_bytes(broken.encoded(
-                    broken.photo(90, 120, seed=1000 * (label + 1) + seed)))
+                (root / split / name / f"{seed}.jpg").write_bytes(
+                    broken.encoded(broken.photo(90, 120, seed=1000 * (label + 1) + seed))
+                )
     for number, (name, (content, _)) in enumerate(BAD.items()):
         (root / ("train", "val")[number % 4 == 0] / "cat" / f"bad_{name}").write_bytes(content)
     for name, content in ODD.items():
@@ -35,7 +36,8 @@ def photos(tmp_path_factory):
     copy = (root / "train" / "cat" / "3.jpg").read_bytes()
     (root / "val" / "cat" / "again.jpg").write_bytes(copy)
     (root / "train" / "dog" / "again.jpg").write_bytes(
-        (root / "train" / "dog" / "4.jpg").read_bytes())
+        (root / "train" / "dog" / "4.jpg").read_bytes()
+    )
     return root
 
 
@@ -48,24 +50,40 @@ class TestCheck:
     def checked(self, photos, tmp_path_factory):
         """(exit code, folder of the report)."""
         out = tmp_path_factory.mktemp("report")
-        return run("check", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
-                   "--augment", "randaugment", "--batch_size", 8, "--out", out), out
+        return run(
+            "check",
+            "--dataset",
+            "folder",
+            "--data_dir",
+            photos,
+            "--image_size",
+            32,
+            "--augment",
+            "randaugment",
+            "--batch_size",
+            8,
+            "--out",
+            out,
+        ), out
 
     def test_names_every_bad_file_and_no_other(self, checked):
         code, out = checked
         listed = [json.loads(line) for line in (out / "bad_examples.jsonl").open()]
         assert code == 1
         assert {os.path.basename(entry["key"]) for entry in listed} == {
-            f"bad_{name}" for name in BAD}
+            f"bad_{name}" for name in BAD
+        }
         for entry in listed:
             expected = BAD[os.path.basename(entry["key"])[4:]][1]
             assert expected in entry["reason"]
-            assert f"/{ {'train': 'train', 'eval': 'val'}[entry['split']]}/" in entry["key"]
+            assert f"/{ {'train': 'train', 'eval': 'val'}[entry['split']] }/" in entry["key"]
 
     def test_draws_samples(self, checked):
         picture = tf.io.decode_png((checked[1] / "contact_sheet.png").read_bytes())
-        assert picture.shape[0] > picture.shape[1] > 500 and float(tf.math.reduce_std(
-            tf.cast(picture, tf.float32))) > 20
+        assert (
+            picture.shape[0] > picture.shape[1] > 500
+            and float(tf.math.reduce_std(tf.cast(picture, tf.float32))) > 20
+        )
 
     def test_finds_what_there_is(self, photos, capsys):
         recipe = dataclasses.replace(RECIPES["small"], data_dir=str(photos), batch_size=8)
@@ -76,10 +94,13 @@ class TestCheck:
         assert train.images == good + source.bad.count("train")
         assert sum(train.classes.values()) == good == len(train.sides)
         assert train.classes[0] == 20 and held_out.classes == {0: 7, 1: 6}
-        names = [[(split, os.path.basename(key)) for split, _, key in group]
-                 for group in found.equal]
-        assert sorted(names) == [[("eval", "again.jpg"), ("train", "3.jpg")],
-                                 [("train", "4.jpg"), ("train", "again.jpg")]]
+        names = [
+            [(split, os.path.basename(key)) for split, _, key in group] for group in found.equal
+        ]
+        assert sorted(names) == [
+            [("eval", "again.jpg"), ("train", "3.jpg")],
+            [("train", "4.jpg"), ("train", "again.jpg")],
+        ]
         assert len(found.across_splits()) == 1 and not found.across_classes()
         text = "\n".join(check.table(source, found))
         assert "1 image(s) are in both splits" in text and "2 image(s) are copies" in text
@@ -94,27 +115,52 @@ class TestCheck:
 
     def test_many_classes(self):
         rows = [(broken.encoded(broken.photo(seed=label)), label) for label in range(30)]
-        source = data.Source("Some", tuple(f"c{n}" for n in range(31)), data.Listed(rows),
-                             data.Listed(rows))
+        source = data.Source(
+            "Some", tuple(f"c{n}" for n in range(31)), data.Listed(rows), data.Listed(rows)
+        )
         lines = check.table(source, check.scan(source))
         assert "31 classes; the 10 smallest and largest:" in lines
         assert any(line.endswith("c30   <- none to train on") for line in lines)
 
     def test_a_clean_data_set(self, tmp_path, capsys):
-        assert run("check", "--recipe", "smoke", "--dataset", "synthetic", "--num_classes", 3,
-                   "--out", tmp_path / "r") == 0
+        assert (
+            run(
+                "check",
+                "--recipe",
+                "smoke",
+                "--dataset",
+                "synthetic",
+                "--num_classes",
+                3,
+                "--out",
+                tmp_path / "r",
+            )
+            == 0
+        )
         assert "bad:" not in capsys.readouterr().out
         assert (tmp_path / "r" / "bad_examples.jsonl").read_text() == ""
 
     def test_bad_input(self, tmp_path, capsys):
-        assert run("check", "--dataset", "folder", "--data_dir", "/nowhere", "--out",
-                   tmp_path / "x") == 2
+        assert (
+            run("check", "--dataset", "folder", "--data_dir", "/nowhere", "--out", tmp_path / "x")
+            == 2
+        )
         assert "error: --dataset folder needs" in capsys.readouterr().err
 
     def test_a_report_among_the_classes(self, photos, capsys):
         for program_name in ("check", "prepare"):
-            assert run(program_name, "--dataset", "folder", "--data_dir", photos, "--out",
-                       photos / "report") == 2
+            assert (
+                run(
+                    program_name,
+                    "--dataset",
+                    "folder",
+                    "--data_dir",
+                    photos,
+                    "--out",
+                    photos / "report",
+                )
+                == 2
+            )
             assert "would be taken for a class" in capsys.readouterr().err
         assert not (photos / "report").exists()
 
@@ -130,13 +176,28 @@ class TestPrepare:
     @pytest.fixture(scope="class")
     def copy(self, photos, tmp_path_factory):
         out = tmp_path_factory.mktemp("copy") / "small"
-        assert run("prepare", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
-                   "--batch_size", 8, "--out", out) == 0
+        assert (
+            run(
+                "prepare",
+                "--dataset",
+                "folder",
+                "--data_dir",
+                photos,
+                "--image_size",
+                32,
+                "--batch_size",
+                8,
+                "--out",
+                out,
+            )
+            == 0
+        )
         return out
 
     def opened(self, copy):
-        return data.open_source(dataclasses.replace(
-            self.recipe, dataset="tfrecord", data_dir=str(copy)))
+        return data.open_source(
+            dataclasses.replace(self.recipe, dataset="tfrecord", data_dir=str(copy))
+        )
 
     def rows(self, source):
         return [(encoded, label) for _, encoded, label in check.examples(source)]
@@ -154,19 +215,29 @@ class TestPrepare:
         assert kept < len(ODD)
         with open(copy / "prepared.json") as file:
             about = json.load(file)
-        assert about["short_side"] == 37 and about["train"]["bytes"] < about["train"][
-            "bytes_before"] and 0 < about["mean_difference_grey_levels"] < 20
+        assert (
+            about["short_side"] == 37
+            and about["train"]["bytes"] < about["train"]["bytes_before"]
+            and 0 < about["mean_difference_grey_levels"] < 20
+        )
 
     def test_labels_belong_to_their_images(self, photos, copy):
         # Every shrunk image is nearest to one of its own class in the original.
-        old, new = (data.open_source(dataclasses.replace(
-            self.recipe, dataset=kind, data_dir=str(root)))
-            for kind, root in (("folder", photos), ("tfrecord", copy)))
+        old, new = (
+            data.open_source(dataclasses.replace(self.recipe, dataset=kind, data_dir=str(root)))
+            for kind, root in (("folder", photos), ("tfrecord", copy))
+        )
         small, labels = [], []
         for records in (old.train, new.train):
             rows = [row for row in self.rows(records) if row[0] and not check.bad.fault(row[0])]
-            small.append(np.array([decoding.evaluation_image(
-                tf.constant(encoded), 8, 0, exif_rotation=True) for encoded, _ in rows]))
+            small.append(
+                np.array(
+                    [
+                        decoding.evaluation_image(tf.constant(encoded), 8, 0, exif_rotation=True)
+                        for encoded, _ in rows
+                    ]
+                )
+            )
             labels.append([label for _, label in rows])
         for image, label in zip(small[1], labels[1]):
             nearest = np.abs(small[0] - image).mean((1, 2, 3)).argmin()
@@ -179,8 +250,9 @@ class TestPrepare:
 
     def test_bad_images_are_listed(self, copy):
         listed = [json.loads(line) for line in (copy / "bad_examples.jsonl").open()]
-        assert len([entry for entry in listed if entry["split"] == "train"]) == len(
-            BAD) - len(range(0, len(BAD), 4))
+        assert len([entry for entry in listed if entry["split"] == "train"]) == len(BAD) - len(
+            range(0, len(BAD), 4)
+        )
 
     def test_is_the_same_again(self, photos, copy, tmp_path):
         old = data.open_source(dataclasses.replace(self.recipe, data_dir=str(photos)))
@@ -189,8 +261,22 @@ class TestPrepare:
             assert (tmp_path / "again" / name).read_bytes() == (copy / name).read_bytes()
 
     def test_an_existing_folder_is_left_alone(self, copy, photos, capsys):
-        assert run("prepare", "--dataset", "folder", "--data_dir", photos, "--image_size", 32,
-                   "--batch_size", 8, "--out", copy) == 2
+        assert (
+            run(
+                "prepare",
+                "--dataset",
+                "folder",
+                "--data_dir",
+                photos,
+                "--image_size",
+                32,
+                "--batch_size",
+                8,
+                "--out",
+                copy,
+            )
+            == 2
+        )
         assert "exists already" in capsys.readouterr().err
 
     def test_an_interrupted_one_leaves_nothing(self, photos, tmp_path, monkeypatch):
@@ -211,8 +297,11 @@ class TestPrepare:
         assert np.abs(before - after).mean() < 0.25 * shifted  # chroma of a JPEG
 
     def test_small_bad_images_are_left_out_too(self, tmp_path):
-        rows = [(broken.encoded(broken.photo(30, 40)), 0), (BAD["half.jpg"][0], 1),
-                (broken.encoded(broken.photo(30, 40, seed=1)), 1)]
+        rows = [
+            (broken.encoded(broken.photo(30, 40)), 0),
+            (BAD["half.jpg"][0], 1),
+            (broken.encoded(broken.photo(30, 40, seed=1)), 1),
+        ]
         source = data.Source("Some", ("a", "b"), data.Listed(rows), data.Listed(rows[:1]))
         recipe = dataclasses.replace(self.recipe, image_size=224)
         about = prepare.prepare(source, recipe, str(tmp_path / "out"))
@@ -231,13 +320,15 @@ def test_drawn_images_are_those_of_the_training(tmp_path):
     positions, numbers, _ = next(iter(batches.shuffled(source.train, 0, 0, 0, 1)))
     for place in range(8):
         drawn = tf.function(batches.draw, autograph=False)(
-            recipe, tf.constant(rows[int(numbers[place])][0]), 32, positions[place])
+            recipe, tf.constant(rows[int(numbers[place])][0]), 32, positions[place]
+        )
         np.testing.assert_array_equal(drawn, batch["images"][place])
 
 
 def test_preparing_nothing_usable(tmp_path):
-    source = data.Source("Some", ("a", "b"), data.Listed([(b"no", 0)] * 3),
-                         data.Listed([(b"no", 0)]))
+    source = data.Source(
+        "Some", ("a", "b"), data.Listed([(b"no", 0)] * 3), data.Listed([(b"no", 0)])
+    )
     with pytest.raises(InputError, match="No image of Some can be used"):
         prepare.prepare(source, RECIPES["small"], str(tmp_path / "out"))
     assert not list(tmp_path.iterdir())
@@ -261,8 +352,22 @@ class TestPreparing:
                 (tmp_path / "photos" / name / f"{number}.jpg").write_bytes(content)
             for number in range(5):
                 (tmp_path / "photos" / name / f"bad{number}.jpg").write_bytes(BAD["half.jpg"][0])
-        assert run("prepare", "--dataset", "folder", "--data_dir", tmp_path / "photos",
-                   "--image_size", 32, "--batch_size", 8, "--out", tmp_path / "out") == 0
+        assert (
+            run(
+                "prepare",
+                "--dataset",
+                "folder",
+                "--data_dir",
+                tmp_path / "photos",
+                "--image_size",
+                32,
+                "--batch_size",
+                8,
+                "--out",
+                tmp_path / "out",
+            )
+            == 0
+        )
         said = capsys.readouterr().out
         listed = [json.loads(line) for line in (tmp_path / "out/bad_examples.jsonl").open()]
         train = [entry for entry in listed if entry["split"] == "train"]
@@ -279,8 +384,9 @@ class TestPreparing:
     @pytest.mark.parametrize("name", ["line\nbreak", " blank", "caf\udce9", "a\0b"])
     def test_a_class_that_cannot_be_a_line(self, tmp_path, name):
         with pytest.raises(InputError, match="rename the class"):
-            prepare.prepare(self.source(self.good(), ("a", name)), self.recipe,
-                            str(tmp_path / "out"))
+            prepare.prepare(
+                self.source(self.good(), ("a", name)), self.recipe, str(tmp_path / "out")
+            )
         assert not list(tmp_path.iterdir())
 
     def test_a_folder_of_the_users_is_left_alone(self, tmp_path):
@@ -301,8 +407,12 @@ class TestPreparing:
         assert not old.exists() and not (tmp_path / "out" / "train-00007-of-00009").exists()
         for folder in ("one", "out"):
             assert sorted(path.name for path in (tmp_path / folder).iterdir()) == [
-                "bad_examples.jsonl", "classes.txt", "prepared.json", "train-00000-of-00001",
-                "validation-00000-of-00001"]
+                "bad_examples.jsonl",
+                "classes.txt",
+                "prepared.json",
+                "train-00000-of-00001",
+                "validation-00000-of-00001",
+            ]
         prepare._begin(str(tmp_path / "two.incomplete"))
         (tmp_path / "two.incomplete" / "thesis.txt").write_text("x")
         with pytest.raises(InputError, match="holds files that prepare did not write"):
@@ -310,10 +420,12 @@ class TestPreparing:
         assert (tmp_path / "two.incomplete" / "thesis.txt").read_text() == "x"
 
     def test_a_file_that_is_put_into_an_unfinished_copy_survives_its_failure(
-            self, tmp_path, monkeypatch):
+        self, tmp_path, monkeypatch
+    ):
         def put_and_fail(*_):
             (tmp_path / "out.incomplete" / "thesis.txt").write_text("x")
             raise KeyboardInterrupt
+
         monkeypatch.setattr(prepare, "_example", put_and_fail)
         with pytest.raises(KeyboardInterrupt):
             prepare.prepare(self.source(self.good()), self.recipe, str(tmp_path / "out"))
@@ -324,8 +436,9 @@ class TestPreparing:
         assert len(kept) > 30
         rows = [(self.good(1)[0][0], label) for label in range(len(kept))]
         prepare.prepare(self.source(rows, kept), self.recipe, str(tmp_path / "out"))
-        source = data.open_source(dataclasses.replace(
-            self.recipe, dataset="tfrecord", data_dir=str(tmp_path / "out")))
+        source = data.open_source(
+            dataclasses.replace(self.recipe, dataset="tfrecord", data_dir=str(tmp_path / "out"))
+        )
         assert source.class_names == kept
 
 

@@ -41,16 +41,18 @@ class TestPhotos:
         upright = np.asarray(PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(file))))
         assert decoding.orientation_of(tf.constant(file)) == turn
         window = tf.constant([10, 20, 60, 50])
-        ours = decoding._decode_window(file, window, tf.constant(upright.shape[:2]), 32,
-                                      tf.constant(turn), False)
+        ours = decoding._decode_window(
+            file, window, tf.constant(upright.shape[:2]), 32, tf.constant(turn), False
+        )
         part = upright[10:70, 20:70].astype(float)
         assert np.abs(ours.numpy() - part).mean() < 3  # chroma differs
         whole = decoding.whole_image(tf.constant(file), True)
         assert whole.shape == upright.shape
 
-    @pytest.mark.parametrize("data", [
-        b"", b"MM", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM\0*\xff\xff\xff\xff",
-        b"x" * 2000])
+    @pytest.mark.parametrize(
+        "data",
+        [b"", b"MM", b"II*\0", b"MM\0*\0\0\0\x08\xff\xff", b"MM\0*\xff\xff\xff\xff", b"x" * 2000],
+    )
     def test_damaged_exif_data_leave_them_as_they_are(self, data):
         file = broken.encoded(broken.photo(40, 60), "JPEG", exif=b"Exif\0\0" + data)
         assert decoding.orientation_of(tf.constant(file)) == 1
@@ -60,14 +62,21 @@ class TestPhotos:
             file = tf.constant(broken.encoded(broken.photo(40, 60), kind))
             assert decoding.orientation_of(file) == 1
 
-    @pytest.mark.parametrize("window, expected", [
-        ((0, 0, 1200, 1600), 150), ((100, 133, 700, 900), 87), ((3, 3, 300, 300), 75),
-        ((3, 3, 127, 200), 127)])
+    @pytest.mark.parametrize(
+        "window, expected",
+        [
+            ((0, 0, 1200, 1600), 150),
+            ((100, 133, 700, 900), 87),
+            ((3, 3, 300, 300), 75),
+            ((3, 3, 127, 200), 127),
+        ],
+    )
     def test_large_ones_are_decoded_smaller(self, window, expected):
         file = tf.constant(broken.encoded(broken.photo(1200, 1600), "JPEG", quality=95))
         window = tf.constant(window)
-        small, plain = (decoding._decode_raw_window(file, window, 64, scaled)
-                        for scaled in (True, False))
+        small, plain = (
+            decoding._decode_raw_window(file, window, 64, scaled) for scaled in (True, False)
+        )
         assert small.shape[0] == expected and plain.shape[0] == window[2]
         images = [decoding.resize(image, 64).numpy().astype(float) for image in (small, plain)]
         assert np.abs(images[0] - images[1]).mean() < 5  # they sample other places
@@ -95,8 +104,14 @@ class TestHeaders:
         file = bytearray(broken.encoded(broken.photo(30, 40), "PNG"))
         file[16:24] = (20_000).to_bytes(4, "big") * 2
         with pytest.raises(tf.errors.InvalidArgumentError, match="20000"):
-            decoding.training_image(tf.constant(bytes(file)), 32, crop_area_min=0.08,
-                                   crop_padding=32, flip=True, seed=tf.constant([1, 2], tf.int64))
+            decoding.training_image(
+                tf.constant(bytes(file)),
+                32,
+                crop_area_min=0.08,
+                crop_padding=32,
+                flip=True,
+                seed=tf.constant([1, 2], tf.int64),
+            )
 
     @pytest.mark.parametrize("name", ["bomb.png", "bomb.jpg"])
     def test_in_a_graph_they_take_no_memory(self, name):
@@ -104,13 +119,20 @@ class TestHeaders:
 
         @tf.function(autograph=False)
         def make(encoded):
-            return decoding.training_image(encoded, 32, crop_area_min=0.08, crop_padding=32,
-                                          flip=True, seed=tf.constant([1, 2], tf.int64))
+            return decoding.training_image(
+                encoded,
+                32,
+                crop_area_min=0.08,
+                crop_padding=32,
+                flip=True,
+                seed=tf.constant([1, 2], tf.int64),
+            )
 
         def run():
             for _ in range(5):
                 with pytest.raises(tf.errors.InvalidArgumentError):
                     make(encoded)
+
         assert memory.taken_by(run) < 290  # MiB
 
     def test_cmyk(self):
@@ -132,9 +154,13 @@ class TestErasing:
 
     def drawn(self, probability, count=200):
         seeds = tf.stack([tf.range(count, dtype=tf.int64)] * 2, 1)
-        draw = tf.function(lambda: tf.map_fn(
-            lambda seed: decoding.erase(self.image, probability, seed), seeds,
-            fn_output_signature=tf.uint8))
+        draw = tf.function(
+            lambda: tf.map_fn(
+                lambda seed: decoding.erase(self.image, probability, seed),
+                seeds,
+                fn_output_signature=tf.uint8,
+            )
+        )
         return draw().numpy()
 
     def test_paints_one_rectangle_of_the_papers_size(self):
@@ -155,8 +181,9 @@ class TestErasing:
 
     def test_same_seed_same_image(self):
         seed = tf.constant([3, 4], tf.int64)
-        np.testing.assert_array_equal(decoding.erase(self.image, 1.0, seed),
-                                      decoding.erase(self.image, 1.0, seed))
+        np.testing.assert_array_equal(
+            decoding.erase(self.image, 1.0, seed), decoding.erase(self.image, 1.0, seed)
+        )
 
 
 class TestAugment:
@@ -166,13 +193,16 @@ class TestAugment:
         small = random.integers(0, 256, (15, 20, 3)).astype("uint8")
         return tf.cast(tf.image.resize(small, (150, 200)), tf.uint8)
 
-    @pytest.mark.parametrize("shape, size, padding, expected", [
-        # int(size / (size + padding) * short side), offset ((h - c) + 1) // 2: FACTS.md 3.
-        ((375, 500), 224, 32, (24, 86, 328, 328)),
-        ((500, 333), 300, 32, (100, 17, 300, 300)),
-        ((8, 8), 32, 0, (0, 0, 8, 8)),
-        ((1, 1), 224, 32, (1 // 2, 1 // 2, 1, 1)),
-    ])
+    @pytest.mark.parametrize(
+        "shape, size, padding, expected",
+        [
+            # int(size / (size + padding) * short side), offset ((h - c) + 1) // 2: FACTS.md 3.
+            ((375, 500), 224, 32, (24, 86, 328, 328)),
+            ((500, 333), 300, 32, (100, 17, 300, 300)),
+            ((8, 8), 32, 0, (0, 0, 8, 8)),
+            ((1, 1), 224, 32, (1 // 2, 1 // 2, 1, 1)),
+        ],
+    )
     def test_central_window_is_the_published_one(self, shape, size, padding, expected):
         window = decoding.central_window(tf.constant([*shape, 3]), size, padding)
         assert tuple(window.numpy()) == expected
@@ -184,27 +214,38 @@ class TestAugment:
         modern = tf.image.resize(photo, (64, 64), "bicubic")
         assert np.abs(np.asarray(ours, "float32") - modern).mean() > 1
 
-    @pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png, ])
+    @pytest.mark.parametrize("encode", [tf.io.encode_jpeg, tf.io.encode_png])
     def test_training_crop_of_jpeg_and_png(self, photo, encode):
         encoded = encode(photo)
         decoded = decoding.decode(encoded)
         seed = tf.constant([3, 4], tf.int64)
-        make = tf.function(lambda: decoding.training_image(
-            encoded, 48, crop_area_min=0.08, crop_padding=32, flip=True, seed=seed))
+        make = tf.function(
+            lambda: decoding.training_image(
+                encoded, 48, crop_area_min=0.08, crop_padding=32, flip=True, seed=seed
+            )
+        )
         image = make()
         assert image.shape == (48, 48, 3) and image.dtype == tf.uint8
         np.testing.assert_array_equal(image, make())
         # The fused decode gives the same pixels as decoding everything and cutting.
         png = decoding.training_image(
-            tf.io.encode_png(decoded), 48, crop_area_min=0.08, crop_padding=32, flip=True,
-            seed=seed)
+            tf.io.encode_png(decoded), 48, crop_area_min=0.08, crop_padding=32, flip=True, seed=seed
+        )
         assert np.abs(np.asarray(image, "float32") - np.asarray(png, "float32")).mean() < 2
 
     def test_random_crops_have_the_papers_areas_and_shapes(self):
         shape = tf.constant([300, 400, 3])
-        windows = np.array([decoding._random_window(
-            shape, lambda: tf.constant([0, 0, 0, 0]), 0.08, tf.constant([1, number], tf.int64))
-            for number in range(300)])
+        windows = np.array(
+            [
+                decoding._random_window(
+                    shape,
+                    lambda: tf.constant([0, 0, 0, 0]),
+                    0.08,
+                    tf.constant([1, number], tf.int64),
+                )
+                for number in range(300)
+            ]
+        )
         windows = windows[windows[:, 2] > 0]
         areas = windows[:, 2] * windows[:, 3] / 120_000
         ratios = windows[:, 3] / windows[:, 2]
@@ -215,9 +256,16 @@ class TestAugment:
         # Crop and flip of one seed were once drawn from the same numbers.
         ramp = np.tile(np.arange(120, dtype="uint8")[None, :, None], (90, 1, 3))
         encoded = tf.io.encode_png(ramp)
-        make = tf.function(lambda number: decoding.training_image(
-            encoded, 32, crop_area_min=0.08, crop_padding=0, flip=True,
-            seed=tf.stack([tf.constant(1, tf.int64), number])))
+        make = tf.function(
+            lambda number: decoding.training_image(
+                encoded,
+                32,
+                crop_area_min=0.08,
+                crop_padding=0,
+                flip=True,
+                seed=tf.stack([tf.constant(1, tf.int64), number]),
+            )
+        )
         images = np.array([make(tf.constant(number, tf.int64)) for number in range(400)], "float32")
         widths = np.abs(images[:, 16, 31, 0] - images[:, 16, 0, 0])
         mirrored = images[:, 16, 31, 0] < images[:, 16, 0, 0]
@@ -227,8 +275,14 @@ class TestAugment:
 
     def test_without_crop_and_flip_training_sees_the_evaluation_image(self, photo):
         encoded = tf.io.encode_png(photo)
-        train = decoding.training_image(encoded, 64, crop_area_min=1.0, crop_padding=32,
-                                       flip=False, seed=tf.constant([0, 0], tf.int64))
+        train = decoding.training_image(
+            encoded,
+            64,
+            crop_area_min=1.0,
+            crop_padding=32,
+            flip=False,
+            seed=tf.constant([0, 0], tf.int64),
+        )
         plain = decoding.to_bytes(decoding.evaluation_image(encoded, 64, 32))
         np.testing.assert_array_equal(train, plain)
 
@@ -237,23 +291,31 @@ class TestAugment:
         plain = decoding.to_bytes(decoding.evaluation_image(encoded, 32, 0)).numpy()
         flips = 0
         for number in range(60):
-            image = decoding.training_image(encoded, 32, crop_area_min=1.0, crop_padding=0,
-                                           flip=True, seed=tf.constant([0, number], tf.int64))
+            image = decoding.training_image(
+                encoded,
+                32,
+                crop_area_min=1.0,
+                crop_padding=0,
+                flip=True,
+                seed=tf.constant([0, number], tf.int64),
+            )
             mirrored = not np.array_equal(image, plain)
             assert not mirrored or np.array_equal(image[:, ::-1], plain)
             flips += mirrored
         assert 15 < flips < 45
 
-    @pytest.mark.parametrize("encoded", [
-        tf.io.encode_jpeg(tf.zeros((40, 50, 1), tf.uint8)),     # grey
-        tf.io.encode_png(tf.zeros((40, 50, 4), tf.uint8)),      # with alpha
-        tf.io.encode_png(tf.zeros((40, 50, 1), tf.uint16)),     # 16 bits
-        tf.io.encode_png(tf.zeros((1, 1, 3), tf.uint8)),
-    ])
+    @pytest.mark.parametrize(
+        "encoded",
+        [
+            tf.io.encode_jpeg(tf.zeros((40, 50, 1), tf.uint8)),  # grey
+            tf.io.encode_png(tf.zeros((40, 50, 4), tf.uint8)),  # with alpha
+            tf.io.encode_png(tf.zeros((40, 50, 1), tf.uint16)),  # 16 bits
+            tf.io.encode_png(tf.zeros((1, 1, 3), tf.uint8)),
+        ],
+    )
     def test_odd_images(self, encoded):
         seed = tf.constant([1, 2], tf.int64)
         assert decoding.evaluation_image(encoded, 32, 32).shape == (32, 32, 3)
-        assert decoding.training_image(encoded, 32, crop_area_min=0.08, crop_padding=32,
-                                      flip=True, seed=seed).shape == (32, 32, 3)
-
-
+        assert decoding.training_image(
+            encoded, 32, crop_area_min=0.08, crop_padding=32, flip=True, seed=seed
+        ).shape == (32, 32, 3)

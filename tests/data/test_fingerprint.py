@@ -33,7 +33,8 @@ def photos(tmp_path):
             (root / split / name).mkdir(parents=True)
             for number in range(count):
                 (root / split / name / f"{number}.png").write_bytes(
-                    image(1000 * len(split) + 100 * label + number))
+                    image(1000 * len(split) + 100 * label + number)
+                )
     return root
 
 
@@ -96,8 +97,12 @@ def test_two_images_exchanged(tmp_path, photos):
 def test_what_was_added_removed_or_renamed_is_said(tmp_path, photos):
     start(tmp_path, photos)
     os.rename(photos / "train" / "cat" / "1.png", photos / "train" / "dog" / "new.png")
-    refuses(tmp_path, photos, "1 training added ('train/dog/new.png')",
-            "1 training removed ('train/cat/1.png')")
+    refuses(
+        tmp_path,
+        photos,
+        "1 training added ('train/dog/new.png')",
+        "1 training removed ('train/cat/1.png')",
+    )
 
 
 def test_other_classes_are_said(tmp_path, photos):
@@ -119,9 +124,13 @@ def test_mended_images_go_on(tmp_path, photos, capsys):
     for path in bad:
         path.write_bytes(b"not an image, but of some length")
     start(tmp_path, photos)
-    storage.write_rows(str(tmp_path / "run" / "bad_examples.jsonl"), [
-        {"split": "train", "key": str(path), "reason": "", "record": number}
-        for number, path in enumerate(bad, 1)])
+    storage.write_rows(
+        str(tmp_path / "run" / "bad_examples.jsonl"),
+        [
+            {"split": "train", "key": str(path), "reason": "", "record": number}
+            for number, path in enumerate(bad, 1)
+        ],
+    )
     for number, path in enumerate(bad):
         path.write_bytes(image(number))
     start(tmp_path, photos)  # listed as bad
@@ -141,8 +150,9 @@ def test_an_image_that_could_not_be_read_may_come_back(tmp_path):
     for path, _ in rows[1:]:
         with open(path, "wb") as file:
             file.write(image(len(path)))
-    source = data.Source("some", ("a", "b"), data.Listed(rows, paths=True),
-                         data.Listed(rows, paths=True))
+    source = data.Source(
+        "some", ("a", "b"), data.Listed(rows, paths=True), data.Listed(rows, paths=True)
+    )
     lacking = fingerprint.of(source)
     with open(rows[0][0], "wb") as file:
         file.write(image(0))
@@ -151,17 +161,24 @@ def test_an_image_that_could_not_be_read_may_come_back(tmp_path):
 
 def test_a_table_with_other_labels(tmp_path, photos):
     def table(*labels):
-        rows = [f"train/{name}/{number}.png,{label},train" for name, label in
-                zip(("cat", "dog"), labels) for number in range(8)]
-        rows += [f"val/{name}/{number}.png,{label},val" for name, label in
-                 zip(("cat", "dog"), labels) for number in range(4)]
+        rows = [
+            f"train/{name}/{number}.png,{label},train"
+            for name, label in zip(("cat", "dog"), labels)
+            for number in range(8)
+        ]
+        rows += [
+            f"val/{name}/{number}.png,{label},val"
+            for name, label in zip(("cat", "dog"), labels)
+            for number in range(4)
+        ]
         (photos / "table.csv").write_text("\n".join(["path,label,split", *rows]))
         return photos / "table.csv"
 
     recipe = dataclasses.replace(FOLDER, dataset="table")
     start(tmp_path, table("miau", "wau"), recipe)
-    refuses(tmp_path, table("wau", "miau"), "16 training changed", "0.png': miau -> wau",
-            recipe=recipe)
+    refuses(
+        tmp_path, table("wau", "miau"), "16 training changed", "0.png': miau -> wau", recipe=recipe
+    )
 
 
 def write_records(folder, label_of):
@@ -170,12 +187,18 @@ def write_records(folder, label_of):
         with tf.io.TFRecordWriter(str(folder / f"{split}-00000-of-00001")) as file:
             for number in range(count):
                 feature = {
-                    "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(
-                        value=[image(number)])),
-                    "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(
-                        value=[label_of(number)]))}
-                file.write(tf.train.Example(features=tf.train.Features(
-                    feature=feature)).SerializeToString())
+                    "image/encoded": tf.train.Feature(
+                        bytes_list=tf.train.BytesList(value=[image(number)])
+                    ),
+                    "image/class/label": tf.train.Feature(
+                        int64_list=tf.train.Int64List(value=[label_of(number)])
+                    ),
+                }
+                file.write(
+                    tf.train.Example(
+                        features=tf.train.Features(feature=feature)
+                    ).SerializeToString()
+                )
     (folder / "classes.txt").write_text("cat\ndog\n")
 
 
@@ -186,8 +209,14 @@ def test_record_files_with_exchanged_labels(tmp_path):
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     start(tmp_path, tmp_path / "b", recipe)
     write_records(tmp_path / "a", lambda number: 2 - number % 2)
-    refuses(tmp_path, tmp_path / "a", "12 of 12 training images", "another label", "cat -> dog",
-            recipe=recipe)
+    refuses(
+        tmp_path,
+        tmp_path / "a",
+        "12 of 12 training images",
+        "another label",
+        "cat -> dog",
+        recipe=recipe,
+    )
 
 
 def test_images_in_memory_are_known_by_their_labels():
@@ -198,7 +227,8 @@ def test_images_in_memory_are_known_by_their_labels():
     rows[0] = (image(9), 1)
     other = data.Source("some", ("a", "b"), data.Listed(rows), data.Listed(rows[2:4]))
     assert fingerprint.differences(first, fingerprint.of(other), ("a", "b"), other) == [
-        "1 training changed ('0': a -> b)"]
+        "1 training changed ('0': a -> b)"
+    ]
 
 
 def test_every_name_of_a_class_and_file(tmp_path):

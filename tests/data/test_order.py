@@ -12,9 +12,17 @@ SIZES = (1, 2, 15, 16, 17, 1000, 1023, 1024, 1025, 1040, 2047, 5000)
 def epoch(count, in_blocks, number=0, seed=7):
     """The records of an epoch, read group by group as the pipeline does."""
     groups = order.groups_per_epoch(count)
-    return np.concatenate([order.records_at(
-        order.host_positions(tf.constant(group, tf.int64), 0, 0, 1, count), seed, count, in_blocks)
-        for group in range(number * groups, (number + 1) * groups)])
+    return np.concatenate(
+        [
+            order.records_at(
+                order.host_positions(tf.constant(group, tf.int64), 0, 0, 1, count),
+                seed,
+                count,
+                in_blocks,
+            )
+            for group in range(number * groups, (number + 1) * groups)
+        ]
+    )
 
 
 @pytest.mark.parametrize("count", SIZES)
@@ -35,9 +43,15 @@ def test_epochs_and_seeds_differ(in_blocks):
 @pytest.mark.parametrize("hosts", [1, 2, 3, 32, 50])
 @pytest.mark.parametrize("count", [7, 1025, 3000])
 def test_hosts_share_the_positions(hosts, count):
-    found = [np.concatenate([
-        order.host_positions(tf.constant(group, tf.int64), 0, host, hosts, count)
-        for group in range(2 * order.groups_per_epoch(count))]) for host in range(hosts)]
+    found = [
+        np.concatenate(
+            [
+                order.host_positions(tf.constant(group, tf.int64), 0, host, hosts, count)
+                for group in range(2 * order.groups_per_epoch(count))
+            ]
+        )
+        for host in range(hosts)
+    ]
     for host, positions in enumerate(found):
         assert (positions % hosts == host).all() and (np.diff(positions) == hosts).all()
     assert sorted(np.concatenate(found)) == list(range(2 * count))
@@ -60,8 +74,10 @@ def test_a_host_without_a_share_in_a_group(in_blocks):
 @pytest.mark.parametrize("in_blocks", [False, True])
 def test_no_epoch_and_no_seed_comes_again(in_blocks):
     # The cipher behind the shuffle looks at few bits of its key: 256 once was 0 again.
-    first = [epoch(3000, in_blocks, number, seed)[:1024] for number, seed in (
-        (0, 0), (256, 0), (512, 0), (2048, 0), (0, 256), (0, 65_536), (1, 0))]
+    first = [
+        epoch(3000, in_blocks, number, seed)[:1024]
+        for number, seed in ((0, 0), (256, 0), (512, 0), (2048, 0), (0, 256), (0, 65_536), (1, 0))
+    ]
     for one in range(len(first)):
         for other in range(one):
             assert (first[one] == first[other]).mean() < 0.02
@@ -80,8 +96,9 @@ def runs(numbers):
 @pytest.mark.parametrize("hosts", [1, 2, 8, 32])
 def test_a_host_reads_neighbours_together(hosts):
     count = 100_000
-    numbers = order.records_at(order.host_positions(
-        tf.constant(3, tf.int64), 0, 1 % hosts, hosts, count), 7, count, True).numpy()
+    numbers = order.records_at(
+        order.host_positions(tf.constant(3, tf.int64), 0, 1 % hosts, hosts, count), 7, count, True
+    ).numpy()
     assert len(numbers) == order.GROUP // hosts
     assert runs(numbers) <= 3 * len(numbers) / order.BLOCK  # a run may lie across two blocks
 
@@ -99,10 +116,24 @@ def test_blocks_begin_elsewhere_in_every_epoch():
 
 
 def test_spare_records_are_a_function_of_place_and_attempt():
-    drawn = {int(order.spare_record(tf.constant(place, tf.int64), tf.constant(attempt, tf.int64),
-                                    0, 10**6)) for place in range(20) for attempt in (1, 2)}
-    again = {int(order.spare_record(tf.constant(place, tf.int64), tf.constant(attempt, tf.int64),
-                                    0, 10**6)) for place in range(20) for attempt in (1, 2)}
+    drawn = {
+        int(
+            order.spare_record(
+                tf.constant(place, tf.int64), tf.constant(attempt, tf.int64), 0, 10**6
+            )
+        )
+        for place in range(20)
+        for attempt in (1, 2)
+    }
+    again = {
+        int(
+            order.spare_record(
+                tf.constant(place, tf.int64), tf.constant(attempt, tf.int64), 0, 10**6
+            )
+        )
+        for place in range(20)
+        for attempt in (1, 2)
+    }
     assert drawn == again and len(drawn) == 40 and max(drawn) < 10**6
 
 

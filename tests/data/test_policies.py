@@ -73,8 +73,9 @@ class TestOriginal:
         image = np.random.default_rng(1).integers(0, 256, (96, 80, 3)).astype("uint8")
         for level in (1, 3, 6, 7.7, 9):
             argument = np.float32(policies.argument_of(name, level, policies.RANDAUGMENT))
-            assert (operate(name, image, argument)
-                    == operate_traced(name, image, argument)).all(), level
+            assert (
+                operate(name, image, argument) == operate_traced(name, image, argument)
+            ).all(), level
 
     def test_operations_get_its_arguments(self):
         ours = {}
@@ -86,7 +87,7 @@ class TestOriginal:
         assert {key.split("_")[1] for key in ours} == set(OPERATIONS) - {"Cutout"}
 
     def test_negative_arguments_are_those_of_the_signed(self):
-        assert SIGNED == {key.split("_")[1] for key in GOLDEN["arguments"] if key.endswith("n")}
+        assert {key.split("_")[1] for key in GOLDEN["arguments"] if key.endswith("n")} == SIGNED
 
     def test_the_policy_is_its(self):
         assert [[list(step) for step in row] for row in POLICY_V0] == GOLDEN["policy_v0"]
@@ -103,8 +104,9 @@ class TestQuirks:
         expected = image >> (8 - kept) << (8 - kept)
         assert (operate("Posterize", image, float(bits)) == expected).all()
 
-    @pytest.mark.parametrize("threshold, wrapped", [(0, 0), (128, 128), (256, 0), (435, 179),
-                                                    (716, 204)])
+    @pytest.mark.parametrize(
+        "threshold, wrapped", [(0, 0), (128, 128), (256, 0), (435, 179), (716, 204)]
+    )
     def test_solarize_wraps(self, threshold, wrapped):
         image = noise(16, 16)
         expected = np.where(image < wrapped, image, 255 - image)
@@ -129,10 +131,20 @@ class TestQuirks:
     def test_translation_may_leave_nothing(self, name, pixels):
         assert (operate(name, noise(224, 224), float(pixels)) == policies.FILL).all()
 
-    @pytest.mark.parametrize("name, argument", [
-        ("Rotate", 0.0), ("ShearX", 0.0), ("ShearY", 0.0), ("TranslateX", 0.0),
-        ("TranslateY", 0.0), ("Color", 1.0), ("Contrast", 1.0), ("Brightness", 1.0),
-        ("Sharpness", 1.0)])
+    @pytest.mark.parametrize(
+        "name, argument",
+        [
+            ("Rotate", 0.0),
+            ("ShearX", 0.0),
+            ("ShearY", 0.0),
+            ("TranslateX", 0.0),
+            ("TranslateY", 0.0),
+            ("Color", 1.0),
+            ("Contrast", 1.0),
+            ("Brightness", 1.0),
+            ("Sharpness", 1.0),
+        ],
+    )
     def test_neutral_arguments_change_nothing(self, name, argument):
         assert (operate(name, noise(33, 47), argument) == noise(33, 47)).all()
 
@@ -152,8 +164,11 @@ class TestCutout:
         """For 2,000 places: which pixels of a white image were cut, (2000, 40, 80)."""
         white = tf.fill((*self.SIDES, 3), tf.constant(255, tf.uint8))
         places = tf.random.stateless_uniform((2000, 2), (0, 5))
-        cut = tf.data.Dataset.from_tensor_slices(places).map(
-            lambda place: policies.cutout(white, 10.0, place[0], place[1])).batch(2000)
+        cut = (
+            tf.data.Dataset.from_tensor_slices(places)
+            .map(lambda place: policies.cutout(white, 10.0, place[0], place[1]))
+            .batch(2000)
+        )
         images = next(cut.as_numpy_iterator())
         assert set(np.unique(images)) == {policies.FILL, 255}
         assert (images == images[..., :1]).all()
@@ -175,8 +190,9 @@ class TestCutout:
         for lines in (holes.any(2), holes.any(1)):
             side = lines.shape[1]
             place = np.arange(side)
-            centres = np.minimum(place + self.HALF, side - 1) - np.maximum(
-                place - self.HALF + 1, 0) + 1
+            centres = (
+                np.minimum(place + self.HALF, side - 1) - np.maximum(place - self.HALF + 1, 0) + 1
+            )
             assert np.abs(lines.mean(0) - centres / side).max() < 0.05
 
     def test_row_and_column_are_independent(self, holes):
@@ -223,15 +239,15 @@ class TestDrawingRandAugment:
         operations, _ = choices
         assert operations.min() == 0 and operations.max() == NOTHING - 1 == 15
         for step in operations.T:
-            assert_frequencies(collections.Counter(step.tolist()),
-                               dict.fromkeys(range(16), 1 / 16))
+            assert_frequencies(collections.Counter(step.tolist()), dict.fromkeys(range(16), 1 / 16))
         pairs = collections.Counter(map(tuple, operations.tolist()))
         assert_frequencies(pairs, {(i, j): 1 / 256 for i in range(16) for j in range(16)})
 
     def test_arguments_are_the_magnitudes(self, choices):
         operations, arguments = choices
-        expected = np.float32([policies.argument_of(name, 17.0, policies.RANDAUGMENT)
-                               for name in NAMES])
+        expected = np.float32(
+            [policies.argument_of(name, 17.0, policies.RANDAUGMENT) for name in NAMES]
+        )
         assert (np.abs(arguments) == expected[operations]).all()
 
     def test_signs_are_drawn(self, choices):
@@ -279,9 +295,12 @@ class TestDrawingAutoAugment:
                 for two, q in second.items():
                     expected[one, two] += p * q / len(POLICY_V0)
         observed = collections.Counter(
-            tuple(NOTHING if number == NOTHING else (number, round(abs(argument), 4))
-                  for number, argument in zip(*steps))
-            for steps in zip(*(choice.tolist() for choice in choices)))
+            tuple(
+                NOTHING if number == NOTHING else (number, round(abs(argument), 4))
+                for number, argument in zip(*steps)
+            )
+            for steps in zip(*(choice.tolist() for choice in choices))
+        )
         assert sum(expected.values()) == pytest.approx(1)
         assert_frequencies(observed, expected)
 
@@ -292,6 +311,7 @@ class TestDrawingAutoAugment:
 @pytest.fixture
 def trial_fails(monkeypatch):
     """A host that cannot compile, as those with tensorflow-tpu."""
+
     def fail(_):
         raise tf.errors.NotFoundError(None, None, "no transfer manager for platform Host")
 
@@ -308,8 +328,14 @@ def test_hosts_that_cannot_compile_give_the_same_pixels(trial_fails, capsys):
         argument = policies.argument_of(name, 9, policies.RANDAUGMENT)
         plain = tf.function(function, autograph=False)
         ours = plain(tf.constant(image), tf.constant(argument, tf.float32)).numpy()
-        assert not any(node.attr["_XlaMustCompile"].b for node in plain.get_concrete_function(
-            tf.TensorSpec(image.shape, tf.uint8), tf.TensorSpec(())).graph.as_graph_def().node)
+        assert not any(
+            node.attr["_XlaMustCompile"].b
+            for node in plain.get_concrete_function(
+                tf.TensorSpec(image.shape, tf.uint8), tf.TensorSpec(())
+            )
+            .graph.as_graph_def()
+            .node
+        )
         assert (ours == operate(name, image, np.float32(argument))).all()
     assert capsys.readouterr().out.count("This TensorFlow cannot compile for the CPU") == 1
 
@@ -326,7 +352,8 @@ def distorted(policy, images, spec):
     """Distorts images in tf.data: all of them with every seed."""
     pairs = tf.data.Dataset.from_generator(
         lambda: ((image, seed) for seed in SEEDS for image in images),
-        output_signature=(spec, tf.TensorSpec((2,), tf.int32)))
+        output_signature=(spec, tf.TensorSpec((2,), tf.int32)),
+    )
     dataset = pairs.map(policy)
     assert dataset.element_spec == spec
     return list(dataset.as_numpy_iterator())
@@ -337,8 +364,9 @@ class TestImages:
     @pytest.mark.parametrize("dtype", ["int32", "int64"])
     def test_the_seed_decides(self, policy, dtype):
         image = tf.constant(noise(33, 47))
-        ours, again = ([policy(image, tf.cast(seed, dtype)).numpy() for seed in SEEDS]
-                       for _ in range(2))
+        ours, again = (
+            [policy(image, tf.cast(seed, dtype)).numpy() for seed in SEEDS] for _ in range(2)
+        )
         assert np.array_equal(ours, again)
         # Some operations change nothing here, and some sub-policies skip both.
         assert len({result.tobytes() for result in ours}) > 15
@@ -347,26 +375,33 @@ class TestImages:
     def test_threads_change_nothing(self, policy):
         image = tf.constant(noise(33, 47))
         seeds = tf.data.Dataset.from_tensor_slices(tf.tile(SEEDS, (4, 1)))
-        one, many = ([*seeds.map(lambda seed: policy(image, seed), calls).as_numpy_iterator()]
-                     for calls in (1, 8))
+        one, many = (
+            [*seeds.map(lambda seed: policy(image, seed), calls).as_numpy_iterator()]
+            for calls in (1, 8)
+        )
         assert np.array_equal(one, many)
-        assert np.array_equal(one[:len(SEEDS)], one[-len(SEEDS):])
+        assert np.array_equal(one[: len(SEEDS)], one[-len(SEEDS) :])
 
     @BOTH
     def test_works_under_a_strategy(self, policy, mirrored):
         image = tf.constant(noise(33, 47))
-        dataset = tf.data.Dataset.from_tensor_slices(SEEDS[:8]).map(
-            lambda seed: policy(image, seed), tf.data.AUTOTUNE).batch(4)
-        parts = [part for batch in mirrored.experimental_distribute_dataset(dataset)
-                 for part in mirrored.experimental_local_results(batch)]
+        dataset = (
+            tf.data.Dataset.from_tensor_slices(SEEDS[:8])
+            .map(lambda seed: policy(image, seed), tf.data.AUTOTUNE)
+            .batch(4)
+        )
+        parts = [
+            part
+            for batch in mirrored.experimental_distribute_dataset(dataset)
+            for part in mirrored.experimental_local_results(batch)
+        ]
         assert np.array_equal(np.concatenate(parts), np.concatenate([*dataset]))
 
     @BOTH
     def test_sizes_may_be_unknown(self, policy):
         images = [noise(32, 32), noise(33, 47)]
         ours = distorted(policy, images, tf.TensorSpec((None, None, 3), tf.uint8))
-        expected = [policy(tf.constant(image), seed).numpy()
-                    for seed in SEEDS for image in images]
+        expected = [policy(tf.constant(image), seed).numpy() for seed in SEEDS for image in images]
         assert all(np.array_equal(*pair) for pair in zip(ours, expected, strict=True))
         assert {result.dtype for result in ours} == {np.dtype("uint8")}
 
@@ -377,8 +412,10 @@ class TestImages:
 
     def test_layers_and_magnitude_count(self):
         image = tf.constant(noise(33, 47))
-        kinds = {np.stack([policies.randaugment(image, seed, *options) for seed in SEEDS[:8]])
-                 .tobytes() for options in ((1, 1), (1, 28), (2, 1), (2, 28))}
+        kinds = {
+            np.stack([policies.randaugment(image, seed, *options) for seed in SEEDS[:8]]).tobytes()
+            for options in ((1, 1), (1, 28), (2, 1), (2, 28))
+        }
         assert len(kinds) == 4
 
     @pytest.mark.parametrize("name", NAMES)
@@ -396,8 +433,10 @@ class TestImages:
 
     def test_operations_follow_each_other(self, monkeypatch):
         steps = (("Posterize", 3.0), ("Rotate", -20.0), ("Invert", 0.0))
-        draw = (tf.constant([NAMES.index(name) for name, _ in steps]),
-                tf.constant([argument for _, argument in steps]))
+        draw = (
+            tf.constant([NAMES.index(name) for name, _ in steps]),
+            tf.constant([argument for _, argument in steps]),
+        )
         monkeypatch.setattr(policies, "draw_randaugment", lambda *_: draw)
         expected = noise(33, 47)
         ours = policies.randaugment(tf.constant(expected), (1, 2)).numpy()
@@ -433,8 +472,10 @@ class TestClean:
         return function(tf.constant(image), argument, *place).numpy()
 
     def strengths(self, name, image, sign):
-        return [np.abs(self.distort(name, image, level, sign).astype(int) - image).mean()
-                for level in range(31)]
+        return [
+            np.abs(self.distort(name, image, level, sign).astype(int) - image).mean()
+            for level in range(31)
+        ]
 
     @pytest.mark.parametrize("name", LEVELED)
     @pytest.mark.parametrize("sign", [1, -1])
@@ -475,8 +516,10 @@ class TestClean:
                 pil = enhance.Contrast(image_module.fromarray(image)).enhance(factor)
                 difference = self.distort("Contrast", image, level, sign) - np.int32(pil)
                 assert np.abs(difference).max() <= 1
-        dark, bright = (self.distort("Contrast", np.full((8, 8, 3), grey, "uint8"), 10, -1)
-                        for grey in (40, 200))
+        dark, bright = (
+            self.distort("Contrast", np.full((8, 8, 3), grey, "uint8"), 10, -1)
+            for grey in (40, 200)
+        )
         assert (dark == 40).all() and (bright == 200).all()
 
     @pytest.mark.parametrize("side", [32, 112])
@@ -491,13 +534,17 @@ class TestClean:
 
     @BOTH
     def test_policies_take_it(self, policy, photo):
-        clean, original = ([policy(tf.constant(photo), seed, style=style).numpy()
-                            for seed in SEEDS] for style in ("clean", "original"))
+        clean, original = (
+            [policy(tf.constant(photo), seed, style=style).numpy() for seed in SEEDS]
+            for style in ("clean", "original")
+        )
         assert np.mean([(one == two).all() for one, two in zip(clean, original)]) < 0.8
         dataset = tf.data.Dataset.from_tensor_slices(SEEDS).map(
-            lambda seed: policy(tf.constant(photo), seed, style="clean"))
-        different = [(one != two).mean() for one, two in zip(
-            dataset.as_numpy_iterator(), clean, strict=True)]
+            lambda seed: policy(tf.constant(photo), seed, style="clean")
+        )
+        different = [
+            (one != two).mean() for one, two in zip(dataset.as_numpy_iterator(), clean, strict=True)
+        ]
         assert max(different) < 0.001
 
     @BOTH

@@ -17,7 +17,8 @@ def image(number):
 def example(number):
     features = {
         "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image(number)])),
-        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number + 1]))}
+        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[number + 1])),
+    }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
@@ -50,20 +51,25 @@ class TestReading:
         for number in (0, 19, 20, 21, 50):
             assert loaded(records, number) == (image(number), number)
 
-    @pytest.mark.parametrize("numbers", [
-        range(51), [50, 0, 20, 19, 21, 5], [], [7], [30, 29, 28, 3, 4, 5]])
+    @pytest.mark.parametrize(
+        "numbers", [range(51), [50, 0, 20, 19, 21, 5], [], [7], [30, 29, 28, 3, 4, 5]]
+    )
     def test_many_in_any_order(self, paths, numbers):
         records = records_of(paths)
         raw = tf.function(records.read)(tf.constant(list(numbers), tf.int64)).numpy()
         assert [loaded(records, number, one) for number, one in zip(numbers, raw)] == [
-            (image(number), number) for number in numbers]
+            (image(number), number) for number in numbers
+        ]
         assert (raw != b"").all()  # nothing had to be read again
 
     def test_parts_of_files(self, paths):
         shards = [Shard(paths[0], skip=5, take=10), Shard(paths[2], skip=28)]
         records = RecordFiles(shards, Features(first_label=1))
         assert [loaded(records, number)[1] for number in range(records.count)] == [
-            *range(5, 15), 49, 50]
+            *range(5, 15),
+            49,
+            50,
+        ]
 
     def test_names(self, paths):
         records = RecordFiles([Shard(paths[0], skip=5, take=10), Shard(paths[2])], Features())
@@ -109,14 +115,14 @@ class TestDamage:
         flip(paths[2], where[4] + byte)
         records = records_of(paths)
         assert records.count == 25
-        fault, = records.faults
+        (fault,) = records.faults
         assert fault["shard"] == "train-00002-of-00003" and f"byte {where[4]:,}" in fault["reason"]
         assert [loaded(records, number)[1] for number in range(25)] == list(range(25))
 
     def test_a_missing_file(self, paths):
         os.remove(paths[2])
         records = records_of(paths, expected=None)
-        fault, = records.faults
+        (fault,) = records.faults
         assert records.count == 21 and "is missing" in fault["reason"]
         assert fault["records"] == 20  # as many as the largest of the others: nothing better known
 
@@ -124,9 +130,11 @@ class TestDamage:
         whole = open(paths[0], "rb").read()
         end = self.offsets(paths[0])[12] + 30
         open(paths[0], "wb").write(whole[:end])
-        records = RecordFiles([Shard(path, expected=count) for path, count in
-                               zip(paths, (20, 1, 30))], Features(first_label=1))
-        fault, = records.faults
+        records = RecordFiles(
+            [Shard(path, expected=count) for path, count in zip(paths, (20, 1, 30))],
+            Features(first_label=1),
+        )
+        (fault,) = records.faults
         assert records.count == 43 and fault["records"] == 8
         assert loaded(records, 12) == (image(20), 20)
 
@@ -139,7 +147,6 @@ class TestDamage:
         records = records_of([str(tmp_path / "x")])
         assert records.count == 0 and "damaged at byte 0" in records.faults[0]["reason"]
 
-
     def test_a_file_that_vanishes_is_no_hang(self, paths):
         records = records_of(paths)
         os.remove(paths[0])
@@ -150,7 +157,7 @@ class TestDamage:
 
     def test_an_empty_file(self, paths):
         open(paths[1], "wb").close()
-        fault, = records_of(paths).faults
+        (fault,) = records_of(paths).faults
         assert "is empty" in fault["reason"]
         assert not RecordFiles([Shard(paths[1], expected=0)], Features()).faults
 
@@ -180,6 +187,7 @@ class TestKeptIndex:
         def scan(path, state):
             read.append(path)
             return real(path, state)
+
         monkeypatch.setattr(tfrecord, "_scan_file", scan)
         found = [one.offsets.tolist() for one in tfrecord.scan([Shard(path) for path in paths])]
         monkeypatch.setattr(tfrecord, "_scan_file", real)
@@ -201,6 +209,7 @@ class TestKeptIndex:
             if os.path.dirname(target) == str(tmp_path):
                 raise tf.errors.PermissionDeniedError(None, None, "read-only")
             real(source, target, overwrite)
+
         monkeypatch.setattr(tf.io.gfile, "rename", refuse)
         first, _ = self.scans(monkeypatch, paths)
         assert str(tmp_path / "cache") in capsys.readouterr().out
@@ -209,7 +218,7 @@ class TestKeptIndex:
     @pytest.mark.parametrize("length", [0, 100, 700])
     def test_a_damaged_one_is_made_anew(self, monkeypatch, paths, tmp_path, capsys, length):
         first, _ = self.scans(monkeypatch, paths)
-        index, = tmp_path.glob("*.npz")
+        (index,) = tmp_path.glob("*.npz")
         index.write_bytes(index.read_bytes()[:length])
         assert self.scans(monkeypatch, paths)[0] == first
         assert "made anew" in capsys.readouterr().out
@@ -217,5 +226,6 @@ class TestKeptIndex:
 
 def test_the_checksum_is_tensorflows(paths):
     data = np.frombuffer(open(paths[0], "rb").read()[:12], np.uint8)
-    assert tfrecord._masked_crc32c(data[None, :8])[0] == int.from_bytes(data[8:].tobytes(),
-                                                                       "little")
+    assert tfrecord._masked_crc32c(data[None, :8])[0] == int.from_bytes(
+        data[8:].tobytes(), "little"
+    )

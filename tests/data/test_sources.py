@@ -29,15 +29,21 @@ def take(dataset, count):
 
 def rows(records, numbers=None):
     """The (encoded image, label) of records, by default of all."""
-    loaded = [records.load(tf.constant(number, tf.int64), tf.constant(""))
-              for number in (range(records.count) if numbers is None else numbers)]
+    loaded = [
+        records.load(tf.constant(number, tf.int64), tf.constant(""))
+        for number in (range(records.count) if numbers is None else numbers)
+    ]
     return [(encoded.numpy(), int(label)) for encoded, label in loaded]
 
 
 def order(records, seed, start, count, shard=0, shards=1):
     """The (position, record)s of a host's training."""
-    return [(int(position), int(number)) for position, number, _ in take(
-        batches.shuffled(records, seed, start, shard, shards).unbatch(), count)]
+    return [
+        (int(position), int(number))
+        for position, number, _ in take(
+            batches.shuffled(records, seed, start, shard, shards).unbatch(), count
+        )
+    ]
 
 
 def evaluated(records, shard, shards):
@@ -61,6 +67,7 @@ class TestDigits:
         held_out = [encoded for encoded, _ in rows(one.held_out)]
         train = [encoded for encoded, _ in rows(one.train)]
         from sklearn.datasets import load_digits
+
         distinct = {tuple(row) for row in load_digits().data}
         assert len(set(train) | set(held_out)) == len(distinct)
 
@@ -76,7 +83,7 @@ class TestTrainingOrder:
 
     def test_an_epoch_is_a_permutation_and_the_next_is_another(self, source):
         positions, two = zip(*order(source.train, 5, 0, 2 * source.num_train))
-        first, second = two[:source.num_train], two[source.num_train:]
+        first, second = two[: source.num_train], two[source.num_train :]
         assert sorted(first) == sorted(second) == list(range(source.num_train))
         assert first != second and list(positions) == list(range(2 * source.num_train))
 
@@ -103,16 +110,24 @@ class TestTrainingOrder:
 
     @pytest.mark.parametrize("hosts, batch", [(2, 1), (7, 3), (1030, 1)])
     def test_any_number_of_hosts_and_any_batch(self, hosts, batch):
-        small = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", num_classes=3,
-                                    batch_size=16)
+        small = dataclasses.replace(
+            RECIPES["smoke"], dataset="synthetic", num_classes=3, batch_size=16
+        )
         source = data.open_source(small)  # 32 images
-        whole = np.concatenate([one["labels"] for one in take(
-            data.training(source, small, 32, 10), 12)])
+        whole = np.concatenate(
+            [one["labels"] for one in take(data.training(source, small, 32, 10), 12)]
+        )
         host = min(hosts - 1, 5)
-        labels = np.concatenate([one["labels"] for one in take(data.training(
-            source, small, 32, batch, shard=host, num_shards=hosts), 6)])
+        labels = np.concatenate(
+            [
+                one["labels"]
+                for one in take(
+                    data.training(source, small, 32, batch, shard=host, num_shards=hosts), 6
+                )
+            ]
+        )
         expected = whole[host::hosts]
-        np.testing.assert_array_equal(labels[:len(expected)], expected[:len(labels)])
+        np.testing.assert_array_equal(labels[: len(expected)], expected[: len(labels)])
 
     def test_batches_are_bytes(self, source):
         images, labels = take(data.training(source, RECIPES["smoke"], 40, 8), 1)[0].values()
@@ -127,8 +142,10 @@ def test_evaluation_has_every_image_once(hosts, batch):
     steps = -(-(-(-source.num_eval // hosts)) // batch)
     labels, total = [], 0
     for host in range(hosts):
-        batches = take(data.evaluation(source, recipe, 32, batch, steps, shard=host,
-                                       num_shards=hosts), steps + 1)
+        batches = take(
+            data.evaluation(source, recipe, 32, batch, steps, shard=host, num_shards=hosts),
+            steps + 1,
+        )
         assert len(batches) == steps
         for images, label, weight in (batch.values() for batch in batches):
             assert images.shape == (batch, 32, 32, 3)
@@ -149,6 +166,7 @@ class TestFolder:
     def test_the_split_does_not_move_when_images_are_added(self, photos):
         def held_out():
             return {encoded for encoded, _ in rows(open_folder(photos).held_out)}
+
         before = held_out()
         (photos / "cat" / "new.png").write_bytes((photos / "cat" / "1.png").read_bytes())
         assert before <= held_out()
@@ -231,11 +249,15 @@ class TestFolder:
         # "more" is a class of its own: its image is not cat's, too.
         assert source.class_names == ("cat", "dog", "more")
         assert source.num_train + source.num_eval == 26
-        names = [records.name(number)["key"] for records in (source.train, source.held_out)
-                 for number in range(records.count)]
+        names = [
+            records.name(number)["key"]
+            for records in (source.train, source.held_out)
+            for number in range(records.count)
+        ]
         assert any("caf\\xe9.png" in name for name in names)
-        assert all(encoded for records in (source.train, source.held_out)
-                   for encoded, _ in rows(records))
+        assert all(
+            encoded for records in (source.train, source.held_out) for encoded, _ in rows(records)
+        )
 
     def test_split_folder_that_is_not_there(self, photos):
         with pytest.raises(InputError, match="no folders train/ and check/"):
@@ -250,7 +272,8 @@ class TestTfds:
     def recipe(self, data_dir, **changes):
         return dataclasses.replace(
             Recipe(dataset="tiny_colours", data_dir=str(data_dir), batch_size=4, image_size=32),
-            **changes)
+            **changes,
+        )
 
     def test_reads_a_data_set_on_disk(self, data_dir):
         recipe = self.recipe(data_dir)
@@ -285,25 +308,32 @@ class TestTfds:
         with pytest.raises(InputError, match="20 images to train and 0 to evaluate on"):
             data.open_source(self.recipe(tmp_path, holdout=0.0))
 
-    @pytest.mark.parametrize("changes, message", [
-        (dict(dataset="cifar11"), "no data set 'cifar11'.*cifar10"),
-        (dict(dataset="a b"), "cannot open 'a b'"),
-        (dict(dataset="cifar10"), "not prepared under.*download_and_prepare"),
-        (dict(eval_split="minival"), "no split 'minival'; it has train, test"),
-        (dict(train_split="trian[:50%]"), "no split 'trian"),
-        (dict(eval_split="train[:x%]"), "no split 'train"),
-        (dict(dataset="huggingface:mnist"), "cannot open 'huggingface:mnist'"),
-        (dict(dataset="zzzzqqq"), "No known name is near"),
-    ])
+    @pytest.mark.parametrize(
+        "changes, message",
+        [
+            (dict(dataset="cifar11"), "no data set 'cifar11'.*cifar10"),
+            (dict(dataset="a b"), "cannot open 'a b'"),
+            (dict(dataset="cifar10"), "not prepared under.*download_and_prepare"),
+            (dict(eval_split="minival"), "no split 'minival'; it has train, test"),
+            (dict(train_split="trian[:50%]"), "no split 'trian"),
+            (dict(eval_split="train[:x%]"), "no split 'train"),
+            (dict(dataset="huggingface:mnist"), "cannot open 'huggingface:mnist'"),
+            (dict(dataset="zzzzqqq"), "No known name is near"),
+        ],
+    )
     def test_what_cannot_be_opened(self, data_dir, changes, message):
         with pytest.raises(InputError, match=message):
             data.open_source(dataclasses.replace(self.recipe(data_dir), **changes))
 
     def test_a_data_set_that_is_no_classification(self, tmp_path):
         import tensorflow_datasets as tfds
+
         tiny_dataset.write(
-            tmp_path, "only_text", features=tfds.features.FeaturesDict(
-                {"text": tfds.features.Text()}), examples=lambda split: [(0, {"text": "a"})])
+            tmp_path,
+            "only_text",
+            features=tfds.features.FeaturesDict({"text": tfds.features.Text()}),
+            examples=lambda split: [(0, {"text": "a"})],
+        )
         with pytest.raises(InputError, match="not an image classification data set.*text"):
             data.open_source(self.recipe(tmp_path, dataset="only_text"))
 
@@ -311,77 +341,98 @@ class TestTfds:
 class TestTable:
     def open(self, path, text, **changes):
         path.write_text(text, encoding="utf-8")
-        return data.open_source(dataclasses.replace(
-            FOLDER, dataset="table", data_dir=str(path), **changes))
+        return data.open_source(
+            dataclasses.replace(FOLDER, dataset="table", data_dir=str(path), **changes)
+        )
 
     def rows(self, photos, split=""):
-        return [(f"{name}/{number}.{('jpg', 'png')[number % 2]}", name, split)
-                for name in ("dog", "cat") for number in range(12)]
+        return [
+            (f"{name}/{number}.{('jpg', 'png')[number % 2]}", name, split)
+            for name in ("dog", "cat")
+            for number in range(12)
+        ]
 
     def test_csv(self, photos):
-        text = "path,label\n" + "".join(f"{path},{label}\n" for path, label, _ in
-                                        self.rows(photos))
+        text = "path,label\n" + "".join(f"{path},{label}\n" for path, label, _ in self.rows(photos))
         source = self.open(photos / "all.csv", text)
         assert source.class_names == ("cat", "dog")
         assert source.num_train + source.num_eval == 24
-        images, labels = map(np.concatenate, zip(*map(dict.values, take(
-            data.training(source, FOLDER, 32, 4), 8))))
+        images, labels = map(
+            np.concatenate, zip(*map(dict.values, take(data.training(source, FOLDER, 32, 4), 8)))
+        )
         np.testing.assert_array_equal(images.mean((1, 2)).argmax(-1), labels)  # by its colour
         assert not source.bad.entries
 
     def test_jsonl_with_splits_and_numbers(self, photos):
-        rows = [(path, {"cat": 7, "dog": 10}[label], ("train", "val")[number % 3 == 0])
-                for number, (path, label, _) in enumerate(self.rows(photos))]
-        text = "".join(json.dumps(dict(zip(("path", "label", "split"), row))) + "\n"
-                       for row in rows)
+        rows = [
+            (path, {"cat": 7, "dog": 10}[label], ("train", "val")[number % 3 == 0])
+            for number, (path, label, _) in enumerate(self.rows(photos))
+        ]
+        text = "".join(
+            json.dumps(dict(zip(("path", "label", "split"), row))) + "\n" for row in rows
+        )
         source = self.open(photos / "all.jsonl", text)
         assert source.class_names == ("7", "10")  # by the number, not the letters
         assert (source.num_train, source.num_eval) == (16, 8)
 
     def test_what_spreadsheets_and_programs_write(self, tmp_path):
-        for name, text in (("a.csv", "\ufeffpath,label\r\na.jpg,0\r\nb.jpg,1\r\n"),
-                           ("a.jsonl", '{"path": "a.jpg", "label": 0}\n'
-                                       '{"path": "b.jpg", "label": 1}\n\n')):
+        for name, text in (
+            ("a.csv", "\ufeffpath,label\r\na.jpg,0\r\nb.jpg,1\r\n"),
+            ("a.jsonl", '{"path": "a.jpg", "label": 0}\n{"path": "b.jpg", "label": 1}\n\n'),
+        ):
             (tmp_path / name).write_text(text, encoding="utf-8", newline="")
             table = tables.read(str(tmp_path / name), 2)
             assert table.class_names == ("0", "1")
-            assert [row.path for row in table.rows] == [str(tmp_path / "a.jpg"),
-                                                        str(tmp_path / "b.jpg")]
+            assert [row.path for row in table.rows] == [
+                str(tmp_path / "a.jpg"),
+                str(tmp_path / "b.jpg"),
+            ]
 
     def test_places(self, tmp_path):
         path = tmp_path / "a.csv"
         path.write_text('path,label\n"gs://bucket/a, b.jpg",x\n/abs.jpg,y\n')
         assert [row.path for row in tables.read(str(path), 2).rows] == [
-            "gs://bucket/a, b.jpg", "/abs.jpg"]
+            "gs://bucket/a, b.jpg",
+            "/abs.jpg",
+        ]
 
     def test_classes_are_in_one_order_on_every_host(self, tmp_path):
         path = tmp_path / "a.csv"
-        path.write_text("path,label\n" + "".join(f"{n}.jpg,{label}\n" for n, label in enumerate(
-            ("1", "01", "10", "001", "9"))))
+        path.write_text(
+            "path,label\n"
+            + "".join(f"{n}.jpg,{label}\n" for n, label in enumerate(("1", "01", "10", "001", "9")))
+        )
         assert tables.read(str(path), 5).class_names == ("001", "01", "1", "9", "10")
 
     def test_rows_of_other_splits_are_counted(self, photos, capsys):
         rows = self.rows(photos)
         text = "path,label,split\n" + "".join(
             f"{path},{label},{('train', ' val ', 'Train', '')[number % 4]}\n"
-            for number, (path, label, _) in enumerate(rows))
+            for number, (path, label, _) in enumerate(rows)
+        )
         source = self.open(photos / "all.csv", text)
         assert (source.num_train, source.num_eval) == (6, 6)
         assert "Ignored 12 row(s)" in capsys.readouterr().out
 
     def test_the_split_does_not_depend_on_the_order_of_the_rows(self, photos):
         lines = [f"{path},{label}\n" for path, label, _ in self.rows(photos)]
-        sources = [self.open(photos / "a.csv", "path,label\n" + "".join(some))
-                   for some in (lines, lines[::-1])]
+        sources = [
+            self.open(photos / "a.csv", "path,label\n" + "".join(some))
+            for some in (lines, lines[::-1])
+        ]
         assert len({frozenset(source.held_out.items.numpy()) for source in sources}) == 1
 
-    @pytest.mark.parametrize("text, message", [
-        ("file,label\na,b\n", "no column path; its first line must name them"),
-        ("path,label\n", "has no rows"), ("", "no column path and no column label"),
-        ("path,label\na.jpg,\n", "line 2: path and label are needed"),
-        ("path,label\na.jpg\n", "line 2: path and label are needed"),
-        ("path,label,split\na,b,x\nc,b,x\n", "no rows of the split 'train'; it has x"),
-    ])
+    @pytest.mark.parametrize(
+        "text, message",
+        [
+            ("file,label\na,b\n", "no column path; its first line must name them"),
+            ("path,label\n", "has no rows"),
+            ("", "no column path and no column label"),
+            ("path,label\na.jpg,\n", "line 2: path and label are needed"),
+            ("path,label\na.jpg\n", "line 2: path and label are needed"),
+            ("path,label,split\na,b,x\nc,b,x\n", "no rows of the split 'train'; it has x"),
+        ],
+    )
     def test_faults(self, tmp_path, text, message):
         with pytest.raises(InputError, match=message):
             self.open(tmp_path / "a.csv", text)
@@ -407,18 +458,35 @@ class TestTfrecord:
                 for number in range(shard, count, shards):
                     image = random.integers(0, 100, (30, 40, 3)).astype("uint8")
                     image[..., number % 3] = 255
-                    writer.write(tf.train.Example(features=tf.train.Features(feature={
-                        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(
-                            value=[tf.io.encode_jpeg(image).numpy()])),
-                        "image/class/label": tf.train.Feature(int64_list=tf.train.Int64List(
-                            value=[number % 3 + first_label])),
-                        "image/class/text": tf.train.Feature(bytes_list=tf.train.BytesList(
-                            value=[b"unused"]))})).SerializeToString())
+                    writer.write(
+                        tf.train.Example(
+                            features=tf.train.Features(
+                                feature={
+                                    "image/encoded": tf.train.Feature(
+                                        bytes_list=tf.train.BytesList(
+                                            value=[tf.io.encode_jpeg(image).numpy()]
+                                        )
+                                    ),
+                                    "image/class/label": tf.train.Feature(
+                                        int64_list=tf.train.Int64List(
+                                            value=[number % 3 + first_label]
+                                        )
+                                    ),
+                                    "image/class/text": tf.train.Feature(
+                                        bytes_list=tf.train.BytesList(value=[b"unused"])
+                                    ),
+                                }
+                            )
+                        ).SerializeToString()
+                    )
 
     def open(self, root, **changes):
-        return data.open_source(dataclasses.replace(
-            Recipe(dataset="tfrecord", data_dir=str(root), batch_size=4, image_size=32),
-            **changes))
+        return data.open_source(
+            dataclasses.replace(
+                Recipe(dataset="tfrecord", data_dir=str(root), batch_size=4, image_size=32),
+                **changes,
+            )
+        )
 
     @pytest.mark.parametrize("first_label", [0, 1])
     def test_labels_names_and_images(self, tmp_path, first_label):
@@ -464,7 +532,8 @@ class TestTfrecord:
         take(data.training(source, Recipe(augment="none"), 32, 4), 5)
         assert len(source.bad.entries) == 7
         assert {entry["reason"] for entry in source.bad.entries} == {
-            "its label is -1; labels are 0 to 999, after --first_label 1 was taken off"}
+            "its label is -1; labels are 0 to 999, after --first_label 1 was taken off"
+        }
 
     def test_a_missing_file_is_named(self, tmp_path, capsys):
         self.write(tmp_path)
@@ -474,13 +543,24 @@ class TestTfrecord:
         assert source.num_train == 13 and source.bad.count("train") == 7
         assert "train-00001-of-00003: the file is missing" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("prepare, changes, message", [
-        (lambda root: None, dict(), "has no files train-00000-of-NNNNN"),
-        (lambda root: TestTfrecord().write(root, "train", 2) or TestTfrecord().write(
-            root, "train", 3), dict(), "has several sets of files train-"),
-        (lambda root: TestTfrecord().write(root) or TestTfrecord().write(root, "validation"),
-         dict(num_classes=5), "write the names into classes.txt"),
-    ])
+    @pytest.mark.parametrize(
+        "prepare, changes, message",
+        [
+            (lambda root: None, dict(), "has no files train-00000-of-NNNNN"),
+            (
+                lambda root: (
+                    TestTfrecord().write(root, "train", 2) or TestTfrecord().write(root, "train", 3)
+                ),
+                dict(),
+                "has several sets of files train-",
+            ),
+            (
+                lambda root: TestTfrecord().write(root) or TestTfrecord().write(root, "validation"),
+                dict(num_classes=5),
+                "write the names into classes.txt",
+            ),
+        ],
+    )
     def test_faults(self, tmp_path, prepare, changes, message):
         prepare(tmp_path)
         with pytest.raises(InputError, match=message):
@@ -490,8 +570,15 @@ class TestTfrecord:
 class TestDeterminism:
     """Order and draws depend on nothing but seed, epoch and place."""
 
-    recipe = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", augment="randaugment",
-                                 flip=True, random_erasing=0.5, mixup_alpha=0.2, num_classes=4)
+    recipe = dataclasses.replace(
+        RECIPES["smoke"],
+        dataset="synthetic",
+        augment="randaugment",
+        flip=True,
+        random_erasing=0.5,
+        mixup_alpha=0.2,
+        num_classes=4,
+    )
 
     def batches(self, start=0, count=3, threads=None, **changes):
         recipe = dataclasses.replace(self.recipe, **changes)
@@ -520,14 +607,17 @@ class TestDeterminism:
     def test_epochs_draw_anew(self):
         source = data.open_source(self.recipe)
         recipe = dataclasses.replace(self.recipe, augment="none")
-        first, second = (batch["images"] for batch in take(
-            data.training(source, recipe, 32, source.num_train), 2))
+        first, second = (
+            batch["images"]
+            for batch in take(data.training(source, recipe, 32, source.num_train), 2)
+        )
         assert not {image.tobytes() for image in first} & {image.tobytes() for image in second}
 
 
 class TestAugmentation:
-    recipe = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", batch_size=16,
-                                 num_classes=5)
+    recipe = dataclasses.replace(
+        RECIPES["smoke"], dataset="synthetic", batch_size=16, num_classes=5
+    )
 
     def batches(self, count, **changes):
         recipe = dataclasses.replace(self.recipe, **changes)
@@ -540,37 +630,49 @@ class TestAugmentation:
         source = data.open_source(self.recipe)
         assert (source.num_train, source.num_eval, len(source.class_names)) == (32, 40, 5)
 
-    @pytest.mark.parametrize("changes", [
-        dict(augment="autoaugment"), dict(augment="randaugment"),
-        dict(augment="randaugment", randaugment_layers=1, randaugment_magnitude=30.0)])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            dict(augment="autoaugment"),
+            dict(augment="randaugment"),
+            dict(augment="randaugment", randaugment_layers=1, randaugment_magnitude=30.0),
+        ],
+    )
     def test_policies_change_images_and_not_labels(self, changes):
         plain, augmented = self.batch(), self.batch(**changes)
         np.testing.assert_array_equal(plain["labels"], augmented["labels"])
         different = (plain["images"] != augmented["images"]).any((1, 2, 3))
         assert augmented["images"].dtype == np.uint8 and different.sum() > 4
 
-    @pytest.mark.parametrize("changes", [
-        dict(mixup_alpha=0.2), dict(cutmix_alpha=1.0), dict(mixup_alpha=0.2, cutmix_alpha=1.0)])
+    @pytest.mark.parametrize(
+        "changes",
+        [dict(mixup_alpha=0.2), dict(cutmix_alpha=1.0), dict(mixup_alpha=0.2, cutmix_alpha=1.0)],
+    )
     def test_pixels_and_labels_are_mixed_by_the_same_share(self, changes):
-        mixing = np.concatenate([batch["mixing"] for seed in (0, 1)
-                                 for batch in self.batches(4, seed=seed, **changes)])
+        mixing = np.concatenate(
+            [batch["mixing"] for seed in (0, 1) for batch in self.batches(4, seed=seed, **changes)]
+        )
         ones = np.zeros((len(mixing), 64, 64, 3), "uint8")
-        ones[:len(mixing) // 2] = 200  # the partner, the batch reversed, has the other colour
+        ones[: len(mixing) // 2] = 200  # the partner, the batch reversed, has the other colour
         scale = np.float32([1, 1, 2, 2, 2, 2])  # boxes were drawn for 32 pixels
         targets = np.eye(2, dtype="float32")[(ones[:, 0, 0, 0] > 0).astype(int)]
         images, mixed = decoding.mix(ones, targets, mixing * scale)
         share = np.where(targets[:, 1] == 1, mixing[:, 0], 1 - mixing[:, 0])
         np.testing.assert_allclose(np.mean(images, (1, 2, 3)) / 200, share, atol=1e-5)
         np.testing.assert_allclose(mixed[:, 1], share, atol=1e-6)
-        assert 0 <= mixing[:, 0].min() and len(np.unique(mixing[:, 0])) > 50
+        assert mixing[:, 0].min() >= 0 and len(np.unique(mixing[:, 0])) > 50
         if changes.get("cutmix_alpha") is None:
             assert mixing[:, 0].min() >= 0.5  # main.py: the larger share is the image's own
 
     def test_cutmix_keeps_about_half_on_average(self):
         seeds = tf.stack([tf.range(2000, dtype=tf.int64)] * 2, 1)
-        draw = tf.function(lambda: tf.map_fn(
-            lambda seed: decoding.mixing(seed, 32, 0.0, 1.0), seeds,
-            fn_output_signature=tf.float32))
+        draw = tf.function(
+            lambda: tf.map_fn(
+                lambda seed: decoding.mixing(seed, 32, 0.0, 1.0),
+                seeds,
+                fn_output_signature=tf.float32,
+            )
+        )
         drawn = draw().numpy()
         assert 0.5 < drawn[:, 0].mean() < 0.75  # the border cuts boxes, which keeps more
         areas = (drawn[:, 3] - drawn[:, 2]) * (drawn[:, 5] - drawn[:, 4]) / 32**2

@@ -37,26 +37,79 @@ def counts(records):
 
 
 class TestNames:
-    @pytest.mark.parametrize("name", ["train", "Train", "TRAIN", "training", "Training_Set",
-                                      "train2017", "train-images", "trainset", "train_data"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "train",
+            "Train",
+            "TRAIN",
+            "training",
+            "Training_Set",
+            "train2017",
+            "train-images",
+            "trainset",
+            "train_data",
+        ],
+    )
     def test_of_training(self, name):
         assert splits.is_train(name) and not splits.is_eval(name)
 
-    @pytest.mark.parametrize("name", ["val", "Val", "valid", "VALIDATION", "test", "testing",
-                                      "eval", "dev", "val2017", "Test Set", "testset", "hold-out"])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "val",
+            "Val",
+            "valid",
+            "VALIDATION",
+            "test",
+            "testing",
+            "eval",
+            "dev",
+            "val2017",
+            "Test Set",
+            "testset",
+            "hold-out",
+        ],
+    )
     def test_of_evaluation(self, name):
         assert splits.is_eval(name) and not splits.is_train(name)
 
-    @pytest.mark.parametrize("name", [*hostile.NAMES, "bullet_train", "trainer", "value", "2017",
-                                      "images", "contest", "device", "strain", "set", ""])
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *hostile.NAMES,
+            "bullet_train",
+            "trainer",
+            "value",
+            "2017",
+            "images",
+            "contest",
+            "device",
+            "strain",
+            "set",
+            "",
+        ],
+    )
     def test_of_classes(self, name):
         assert not splits.is_train(name) and not splits.is_eval(name)
 
 
 class TestHoldOut:
-    @pytest.mark.parametrize("count, fraction, expected", [
-        (1, 0.2, 0), (2, 0.2, 1), (2, 0.9, 1), (3, 0.2, 1), (10, 0.2, 2), (12, 0.2, 2),
-        (13, 0.2, 3), (10, 1.0, 9), (10, 0.0, 0), (1000, 0.001, 1)])
+    @pytest.mark.parametrize(
+        "count, fraction, expected",
+        [
+            (1, 0.2, 0),
+            (2, 0.2, 1),
+            (2, 0.9, 1),
+            (3, 0.2, 1),
+            (10, 0.2, 2),
+            (12, 0.2, 2),
+            (13, 0.2, 3),
+            (10, 1.0, 9),
+            (10, 0.0, 0),
+            (1000, 0.001, 1),
+        ],
+    )
     def test_every_class_has_its_share(self, count, fraction, expected):
         keys = [f"{label}/{number}" for label in "ab" for number in range(count)]
         labels = [label for label in "ab" for _ in range(count)]
@@ -66,9 +119,11 @@ class TestHoldOut:
 
     def test_depends_on_the_names_only(self):
         rows = [(f"{number}.jpg", number % 3) for number in range(90)]
+
         def held(rows):
             marks = splits.hold_out(*zip(*rows), 0.2)
             return {row for row, mark in zip(rows, marks) if mark}
+
         assert held(rows) == held(rows[::-1])
         assert len(held(rows)) == 18
         more = held([*rows, ("90.jpg", 0)])
@@ -110,9 +165,19 @@ class TestHoldOutRecords:
 
 
 class TestFolders:
-    @pytest.mark.parametrize("train, held_out", [
-        ("train", "valid"), ("Train", "Val"), ("TRAIN", "TEST"), ("training", "validation"),
-        ("training", "testing"), ("train", "dev"), ("train", "eval"), ("Training_Set", "Test_Set")])
+    @pytest.mark.parametrize(
+        "train, held_out",
+        [
+            ("train", "valid"),
+            ("Train", "Val"),
+            ("TRAIN", "TEST"),
+            ("training", "validation"),
+            ("training", "testing"),
+            ("train", "dev"),
+            ("train", "eval"),
+            ("Training_Set", "Test_Set"),
+        ],
+    )
     def test_parts_by_any_name(self, tmp_path, capsys, train, held_out):
         conftest.write_photos(tmp_path / train)
         conftest.write_photos(tmp_path / held_out, count=3)
@@ -193,8 +258,9 @@ class TestFolders:
 
 class TestLinks:
     def test_loops_add_nothing(self, photos, capsys):
-        plain = [paths(records) for records in (open_folder(photos).train,
-                                                open_folder(photos).held_out)]
+        plain = [
+            paths(records) for records in (open_folder(photos).train, open_folder(photos).held_out)
+        ]
         (photos / "cat" / "up").symlink_to(photos)
         (photos / "dog" / "self").symlink_to(photos / "dog")
         (photos / "dog" / "above").symlink_to(photos.parent)
@@ -248,8 +314,11 @@ class TestLinks:
 
 class TestTables:
     def rows(self, splits_of=("",)):
-        return [f"{name}/{number}.jpg,{name},{splits_of[number % len(splits_of)]}"
-                for name in ("cat", "dog") for number in range(10)]
+        return [
+            f"{name}/{number}.jpg,{name},{splits_of[number % len(splits_of)]}"
+            for name in ("cat", "dog")
+            for number in range(10)
+        ]
 
     def test_a_split_column_that_knows_only_train(self, tmp_path, capsys):
         text = "\n".join(["path,label,split", *self.rows(["Train"])])
@@ -262,10 +331,17 @@ class TestTables:
         source = open_table(tmp_path / "a.csv", text)
         assert (source.num_train, source.num_eval) == (10, 10)
 
-    @pytest.mark.parametrize("labels", [
-        [f"{number / 7}" for number in range(24)], [str(17 * number) for number in range(24)],
-        ["1.5", "2.5"] * 12, ["1e-3", "2e5"] * 12, [f"img_{number}" for number in range(24)],
-        [*map(str, range(20)), "1", "1", "2", "3"]])
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            [f"{number / 7}" for number in range(24)],
+            [str(17 * number) for number in range(24)],
+            ["1.5", "2.5"] * 12,
+            ["1e-3", "2e5"] * 12,
+            [f"img_{number}" for number in range(24)],
+            [*map(str, range(20)), "1", "1", "2", "3"],
+        ],
+    )
     def test_measurements_and_names_of_images_are_no_classes(self, tmp_path, labels):
         text = "\n".join(["path,label", *(f"{n}.jpg,{label}" for n, label in enumerate(labels))])
         with pytest.raises(InputError, match="confirm it with --num_classes"):
@@ -278,19 +354,24 @@ class TestTables:
         source = open_table(tmp_path / "a.csv", text, batch_size=2)
         assert source.class_names == ("3", "12") and (source.num_train, source.num_eval) == (2, 2)
 
-    @pytest.mark.parametrize("row, message", [
-        ("http://host/a.jpg,cat", "line 3: 'http://host/a.jpg' is a web address"),
-        ("s3://bucket/a.jpg,cat", "line 3: 's3://bucket/a.jpg' cannot be reached"),
-        ("a.jpg,", "line 3: path and label are needed"),
-        ("a.jpg,nan", "line 3: the label is 'nan'"),
-        ("a,b.jpg,cat", r"line 3: there are more values than columns \('cat'\)"),
-        ("/dev/zero,cat", "line 3: '/dev/zero' is a device"), (".,cat", "line 3: '.' is a folder"),
-        ("fifo.jpg,cat", "line 3: 'fifo.jpg' is a FIFO"), ("huge.jpg,cat", "larger than 256 MiB"),
-        ("a\0.jpg,cat", r"line 3: the path 'a\\x00.jpg' is not text"),
-        ("0.jpg,dog", "line 3: '0.jpg' has the label 'dog', and in line 2 the label 'cat'"),
-        ("./link.jpg,dog", "has the label 'dog', and in line 2 the label 'cat'"),
-        ('"' + "a" * 200_000 + '",cat', "cannot be read as CSV"),
-    ])
+    @pytest.mark.parametrize(
+        "row, message",
+        [
+            ("http://host/a.jpg,cat", "line 3: 'http://host/a.jpg' is a web address"),
+            ("s3://bucket/a.jpg,cat", "line 3: 's3://bucket/a.jpg' cannot be reached"),
+            ("a.jpg,", "line 3: path and label are needed"),
+            ("a.jpg,nan", "line 3: the label is 'nan'"),
+            ("a,b.jpg,cat", r"line 3: there are more values than columns \('cat'\)"),
+            ("/dev/zero,cat", "line 3: '/dev/zero' is a device"),
+            (".,cat", "line 3: '.' is a folder"),
+            ("fifo.jpg,cat", "line 3: 'fifo.jpg' is a FIFO"),
+            ("huge.jpg,cat", "larger than 256 MiB"),
+            ("a\0.jpg,cat", r"line 3: the path 'a\\x00.jpg' is not text"),
+            ("0.jpg,dog", "line 3: '0.jpg' has the label 'dog', and in line 2 the label 'cat'"),
+            ("./link.jpg,dog", "has the label 'dog', and in line 2 the label 'cat'"),
+            ('"' + "a" * 200_000 + '",cat', "cannot be read as CSV"),
+        ],
+    )
     def test_a_row_that_cannot_be_used(self, tmp_path, row, message):
         os.mkfifo(tmp_path / "fifo.jpg")
         with open(tmp_path / "huge.jpg", "wb") as file:
@@ -303,12 +384,19 @@ class TestTables:
             open_table(tmp_path / "a.csv", text)
         assert str(error.value).isprintable()
 
-    @pytest.mark.parametrize("label, message", [
-        ("0.5", "the label 0.5 is a floating point number"), ("1.0", "the label 1.0 is a floating"),
-        ("NaN", "the label nan is a floating"), ("null", "path and label are needed"),
-        ("true", "the label is true"), ("[1]", r"the label is \[1\]"),
-        ('"\\ud83d"', "is not text that a file or a class can be called"),
-        ("[" * 100_000, "line 2, is not a JSON object")])
+    @pytest.mark.parametrize(
+        "label, message",
+        [
+            ("0.5", "the label 0.5 is a floating point number"),
+            ("1.0", "the label 1.0 is a floating"),
+            ("NaN", "the label nan is a floating"),
+            ("null", "path and label are needed"),
+            ("true", "the label is true"),
+            ("[1]", r"the label is \[1\]"),
+            ('"\\ud83d"', "is not text that a file or a class can be called"),
+            ("[" * 100_000, "line 2, is not a JSON object"),
+        ],
+    )
     def test_labels_of_jsonl(self, tmp_path, label, message):
         text = '{"path": "a.jpg", "label": "x"}\n{"path": "b.jpg", "label": %s}\n' % label
         with pytest.raises(InputError, match=message):
@@ -319,8 +407,11 @@ class TestTables:
         with open(tmp_path / "huge.csv", "wb") as file:
             file.truncate(1 << 40)
         (tmp_path / "latin.csv").write_bytes(b"path,label\ncaf\xe9.jpg,x\n")
-        for name, message in (("fifo.csv", "cannot be read"), ("huge.csv", "bytes"),
-                              ("latin.csv", r"not UTF-8 text \(line 2\)")):
+        for name, message in (
+            ("fifo.csv", "cannot be read"),
+            ("huge.csv", "bytes"),
+            ("latin.csv", r"not UTF-8 text \(line 2\)"),
+        ):
             with pytest.raises(InputError, match=message):
                 open_folder(tmp_path / name, dataset="table")
 
@@ -338,8 +429,10 @@ class TestTables:
             (tmp_path / f"z{number}.jpg").symlink_to(tmp_path / f"{number}.jpg")
             lines += [f"{number}.jpg,cat", f"z{number}.jpg,cat", f"d{number}.jpg,dog"]
         source = open_table(tmp_path / "a.csv", "\n".join(lines))
-        real = [{os.path.realpath(path) for path in paths(records)}
-                for records in (source.train, source.held_out)]
+        real = [
+            {os.path.realpath(path) for path in paths(records)}
+            for records in (source.train, source.held_out)
+        ]
         assert not real[0] & real[1] and source.num_eval == 6
 
 
@@ -348,38 +441,65 @@ def write_records(root, split, labels, label_kind="int64_list", shards=2):
     picture = tf.io.encode_png(np.zeros((8, 8, 3), "uint8")).numpy()
     for shard in range(shards):
         with tf.io.TFRecordWriter(str(root / f"{split}-{shard:05}-of-{shards:05}")) as writer:
-            for label in labels[len(labels) * shard // shards:len(labels) * (shard + 1) // shards]:
+            for label in labels[
+                len(labels) * shard // shards : len(labels) * (shard + 1) // shards
+            ]:
                 kind = {"int64_list": tf.train.Int64List, "float_list": tf.train.FloatList}
-                writer.write(tf.train.Example(features=tf.train.Features(feature={
-                    "image/encoded": tf.train.Feature(
-                        bytes_list=tf.train.BytesList(value=[picture])),
-                    "image/class/label": tf.train.Feature(
-                        **{label_kind: kind[label_kind](value=[label])})})).SerializeToString())
+                writer.write(
+                    tf.train.Example(
+                        features=tf.train.Features(
+                            feature={
+                                "image/encoded": tf.train.Feature(
+                                    bytes_list=tf.train.BytesList(value=[picture])
+                                ),
+                                "image/class/label": tf.train.Feature(
+                                    **{label_kind: kind[label_kind](value=[label])}
+                                ),
+                            }
+                        )
+                    ).SerializeToString()
+                )
 
 
 class TestRecords:
     def open(self, root, names="red\ngreen\nblue\n", **changes):
         (root / "classes.txt").write_text(names)
-        return data.open_source(dataclasses.replace(
-            Recipe(dataset="tfrecord", data_dir=str(root), batch_size=4, image_size=32,
-                   augment="none"), **changes))
+        return data.open_source(
+            dataclasses.replace(
+                Recipe(
+                    dataset="tfrecord",
+                    data_dir=str(root),
+                    batch_size=4,
+                    image_size=32,
+                    augment="none",
+                ),
+                **changes,
+            )
+        )
 
     def labels(self, records):
-        return [int(records.load(tf.constant(number, tf.int64), tf.constant(""))[1])
-                for number in range(records.count)]
+        return [
+            int(records.load(tf.constant(number, tf.int64), tf.constant(""))[1])
+            for number in range(records.count)
+        ]
 
     @pytest.mark.parametrize("order", ["class by class", "in turn"])
     def test_train_alone_is_divided(self, tmp_path, capsys, order):
-        labels = [1 + number // 50 if order == "class by class" else 1 + number % 3
-                  for number in range(150)]
+        labels = [
+            1 + number // 50 if order == "class by class" else 1 + number % 3
+            for number in range(150)
+        ]
         write_records(tmp_path, "Train", labels)
         source = self.open(tmp_path)
         held = collections.Counter(self.labels(source.held_out))
         assert all(5 <= held[label] <= 15 for label in range(3)), held
         assert source.num_train + source.num_eval == 150 and source.num_eval == 30
         assert "Train, 20% held out by a hash" in capsys.readouterr().out
-        names = [records.name(number)["key"] for records in (source.train, source.held_out)
-                 for number in range(records.count)]
+        names = [
+            records.name(number)["key"]
+            for records in (source.train, source.held_out)
+            for number in range(records.count)
+        ]
         assert len(set(names)) == 150
 
     def test_divided_records_are_trained_on_and_evaluated(self, tmp_path):
@@ -389,8 +509,9 @@ class TestRecords:
         batch = next(iter(data.evaluation(source, recipe, 32, 30, 1)))
         assert batch["labels"].numpy().tolist() == self.labels(source.held_out)
         # A record comes once in an epoch, as it does in whole files.
-        labels = np.concatenate([one["labels"] for one in data.training(
-            source, recipe, 32, 8).take(15)])
+        labels = np.concatenate(
+            [one["labels"] for one in data.training(source, recipe, 32, 8).take(15)]
+        )
         assert sorted(labels) == sorted(self.labels(source.train))
         assert not source.bad.entries
 
@@ -403,9 +524,11 @@ class TestRecords:
         write_records(tmp_path, "train", [0.5] * 8, "float_list")
         source = self.open(tmp_path)
         source.bad.examine("train", source.train, 0)
-        entry, = source.bad.entries
-        assert entry["reason"] == ("its feature image/class/label holds float numbers or texts; "
-                                   "labels must be int64, images bytes")
+        (entry,) = source.bad.entries
+        assert entry["reason"] == (
+            "its feature image/class/label holds float numbers or texts; "
+            "labels must be int64, images bytes"
+        )
 
     def test_pipes_and_folders_in_the_place_of_files(self, tmp_path):
         write_records(tmp_path, "train", [1, 2, 3] * 4, shards=3)
@@ -414,7 +537,9 @@ class TestRecords:
             put(tmp_path / f"train-0000{number}-of-00003")
         source = self.open(tmp_path, batch_size=2)
         assert [fault["reason"] for fault in source.train.faults] == [
-            "the file is a FIFO, not a file", "the file is a folder, not a file"]
+            "the file is a FIFO, not a file",
+            "the file is a folder, not a file",
+        ]
 
     def test_the_same_file_twice(self, tmp_path):
         write_records(tmp_path, "train", [1, 2, 3] * 4)

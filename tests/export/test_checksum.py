@@ -69,8 +69,9 @@ def test_without_a_report_or_with_an_older_one(file):
     assert not checksum.check(str(file))
 
 
-@pytest.mark.parametrize("content", ["", "[1]", "{", '{"sha256": 1}', '{"sha256": {"a": 1}}',
-                                     "[" * 100_000])
+@pytest.mark.parametrize(
+    "content", ["", "[1]", "{", '{"sha256": 1}', '{"sha256": {"a": 1}}', "[" * 100_000]
+)
 def test_a_damaged_report(file, content):
     with open(checksum.report_path(str(file)), "w") as out:
         out.write(content)

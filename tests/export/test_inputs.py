@@ -27,23 +27,37 @@ WRITERS = {"saved_model": export.to_saved_model, **({"onnx": export.to_onnx} if 
 def in_this_process():
     """What is tested here is what is done; that it is done in a fresh process costs seconds."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(isolated, "call", lambda *jobs, **how: [
-            isolated._function(isolated._name(function))(**json.loads(json.dumps(arguments)))
-            for function, arguments in jobs])
+        patch.setattr(
+            isolated,
+            "call",
+            lambda *jobs, **how: [
+                isolated._function(isolated._name(function))(**json.loads(json.dumps(arguments)))
+                for function, arguments in jobs
+            ],
+        )
         patch.setattr(judging, "SECONDS_OF_TIMING", 0.01)
         yield
 
 
 def network(*ends, shape=(16, 16, 3), start=()):
     """A convolution with batch norm, and what follows it."""
-    return keras.Sequential([
-        keras.Input(shape), *start, L.Rescaling(1 / 255), L.Conv2D(4, 3, padding="same"),
-        L.BatchNormalization(), L.ReLU(), *ends])
+    return keras.Sequential(
+        [
+            keras.Input(shape),
+            *start,
+            L.Rescaling(1 / 255),
+            L.Conv2D(4, 3, padding="same"),
+            L.BatchNormalization(),
+            L.ReLU(),
+            *ends,
+        ]
+    )
 
 
 def classifier(*start, classes=3, shape=(16, 16, 3)):
-    return network(L.GlobalAveragePooling2D(), L.Dense(classes, "softmax"), start=start,
-                   shape=shape)
+    return network(
+        L.GlobalAveragePooling2D(), L.Dense(classes, "softmax"), start=start, shape=shape
+    )
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +78,14 @@ class TestEmptyBatches:
         path, kept = written
         loaded = tf.saved_model.load(path)
         none = tf.zeros((0, 16, 16, 3))
-        for outputs in (loaded.signatures["serving_default"](images=none),
-                        loaded.signatures["serving_bytes"](
-                            encoded_images=tf.zeros((0,), tf.string))):
+        for outputs in (
+            loaded.signatures["serving_default"](images=none),
+            loaded.signatures["serving_bytes"](encoded_images=tf.zeros((0,), tf.string)),
+        ):
             assert {key: value.shape for key, value in outputs.items()} == {
-                "probabilities": (0, 3), "logits": (0, 3)}
+                "probabilities": (0, 3),
+                "logits": (0, 3),
+            }
         assert loaded(none).shape == (0, 4)
         assert export.load(path)(none.numpy()).shape == (0, 3)
         if kept:
@@ -118,8 +135,9 @@ def test_maps_are_no_tflite_classifiers(images, tmp_path):
     with pytest.raises(InputError, match="one score per class"):
         export.to_tflite(network(L.Conv2D(5, 1, activation="softmax")), str(tmp_path / "out"))
     with pytest.raises(InputError, match="labels are for a classifier"):
-        export.to_saved_model(network(L.Conv2D(5, 1)), str(tmp_path / "out"), verify_with=images,
-                              labels=[0, 1, 2, 3])
+        export.to_saved_model(
+            network(L.Conv2D(5, 1)), str(tmp_path / "out"), verify_with=images, labels=[0, 1, 2, 3]
+        )
 
 
 @pytest.mark.parametrize("outputs", ["dict", "names of ours", "list", "one in a list"])
@@ -128,8 +146,12 @@ def test_several_outputs(kind, outputs, images, tmp_path):
     inputs = keras.Input((None, None, 3))  # and any size
     x = L.Conv2D(4, 3)(inputs)
     one, two = L.Conv2D(2, 1, activation="sigmoid")(x), L.Dense(3)(L.GlobalMaxPooling2D()(x))
-    given = {"dict": {"mask": one, "class": two}, "list": [one, two],
-             "names of ours": {"logits": two, "boxes": one}, "one in a list": [two]}[outputs]
+    given = {
+        "dict": {"mask": one, "class": two},
+        "list": [one, two],
+        "names of ours": {"logits": two, "boxes": one},
+        "one in a list": [two],
+    }[outputs]
     report = WRITERS[kind](keras.Model(inputs, given), str(tmp_path / "out"), verify_with=images)
     assert report.sqnr_db is None or report.sqnr_db > 110  # scores of 1,000 are 1e-4 apart
 
@@ -159,14 +181,20 @@ def test_other_channels_and_regression(channels, ends, tmp_path):
 class TestAugmentation:
     @staticmethod
     def layers():
-        return [L.RandomFlip(), L.RandomRotation(0.2), L.RandomContrast(0.5), L.GaussianNoise(0.9),
-                L.Pipeline([L.RandomZoom(0.3), L.RandomBrightness(0.5)])]
+        return [
+            L.RandomFlip(),
+            L.RandomRotation(0.2),
+            L.RandomContrast(0.5),
+            L.GaussianNoise(0.9),
+            L.Pipeline([L.RandomZoom(0.3), L.RandomBrightness(0.5)]),
+        ]
 
     def test_it_is_gone(self, images, tmp_path):
         model = classifier(*self.layers(), L.RandomCrop(12, 12))
         names = {type(layer).__name__ for layer in folding.fold(model).layers}
         assert not {name for name in names if name.startswith(("Random", "Gaussian"))} - {
-            "RandomCrop"}
+            "RandomCrop"
+        }
         model = classifier(keras.Sequential(self.layers()))
         for name, write in (("tflite", export.to_tflite), *WRITERS.items()):
             report = write(model, str(tmp_path / name), verify_with=images)
@@ -174,18 +202,34 @@ class TestAugmentation:
 
     def test_whoever_trains_again_has_it(self, images, tmp_path):
         model = classifier(L.RandomFlip())
-        export.to_saved_model(model, str(tmp_path / "out"), keep_batch_norm=True,
-                              verify_with=images)
+        export.to_saved_model(
+            model, str(tmp_path / "out"), keep_batch_norm=True, verify_with=images
+        )
         loaded = tf.saved_model.load(str(tmp_path / "out"))
-        np.testing.assert_allclose(loaded.network(images)[0]["probabilities"], model(
-            images, training=False), atol=1e-5)
+        np.testing.assert_allclose(
+            loaded.network(images)[0]["probabilities"], model(images, training=False), atol=1e-5
+        )
         assert loaded(images / 255, training=True).shape == (4, 4)
 
     def test_every_layer_of_the_list_gives_its_input_back(self, images):
-        made = {"RandomBrightness": 0.2, "RandomContrast": 0.5, "RandomRotation": 0.2,
-                "RandomZoom": 0.2, "RandomPosterization": 3, "ActivityRegularization": 0.1}
-        for name in ("RandomFlip", "RandomInvert", "Equalization", "Solarization", "AugMix",
-                     "RandAugment", "MixUp", *made):
+        made = {
+            "RandomBrightness": 0.2,
+            "RandomContrast": 0.5,
+            "RandomRotation": 0.2,
+            "RandomZoom": 0.2,
+            "RandomPosterization": 3,
+            "ActivityRegularization": 0.1,
+        }
+        for name in (
+            "RandomFlip",
+            "RandomInvert",
+            "Equalization",
+            "Solarization",
+            "AugMix",
+            "RandAugment",
+            "MixUp",
+            *made,
+        ):
             layer = getattr(L, name)(*([made[name]] if name in made else []))
             assert isinstance(layer, folding._IDENTITIES)
             more = {"training": False} if layer._call_has_training_arg else {}
@@ -194,16 +238,28 @@ class TestAugmentation:
 
 class TestWeightsThatCannotWork:
     @pytest.mark.parametrize("value", [np.nan, np.inf])
-    @pytest.mark.parametrize("write", [
-        export.to_saved_model, export.to_onnx,
-        *(lambda *given, kind=kind: export.to_tflite(*given, quantize=kind, calibration=np.ones(
-            (1, 16, 16, 3))) for kind in ("none", "weights8", "int8", "float16", None))])
+    @pytest.mark.parametrize(
+        "write",
+        [
+            export.to_saved_model,
+            export.to_onnx,
+            *(
+                lambda *given, kind=kind: export.to_tflite(
+                    *given, quantize=kind, calibration=np.ones((1, 16, 16, 3))
+                )
+                for kind in ("none", "weights8", "int8", "float16", None)
+            ),
+        ],
+    )
     def test_the_weight_is_named(self, write, value, tmp_path):
         model = classifier()
         kernel = model.layers[1].kernel
         kernel.assign(np.where(np.arange(108).reshape(3, 3, 3, 4) == 5, value, 0.1))
-        with pytest.raises(InputError, match=f"1 of the 108 numbers in the weight '{kernel.path}'"
-                                             f".*not finite .the first is {value}"):
+        with pytest.raises(
+            InputError,
+            match=f"1 of the 108 numbers in the weight '{kernel.path}'"
+            f".*not finite .the first is {value}",
+        ):
             write(model, str(tmp_path / "out"))
         assert os.listdir(tmp_path) == []
 
@@ -227,8 +283,11 @@ class TestWeightsThatCannotWork:
     @pytest.mark.parametrize("kind", ["int8", "int16x8", "weights8"])
     def test_dead_channels_are_no_fault(self, kind, images, tmp_path):
         inputs = keras.Input((16, 16, 3))
-        dead = L.ReLU()(L.Conv2D(4, 3, padding="same", bias_initializer=keras.initializers.Constant(
-            -1e6))(inputs))  # 0 on every image
+        dead = L.ReLU()(
+            L.Conv2D(4, 3, padding="same", bias_initializer=keras.initializers.Constant(-1e6))(
+                inputs
+            )
+        )  # 0 on every image
         x = L.Add()([dead, L.Conv2D(4, 3, padding="same")(inputs)])
         x = L.Dense(3, "softmax")(L.GlobalAveragePooling2D()(L.Conv2D(8, 1, activation="relu")(x)))
         model = keras.Model(inputs, x)
@@ -239,18 +298,26 @@ class TestWeightsThatCannotWork:
 
 
 class TestCalibration:
-    @pytest.mark.parametrize("pixels, message", [
-        (np.full((1, 16, 16, 3), 7.0), r"All of the 1 calibration.*single colour.*\(7, 7, 7\)"),
-        (np.arange(3.0)[:, None, None, None] + np.zeros((3, 16, 16, 3)), "single colour each"),
-        (np.random.default_rng(0).uniform(0, 1, (3, 16, 16, 3)), "lie in .*but this model takes"),
-        (np.random.default_rng(0).uniform(0, 65535, (3, 16, 16, 3)), r"pixels in \[0, 255\]"),
-        (np.where(np.arange(3)[:, None, None, None] == 1, np.nan, np.ones((3, 16, 16, 3))),
-         "not finite: number 1 of 3")])
+    @pytest.mark.parametrize(
+        "pixels, message",
+        [
+            (np.full((1, 16, 16, 3), 7.0), r"All of the 1 calibration.*single colour.*\(7, 7, 7\)"),
+            (np.arange(3.0)[:, None, None, None] + np.zeros((3, 16, 16, 3)), "single colour each"),
+            (
+                np.random.default_rng(0).uniform(0, 1, (3, 16, 16, 3)),
+                "lie in .*but this model takes",
+            ),
+            (np.random.default_rng(0).uniform(0, 65535, (3, 16, 16, 3)), r"pixels in \[0, 255\]"),
+            (
+                np.where(np.arange(3)[:, None, None, None] == 1, np.nan, np.ones((3, 16, 16, 3))),
+                "not finite: number 1 of 3",
+            ),
+        ],
+    )
     @pytest.mark.parametrize("kind", ["int8", "int16x8"])
     def test_images_that_tell_no_ranges(self, kind, pixels, message, tmp_path):
         with pytest.raises(InputError, match=message):
-            export.to_tflite(classifier(), str(tmp_path / "out"),
-                             quantize=kind, calibration=pixels)
+            export.to_tflite(classifier(), str(tmp_path / "out"), quantize=kind, calibration=pixels)
 
     def test_ranges_that_integers_have(self):
         assert integers._usable(0.0, 0.0, "x") == (0.0, 1.0)
@@ -261,13 +328,20 @@ class TestCalibration:
 
 
 class TestChoice:
-    @pytest.mark.parametrize("variant, found", [
-        ("lite0", []), ("b0", ["swish", "squeeze-and-excite"]), ("edgetpu-s", [])])
+    @pytest.mark.parametrize(
+        "variant, found",
+        [("lite0", []), ("b0", ["swish", "squeeze-and-excite"]), ("edgetpu-s", [])],
+    )
     def test_our_networks_by_what_they_are(self, variant, found):
         row = effnet_tf.VARIANTS[variant]
         stages = tuple(stage for stage in row.stages[:3])
-        small = effnet_tf.model_fn(effnet_tf.config.dataclasses.replace(
-            row, name="renamed", stages=stages, head_filters=8), 3, input_shape=(32, 32, 3))
+        small = effnet_tf.model_fn(
+            effnet_tf.config.dataclasses.replace(
+                row, name="renamed", stages=stages, head_filters=8
+            ),
+            3,
+            input_shape=(32, 32, 3),
+        )
         assert choice.what_integers_harm(small) == found
         inside = keras.Sequential([keras.Input((32, 32, 3)), small], name="lite0")
         assert choice.what_integers_harm(inside) == found
@@ -299,8 +373,12 @@ class TestNames:
         return classifier(classes=len(self.NAMES))
 
     def test_class_names_arrive(self, model, tmp_path):
-        about = export.describe(model, class_names=self.NAMES, workdir=hostile.NOT_UTF8,
-                                recipe={"data_dir": hostile.NOT_UTF8})
+        about = export.describe(
+            model,
+            class_names=self.NAMES,
+            workdir=hostile.NOT_UTF8,
+            recipe={"data_dir": hostile.NOT_UTF8},
+        )
         for name, write in (("tflite", export.to_tflite), *WRITERS.items()):
             path = str(tmp_path / name)
             write(model, path, about=about)

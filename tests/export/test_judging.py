@@ -56,10 +56,14 @@ class TestJudge:
         assert judged(path, EXACT["scores"], labels=np.array([-1, 2])).accuracy == 1
         assert judged(path, EXACT["scores"], labels=np.array([-1, -1])).accuracy is None
 
-    @pytest.mark.parametrize("kind, scores", [
-        ("none", [[0.501, 0.299, 0.2], [0.1, 0.2, 0.7]]),
-        ("int8", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]),
-        ("SavedModel", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]])])
+    @pytest.mark.parametrize(
+        "kind, scores",
+        [
+            ("none", [[0.501, 0.299, 0.2], [0.1, 0.2, 0.7]]),
+            ("int8", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]),
+            ("SavedModel", [[0.2, 0.3, 0.5], [0.7, 0.2, 0.1]]),
+        ],
+    )
     def test_past_the_tolerance(self, path, kind, scores):
         with pytest.raises(judging.VerificationError, match="does not compute"):
             judged(path, scores, kind)
@@ -110,7 +114,8 @@ class TestLayers:
 
     def test_short_names(self):
         assert judging.short_name("net_1/block1a_dwconv_1/BiasAdd;net_1/x") == (
-            "block1a_dwconv/BiasAdd")
+            "block1a_dwconv/BiasAdd"
+        )
         assert judging.short_name("StatefulPartitionedCall:0") == "StatefulPartitionedCall:0"
 
 
@@ -129,8 +134,11 @@ def test_latencies_are_ratios_of_medians(data, monkeypatch):
             clock[0] += self.cost * stumble * len(images)
             return super().__call__(images)
 
-    monkeypatch.setattr(judging, "time", types.SimpleNamespace(
-        monotonic=lambda: clock[0], perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(
+        judging,
+        "time",
+        types.SimpleNamespace(monotonic=lambda: clock[0], perf_counter=lambda: clock[0]),
+    )
     monkeypatch.setattr(judging.interpreter, "Classifier", Timed)
     first, ratio = judging.latencies([data, data], seconds=0.2)
     assert first == pytest.approx(0.01) and ratio == pytest.approx(2)
@@ -143,9 +151,15 @@ class TestAnswerOfAModel:
             x = layer(x)
         return keras.Model(model.input, x)
 
-    @pytest.mark.parametrize("end", [
-        keras.layers.Softmax(), keras.layers.Activation("sigmoid"), keras.ops.softmax,
-        keras.Sequential([keras.layers.Softmax()])])
+    @pytest.mark.parametrize(
+        "end",
+        [
+            keras.layers.Softmax(),
+            keras.layers.Activation("sigmoid"),
+            keras.ops.softmax,
+            keras.Sequential([keras.layers.Softmax()]),
+        ],
+    )
     def test_logits_of_every_end(self, model, images, end):
         dense = keras.layers.Dense(3)
         bare = judging.answer_of(self.ends(model, dense), images)
@@ -169,8 +183,10 @@ class TestAnswerOfAModel:
         finally:
             keras.config.set_dtype_policy("float32")
         found = judging.answer_of(half, images)["scores"]
-        assert found.dtype == np.float32 and np.abs(found - np.asarray(half(images), "float32")
-                                                    ).max() > 1e-5
+        assert (
+            found.dtype == np.float32
+            and np.abs(found - np.asarray(half(images), "float32")).max() > 1e-5
+        )
 
     def test_folding_that_changes_the_model_is_no_reference(self, model, images, monkeypatch):
         wrong = keras.models.clone_model(model)

@@ -47,11 +47,13 @@ def outputs_of(path, images):
 
 def test_one_input(path):
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    images, = session.get_inputs()
+    (images,) = session.get_inputs()
     assert (images.name, images.type) == ("images", "tensor(float)")
     assert images.shape == ["batch", 40, 36, 3]
     assert {output.name: output.shape for output in session.get_outputs()} == {
-        "probabilities": ["batch", 4], "logits": ["batch", 4]}
+        "probabilities": ["batch", 4],
+        "logits": ["batch", 4],
+    }
 
 
 def test_it_computes_what_the_model_computes(path, model, images):
@@ -60,16 +62,16 @@ def test_it_computes_what_the_model_computes(path, model, images):
         outputs = outputs_of(path, images[:count])
         np.testing.assert_allclose(outputs["probabilities"], expected[:count], atol=1e-5)
         scores = np.exp(outputs["logits"])
-        np.testing.assert_allclose(scores / scores.sum(-1, keepdims=True), expected[:count],
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            scores / scores.sum(-1, keepdims=True), expected[:count], atol=1e-5
+        )
 
 
 def test_openvino(path, model, images):
     openvino = pytest.importorskip("openvino")
     compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     outputs = compiled({"images": images.astype("float32")})
-    np.testing.assert_allclose(outputs["probabilities"], model(images.astype("float32")),
-                               atol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities"], model(images.astype("float32")), atol=1e-5)
 
 
 def test_what_it_is_about(path):
@@ -91,24 +93,29 @@ class TestOtherModels:
         return outputs_of(str(folder / "x.onnx"), images)
 
     def test_logits(self, images, tmp_path):
-        network = effnet_tf.model_fn(TINY, 3, classifier_activation=None,
-                                     input_shape=(None, None, 3))
+        network = effnet_tf.model_fn(
+            TINY, 3, classifier_activation=None, input_shape=(None, None, 3)
+        )
         outputs = self.outputs(network, tmp_path, images)
         assert list(outputs) == ["logits"]
-        np.testing.assert_allclose(outputs["logits"], network(images.astype("float32")),
-                                   atol=1e-5)
+        np.testing.assert_allclose(outputs["logits"], network(images.astype("float32")), atol=1e-5)
 
-    @pytest.mark.parametrize("ends", [
-        lambda: [keras.layers.Dense(1, "sigmoid")],
-        lambda: [keras.layers.Dense(3), keras.layers.Activation("softmax")],
-        lambda: [keras.layers.Dense(3), keras.layers.Softmax()]])
+    @pytest.mark.parametrize(
+        "ends",
+        [
+            lambda: [keras.layers.Dense(1, "sigmoid")],
+            lambda: [keras.layers.Dense(3), keras.layers.Activation("softmax")],
+            lambda: [keras.layers.Dense(3), keras.layers.Softmax()],
+        ],
+    )
     def test_foreign_classifiers(self, images, tmp_path, ends):
         base = effnet_tf.model_fn(TINY, include_top=False, input_shape=(40, 36, 3), pooling="avg")
         network = keras.Sequential([keras.Input((40, 36, 3)), base, *ends()])
         outputs = self.outputs(network, tmp_path, images)
         assert set(outputs) == {"probabilities", "logits"}
-        np.testing.assert_allclose(outputs["probabilities"], network(images.astype("float32")),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            outputs["probabilities"], network(images.astype("float32")), atol=1e-5
+        )
         assert np.abs(outputs["logits"] - outputs["probabilities"]).max() > 0.01
 
     def test_several_outputs(self, images, tmp_path):
@@ -155,5 +162,8 @@ def test_whole_variants(variant, tmp_path):
     network = effnet_tf.model_fn(variant)
     images = np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:]))
     onnx_file.write(network, str(tmp_path / "x.onnx"), About(variant))
-    np.testing.assert_allclose(outputs_of(str(tmp_path / "x.onnx"), images)["probabilities"],
-                               network(images.astype("float32")), atol=1e-5)
+    np.testing.assert_allclose(
+        outputs_of(str(tmp_path / "x.onnx"), images)["probabilities"],
+        network(images.astype("float32")),
+        atol=1e-5,
+    )

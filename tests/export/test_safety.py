@@ -23,7 +23,9 @@ def test_every_name_is_an_operation_of_tensorflow():
     assert not operations.COMPUTING & operations.SAVING
 
 
-@pytest.mark.parametrize("name", """
+@pytest.mark.parametrize(
+    "name",
+    """
     WriteFile ReadFile MatchingFiles SaveV2 RestoreV2 MergeV2Checkpoints ShardedFilename Save
     WriteSummary CreateSummaryFileWriter WriteGraphSummary FlushSummaryWriter SummaryWriter
     DatasetToTFRecord ExperimentalDatasetToTFRecord SnapshotDataset SnapshotDatasetV2 SaveDataset
@@ -34,7 +36,8 @@ def test_every_name_is_an_operation_of_tensorflow():
     InitializeTableFromTextFileV2 XlaLaunch XlaCustomCall XlaCustomCallV2 XlaHostCompute
     _XlaHostComputeMlir WholeFileReader TFRecordReader DecodeProtoV2 EncodeProto
     CollectiveReduceV2 DataServiceDataset TPUExecute Abort ImmutableConst FileSystemSetConfiguration
-    BigQueryReader SymbolicGradient GeneratorDataset QueueEnqueueV2 Stage""".split())
+    BigQueryReader SymbolicGradient GeneratorDataset QueueEnqueueV2 Stage""".split(),
+)
 def test_what_reaches_beyond_tensors_is_not_allowed(name):
     assert name not in operations.COMPUTING
 
@@ -43,8 +46,9 @@ class TestOrdinaryModels:
     @pytest.mark.parametrize("options", [{}, {"keep_batch_norm": True}, {"input_dtype": "uint8"}])
     def test_ours(self, options, tmp_path):
         model = effnet_tf.model_fn(TINY, 3, input_shape=(32, 32, 3))
-        about = export.describe(model, class_names=("a", "b", "c"), exif_rotation=True,
-                                scaled_decode=True)
+        about = export.describe(
+            model, class_names=("a", "b", "c"), exif_rotation=True, scaled_decode=True
+        )
         saved_model.write(model, str(tmp_path / "s"), about, **options)
         assert safety.beyond_tensors(str(tmp_path / "s")) == {}
         assert export.load(str(tmp_path / "s")).layout.channels == 3
@@ -69,8 +73,11 @@ class TestOrdinaryModels:
 def save(path, serve=lambda images: images, **attributes):
     """Writes a SavedModel of a function of images, with more attributes."""
     module = tf.Module()
-    module.serve = tf.function(lambda images: {"scores": serve(images)},
-                               [tf.TensorSpec((None, 8, 8, 3), name="images")], autograph=False)
+    module.serve = tf.function(
+        lambda images: {"scores": serve(images)},
+        [tf.TensorSpec((None, 8, 8, 3), name="images")],
+        autograph=False,
+    )
     for name, value in attributes.items():
         setattr(module, name, value)
     tf.saved_model.save(module, str(path), {"serving_default": module.serve})
@@ -79,9 +86,16 @@ def save(path, serve=lambda images: images, **attributes):
 
 def _text_table(folder):
     (folder / "vocabulary").write_text("a\nb\n")
-    return tf.lookup.StaticHashTable(tf.lookup.TextFileInitializer(
-        str(folder / "vocabulary"), tf.string, tf.lookup.TextFileIndex.WHOLE_LINE, tf.int64,
-        tf.lookup.TextFileIndex.LINE_NUMBER), -1)
+    return tf.lookup.StaticHashTable(
+        tf.lookup.TextFileInitializer(
+            str(folder / "vocabulary"),
+            tf.string,
+            tf.lookup.TextFileIndex.WHOLE_LINE,
+            tf.int64,
+            tf.lookup.TextFileIndex.LINE_NUMBER,
+        ),
+        -1,
+    )
 
 
 def _writes_a_file(images):
@@ -109,8 +123,9 @@ def _writes_a_checkpoint(images):
 
 def _writes_a_summary(images):
     writer = tf.raw_ops.SummaryWriter()
-    tf.raw_ops.CreateSummaryFileWriter(writer=writer, logdir="stolen", max_queue=1,
-                                       flush_millis=1, filename_suffix="")
+    tf.raw_ops.CreateSummaryFileWriter(
+        writer=writer, logdir="stolen", max_queue=1, flush_millis=1, filename_suffix=""
+    )
     return images
 
 
@@ -139,13 +154,23 @@ def _keeps_a_cache(images):
     return next(iter(tf.data.Dataset.from_tensors(images).cache("stolen")))
 
 
-@pytest.mark.parametrize("serve, kind", [
-    (_writes_a_file, "WriteFile"), (_writes_in_a_branch, "WriteFile"),
-    (_writes_in_map, "WriteFile"), (_writes_records, "DatasetToTFRecord"),
-    (_writes_a_checkpoint, "SaveV2"), (_writes_a_summary, "CreateSummaryFileWriter"),
-    (_prints, "PrintV2"), (_reads, "ReadFile"), (_lists, "MatchingFiles"),
-    (_calls_python, "EagerPyFunc"), (_debugs, "DebugIdentity"), (_keeps_a_cache, "CacheDatasetV2"),
-])
+@pytest.mark.parametrize(
+    "serve, kind",
+    [
+        (_writes_a_file, "WriteFile"),
+        (_writes_in_a_branch, "WriteFile"),
+        (_writes_in_map, "WriteFile"),
+        (_writes_records, "DatasetToTFRecord"),
+        (_writes_a_checkpoint, "SaveV2"),
+        (_writes_a_summary, "CreateSummaryFileWriter"),
+        (_prints, "PrintV2"),
+        (_reads, "ReadFile"),
+        (_lists, "MatchingFiles"),
+        (_calls_python, "EagerPyFunc"),
+        (_debugs, "DebugIdentity"),
+        (_keeps_a_cache, "CacheDatasetV2"),
+    ],
+)
 def test_those_that_do_more(serve, kind, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path / "s", serve)
@@ -212,18 +237,27 @@ class TestHiddenPlaces:
 
     def test_the_saver_s_functions_called_from_elsewhere(self, plain, tmp_path):
         copy, graph = changed(plain)
-        saver = next(function.signature.name for function in graph.graph_def.library.function
-                     if any(node.op == "SaveV2" for node in function.node_def))
-        called = next(function for function in graph.graph_def.library.function
-                      if "signature_wrapper" in function.signature.name)
+        saver = next(
+            function.signature.name
+            for function in graph.graph_def.library.function
+            if any(node.op == "SaveV2" for node in function.node_def)
+        )
+        called = next(
+            function
+            for function in graph.graph_def.library.function
+            if "signature_wrapper" in function.signature.name
+        )
         called.node_def.add(op="StatefulPartitionedCall", name="x").attr["f"].func.name = saver
         found = looked_at(copy, tmp_path)
         assert "SaveV2" in found and saver in found["SaveV2"][0]
 
     def test_the_saver_s_functions_as_an_initialiser(self, plain, tmp_path):
         copy, graph = changed(plain)
-        saver = next(function.signature.name for function in graph.graph_def.library.function
-                     if any(node.op == "SaveV2" for node in function.node_def))
+        saver = next(
+            function.signature.name
+            for function in graph.graph_def.library.function
+            if any(node.op == "SaveV2" for node in function.node_def)
+        )
         graph.object_graph_def.concrete_functions[saver].SetInParent()
         assert "SaveV2" in looked_at(copy, tmp_path)
 
@@ -247,8 +281,7 @@ class TestHiddenPlaces:
         copy, graph = changed(plain)
         node = graph.graph_def.node.add(op="NoOp", name="x")
         node.attr["f"].list.func.add(name="").attr["g"].func.name = "WriteFile"
-        assert looked_at(copy, tmp_path) == {
-            safety.UNKNOWN: ["WriteFile in the graph, node x"]}
+        assert looked_at(copy, tmp_path) == {safety.UNKNOWN: ["WriteFile in the graph, node x"]}
 
     def test_an_unknown_operation(self, plain, tmp_path):
         copy, graph = changed(plain)

@@ -24,8 +24,13 @@ pytestmark = pytest.mark.processor
 
 with tiny_net.registered():
     TINY = variants.VARIANTS["tiny"]
-ABOUT = About("tiny", image_size=40, class_names=("a", "b", "ü", "猫"), exif_rotation=True,
-              recipe={"variant": "tiny", "epochs": 3})
+ABOUT = About(
+    "tiny",
+    image_size=40,
+    class_names=("a", "b", "ü", "猫"),
+    exif_rotation=True,
+    recipe={"variant": "tiny", "epochs": 3},
+)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +55,9 @@ def both(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     paths = {False: str(folder / "folded"), True: str(folder / "kept")}
     for keep, path in paths.items():
-        saved_model.write(model, path, ABOUT, keep_batch_norm=keep,
-                          input_dtype="uint8" if keep else "float32")
+        saved_model.write(
+            model, path, ABOUT, keep_batch_norm=keep, input_dtype="uint8" if keep else "float32"
+        )
     return paths
 
 
@@ -73,7 +79,8 @@ EXIF = b"\xff\xe1\x00\x22Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0
 def library(path):
     """The functions of a SavedModel."""
     proto = saved_model_pb2.SavedModel.FromString(
-        open(os.path.join(path, "saved_model.pb"), "rb").read())
+        open(os.path.join(path, "saved_model.pb"), "rb").read()
+    )
     return proto.meta_graphs[0].graph_def.library.function
 
 
@@ -110,14 +117,21 @@ class TestServing:
         about = About("tiny", 40, crop_padding=9, exif_rotation=True, scaled_decode=scaled)
         saved_model.write(model, str(tmp_path), about)
         random = np.random.default_rng(3)
-        pictures = [random.integers(0, 256, (*sides, 3)).astype("uint8")
-                    for sides in ((160, 190), (90, 50), (37, 41))]
+        pictures = [
+            random.integers(0, 256, (*sides, 3)).astype("uint8")
+            for sides in ((160, 190), (90, 50), (37, 41))
+        ]
         jpeg = tf.io.encode_jpeg(pictures[0])
         turned = jpeg.numpy()[:2] + EXIF + jpeg.numpy()[2:]
-        encoded = tf.stack([jpeg, turned, tf.io.encode_jpeg(pictures[1]),
-                            tf.io.encode_png(pictures[2])])
-        pixels = tf.stack([decoding.evaluation_image(
-            one, 40, 9, exif_rotation=True, scaled_decode=scaled) for one in encoded])
+        encoded = tf.stack(
+            [jpeg, turned, tf.io.encode_jpeg(pictures[1]), tf.io.encode_png(pictures[2])]
+        )
+        pixels = tf.stack(
+            [
+                decoding.evaluation_image(one, 40, 9, exif_rotation=True, scaled_decode=scaled)
+                for one in encoded
+            ]
+        )
         assert np.any(pixels[0] != pixels[1]) and tf.reduce_min(pixels) < 0
         signatures = tf.saved_model.load(str(tmp_path)).signatures
         of_files = signatures["serving_bytes"](encoded_images=encoded)
@@ -152,18 +166,30 @@ class TestServing:
         signatures = tf.saved_model.load(str(tmp_path)).signatures
         for sides in ((40, 40), (64, 33)):
             pixels = tf.fill((2, *sides, 3), 99.0)
-            np.testing.assert_allclose(signatures["serving_default"](images=pixels)["logits"],
-                                       logits_of(network, pixels), atol=1e-4)
+            np.testing.assert_allclose(
+                signatures["serving_default"](images=pixels)["logits"],
+                logits_of(network, pixels),
+                atol=1e-4,
+            )
         encoded = tf.io.encode_png(np.full((40, 40, 3), 99, "uint8"))[tf.newaxis]
         assert signatures["serving_bytes"](encoded_images=encoded)["logits"].shape == (1, 3)
-        assert len({function.signature.name for function in library(str(tmp_path))
-                    if any(node.op == "Conv2D" for node in function.node_def)}) == 1
+        assert (
+            len(
+                {
+                    function.signature.name
+                    for function in library(str(tmp_path))
+                    if any(node.op == "Conv2D" for node in function.node_def)
+                }
+            )
+            == 1
+        )
 
     def test_bytes(self, model, images, tmp_path):
         saved_model.write(model, str(tmp_path), ABOUT, input_dtype="uint8")
         serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
-        np.testing.assert_allclose(serve(images=images)["probabilities"],
-                                   model(images.astype("float32")), atol=1e-5)
+        np.testing.assert_allclose(
+            serve(images=images)["probabilities"], model(images.astype("float32")), atol=1e-5
+        )
 
     def test_whoever_normalises_elsewhere_is_served_too(self, images, tmp_path):
         inner = effnet_tf.model_fn(TINY, 3, input_shape=(40, 40, 3), preprocessing=False)
@@ -182,8 +208,11 @@ class TestHub:
 
     def test_features(self, loaded, model, images):
         pixels = tf.cast(images, tf.float32)
-        for features in (loaded(pixels / 255), loaded(pixels / 255, training=False),
-                         loaded(pixels / 255, False)):
+        for features in (
+            loaded(pixels / 255),
+            loaded(pixels / 255, training=False),
+            loaded(pixels / 255, False),
+        ):
             assert features.dtype == tf.float32
             np.testing.assert_allclose(features, features_of(model, pixels), atol=1e-4)
 
@@ -213,7 +242,7 @@ class TestHub:
         network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(conv(inputs)))
         saved_model.write(network, str(tmp_path), About("x"), keep_batch_norm=True)
         loaded = tf.saved_model.load(str(tmp_path))
-        loss, = loaded.regularization_losses
+        (loss,) = loaded.regularization_losses
         np.testing.assert_allclose(loss(), 0.5 * np.square(conv.kernel).sum(), rtol=1e-6)
 
 
@@ -232,20 +261,23 @@ class TestTraining:
         for _ in range(8):
             with tf.GradientTape() as tape:
                 scores = fresh(pixels, training=True) @ head
-                losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    labels, scores)))
+                losses.append(
+                    tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores))
+                )
             for variable, gradient in zip(variables, tape.gradient(losses[-1], variables)):
                 variable.assign_sub(0.05 * gradient)
         assert losses[-1] < losses[0]
-        assert statistics and all(np.any(old != new.numpy())
-                                  for old, new in zip(before, statistics))
+        assert statistics and all(
+            np.any(old != new.numpy()) for old, new in zip(before, statistics)
+        )
 
     def test_all_of_it(self, fresh, images):
         pixels = tf.cast(images, tf.float32)
         (outputs, features), (again, _) = (fresh.network(pixels, training=True) for _ in range(2))
         assert np.any(outputs["logits"] != again["logits"])  # dropout, drop-connect
-        np.testing.assert_allclose(tf.nn.softmax(outputs["logits"]), outputs["probabilities"],
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            tf.nn.softmax(outputs["logits"]), outputs["probabilities"], atol=1e-6
+        )
         assert features.shape == (5, 16)
         variables = [*fresh.trainable_variables, *fresh.classifier_variables]
         with tf.GradientTape() as tape:
@@ -285,13 +317,20 @@ class TestOtherModels:
     @pytest.mark.parametrize("keep", [False, True])
     def test_a_foreign_classifier(self, images, tmp_path, keep):
         base = effnet_tf.model_fn(TINY, include_top=False, input_shape=(40, 40, 3), pooling="avg")
-        network = keras.Sequential([
-            keras.Input((40, 40, 3)), base, keras.layers.Dropout(0.5), keras.layers.Dense(1),
-            keras.layers.Activation("sigmoid")])
+        network = keras.Sequential(
+            [
+                keras.Input((40, 40, 3)),
+                base,
+                keras.layers.Dropout(0.5),
+                keras.layers.Dense(1),
+                keras.layers.Activation("sigmoid"),
+            ]
+        )
         outputs, features, pixels = self.outputs(network, tmp_path, images, keep)
         np.testing.assert_allclose(outputs["probabilities"], network(pixels), atol=1e-5)
-        np.testing.assert_allclose(tf.sigmoid(outputs["logits"]), outputs["probabilities"],
-                                   atol=1e-6)
+        np.testing.assert_allclose(
+            tf.sigmoid(outputs["logits"]), outputs["probabilities"], atol=1e-6
+        )
         np.testing.assert_allclose(features, base(pixels), atol=1e-4)
 
     def test_no_classifier(self, images, tmp_path):
@@ -324,16 +363,19 @@ class TestOtherModels:
             saved_model.write(model, str(tmp_path), ABOUT, input_dtype="int8")
         inputs = keras.Input((40, 40, 3))
         with pytest.raises(InputError, match="inside it"):
-            saved_model.write(keras.Model(inputs, model(inputs)), str(tmp_path), ABOUT,
-                              keep_batch_norm=True)
+            saved_model.write(
+                keras.Model(inputs, model(inputs)), str(tmp_path), ABOUT, keep_batch_norm=True
+            )
         assert os.listdir(tmp_path) == []
 
 
 class TestFiles:
     def test_assets(self, written):
         assets = os.path.join(written[0], "assets")
-        texts = {name: open(os.path.join(assets, name), encoding="utf-8").read()
-                 for name in os.listdir(assets)}
+        texts = {
+            name: open(os.path.join(assets, name), encoding="utf-8").read()
+            for name in os.listdir(assets)
+        }
         assert texts["labels.txt"].splitlines() == ["a", "b", "ü", "猫"]
         assert About.from_json(texts["about.json"], "about.json") == ABOUT
         assert json.loads(texts["recipe.json"]) == ABOUT.recipe
@@ -349,15 +391,21 @@ class TestFiles:
     def test_every_weight_once(self, written, model):
         path, kept = written
         shapes = tf.train.load_checkpoint(os.path.join(path, "variables", "variables"))
-        stored = [shape for name, shape in shapes.get_variable_to_shape_map().items()
-                  if name.endswith("VARIABLE_VALUE")]
+        stored = [
+            shape
+            for name, shape in shapes.get_variable_to_shape_map().items()
+            if name.endswith("VARIABLE_VALUE")
+        ]
         weights = model.variables if kept else saved_model.fold.fold(model).variables
         ours = [list(weight.shape) for weight in weights]
         assert sorted(stored) == sorted(ours)
 
     def test_every_graph_once(self, written):
-        with_layers = [function for function in library(written[0])
-                       if any(node.op == "DepthwiseConv2dNative" for node in function.node_def)]
+        with_layers = [
+            function
+            for function in library(written[0])
+            if any(node.op == "DepthwiseConv2dNative" for node in function.node_def)
+        ]
         assert len(with_layers) == (2 if written[1] else 1)
 
     def test_nothing_of_ours_or_keras_is_needed(self, written, loaded, images, tmp_path):
@@ -368,13 +416,20 @@ class TestFiles:
             f"loaded = tf.saved_model.load({written[0]!r})\n"
             f"images = numpy.load({str(tmp_path / 'images.npy')!r})\n"
             "print(loaded(images).numpy().tolist())\n"
-            "print(tf.io.gfile.GFile(loaded.assets[0].asset_path.numpy()).read()[:1])")
-        finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                                  cwd=tmp_path, env={**os.environ, "PYTHONPATH": ""})
+            "print(tf.io.gfile.GFile(loaded.assets[0].asset_path.numpy()).read()[:1])"
+        )
+        finished = subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": ""},
+        )
         assert finished.returncode == 0, finished.stderr[-2000:]
         features, first = finished.stdout.splitlines()
-        np.testing.assert_allclose(json.loads(features), loaded(images.astype("float32") / 255),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            json.loads(features), loaded(images.astype("float32") / 255), atol=1e-5
+        )
         assert first == "{"
 
 

@@ -13,9 +13,11 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import staging
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
-WRITERS = {"saved_model": export.to_saved_model,
-           "tflite": functools.partial(export.to_tflite, quantize="none"),
-           "onnx": export.to_onnx}
+WRITERS = {
+    "saved_model": export.to_saved_model,
+    "tflite": functools.partial(export.to_tflite, quantize="none"),
+    "onnx": export.to_onnx,
+}
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +35,15 @@ def written(model, images, tmp_path_factory):
     """An artefact of each writer: {name: (path, report)}."""
     folder = tmp_path_factory.mktemp("artefacts")
     about = export.describe(model, class_names=("a", "b", "ü", "d"))
-    return {name: (str(folder / name), write(
-        model, str(folder / name), about=about, verify_with=images, labels=[0, 1, 2, 3, -1]))
-        for name, write in WRITERS.items()}
+    return {
+        name: (
+            str(folder / name),
+            write(
+                model, str(folder / name), about=about, verify_with=images, labels=[0, 1, 2, 3, -1]
+            ),
+        )
+        for name, write in WRITERS.items()
+    }
 
 
 @pytest.mark.parametrize("name", WRITERS)
@@ -96,8 +104,13 @@ class TestPlaces:
         assert os.listdir(tmp_path / "a") == ["b"]
         assert "saved_model.pb" in os.listdir(tmp_path / "a" / "b")
 
-    @pytest.mark.parametrize("replace", [
-        staging._replace, lambda new, path: staging._replace_in_two_steps(new, path, f"{new}.aside")])
+    @pytest.mark.parametrize(
+        "replace",
+        [
+            staging._replace,
+            lambda new, path: staging._replace_in_two_steps(new, path, f"{new}.aside"),
+        ],
+    )
     def test_directories_change_places_or_stay(self, replace, tmp_path):
         for name in ("old", "new"):
             (tmp_path / name).mkdir()
@@ -145,8 +158,10 @@ class TestPlaces:
         with monkeypatch.context() as patch:
             patch.setattr(os, "rename", rename_once)
             patch.setattr(staging, "_remove", lambda folder: None)  # a killed process does nothing
-            with pytest.raises(Killed), staging.staged(
-                    str(tmp_path / "out"), "saved_model.pb") as temporary:
+            with (
+                pytest.raises(Killed),
+                staging.staged(str(tmp_path / "out"), "saved_model.pb") as temporary,
+            ):
                 os.mkdir(temporary)
         assert not (tmp_path / "out").exists()
         with staging.staged(str(tmp_path / "another")) as temporary:
@@ -194,8 +209,11 @@ class TestPlaces:
 
 def test_tflite_needs_a_static_size():
     with pytest.raises(InputError, match="static input size"):
-        export.to_tflite(effnet_tf.model_fn(TINY, 4, input_shape=(None, 40, 3)), "x.tflite",
-                         verify_with=np.zeros((1, 40, 40, 3)))
+        export.to_tflite(
+            effnet_tf.model_fn(TINY, 4, input_shape=(None, 40, 3)),
+            "x.tflite",
+            verify_with=np.zeros((1, 40, 40, 3)),
+        )
 
 
 def test_a_subclassed_model_is_refused(tmp_path):

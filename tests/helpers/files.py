@@ -32,16 +32,21 @@ def write_tf1(folder, variables, scope="efficientnet-b0", ema=True, extra=()):
     prefix = str(folder / "model.ckpt")
     names = sorted(tensors)
     tf.raw_ops.SaveV2(  # the operation that a Saver runs
-        prefix=prefix, tensor_names=names, shape_and_slices=[""] * len(names),
-        tensors=[tensors[name] for name in names])
+        prefix=prefix,
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[tensors[name] for name in names],
+    )
     tf.compat.v1.train.update_checkpoint_state(str(folder), prefix)
     return prefix
 
 
 def seeded(golden):
     """{name: array}: the weights of the golden run of a variant."""
-    return {name: goldens.seeded_value(name, shape, golden["kernel_gain"])
-            for name, shape in golden["variables"]}
+    return {
+        name: goldens.seeded_value(name, shape, golden["kernel_gain"])
+        for name, shape in golden["variables"]
+    }
 
 
 def seed_keras(model, mean, variance):
@@ -50,11 +55,15 @@ def seed_keras(model, mean, variance):
     for weight in model.weights:
         leaf = weight.name.split("/")[-1].split(":")[0]
         shape = tuple(weight.shape)
-        weight.assign({
-            "mean": lambda: mean, "variance": lambda: variance, "count": lambda: 0,
-            "gamma": lambda: random.uniform(0.8, 1.2, shape),
-            "moving_variance": lambda: random.uniform(0.5, 1.5, shape),
-            "moving_mean": lambda: random.normal(0, 0.1, shape),
-            "beta": lambda: random.normal(0, 0.1, shape),
-            "bias": lambda: random.normal(0, 0.1, shape),
-        }.get(leaf, lambda: random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape))())
+        weight.assign(
+            {
+                "mean": lambda: mean,
+                "variance": lambda: variance,
+                "count": lambda: 0,
+                "gamma": lambda: random.uniform(0.8, 1.2, shape),
+                "moving_variance": lambda: random.uniform(0.5, 1.5, shape),
+                "moving_mean": lambda: random.normal(0, 0.1, shape),
+                "beta": lambda: random.normal(0, 0.1, shape),
+                "bias": lambda: random.normal(0, 0.1, shape),
+            }.get(leaf, lambda: random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape))()
+        )

@@ -1,7 +1,7 @@
 """Compares our models with what Google's original code computed (tests/reference/).
 
-    python -m tests.helpers.goldens            # the table of the README, all 17 variants
-    python -m tests.helpers.goldens b0 lite0   # some
+python -m tests.helpers.goldens            # the table of the README, all 17 variants
+python -m tests.helpers.goldens b0 lite0   # some
 """
 
 import gzip
@@ -15,13 +15,18 @@ import numpy as np
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
 OFFICIAL = {"edgetpu-s": "edgetpu-S", "edgetpu-m": "edgetpu-M", "edgetpu-l": "edgetpu-L"}
 # Our endpoints, by the original's names.
-ENDPOINTS = {"stem": "stem", **{f"reduction_{i}": f"reduction_{i}" for i in range(1, 6)},
-             "head_1x1": "head", "pooled_features": "pooled_features"}
+ENDPOINTS = {
+    "stem": "stem",
+    **{f"reduction_{i}": f"reduction_{i}" for i in range(1, 6)},
+    "head_1x1": "head",
+    "pooled_features": "pooled_features",
+}
 
 
 def variants():
     """The variants that have goldens: all but l2."""
     import effnet_tf
+
     return [name for name in effnet_tf.VARIANTS if name != "l2"]
 
 
@@ -85,15 +90,19 @@ def endpoint_error(ours, golden):
     """Largest difference from an endpoint's recorded values, in its standard deviations."""
     assert ours.size == np.prod(golden["shape"]), (ours.shape, golden["shape"])
     flat = np.asarray(ours, np.float64).ravel()
-    differences = [np.abs(flat[:8] - golden["first"]).max(),
-                   np.abs(flat[-8:] - golden["last"]).max(),
-                   abs(flat.mean() - golden["mean"]), abs(flat.std() - golden["std"])]
+    differences = [
+        np.abs(flat[:8] - golden["first"]).max(),
+        np.abs(flat[-8:] - golden["last"]).max(),
+        abs(flat.mean() - golden["mean"]),
+        abs(flat.std() - golden["std"]),
+    ]
     return max(differences) / golden["std"]
 
 
 def errors(variant):
     """Returns {(height, width): (logits' error, worst endpoint's error)} of a variant."""
     import effnet_tf
+
     golden = read(variant)
     model = effnet_tf.feature_extractor(variant, [*ENDPOINTS.values(), "logits"])
     load_seeded(model, golden)
@@ -104,8 +113,11 @@ def errors(variant):
         difference = np.abs(np.asarray(ours["logits"], np.float64) - logits).max()
         found[case["height"], case["width"]] = (
             difference / logits.std(),
-            max(endpoint_error(np.asarray(ours[mine]), case["endpoints"][theirs])
-                for theirs, mine in ENDPOINTS.items()))
+            max(
+                endpoint_error(np.asarray(ours[mine]), case["endpoints"][theirs])
+                for theirs, mine in ENDPOINTS.items()
+            ),
+        )
     return found
 
 

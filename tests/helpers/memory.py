@@ -89,11 +89,13 @@ def _memory_stays_small(request):
     assert not limit or max(_Peaks.own, _Peaks.children) <= max(limit, old), (
         f"This process reached {_Peaks.own} MiB, the largest it started {_Peaks.children} MiB: "
         f"more than {limit}. Use a smaller network (tests/helpers/tiny_net.py), or free "
-        "what the test keeps.")
+        "what the test keeps."
+    )
 
 
 def pytest_terminal_summary(terminalreporter):
     if _Peaks.own:
         terminalreporter.write_line(
             f"Memory of this test process at its highest: {_Peaks.own:,} MiB; of the largest "
-            f"that it started: {_Peaks.children:,} MiB")
+            f"that it started: {_Peaks.children:,} MiB"
+        )

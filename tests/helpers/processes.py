@@ -27,17 +27,41 @@ _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.helpers.processes"])
 
 # 8 steps in 4 epochs; a checkpoint after each.
-OPTIONS = ("--recipe", "smoke", "--variant", "tiny", "--phi", "none", "--dataset", "synthetic",
-           "--num_classes", "3", "--batch_size", "16", "--epochs", "4", "--steps_per_loop", "2",
-           "--checkpoint_every", "1", "--strategy", "cpu")
+OPTIONS = (
+    "--recipe",
+    "smoke",
+    "--variant",
+    "tiny",
+    "--phi",
+    "none",
+    "--dataset",
+    "synthetic",
+    "--num_classes",
+    "3",
+    "--batch_size",
+    "16",
+    "--epochs",
+    "4",
+    "--steps_per_loop",
+    "2",
+    "--checkpoint_every",
+    "1",
+    "--strategy",
+    "cpu",
+)
 
 # Where a process may be killed, or told to end: before or after a call of these.
 PLACES = {
-    "source": (data, "open_source"), "build": (trainer.Trainer, "build"),
-    "steps": (trainer.Trainer, "rows_since"), "evaluation": (trainer.Trainer, "evaluate"),
-    "snapshot": (trainer.Trainer, "snapshot"), "restore": (trainer.Trainer, "restore"),
-    "tensors": (tf.raw_ops, "SaveV2"), "manifest": (checkpoints, "_write_manifest"),
-    "sweep": (checkpoints, "_remove"), "text": (storage, "write_text"),
+    "source": (data, "open_source"),
+    "build": (trainer.Trainer, "build"),
+    "steps": (trainer.Trainer, "rows_since"),
+    "evaluation": (trainer.Trainer, "evaluate"),
+    "snapshot": (trainer.Trainer, "snapshot"),
+    "restore": (trainer.Trainer, "restore"),
+    "tensors": (tf.raw_ops, "SaveV2"),
+    "manifest": (checkpoints, "_write_manifest"),
+    "sweep": (checkpoints, "_remove"),
+    "text": (storage, "write_text"),
     "rename": (tf.io.gfile, "rename"),
 }
 
@@ -92,7 +116,8 @@ def start(workdir, *options, place=None, log=None, stuck=None, **environment):
     """Starts a run; returns (process, path of what it prints)."""
     log = log or f"{workdir}.log"
     process = _context.Process(
-        target=_main, args=(str(workdir), options, place, environment, log, stuck))
+        target=_main, args=(str(workdir), options, place, environment, log, stuck)
+    )
     process.start()
     return process, log
 

@@ -4,12 +4,16 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 
-def write(data_dir, name="tiny_colours", splits=("train", "test"), count=20, features=None,
-          examples=None):
+def write(
+    data_dir, name="tiny_colours", splits=("train", "test"), count=20, features=None, examples=None
+):
     """Writes TFRecords of `count` PNG images per split in three colours; returns data_dir."""
-    features = features or tfds.features.FeaturesDict({
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "label": tfds.features.ClassLabel(names=["red", "green", "blue"])})
+    features = features or tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["red", "green", "blue"]),
+        }
+    )
 
     def colours(split):
         random = np.random.default_rng(len(split))

@@ -15,9 +15,16 @@ def register():
     b0 = variants.VARIANTS["b0"]
     for name, stages in (("tiny", ((0, 1), (1, 2))), ("tinier", ((0, 2),))):
         variants.VARIANTS[name] = dataclasses.replace(
-            b0, name=name, resolution=32, stem_filters=8, head_filters=16, stages=tuple(
+            b0,
+            name=name,
+            resolution=32,
+            stem_filters=8,
+            head_filters=16,
+            stages=tuple(
                 dataclasses.replace(b0.stages[number], filters=8, repeats=repeats)
-                for number, repeats in stages))
+                for number, repeats in stages
+            ),
+        )
 
 
 @contextlib.contextmanager
@@ -38,16 +45,28 @@ def randomise_batch_norm(model, seed=0):
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             shape = layer.gamma.shape
-            for weight, value in ((layer.gamma, random.uniform(0.5, 1.5, shape)),
-                                  (layer.beta, random.normal(0, 0.3, shape)),
-                                  (layer.moving_mean, random.normal(0, 0.3, shape)),
-                                  (layer.moving_variance, random.uniform(0.5, 1.5, shape))):
+            for weight, value in (
+                (layer.gamma, random.uniform(0.5, 1.5, shape)),
+                (layer.beta, random.normal(0, 0.3, shape)),
+                (layer.moving_mean, random.normal(0, 0.3, shape)),
+                (layer.moving_variance, random.uniform(0.5, 1.5, shape)),
+            ):
                 weight.assign(value)
     return model
 
 
 def recipe(**changes):
     """The recipe `smoke` with the tiny network, on coloured noise."""
-    return dataclasses.replace(RECIPES["smoke"], **{
-        "variant": "tiny", "phi": None, "dataset": "synthetic", "num_classes": 3,
-        "batch_size": 16, "epochs": 4, "steps_per_loop": 3, **changes})
+    return dataclasses.replace(
+        RECIPES["smoke"],
+        **{
+            "variant": "tiny",
+            "phi": None,
+            "dataset": "synthetic",
+            "num_classes": 3,
+            "batch_size": 16,
+            "epochs": 4,
+            "steps_per_loop": 3,
+            **changes,
+        },
+    )

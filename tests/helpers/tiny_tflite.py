@@ -27,8 +27,10 @@ def convert(scores=softmax, quantized=None, batch=1, low=0, high=256, channels=3
         channels: of the images.
     """
     module = tf.Module()
-    module.serve = tf.function(lambda images: {"probabilities": scores(images)},
-                               [tf.TensorSpec((batch, 8, 8, channels), tf.float32, "images")])
+    module.serve = tf.function(
+        lambda images: {"probabilities": scores(images)},
+        [tf.TensorSpec((batch, 8, 8, channels), tf.float32, "images")],
+    )
     with tempfile.TemporaryDirectory() as saved:
         tf.saved_model.save(module, saved, {"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
@@ -36,8 +38,13 @@ def convert(scores=softmax, quantized=None, batch=1, low=0, high=256, channels=3
             random = np.random.default_rng(0)
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.representative_dataset = lambda: (
-                [np.broadcast_to(random.uniform(low, high - 1, (3,)), (batch or 1, 8, 8, 3))
-                 .astype("float32")] for _ in range(64))
+                [
+                    np.broadcast_to(
+                        random.uniform(low, high - 1, (3,)), (batch or 1, 8, 8, 3)
+                    ).astype("float32")
+                ]
+                for _ in range(64)
+            )
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
             converter.inference_input_type = converter.inference_output_type = quantized
         return converter.convert()

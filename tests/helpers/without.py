@@ -19,8 +19,12 @@ ROOT = pathlib.Path(__file__).parents[2]
 def environment(blocked):
     """The environment of a Python process that lacks packages."""
     paths = [str(ROOT / "tests" / "helpers" / "blocked"), str(ROOT), str(ROOT / "tools")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "BLOCKED": ",".join(blocked),
-            "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(paths),
+        "BLOCKED": ",".join(blocked),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
 
 
 class Server:
@@ -28,13 +32,21 @@ class Server:
 
     def __init__(self, blocked):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.without"], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, text=True, env=environment(blocked), cwd=ROOT)
+            [sys.executable, "-m", "tests.helpers.without"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment(blocked),
+            cwd=ROOT,
+        )
 
     def run(self, blocked, program, *arguments):
         """Returns (exit code, all that was printed) of "train_tpu", "export", "data", ..."""
-        request = {"blocked": sorted(blocked), "program": program,
-                   "arguments": [str(argument) for argument in arguments]}
+        request = {
+            "blocked": sorted(blocked),
+            "program": program,
+            "arguments": [str(argument) for argument in arguments],
+        }
         print(json.dumps(request), file=self._process.stdin, flush=True)
         answer = json.loads(self._process.stdout.readline())
         return answer["code"], answer["output"]
@@ -55,15 +67,21 @@ def _programs():
     from effnet_tf.train import loop  # noqa: F401
     from export import __main__ as export
     from tests.helpers import tiny_net
+
     tiny_net.register()
-    return {"train_tpu": train_tpu.console, "export": export.console,
-            "data": lambda: programs.run(data.main), "tpu_check": tpu_check.main,
-            "python": lambda: exec(sys.argv[1], {})}
+    return {
+        "train_tpu": train_tpu.console,
+        "export": export.console,
+        "data": lambda: programs.run(data.main),
+        "tpu_check": tpu_check.main,
+        "python": lambda: exec(sys.argv[1], {}),
+    }
 
 
 def _child(request, program, log):
     """Runs a program in a fork, and ends it."""
     import sitecustomize
+
     sitecustomize.Finder.names = frozenset(request["blocked"])
     os.environ["BLOCKED"] = ",".join(request["blocked"])
     os.dup2(log.fileno(), 1)

@@ -38,6 +38,7 @@ class TestDropConnect:
         def masks():
             layer = layers.DropConnect(0.5, seed=7)
             return [np.asarray(layer(tf.ones((64, 1)), training=True)) for _ in range(2)]
+
         first, again = masks(), masks()
         assert (first[0] != first[1]).any()
         np.testing.assert_array_equal(first, again)
@@ -54,6 +55,7 @@ def test_replicas_draw_different_masks(kind):
     def function():
         layer = kind(0.5, seed=1)
         return lambda: layer(tf.ones((256, 1, 1, 1)), training=True)
+
     one, two = run_replicas(2, function)
     assert (one.numpy() != two.numpy()).mean() > 0.3
 
@@ -72,8 +74,9 @@ class TestNormalize:
         pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 3)).astype("uint8")
         expected = (pixels - np.array([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
         for dtype in ("uint8", "int32", "float32", "float16"):
-            np.testing.assert_allclose(np.asarray(layer(pixels.astype(dtype))), expected,
-                                       rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                np.asarray(layer(pixels.astype(dtype))), expected, rtol=1e-5, atol=1e-6
+            )
 
     def test_computes_in_float32_under_bfloat16(self):
         # 201 is no bfloat16 number: casting the pixels first would give 200 or 202.
@@ -103,11 +106,23 @@ class TestMBConv:
         layer = mbconv.MBConv(16, 32)
         layer.build((None, None, None, 32))
         assert [w.path.split("/")[-2] for w in layer.trainable_weights] == [
-            "dwconv", "bn", "bn", "project_conv", "project_bn", "project_bn"]
+            "dwconv",
+            "bn",
+            "bn",
+            "project_conv",
+            "project_bn",
+            "project_bn",
+        ]
 
-    @pytest.mark.parametrize("arguments, adds", [
-        (dict(filters=8), True), (dict(filters=8, skip=False), False),
-        (dict(filters=16), False), (dict(filters=8, strides=2), False)])
+    @pytest.mark.parametrize(
+        "arguments, adds",
+        [
+            (dict(filters=8), True),
+            (dict(filters=8, skip=False), False),
+            (dict(filters=16), False),
+            (dict(filters=8, strides=2), False),
+        ],
+    )
     @pytest.mark.parametrize("kind", [mbconv.MBConv, mbconv.FusedMBConv])
     def test_adds_its_input_where_it_may(self, kind, arguments, adds):
         layer = kind(expanded_filters=16, **arguments)
@@ -137,9 +152,9 @@ class TestMBConv:
     def test_batch_norm_has_the_original_constants(self):
         layer = mbconv.MBConv(8, 16)
         layer.build((None, None, None, 8))
-        assert {(bn.momentum, bn.epsilon) for bn in (layer.expand_bn, layer.bn, layer.project_bn)} \
-            == {(0.99, 1e-3)}
-
+        assert {
+            (bn.momentum, bn.epsilon) for bn in (layer.expand_bn, layer.bn, layer.project_bn)
+        } == {(0.99, 1e-3)}
 
     def test_frozen_before_it_is_built(self):
         # As a block is that comes from a file: what it is made of must be frozen, too.
@@ -156,8 +171,9 @@ class TestMBConv:
         inputs = tf.random.normal((2, 9, 9, 8))
         plain(inputs), dilated(inputs)
         dilated.set_weights(plain.get_weights())
-        np.testing.assert_allclose(dilated(inputs)[:, ::2, ::2], plain(inputs[:, ::2, ::2]),
-                                   atol=1e-5)
+        np.testing.assert_allclose(
+            dilated(inputs)[:, ::2, ::2], plain(inputs[:, ::2, ::2]), atol=1e-5
+        )
 
     def test_an_unknown_batch_norm_mode(self):
         with pytest.raises(ValueError, match="batch_norm is 'off'; it must be one of 'trainable'"):
@@ -180,8 +196,9 @@ class TestBatchNorm:
     def test_trainable_is_keras_own(self):
         ours, theirs = layers.BatchNorm(), keras.layers.BatchNormalization()
         for training in (True, False):
-            np.testing.assert_array_equal(ours(self.INPUTS, training=training),
-                                          theirs(self.INPUTS, training=training))
+            np.testing.assert_array_equal(
+                ours(self.INPUTS, training=training), theirs(self.INPUTS, training=training)
+            )
 
     def test_the_mode_can_change(self):
         layer = layers.BatchNorm("frozen")
@@ -209,27 +226,39 @@ class TestPixelsThatAreScaledAlready:
         network.compile("sgd", "mse", **options)
         return network
 
-    @pytest.mark.parametrize("nested, use", [
-        (False, lambda model, x: model.fit(x, np.zeros((4, 3)), verbose=0)),
-        (True, lambda model, x: model.fit(tf.data.Dataset.from_tensors((x, np.zeros((4, 3)))),
-                                          verbose=0, shuffle=False)),
-        (True, lambda model, x: model.predict(x, verbose=0)),
-        (False, lambda model, x: model.evaluate(x, np.zeros((4, 3)), verbose=0)),
-        (True, lambda model, x: model(x))])
+    @pytest.mark.parametrize(
+        "nested, use",
+        [
+            (False, lambda model, x: model.fit(x, np.zeros((4, 3)), verbose=0)),
+            (
+                True,
+                lambda model, x: model.fit(
+                    tf.data.Dataset.from_tensors((x, np.zeros((4, 3)))), verbose=0, shuffle=False
+                ),
+            ),
+            (True, lambda model, x: model.predict(x, verbose=0)),
+            (False, lambda model, x: model.evaluate(x, np.zeros((4, 3)), verbose=0)),
+            (True, lambda model, x: model(x)),
+        ],
+    )
     def test_scaled_pixels_are_noticed_once(self, nested, use):
         model, scaled = self.model(nested), (self.PIXELS / 255).astype("float32")
         with pytest.warns(UserWarning, match=r"scaled to \[0, 1\], but this model takes pixels"):
             use(model, scaled)
         use(model, scaled)  # a second warning would be an error
 
-    @pytest.mark.parametrize("scale, offset, words", [
-        (2 / 255, -1, r"scaled to \[-1, 1\]"), (1 / 58, -2.1, "normalised already")])
+    @pytest.mark.parametrize(
+        "scale, offset, words",
+        [(2 / 255, -1, r"scaled to \[-1, 1\]"), (1 / 58, -2.1, "normalised already")],
+    )
     def test_other_scalings(self, scale, offset, words):
         with pytest.warns(UserWarning, match=words):
             self.model().predict((self.PIXELS * scale + offset).astype("float32"), verbose=0)
 
-    @pytest.mark.parametrize("pixels", [
-        PIXELS.astype("uint8"), PIXELS.astype("float32"), np.zeros((4, 32, 32, 3), "float32")])
+    @pytest.mark.parametrize(
+        "pixels",
+        [PIXELS.astype("uint8"), PIXELS.astype("float32"), np.zeros((4, 32, 32, 3), "float32")],
+    )
     def test_pixels_as_they_should_be_pass(self, pixels):
         self.model().predict(pixels, verbose=0)
         self.model()(pixels)

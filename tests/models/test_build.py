@@ -21,14 +21,15 @@ TINY = effnet_tf.CompoundScaling().variant(-8)
 def test_constructors_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(effnet_tf, name)).parameters
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
-    assert list(ours)[:len(theirs)] == list(theirs)
+    assert list(ours)[: len(theirs)] == list(theirs)
     for argument in set(theirs) - {"name", "classes"}:
         assert ours[argument].default == theirs[argument].default
     assert ours["name"].default == name.lower()
     assert ours["classes"].default == (1001 if "EdgeTPU" in name else 1000)
     # Ours come after theirs, by keyword only.
-    assert {ours[argument].kind for argument in list(ours)[len(theirs):]} \
-        == {inspect.Parameter.KEYWORD_ONLY}
+    assert {ours[argument].kind for argument in list(ours)[len(theirs) :]} == {
+        inspect.Parameter.KEYWORD_ONLY
+    }
 
 
 def test_constructors_cover_all_variants():
@@ -77,10 +78,15 @@ def test_a_keras_applications_program_runs_with_ours():
 def test_ours_computes_what_keras_applications_computes():
     # An independent implementation: same weights, same normalised input.
     theirs = keras.applications.EfficientNetB0(weights=None, input_shape=(96, 80, 3), classes=7)
-    ours = effnet_tf.EfficientNetB0(weights=None, input_shape=(96, 80, 3), classes=7,
-                                    preprocessing=False)
-    weights = [w for layer in theirs.layers
-               if not isinstance(layer, keras.layers.Normalization) for w in layer.weights]
+    ours = effnet_tf.EfficientNetB0(
+        weights=None, input_shape=(96, 80, 3), classes=7, preprocessing=False
+    )
+    weights = [
+        w
+        for layer in theirs.layers
+        if not isinstance(layer, keras.layers.Normalization)
+        for w in layer.weights
+    ]
     assert len(weights) == len(ours.weights)
     random = np.random.default_rng(1)
     for mine, other in zip(ours.weights, weights):
@@ -91,9 +97,16 @@ def test_ours_computes_what_keras_applications_computes():
     np.testing.assert_allclose(ours(images / 255), theirs(images), rtol=2e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [
-    # test_goldens.py builds the others with the original's variables, all but l2 (gigabytes).
-    "b0", "lite3", "edgetpu-m", pytest.param("l2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    [
+        # test_goldens.py builds the others with the original's variables, all but l2 (gigabytes).
+        "b0",
+        "lite3",
+        "edgetpu-m",
+        pytest.param("l2", marks=pytest.mark.slow),
+    ],
+)
 def test_the_built_network_has_the_counted_parameters(name):
     model = effnet_tf.model_fn(name, input_shape=(32, 32, 3))
     assert model.count_params() == fact(name)["total"] == effnet_tf.cost(name).params
@@ -125,12 +138,21 @@ class TestSizes:
     def test_lite_constants_need_no_warning(self):
         lite = effnet_tf.CompoundScaling().variant(-8, base="lite0")
         model = effnet_tf.model_fn(lite, 5, input_shape=(32, 32, 1))
-        assert (model.get_layer("normalization").mean, model.get_layer("normalization").std) \
-            == ([127.0], [128.0])
+        assert (model.get_layer("normalization").mean, model.get_layer("normalization").std) == (
+            [127.0],
+            [128.0],
+        )
 
-    @pytest.mark.parametrize("shape, message", [
-        ((31, 64, 3), "at least 32"), ((64, 8, 3), "at least 32"), ((64, 64), "must be"),
-        ((64, 64, None), "must be"), ((64, 64, 0), "must be")])
+    @pytest.mark.parametrize(
+        "shape, message",
+        [
+            ((31, 64, 3), "at least 32"),
+            ((64, 8, 3), "at least 32"),
+            ((64, 64), "must be"),
+            ((64, 64, None), "must be"),
+            ((64, 64, 0), "must be"),
+        ],
+    )
     def test_impossible_inputs(self, shape, message):
         with pytest.raises(effnet_tf.InputError, match=message):
             effnet_tf.model_fn(TINY, input_shape=shape)
@@ -140,8 +162,9 @@ class TestSizes:
         assert effnet_tf.model_fn(TINY, include_top=False).input_shape == (None, None, None, 3)
 
 
-@pytest.mark.parametrize("pooling, shape", [
-    (None, (None, 2, 3, None)), ("avg", (None, None)), ("max", (None, None))])
+@pytest.mark.parametrize(
+    "pooling, shape", [(None, (None, 2, 3, None)), ("avg", (None, None)), ("max", (None, None))]
+)
 def test_without_top(pooling, shape):
     model = effnet_tf.model_fn(TINY, include_top=False, input_shape=(64, 96, 3), pooling=pooling)
     assert model.output_shape == (*shape[:-1], 600)
@@ -155,13 +178,18 @@ def test_input_tensor():
         effnet_tf.model_fn(TINY, input_tensor=np.zeros((1, 64, 64, 3)))
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(num_classes=0), "num_classes"), (dict(dropout_rate=1.0), "dropout_rate"),
-    (dict(drop_connect_rate=-1), "drop_connect_rate"),
-    (dict(include_top=False, pooling="sum"), "pooling"),
-    (dict(weights="imagenet"), "none of the released variants"),
-    (dict(weights="/no/file"), "no weights at"), (dict(preprocessing="caffe"), "must be True"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(num_classes=0), "num_classes"),
+        (dict(dropout_rate=1.0), "dropout_rate"),
+        (dict(drop_connect_rate=-1), "drop_connect_rate"),
+        (dict(include_top=False, pooling="sum"), "pooling"),
+        (dict(weights="imagenet"), "none of the released variants"),
+        (dict(weights="/no/file"), "no weights at"),
+        (dict(preprocessing="caffe"), "must be True"),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(effnet_tf.InputError, match=message):
         effnet_tf.model_fn(TINY, **arguments)
@@ -173,8 +201,9 @@ def test_unknown_variant():
 
 
 def test_drop_connect_and_dropout_rates_reach_the_layers():
-    model = effnet_tf.model_fn("b0", input_shape=(32, 32, 3), drop_connect_rate=0.4,
-                               dropout_rate=0.6)
+    model = effnet_tf.model_fn(
+        "b0", input_shape=(32, 32, 3), drop_connect_rate=0.4, dropout_rate=0.6
+    )
     assert model.get_layer("block6d").drop_connect_rate == pytest.approx(0.4 * 14 / 16)
     assert model.get_layer("top_dropout").rate == 0.6
 
@@ -191,9 +220,15 @@ class TestFeatureExtractor:
     def test_endpoints_have_their_strides(self):
         model = effnet_tf.feature_extractor("b0", build.ENDPOINTS)
         outputs = model(tf.zeros((1, 97, 129, 3)))
-        expected = {"stem": (49, 65, 32), "reduction_1": (49, 65, 16), "reduction_2": (25, 33, 24),
-                    "reduction_3": (13, 17, 40), "reduction_4": (7, 9, 112),
-                    "reduction_5": (4, 5, 320), "head": (4, 5, 1280)}
+        expected = {
+            "stem": (49, 65, 32),
+            "reduction_1": (49, 65, 16),
+            "reduction_2": (25, 33, 24),
+            "reduction_3": (13, 17, 40),
+            "reduction_4": (7, 9, 112),
+            "reduction_5": (4, 5, 320),
+            "head": (4, 5, 1280),
+        }
         assert {name: tuple(outputs[name].shape[1:]) for name in expected} == expected
         assert outputs["pooled_features"].shape == (1, 1280)
         assert outputs["logits"].shape == (1, 1000)
@@ -219,11 +254,17 @@ class TestPyramid:
         model = effnet_tf.feature_extractor("b0", ["P1", "P2", "P3", "P4", "P5", "reduction_3"])
         outputs = model(tf.zeros((1, 96, 64, 3)))
         assert {name: tuple(value.shape[1:]) for name, value in outputs.items()} == {
-            "P1": (48, 32, 16), "P2": (24, 16, 24), "P3": (12, 8, 40), "P4": (6, 4, 112),
-            "P5": (3, 2, 320), "reduction_3": (12, 8, 40)}
+            "P1": (48, 32, 16),
+            "P2": (24, 16, 24),
+            "P3": (12, 8, 40),
+            "P4": (6, 4, 112),
+            "P5": (3, 2, 320),
+            "reduction_3": (12, 8, 40),
+        }
 
-    @pytest.mark.parametrize("output_stride, sides", [(32, (9, 5, 3)), (16, (9, 5, 5)),
-                                                      (8, (9, 9, 9))])
+    @pytest.mark.parametrize(
+        "output_stride, sides", [(32, (9, 5, 3)), (16, (9, 5, 5)), (8, (9, 9, 9))]
+    )
     def test_output_stride(self, output_stride, sides):
         model = effnet_tf.feature_extractor("b0", ["P3", "P4", "P5"], output_stride=output_stride)
         outputs = model(tf.zeros((1, 65, 65, 3)))
@@ -234,8 +275,9 @@ class TestPyramid:
     def test_a_dilated_network_samples_the_same_function(self, variant, output_stride):
         # Exactly so on 32 k + 1 pixels without squeeze-and-excite, whose mean has more pixels.
         plain = effnet_tf.feature_extractor(variant, ["P4", "P5"], input_shape=(65, 97, 3))
-        dilated = effnet_tf.feature_extractor(variant, ["P4", "P5"], input_shape=(65, 97, 3),
-                                              output_stride=output_stride)
+        dilated = effnet_tf.feature_extractor(
+            variant, ["P4", "P5"], input_shape=(65, 97, 3), output_stride=output_stride
+        )
         assert [w.path for w in dilated.weights] == [w.path for w in plain.weights]
         dilated.set_weights(plain.get_weights())
         images = np.random.default_rng(0).integers(0, 256, (1, 65, 97, 3)).astype("uint8")
@@ -243,8 +285,9 @@ class TestPyramid:
         for name, stride in (("P4", 16), ("P5", 32)):
             step = max(stride // output_stride, 1)
             values = np.asarray(expected[name])
-            np.testing.assert_allclose(found[name][:, ::step, ::step], values,
-                                       atol=1e-4 * values.std())
+            np.testing.assert_allclose(
+                found[name][:, ::step, ::step], values, atol=1e-4 * values.std()
+            )
 
     def test_another_output_stride(self):
         with pytest.raises(effnet_tf.InputError, match="output_stride is 4; it must be 8, 16 or"):
@@ -291,21 +334,27 @@ def test_a_segmentation_head_learns(head):
     masks = np.zeros((8, 64, 96), "uint8")
     for image, mask in zip(images, masks):  # a bright square to be found
         top, left = random.integers(0, 32), random.integers(0, 64)
-        image[top:top + 32, left:left + 32] += 150
-        mask[top:top + 32, left:left + 32] = 1
+        image[top : top + 32, left : left + 32] += 150
+        mask[top : top + 32, left : left + 32] = 1
     inputs = keras.Input((64, 96, 3))
     model = keras.Model(inputs, head(inputs))
-    model.compile(keras.optimizers.Adam(0.01),
-                  keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-                  jit_compile=False)  # XLA takes longer to compile it than to train
+    model.compile(
+        keras.optimizers.Adam(0.01),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        jit_compile=False,
+    )  # XLA takes longer to compile it than to train
     losses = model.fit(images, masks, batch_size=4, epochs=5, verbose=0).history["loss"]
     assert losses[-1] < 0.6 * losses[0]
 
 
 def fresh(code):
     """Runs code in a new process that has imported nothing; returns the finished process."""
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          cwd=goldens.REFERENCE.parents[1])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=goldens.REFERENCE.parents[1],
+    )
 
 
 def test_a_fresh_process_loads_what_was_saved(tmp_path):
@@ -315,8 +364,10 @@ def test_a_fresh_process_loads_what_was_saved(tmp_path):
     model.fit(np.zeros((4, 32, 32, 3), "uint8"), np.zeros(4), verbose=0)
     path = tmp_path / "m.keras"
     model.save(path)
-    for load in ("import effnet_tf; effnet_tf.load_model",
-                 "import keras; from effnet_tf import EfficientNetB0; keras.saving.load_model"):
+    for load in (
+        "import effnet_tf; effnet_tf.load_model",
+        "import keras; from effnet_tf import EfficientNetB0; keras.saving.load_model",
+    ):
         finished = fresh(f"{load}({str(path)!r}).optimizer.rho")
         assert finished.returncode == 0, finished.stderr[-2000:]
 
@@ -331,17 +382,20 @@ def test_maps_are_nhwc_whatever_keras_is_configured_to():
 
 
 def test_another_keras_backend_is_a_sentence():
-    finished = fresh("import keras; keras.backend.backend = lambda: 'jax';"
-                     "import effnet_tf; effnet_tf.MBConv")
+    finished = fresh(
+        "import keras; keras.backend.backend = lambda: 'jax';import effnet_tf; effnet_tf.MBConv"
+    )
     assert "needs Keras' TensorFlow backend" in finished.stderr
 
 
 def test_networks_do_not_depend_on_weights(tmp_path):
     model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
     model.save_weights(tmp_path / "a.weights.h5")
-    again = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3),
-                               weights=str(tmp_path / "a.weights.h5"))
-    assert [layer.get_config() for layer in again.layers if "norm" in layer.name] \
-        == [layer.get_config() for layer in model.layers if "norm" in layer.name]
+    again = effnet_tf.model_fn(
+        TINY, 4, input_shape=(32, 32, 3), weights=str(tmp_path / "a.weights.h5")
+    )
+    assert [layer.get_config() for layer in again.layers if "norm" in layer.name] == [
+        layer.get_config() for layer in model.layers if "norm" in layer.name
+    ]
     images = tf.random.uniform((2, 32, 32, 3), maxval=255)
     np.testing.assert_array_equal(model(images), again(images))

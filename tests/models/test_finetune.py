@@ -22,18 +22,27 @@ def tiny(**arguments):
 def train(model, optimizer=None, jit_compile=False):
     """Trains two steps; returns the names of the variables that changed, by stage."""
     # XLA, Keras' default, takes seconds to compile it: one test does.
-    model.compile(optimizer or keras.optimizers.SGD(0.1),
-                  keras.losses.SparseCategoricalCrossentropy(), jit_compile=jit_compile)
+    model.compile(
+        optimizer or keras.optimizers.SGD(0.1),
+        keras.losses.SparseCategoricalCrossentropy(),
+        jit_compile=jit_compile,
+    )
     before = {variable.path: np.array(variable) for variable in model.weights}
     model.fit(IMAGES, LABELS, batch_size=4, verbose=0)
-    return {variable.path for variable in model.weights
-            if not np.array_equal(before[variable.path], variable)}
+    return {
+        variable.path
+        for variable in model.weights
+        if not np.array_equal(before[variable.path], variable)
+    }
 
 
 def stage_of(path):
     layer = path.split("/")[0]
-    return (f"stage_{layer[5]}" if layer.startswith("block") else
-            {"stem": "stem", "top": "head", "predictions": "classifier"}[layer.split("_")[0]])
+    return (
+        f"stage_{layer[5]}"
+        if layer.startswith("block")
+        else {"stem": "stem", "top": "head", "predictions": "classifier"}[layer.split("_")[0]]
+    )
 
 
 def is_statistic(path):
@@ -48,17 +57,29 @@ class TestSetTrainable:
     @pytest.mark.parametrize("variant, stages", [(TINY, 7), ("edgetpu-s", 6)])
     def test_stages(self, variant, stages):
         found = finetune.stages(effnet_tf.model_fn(variant, 3))
-        assert list(found) == [name for name in STAGES if name <= f"stage_{stages}"
-                               or not name.startswith("stage")]
+        assert list(found) == [
+            name for name in STAGES if name <= f"stage_{stages}" or not name.startswith("stage")
+        ]
 
-    @pytest.mark.parametrize("from_stage, batch_norm", [
-        ("stem", "trainable"), ("stage_5", "frozen"), ("stage_5", "inference"),
-        ("stage_5", "trainable"), ("head", "inference"), ("classifier", "frozen")])
+    @pytest.mark.parametrize(
+        "from_stage, batch_norm",
+        [
+            ("stem", "trainable"),
+            ("stage_5", "frozen"),
+            ("stage_5", "inference"),
+            ("stage_5", "trainable"),
+            ("head", "inference"),
+            ("classifier", "frozen"),
+        ],
+    )
     def test_exactly_this_trains(self, from_stage, batch_norm):
         model = tiny(dropout_rate=0, drop_connect_rate=0)
         set_trainable(model, from_stage, batch_norm)
-        later = {variable.path for variable in model.weights
-                 if STAGES.index(stage_of(variable.path)) >= STAGES.index(from_stage)}
+        later = {
+            variable.path
+            for variable in model.weights
+            if STAGES.index(stage_of(variable.path)) >= STAGES.index(from_stage)
+        }
         moving = set(filter(is_statistic, later))
         scales = set(filter(is_scale, later)) if batch_norm == "frozen" else set()
         assert {weight.path for weight in model.trainable_weights} == later - moving - scales
@@ -89,8 +110,9 @@ class TestSetTrainable:
         set_trainable(model, "classifier", "frozen")
         assert len(model.trainable_weights) == 2
         set_trainable(model, "stem", "trainable")
-        assert [w.path for w in model.trainable_weights] \
-            == [w.path for w in again.trainable_weights]
+        assert [w.path for w in model.trainable_weights] == [
+            w.path for w in again.trainable_weights
+        ]
         assert train(model) == {w.path for w in model.weights}
 
     def test_frozen_batch_norm_survives_trainable_true(self):
@@ -105,8 +127,9 @@ class TestSetTrainable:
         set_trainable(model, "stage_6", batch_norm)
         model.save(tmp_path / "m.keras")
         again = keras.saving.load_model(tmp_path / "m.keras")
-        assert [w.path for w in again.trainable_weights] \
-            == [w.path for w in model.trainable_weights]
+        assert [w.path for w in again.trainable_weights] == [
+            w.path for w in model.trainable_weights
+        ]
         assert train(again) == train(model)
 
     def test_the_network_inside_a_model_of_ones_own(self):
@@ -116,15 +139,19 @@ class TestSetTrainable:
         set_trainable(model, "classifier")
         assert [w.path for w in model.trainable_weights] == ["mine/kernel", "mine/bias"]
         set_trainable(model, "head")
-        assert [w.path for w in model.trainable_weights] \
-            == ["top_conv/kernel", "mine/kernel", "mine/bias"]
+        assert [w.path for w in model.trainable_weights] == [
+            "top_conv/kernel",
+            "mine/kernel",
+            "mine/bias",
+        ]
 
     def test_it_says_what_trains(self, capsys):
         model = tiny()
         set_trainable(model, "classifier")
         assert capsys.readouterr().out == (
             f"1,803 of {model.count_params():,} parameters train, from classifier on; "
-            "batch norm: frozen\n")
+            "batch norm: frozen\n"
+        )
 
     def test_freezing_between_two_fits(self):
         model = tiny()
@@ -135,9 +162,14 @@ class TestSetTrainable:
         changed = [w.path for w, old in zip(model.weights, before) if (w.numpy() != old).any()]
         assert changed == ["predictions/kernel", "predictions/bias"]
 
-    @pytest.mark.parametrize("arguments, message", [
-        (("stage_8",), "it has stem, stage_1.*classifier"), (("block2a",), "no stage 'block2a'"),
-        (("stem", "off"), "'trainable', 'inference', 'frozen'")])
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (("stage_8",), "it has stem, stage_1.*classifier"),
+            (("block2a",), "no stage 'block2a'"),
+            (("stem", "off"), "'trainable', 'inference', 'frozen'"),
+        ],
+    )
     def test_bad_arguments_change_nothing(self, arguments, message):
         model = tiny()
         with pytest.raises(InputError, match=message):
@@ -146,8 +178,10 @@ class TestSetTrainable:
 
     def test_a_model_without_an_efficientnet(self):
         # The layers of keras.applications have our names, but not our batch norm.
-        for model in (keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
-                      keras.applications.EfficientNetB0(weights=None)):
+        for model in (
+            keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
+            keras.applications.EfficientNetB0(weights=None),
+        ):
             with pytest.raises(InputError, match="holds no EfficientNet"):
                 set_trainable(model, "head")
 
@@ -160,8 +194,13 @@ class TestSetTrainable:
         base.trainable = False
         set_trainable(model, "head", "trainable")
         assert [w.path for w in model.trainable_weights] == [
-            "top_conv/kernel", "top_bn/gamma", "top_bn/beta", "predictions/kernel",
-            "predictions/bias", *(["mine/kernel", "mine/bias"] if nested else [])]
+            "top_conv/kernel",
+            "top_bn/gamma",
+            "top_bn/beta",
+            "predictions/kernel",
+            "predictions/bias",
+            *(["mine/kernel", "mine/bias"] if nested else []),
+        ]
 
 
 class TestRecipeInFit:

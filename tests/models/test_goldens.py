@@ -7,9 +7,13 @@ from tests.helpers import goldens
 ALWAYS = ("b0", "b1", "b5", "lite0", "edgetpu-s")  # b5: a large one
 
 
-@pytest.mark.parametrize("name", [
-    name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow)
-    for name in goldens.variants()])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow)
+        for name in goldens.variants()
+    ],
+)
 def test_equals_the_original(name):
     found = goldens.errors(name)
     assert len(found) >= 2
@@ -21,8 +25,11 @@ def test_equals_the_original(name):
 
 
 def test_all_seventeen_are_there():
-    files = {path.name for path in goldens.REFERENCE.glob("efficientnet-*.json.gz")
-             if ".variables." not in path.name}
+    files = {
+        path.name
+        for path in goldens.REFERENCE.glob("efficientnet-*.json.gz")
+        if ".variables." not in path.name
+    }
     assert len(files) == len(goldens.variants()) == 17
 
 
@@ -32,14 +39,18 @@ def test_a_wrong_detail_shows(change, monkeypatch):
     import keras
 
     from effnet_tf import layers
+
     if change == "epsilon":
         monkeypatch.setattr(layers, "BATCH_NORM_EPSILON", 1e-5)
     elif change == "activation":
         original = layers.SqueezeExcite.__init__
         monkeypatch.setattr(
-            layers.SqueezeExcite, "__init__",
+            layers.SqueezeExcite,
+            "__init__",
             lambda self, filters, activation="relu", **kwargs: original(
-                self, filters, "relu", **kwargs))
+                self, filters, "relu", **kwargs
+            ),
+        )
     else:
         monkeypatch.setattr(layers, "conv", _symmetric_conv(keras, layers.conv))
     found = goldens.errors("b0")
@@ -48,6 +59,7 @@ def test_a_wrong_detail_shows(change, monkeypatch):
 
 def _symmetric_conv(keras, conv):
     """PyTorch's padding: equal at odd sizes, shifted by a pixel at even ones."""
+
     class Symmetric(keras.layers.Conv2D):
         def call(self, inputs):
             if self.strides == (2, 2):

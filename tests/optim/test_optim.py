@@ -43,13 +43,36 @@ def test_keras_rmsprop_is_not():
     assert steps[1] / steps[0] == pytest.approx(30, rel=0.01)
 
 
-@pytest.mark.parametrize("batch, figures", [
-    # FACTS.md 3, measured on the original code.
-    (4096, {0: 0, 1: 1.637876e-4, 1562: .25583622, 1563: .24087042, 2252: .24087042,
-            2253: .23364431, 49510: .03535115, 109474: .0030913155}),
-    (2048, {1: 4.0933806e-5, 3126: .12795907, 3127: .12043521, 4504: .12043521,
-            4505: .11682215, 218949: .0015456578}),
-])
+@pytest.mark.parametrize(
+    "batch, figures",
+    [
+        # FACTS.md 3, measured on the original code.
+        (
+            4096,
+            {
+                0: 0,
+                1: 1.637876e-4,
+                1562: 0.25583622,
+                1563: 0.24087042,
+                2252: 0.24087042,
+                2253: 0.23364431,
+                49510: 0.03535115,
+                109474: 0.0030913155,
+            },
+        ),
+        (
+            2048,
+            {
+                1: 4.0933806e-5,
+                3126: 0.12795907,
+                3127: 0.12043521,
+                4504: 0.12043521,
+                4505: 0.11682215,
+                218949: 0.0015456578,
+            },
+        ),
+    ],
+)
 def test_learning_rate_equals_the_original(batch, figures):
     schedule = optim.schedule(Recipe(batch_size=batch), 1281167 / batch)
     for step, expected in figures.items():
@@ -61,10 +84,13 @@ def test_without_warmup_the_first_step_has_the_peak():
     assert float(schedule(0)) == pytest.approx(0.016)
 
 
-@pytest.mark.parametrize("kind, config", [
-    (optim.WarmupStaircase, dict(peak=0.1, decay_rate=0.9, decay_steps=7.5, warmup_steps=3)),
-    (optim.RMSprop, dict(learning_rate=0.1, rho=0.8)),
-])
+@pytest.mark.parametrize(
+    "kind, config",
+    [
+        (optim.WarmupStaircase, dict(peak=0.1, decay_rate=0.9, decay_steps=7.5, warmup_steps=3)),
+        (optim.RMSprop, dict(learning_rate=0.1, rho=0.8)),
+    ],
+)
 def test_configs_round_trip(kind, config):
     made = kind(**config)
     again = kind.from_config(made.get_config())
@@ -94,13 +120,15 @@ def test_ema_is_tf_trains(decay):
 
 def test_ema_decay_warms_up():
     assert [float(optim.ema_decay(0.9999, step)) for step in (1, 2, 10**9)] == pytest.approx(
-        [2 / 11, 3 / 12, 0.9999])
+        [2 / 11, 3 / 12, 0.9999]
+    )
 
 
 @pytest.mark.parametrize("name, decayed, excluded", [("b0", 115, 98), ("lite0", 51, 98)])
 def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
     # FACTS.md 3: of b0's 213 trainable tensors 115 are decayed; of lite0's 149, 51.
     import effnet_tf
+
     variables = effnet_tf.model_fn(name, input_shape=(32, 32, 3)).trainable_variables
     chosen = optim.decayed(variables)
     assert (len(chosen), len(variables) - len(chosen)) == (decayed, excluded)
@@ -118,11 +146,19 @@ def test_l2_penalty_is_half_the_sum_of_squares():
 
 def test_cosine_with_warmup():
     # FACTS.md 3: 0.5 * lr * (1 + cos(pi * step / total)), total includes the warm-up.
-    schedule = optim.schedule(Recipe(batch_size=256, epochs=10, warmup_epochs=1.0,
-                                     schedule="cosine"), 100.0)
+    schedule = optim.schedule(
+        Recipe(batch_size=256, epochs=10, warmup_epochs=1.0, schedule="cosine"), 100.0
+    )
     assert isinstance(schedule, optim.WarmupCosine)
-    for step, expected in {0: 0, 50: 0.008, 99: 0.01584, 100: 0.008 * (1 + np.cos(np.pi * 0.1)),
-                           500: 0.008, 1000: 0, 1200: 0}.items():
+    for step, expected in {
+        0: 0,
+        50: 0.008,
+        99: 0.01584,
+        100: 0.008 * (1 + np.cos(np.pi * 0.1)),
+        500: 0.008,
+        1000: 0,
+        1200: 0,
+    }.items():
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-5, abs=1e-8)
     again = optim.WarmupCosine.from_config(schedule.get_config())
     assert float(again(321)) == float(schedule(321))
@@ -143,8 +179,11 @@ def test_the_body_has_a_lower_rate(distributed, mirrored):
         optimizer = optim.RMSprop(1.0, body_rate=0.25)
         variables = [layer.kernel for layer in layers]
         optimizer.build(variables)
-    strategy.run(lambda: optimizer.apply_gradients(
-        [(tf.constant([1.0]), variable) for variable in variables]))
+    strategy.run(
+        lambda: optimizer.apply_gradients(
+            [(tf.constant([1.0]), variable) for variable in variables]
+        )
+    )
     steps = np.concatenate([variable.numpy() for variable in variables])
     np.testing.assert_allclose(steps / steps[3], [0.25, 0.25, 0.25, 1, 1, 1], rtol=1e-6)
 
@@ -164,21 +203,39 @@ def test_lars_is_the_originals(leaf, trusted):
             weight, slope = np.linalg.norm(mine.numpy()), np.linalg.norm(gradient)
             rate *= 0.001 * weight / (slope + 0.01 * weight)
             gradient = gradient + 0.01 * mine.numpy()
-        tf.raw_ops.ResourceApplyMomentum(var=mine.handle, accum=momentum.handle, lr=1.0,
-                                         grad=gradient * rate, momentum=0.9)
+        tf.raw_ops.ResourceApplyMomentum(
+            var=mine.handle, accum=momentum.handle, lr=1.0, grad=gradient * rate, momentum=0.9
+        )
         np.testing.assert_allclose(variable.numpy(), mine.numpy(), rtol=1e-6)
 
 
 def test_polynomial_with_warmup():
     # FACTS.md 3: power 2, end 0.1, from the end of the warm-up.
-    schedule = optim.schedule(Recipe(batch_size=65536, epochs=100, warmup_epochs=10.0,
-                                     base_learning_rate=0.08, schedule="polynomial"), 10.0)
+    schedule = optim.schedule(
+        Recipe(
+            batch_size=65536,
+            epochs=100,
+            warmup_epochs=10.0,
+            base_learning_rate=0.08,
+            schedule="polynomial",
+        ),
+        10.0,
+    )
     peak = 0.08 * 256
+
     def decayed(done):  # utils.py: the span is a step longer, and its first step never seen
         return 0.1 + (peak - 0.1) * (1 - done / 901) ** 2
 
-    for step, expected in {0: 0, 50: peak / 2, 100: decayed(1), 101: decayed(1), 102: decayed(2),
-                           550: decayed(450), 1000: decayed(900), 2000: 0.1}.items():
+    for step, expected in {
+        0: 0,
+        50: peak / 2,
+        100: decayed(1),
+        101: decayed(1),
+        102: decayed(2),
+        550: decayed(450),
+        1000: decayed(900),
+        2000: 0.1,
+    }.items():
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
     again = optim.WarmupPolynomial.from_config(schedule.get_config())
     assert float(again(321)) == float(schedule(321))
@@ -186,16 +243,30 @@ def test_polynomial_with_warmup():
 
 def test_adamw_decays_kernels_only():
     variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
-    optimizer = optim.optimizer(Recipe(optimizer="adamw", weight_decay=0.5, batch_size=256,
-                                       base_learning_rate=0.1, warmup_epochs=0), 100.0)
+    optimizer = optim.optimizer(
+        Recipe(
+            optimizer="adamw",
+            weight_decay=0.5,
+            batch_size=256,
+            base_learning_rate=0.1,
+            warmup_epochs=0,
+        ),
+        100.0,
+    )
     optimizer.build(variables)
     optimizer.apply([tf.zeros(1)] * 3, variables)
     assert [float(v.numpy()[0]) for v in variables] == pytest.approx([0.95, 1.0, 1.0])
 
 
 def test_stages_of_variables():
-    names = ["stem_conv/kernel", "m/block1a/bn/gamma", "block7b/se/reduce/bias", "top_bn/beta",
-             "predictions/kernel", "my_block2a_head/kernel"]
+    names = [
+        "stem_conv/kernel",
+        "m/block1a/bn/gamma",
+        "block7b/se/reduce/bias",
+        "top_bn/beta",
+        "predictions/kernel",
+        "my_block2a_head/kernel",
+    ]
     assert [optim.stage_of(name) for name in names] == [0, 1, 7, 8, None, None]
 
 
@@ -218,6 +289,7 @@ def test_layer_decay_lowers_the_rate_per_stage():
 @pytest.mark.parametrize("name", optim.OPTIMIZERS)
 def test_replicas_stay_equal(name, mirrored):
     """Under a strategy variables have other names; all must get the same treatment."""
+
     class Layer(keras.layers.Layer):
         def build(self, _):
             for leaf in ("kernel", "gamma", "bias"):

@@ -44,8 +44,10 @@ def plain(tmp_path_factory):
 
 def save(path, channels, dtype="float32"):
     module = tf.Module()
-    module.serve = tf.function(lambda images: {"scores": means(tf.cast(images, tf.float32))},
-                               [tf.TensorSpec((None, 8, 8, channels), dtype, "images")])
+    module.serve = tf.function(
+        lambda images: {"scores": means(tf.cast(images, tf.float32))},
+        [tf.TensorSpec((None, 8, 8, channels), dtype, "images")],
+    )
     tf.saved_model.save(module, str(path), {"serving_default": module.serve})
     return str(path)
 
@@ -54,18 +56,22 @@ def save_onnx(path, shape, kind="FLOAT", axes=(1, 2)):
     onnx = pytest.importorskip("onnx")
     make, floats = onnx.helper, onnx.TensorProto.FLOAT
     graph = make.make_graph(
-        [make.make_node("Cast", ["images"], ["floats"], to=floats),
-         make.make_node("ReduceMean", ["floats"], ["scores"], axes=axes, keepdims=0)], "g",
+        [
+            make.make_node("Cast", ["images"], ["floats"], to=floats),
+            make.make_node("ReduceMean", ["floats"], ["scores"], axes=axes, keepdims=0),
+        ],
+        "g",
         [make.make_tensor_value_info("images", getattr(onnx.TensorProto, kind), shape)],
-        [make.make_tensor_value_info("scores", floats, ["N", "C"])])
-    onnx.save(make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8),
-              str(path))
+        [make.make_tensor_value_info("scores", floats, ["N", "C"])],
+    )
+    onnx.save(
+        make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8), str(path)
+    )
     return str(path)
 
 
 def save_keras(path, channels):
-    model = keras.Sequential([keras.Input((8, 8, channels)),
-                              keras.layers.GlobalAveragePooling2D()])
+    model = keras.Sequential([keras.Input((8, 8, channels)), keras.layers.GlobalAveragePooling2D()])
     model.save(path)
     return str(path)
 
@@ -102,17 +108,27 @@ class TestShapes:
         with pytest.raises(InputError, match="5 channels; image files have 1, 3 or 4"):
             answered(capsys, write(tmp_path / "m", tiny_tflite.convert(means, channels=5)), photo)
 
-    @pytest.mark.parametrize("kind, expected", [
-        ("FLOAT", "220.00"), ("FLOAT16", "220.00"), ("DOUBLE", "220.00"), ("UINT8", "220.00"),
-        ("INT8", "92.00"), ("INT32", "220.00")])
+    @pytest.mark.parametrize(
+        "kind, expected",
+        [
+            ("FLOAT", "220.00"),
+            ("FLOAT16", "220.00"),
+            ("DOUBLE", "220.00"),
+            ("UINT8", "220.00"),
+            ("INT8", "92.00"),
+            ("INT32", "220.00"),
+        ],
+    )
     def test_onnx_with_channels_first_of_any_type(self, capsys, tmp_path, photo, kind, expected):
         path = save_onnx(tmp_path / "m.onnx", ["N", 3, 8, 8], kind, axes=(2, 3))
         assert f"class 1 {expected}" in answered(capsys, path, photo)
         found = runtimes.load(path)
         assert found.input_shape == (None, 8, 8, 3) and found.layout.channels_first
 
-    @pytest.mark.parametrize("dtype, expected", [("uint8", 220), ("int8", 92), ("float16", 220),
-                                                 ("float64", 220), ("bfloat16", 220)])
+    @pytest.mark.parametrize(
+        "dtype, expected",
+        [("uint8", 220), ("int8", 92), ("float16", 220), ("float64", 220), ("bfloat16", 220)],
+    )
     def test_saved_models_of_any_type(self, capsys, tmp_path, photo, dtype, expected):
         out = answered(capsys, save(tmp_path / "s", 3, dtype), photo)
         assert f"class 1 {expected}.00" in out
@@ -123,15 +139,24 @@ class TestShapes:
 
     def test_what_takes_text(self, capsys, tmp_path, photo):
         module = tf.Module()
-        module.serve = tf.function(lambda x: {"y": tf.strings.length(x)},
-                                   [tf.TensorSpec((None,), tf.string, "encoded")])
+        module.serve = tf.function(
+            lambda x: {"y": tf.strings.length(x)}, [tf.TensorSpec((None,), tf.string, "encoded")]
+        )
         tf.saved_model.save(module, str(tmp_path / "s"), {"serving_default": module.serve})
         with pytest.raises(InputError, match="takes no images, but string in its input 'encoded'"):
             answered(capsys, str(tmp_path / "s"), photo)
 
-    @pytest.mark.parametrize("shape, first", [
-        ((1, 3, 224, 224), True), ((None, 1, None, None), True), ((None, 224, 224, 3), False),
-        ((None, None, None, 3), False), ((1, 3, 4, 3), False), ((None,) * 4, False)])
+    @pytest.mark.parametrize(
+        "shape, first",
+        [
+            ((1, 3, 224, 224), True),
+            ((None, 1, None, None), True),
+            ((None, 224, 224, 3), False),
+            ((None, None, None, 3), False),
+            ((1, 3, 4, 3), False),
+            ((None,) * 4, False),
+        ],
+    )
     def test_the_order_of_axes(self, shape, first):
         found = layout.of_inputs("m", [("images", shape, "float32")])
         assert found.channels_first == first and found.channels in (1, 3)
@@ -160,10 +185,13 @@ class TestImages:
             answered(capsys, plain, *photos)
         out = capsys.readouterr().out.splitlines()
         assert len([line for line in out if line.startswith(f"{photo}: class 1")]) == 2
-        for path, reason in ((broken, "damaged"), (photos[2], "is a FIFO"),
-                             (missing, "there is no such image file"),
-                             (str(tmp_path), "is a folder")):
-            line, = [line for line in out if line.startswith(f"{path}: cannot be used")]
+        for path, reason in (
+            (broken, "damaged"),
+            (photos[2], "is a FIFO"),
+            (missing, "there is no such image file"),
+            (str(tmp_path), "is a folder"),
+        ):
+            (line,) = [line for line in out if line.startswith(f"{path}: cannot be used")]
             assert reason in line
 
     def test_of_any_name(self, capsys, tmp_path, plain, photo):
@@ -177,9 +205,13 @@ class TestImages:
 class TestClassNames:
     def test_are_the_same_again(self, capsys, tmp_path, photo):
         names = (*hostile.NAMES, hostile.NOT_UTF8)
-        data = tiny_tflite.convert(lambda images: tf.pad(
-            tf.reduce_mean(images, (1, 2, 3), keepdims=True)[:, 0, 0],
-            [[0, 0], [0, len(names) - 1]], constant_values=1e3))
+        data = tiny_tflite.convert(
+            lambda images: tf.pad(
+                tf.reduce_mean(images, (1, 2, 3), keepdims=True)[:, 0, 0],
+                [[0, 0], [0, len(names) - 1]],
+                constant_values=1e3,
+            )
+        )
         about = About("tiny", image_size=8, class_names=names)
         path = write(tmp_path / "m.tflite", metadata.attach(data, about))
         assert identify.class_names(path) == names
@@ -210,8 +242,16 @@ class TestDamage:
         return write(tmp_path / "deadly.tflite", flatbuffer.write(model))
 
     def test_a_file_that_kills(self, deadly, photo):
-        options = argparse.Namespace(file=deadly, images=[photo], workdir=None, data_dir=None,
-                                     count=1, picture=None, trust=False, run=None)
+        options = argparse.Namespace(
+            file=deadly,
+            images=[photo],
+            workdir=None,
+            data_dir=None,
+            count=1,
+            picture=None,
+            trust=False,
+            run=None,
+        )
         with pytest.raises(InputError, match="cannot be used: it crashed with|cannot open"):
             classify.classify(options)
 
@@ -224,8 +264,11 @@ class TestDamage:
         data = bytearray(identify.content(path))
         data[-40] ^= 1
         write(path, bytes(data))
-        for use in (lambda: answered(capsys, path, photo), lambda: bench.compare([path], 0.1),
-                    lambda: inspect.inspect(argparse.Namespace(file=path))):
+        for use in (
+            lambda: answered(capsys, path, photo),
+            lambda: bench.compare([path], 0.1),
+            lambda: inspect.inspect(argparse.Namespace(file=path)),
+        ):
             with pytest.raises(InputError, match="is not what its export wrote"):
                 use()
 
@@ -239,6 +282,7 @@ class TestDamage:
 
     def test_a_bomb_of_class_names(self, plain, tmp_path):
         import zipfile
+
         path = write(tmp_path / "m.tflite", identify.content(plain))
         with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("labels.txt", b"a\n" * (metadata._MAX_LABELS // 2 + 1))

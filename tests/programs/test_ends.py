@@ -38,8 +38,16 @@ class TestTerminal:
         text = "".join(f"class {name}\n" for name in (*hostile.NAMES, hostile.NOT_UTF8))
         shown = written(text, has_bars=has_bars)
         assert all(each.isprintable() or each in "\n\t" for each in shown)
-        for expected in ("class grün\n", "class 日本語\n", "\\x1b[31mred", "bell\\x07",
-                         "tab\tbed", "carriage\\rreturn", "\\u202egnp.exe", "caf\\xe9"):
+        for expected in (
+            "class grün\n",
+            "class 日本語\n",
+            "\\x1b[31mred",
+            "bell\\x07",
+            "tab\tbed",
+            "carriage\\rreturn",
+            "\\u202egnp.exe",
+            "caf\\xe9",
+        ):
             assert expected in shown
 
     def test_what_the_encoding_lacks_is_an_escape(self):
@@ -74,13 +82,17 @@ class TestSentences:
                 raise error
         return stopped.value.code
 
-    @pytest.mark.parametrize("error, code, sentence", [
-        (InputError("Give a name."), 2, "error: Give a name.\n"),
-        (OSError(28, "No space left on device", "/x/y"), 74, "No space left on device: '/x/y'"),
-        (ConnectionRefusedError(111, "Connection refused"), 74, "Connection refused"),
-        (MemoryError(), 2, "There is not enough memory (MemoryError): try"),
-        (KeyboardInterrupt(), 130, "Interrupted: nothing was written.\n"),
-        (programs.Terminated(), 143, "Ended by SIGTERM: nothing was written.\n")])
+    @pytest.mark.parametrize(
+        "error, code, sentence",
+        [
+            (InputError("Give a name."), 2, "error: Give a name.\n"),
+            (OSError(28, "No space left on device", "/x/y"), 74, "No space left on device: '/x/y'"),
+            (ConnectionRefusedError(111, "Connection refused"), 74, "Connection refused"),
+            (MemoryError(), 2, "There is not enough memory (MemoryError): try"),
+            (KeyboardInterrupt(), 130, "Interrupted: nothing was written.\n"),
+            (programs.Terminated(), 143, "Ended by SIGTERM: nothing was written.\n"),
+        ],
+    )
     def test_what_a_person_can_help(self, error, code, sentence, capsys, monkeypatch):
         monkeypatch.setattr(programs, "_state", programs._State())
         assert self.end(error) == code
@@ -89,14 +101,16 @@ class TestSentences:
 
     def test_errors_of_tensorflow(self, capsys):
         import tensorflow as tf
+
         text = "{{function_node __wrapped__ReadFile_device_/job:localhost}} /no/such; No such file"
         assert self.end(tf.errors.NotFoundError(None, None, text + " [Op:ReadFile]")) == 74
         shown = capsys.readouterr().err
         assert "/no/such; No such file" in shown and "__wrapped__" not in shown
         for kind, message, code in (
-                (tf.errors.ResourceExhaustedError, "OOM when allocating tensor", 2),
-                (tf.errors.ResourceExhaustedError, "/x; No space left on device", 74),
-                (tf.errors.UnimplementedError, "File system scheme 's3' not implemented", 74)):
+            (tf.errors.ResourceExhaustedError, "OOM when allocating tensor", 2),
+            (tf.errors.ResourceExhaustedError, "/x; No space left on device", 74),
+            (tf.errors.UnimplementedError, "File system scheme 's3' not implemented", 74),
+        ):
             assert self.end(kind(None, None, message)) == code
             assert message in capsys.readouterr().err
         with pytest.raises(tf.errors.InvalidArgumentError):  # a fault of ours keeps its traceback
@@ -107,13 +121,19 @@ class TestSentences:
         from effnet_tf import train
         from effnet_tf.runs import checkpoints
         from effnet_tf.train import interruption
-        for kind, code in ((checkpoints.SaveError, 74), (checkpoints.NotFinite, 3),
-                           (train.TrainingStopped, 3), (interruption.Preempted, 75)):
+
+        for kind, code in (
+            (checkpoints.SaveError, 74),
+            (checkpoints.NotFinite, 3),
+            (train.TrainingStopped, 3),
+            (interruption.Preempted, 75),
+        ):
             assert self.end(kind("text")) == code
 
     def test_last_words_that_fail(self, monkeypatch, capsys):
         def last_words():
             raise OSError(5, "Input/output error")
+
         monkeypatch.setattr(programs, "_state", programs._State())
         programs.on_interruption(last_words)
         assert self.end(KeyboardInterrupt()) == 130
@@ -128,13 +148,20 @@ def program():
 programs.run(program)
 """
 # Neither a thread that never ends nor work at exit holds a program up.
-HOLDS_UP = ("threading.Thread(target=time.sleep, args=(600,)).start(); "
-            "atexit.register(time.sleep, 600); ")
+HOLDS_UP = (
+    "threading.Thread(target=time.sleep, args=(600,)).start(); atexit.register(time.sleep, 600); "
+)
 
 
 def start(code, **how):
-    return subprocess.Popen([sys.executable, "-c", PROGRAM.format(code)], cwd=ROOT, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how)
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM.format(code)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **how,
+    )
 
 
 def signalled(code, number):
@@ -146,13 +173,17 @@ def signalled(code, number):
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("code, expected, out, errors", [
-    ("print('done')", 0, "done\n", ""),
-    ("return 1", 1, "", ""),
-    ("sys.exit('a sentence')", 1, "", "a sentence\n"),
-    ("raise programs.InputError('no')", 2, "", "error: no\n"),
-    ("1 / 0", 1, "", "ZeroDivisionError"),
-    ("print('\\x1b[31m')", 0, "\\x1b[31m\n", "")])
+@pytest.mark.parametrize(
+    "code, expected, out, errors",
+    [
+        ("print('done')", 0, "done\n", ""),
+        ("return 1", 1, "", ""),
+        ("sys.exit('a sentence')", 1, "", "a sentence\n"),
+        ("raise programs.InputError('no')", 2, "", "error: no\n"),
+        ("1 / 0", 1, "", "ZeroDivisionError"),
+        ("print('\\x1b[31m')", 0, "\\x1b[31m\n", ""),
+    ],
+)
 def test_leaves_with_all_it_has_printed(code, expected, out, errors):
     process = start(HOLDS_UP + code)
     shown = process.communicate(timeout=120)
@@ -160,13 +191,19 @@ def test_leaves_with_all_it_has_printed(code, expected, out, errors):
     assert shown[0] == out and errors in shown[1]
 
 
-@pytest.mark.parametrize("number, expected, word", [
-    (signal.SIGINT, 130, "Interrupted: nothing was written."),
-    (signal.SIGTERM, 143, "Ended by SIGTERM: nothing was written.")])
-@pytest.mark.parametrize("code", [
-    "print('ready', flush=True); time.sleep(600)",
-    # As TensorFlow's import does: the interruption is swallowed, or becomes another error.
-    """
+@pytest.mark.parametrize(
+    "number, expected, word",
+    [
+        (signal.SIGINT, 130, "Interrupted: nothing was written."),
+        (signal.SIGTERM, 143, "Ended by SIGTERM: nothing was written."),
+    ],
+)
+@pytest.mark.parametrize(
+    "code",
+    [
+        "print('ready', flush=True); time.sleep(600)",
+        # As TensorFlow's import does: the interruption is swallowed, or becomes another error.
+        """
     with programs.nothing_to_undo():
         try:
             print('ready', flush=True); time.sleep(600)
@@ -174,12 +211,14 @@ def test_leaves_with_all_it_has_printed(code, expected, out, errors):
             pass
     print('went on')
     """,
-    """
+        """
     try:
         print('ready', flush=True); time.sleep(600)
     except BaseException:
         raise ImportError('initialisation failed') from None
-    """])
+    """,
+    ],
+)
 def test_signals(code, number, expected, word):
     found, errors = signalled(HOLDS_UP + code, number)
     assert found == expected
@@ -195,12 +234,16 @@ def test_a_signal_that_a_library_swallows():
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         assert signalled(code, number) == (
-            128 + number, "\nInterrupted, but too late: all was done.\n")
+            128 + number,
+            "\nInterrupted, but too late: all was done.\n",
+        )
 
 
 def test_half_written_files_are_removed(tmp_path):
-    code = (f"import tempfile; folder = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})\n"
-            "    with folder: print('ready', flush=True); time.sleep(600)")
+    code = (
+        f"import tempfile; folder = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})\n"
+        "    with folder: print('ready', flush=True); time.sleep(600)"
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         assert signalled(code, number)[0] == 128 + number
         assert os.listdir(tmp_path) == []
@@ -217,8 +260,13 @@ def test_a_pipe_that_nobody_reads():
 def test_output_that_finds_no_room():
     for code in ("print('x')", "print('x' * 100_000)"):
         with open("/dev/full", "w") as full:
-            process = subprocess.run([sys.executable, "-c", PROGRAM.format(code)], cwd=ROOT,
-                                     text=True, stdout=full, stderr=subprocess.PIPE)
+            process = subprocess.run(
+                [sys.executable, "-c", PROGRAM.format(code)],
+                cwd=ROOT,
+                text=True,
+                stdout=full,
+                stderr=subprocess.PIPE,
+            )
         assert process.returncode == programs.NO_ACCESS and "Traceback" not in process.stderr
 
 
@@ -238,13 +286,21 @@ def test_a_signal_while_python_cannot_hear_it():
 
 def test_terminals_that_are_closed_or_know_no_unicode():
     for redirection in (">&-", "2>&-", ">&- 2>&-", "</dev/null"):
-        command = f"{shlex.quote(sys.executable)} -c \"$CODE\" {redirection}"
+        command = f'{shlex.quote(sys.executable)} -c "$CODE" {redirection}'
         code = PROGRAM.format(
-            r"print('gr\xfcn \x1b \u65e5\u672c \udce9', sys.stdout.isatty()); sys.exit(3)")
-        environment = {**os.environ, "CODE": code, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0",
-                       "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
-        done = subprocess.run(["sh", "-c", command], cwd=ROOT, env=environment, text=True,
-                              capture_output=True)
+            r"print('gr\xfcn \x1b \u65e5\u672c \udce9', sys.stdout.isatty()); sys.exit(3)"
+        )
+        environment = {
+            **os.environ,
+            "CODE": code,
+            "LC_ALL": "C",
+            "PYTHONCOERCECLOCALE": "0",
+            "PYTHONUTF8": "0",
+            "PYTHONIOENCODING": "",
+        }
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=ROOT, env=environment, text=True, capture_output=True
+        )
         assert done.returncode == 3 and done.stderr == ""
         if redirection == "</dev/null":
             assert done.stdout == "gr\\xfcn \\x1b \\u65e5\\u672c \\xe9 False\n"
@@ -258,10 +314,17 @@ def test_nohup_keeps_its_promise():
 
 
 class TestNames:
-    @pytest.mark.parametrize("program, installed", [
-        ("train_tpu.py", False), ("/x/export/__main__.py", False), ("/venv/bin/effnet-train", True),
-        ("/venv/bin/effnet-export", True), ("/site/effnet_export/__main__.py", True),
-        ("notebook", True)])
+    @pytest.mark.parametrize(
+        "program, installed",
+        [
+            ("train_tpu.py", False),
+            ("/x/export/__main__.py", False),
+            ("/venv/bin/effnet-train", True),
+            ("/venv/bin/effnet-export", True),
+            ("/site/effnet_export/__main__.py", True),
+            ("notebook", True),
+        ],
+    )
     def test_as_called(self, program, installed, monkeypatch, tmp_path):
         monkeypatch.setattr(sys, "argv", [program])
         monkeypatch.chdir(tmp_path)  # no checkout

@@ -35,21 +35,48 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("place")
     conftest.write_photos(folder / "photos")
     for name, activation in (("lite", "relu6"), ("swish", "swish")):
-        keras.Sequential([
-            keras.Input((32, 32, 3)), L.Rescaling(1 / 255), L.Conv2D(4, 3, activation=activation),
-            L.GlobalAveragePooling2D(), L.Dense(2, "softmax")]).save(folder / f"{name}.keras")
+        keras.Sequential(
+            [
+                keras.Input((32, 32, 3)),
+                L.Rescaling(1 / 255),
+                L.Conv2D(4, 3, activation=activation),
+                L.GlobalAveragePooling2D(),
+                L.Dense(2, "softmax"),
+            ]
+        ).save(folder / f"{name}.keras")
     (folder / "names.txt").write_bytes("\ufeffcat\r\ndog\r\n".encode())
     return folder
 
 
 class TestCrop:
-    @pytest.mark.parametrize("options, padding, said", [
-        ((), 32, "--crop 32, the default: images are cut to the middle 50% of their short side"),
-        (("--crop", 0), 0, ""), (("--crop", "1.0"), 0, ""), (("--crop", "0.875"), 5, ""),
-        (("--crop", 9), 9, "")])
+    @pytest.mark.parametrize(
+        "options, padding, said",
+        [
+            (
+                (),
+                32,
+                "--crop 32, the default: images are cut to the middle 50% of their short side",
+            ),
+            (("--crop", 0), 0, ""),
+            (("--crop", "1.0"), 0, ""),
+            (("--crop", "0.875"), 5, ""),
+            (("--crop", 9), 9, ""),
+        ],
+    )
     def test_it_is_said_and_recorded(self, place, tmp_path, capsys, options, padding, said):
-        assert export("saved_model", "--model", place / "lite.keras", "--labels",
-                      place / "names.txt", "--out", tmp_path / "out", *options) == 0
+        assert (
+            export(
+                "saved_model",
+                "--model",
+                place / "lite.keras",
+                "--labels",
+                place / "names.txt",
+                "--out",
+                tmp_path / "out",
+                *options,
+            )
+            == 0
+        )
         about = identify.about(str(tmp_path / "out"))
         assert about.crop_padding == padding and about.class_names == ("cat", "dog")
         out = capsys.readouterr().out
@@ -57,8 +84,9 @@ class TestCrop:
 
     @pytest.mark.parametrize("text", ["-1", "1.5", "0.0", "nan", "inf", "half", ""])
     def test_others_are_refused(self, place, text, capsys):
-        assert export("tflite", "--model", place / "lite.keras", "--out", "x",
-                      f"--crop={text}") == 2
+        assert (
+            export("tflite", "--model", place / "lite.keras", "--out", "x", f"--crop={text}") == 2
+        )
         assert "is not a crop" in capsys.readouterr().err
 
     def test_a_run_knows_its_own(self, place, capsys):
@@ -67,12 +95,18 @@ class TestCrop:
 
 
 class TestKinds:
-    @pytest.mark.parametrize("name, calibrated, kind", [
-        ("lite", True, "int8"), ("lite", False, "weights8"), ("swish", False, "weights8")])
+    @pytest.mark.parametrize(
+        "name, calibrated, kind",
+        [("lite", True, "int8"), ("lite", False, "weights8"), ("swish", False, "weights8")],
+    )
     def test_the_default_is_the_networks(self, place, tmp_path, capsys, name, calibrated, kind):
         options = ("--calibration", place / "photos") if calibrated else ()
-        assert export("tflite", "--model", place / f"{name}.keras", "--out", tmp_path / "out",
-                      *options) == 0
+        assert (
+            export(
+                "tflite", "--model", place / f"{name}.keras", "--out", tmp_path / "out", *options
+            )
+            == 0
+        )
         assert f"quantize {kind}, the default" in capsys.readouterr().out
         assert identify.about(str(tmp_path / "out")).quantize == kind
 
@@ -82,8 +116,19 @@ class TestKinds:
         model.save(tmp_path / "nan.keras")
         for kind in ("int8", "none"):
             more = ("--calibration", place / "photos") if kind == "int8" else ()
-            assert export("tflite", "--model", tmp_path / "nan.keras", "--quantize", kind,
-                          "--out", tmp_path / "out", *more) == 2
+            assert (
+                export(
+                    "tflite",
+                    "--model",
+                    tmp_path / "nan.keras",
+                    "--quantize",
+                    kind,
+                    "--out",
+                    tmp_path / "out",
+                    *more,
+                )
+                == 2
+            )
             error = capsys.readouterr().err
             assert error.count("\n") == 1 and "NaN or infinite" in error and "conv" in error
         assert os.listdir(tmp_path) == ["nan.keras"]
@@ -93,12 +138,23 @@ def test_a_report_beside_any_name(place, tmp_path):
     """With the file's checksum, and the picture of its layers where one can be drawn."""
     for name in ("a[0]{x}%s", hostile.NOT_UTF8):
         out = os.path.join(tmp_path, name, f"{name}.tflite")
-        assert export("tflite", "--model", place / "lite.keras", "--calibration",
-                      place / "photos", "--out", out) == 0
+        assert (
+            export(
+                "tflite",
+                "--model",
+                place / "lite.keras",
+                "--calibration",
+                place / "photos",
+                "--out",
+                out,
+            )
+            == 0
+        )
         with open(f"{out}.report.json", encoding="utf-8") as file:
             report = json.load(file)
         assert report["quantize"] == "int8" and list(report[checksum.FIELD]) == [
-            os.path.basename(out)]
+            os.path.basename(out)
+        ]
         assert checksum.check(out)
         with open(out, "ab") as file:
             file.write(b"x")
@@ -127,7 +183,8 @@ class TestImages:
 
     def test_a_run_whose_data_moved(self, place, tmp_path, monkeypatch):
         recipe = effnet_tf.config.dataclasses.replace(
-            RECIPES["smoke"], dataset="folder", data_dir="photos")
+            RECIPES["smoke"], dataset="folder", data_dir="photos"
+        )
         monkeypatch.chdir(tmp_path)
         with pytest.raises(InputError, match="data_dir is 'photos', sought in .*--data_dir"):
             run.Run("run", recipe, ("cat", "dog")).images(3)

@@ -19,17 +19,28 @@ from export import classify, inspect
 from tests.helpers import tiny_tflite
 
 NAMES = ("red", "grün", "blue", "none")
-ABOUT = About("tiny", image_size=8, class_names=NAMES, mean=(127.0,) * 3, std=(128.0,) * 3,
-              quantize="none", recipe=json.loads(RECIPES["smoke"].to_json()), workdir="runs/x")
+ABOUT = About(
+    "tiny",
+    image_size=8,
+    class_names=NAMES,
+    mean=(127.0,) * 3,
+    std=(128.0,) * 3,
+    quantize="none",
+    recipe=json.loads(RECIPES["smoke"].to_json()),
+    workdir="runs/x",
+)
 
 
 def save(path, dtype="float32", shape=(None, 8, 8, 3), about=None, more=()):
     """Writes a SavedModel of the same function as tiny_tflite's, with further inputs."""
     module = tf.Module()
     module.serve = tf.function(
-        lambda images, *_: {"logits": tf.cast(images[:, 0, 0], tf.float32),
-                            "probabilities": tiny_tflite.softmax(tf.cast(images, tf.float32))},
-        [tf.TensorSpec(shape, dtype, "images"), *(tf.TensorSpec((), name=name) for name in more)])
+        lambda images, *_: {
+            "logits": tf.cast(images[:, 0, 0], tf.float32),
+            "probabilities": tiny_tflite.softmax(tf.cast(images, tf.float32)),
+        },
+        [tf.TensorSpec(shape, dtype, "images"), *(tf.TensorSpec((), name=name) for name in more)],
+    )
     if about:
         file = path.parent / "about.json"
         file.write_text(about.to_json(), encoding="utf-8")
@@ -48,9 +59,11 @@ def save_onnx(path, about=None):
     onnx = pytest.importorskip("onnx")
     make, kind = onnx.helper, onnx.TensorProto.FLOAT
     graph = make.make_graph(
-        [make.make_node("ReduceMean", ["images"], ["scores"], axes=[1, 2], keepdims=0)], "g",
+        [make.make_node("ReduceMean", ["images"], ["scores"], axes=[1, 2], keepdims=0)],
+        "g",
         [make.make_tensor_value_info("images", kind, ["N", 8, 8, 3])],
-        [make.make_tensor_value_info("scores", kind, ["N", 3])])
+        [make.make_tensor_value_info("scores", kind, ["N", 3])],
+    )
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 13)], ir_version=8)
     if about:
         onnx.helper.set_model_props(model, {"other": "x", identify.ONNX_KEY: about.to_json()})
@@ -85,9 +98,19 @@ class TestKind:
         assert identify.kind(str(tmp_path / "m.keras")) == "Keras"
         assert identify.kind(save_onnx(tmp_path / "x.tflite")) == "ONNX"
 
-    @pytest.mark.parametrize("content", [
-        b"", b"x", b"TFL3", b"PK\x03\x04 no archive", b'{"variant": "b0"}', bytes(range(256)),
-        b"\x08\x08:\xff\xff\xff\x7f cut", b"\xff" * 40])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"x",
+            b"TFL3",
+            b"PK\x03\x04 no archive",
+            b'{"variant": "b0"}',
+            bytes(range(256)),
+            b"\x08\x08:\xff\xff\xff\x7f cut",
+            b"\xff" * 40,
+        ],
+    )
     def test_of_something_else(self, tmp_path, content):
         with pytest.raises(InputError, match="no SavedModel, TFLite, ONNX or Keras"):
             identify.kind(write(tmp_path / "f", content))
@@ -101,8 +124,11 @@ class TestKind:
 
 class TestAbout:
     def test_is_in_every_kind(self, tmp_path, plain):
-        paths = [save(tmp_path / "s", about=ABOUT), save_onnx(tmp_path / "x", ABOUT),
-                 write(tmp_path / "t", metadata.attach(plain, ABOUT))]
+        paths = [
+            save(tmp_path / "s", about=ABOUT),
+            save_onnx(tmp_path / "x", ABOUT),
+            write(tmp_path / "t", metadata.attach(plain, ABOUT)),
+        ]
         for path in paths:
             assert identify.about(path) == ABOUT
             assert identify.class_names(path) == NAMES
@@ -146,16 +172,22 @@ class TestLoad:
     @pytest.mark.parametrize("dtype", ["uint8", "int8"])
     def test_bytes_of_others_that_mean_something_else(self, tmp_path, dtype, images, scores):
         """They are trained on (pixel - 127.5) / 127.5, and take pixels as they are."""
-        data = tiny_tflite.convert(lambda x: tiny_tflite.softmax(x * 127.5 + 127.5),
-                                   quantized=tf.as_dtype(dtype), low=-1, high=2)
+        data = tiny_tflite.convert(
+            lambda x: tiny_tflite.softmax(x * 127.5 + 127.5),
+            quantized=tf.as_dtype(dtype),
+            low=-1,
+            high=2,
+        )
         found = runtimes.load(write(tmp_path / "t", data))(images)
         np.testing.assert_allclose(found, scores, atol=0.02)
 
     def test_metadata_of_others_integer_files_are_of_their_float_model(
-            self, tmp_path, images, scores):
+        self, tmp_path, images, scores
+    ):
         about = About("theirs", mean=(127.5,), std=(127.5,), normalizes=False)
-        data = tiny_tflite.convert(lambda x: tiny_tflite.softmax(x * 127.5 + 127.5),
-                                   quantized=tf.uint8, low=-1, high=2)
+        data = tiny_tflite.convert(
+            lambda x: tiny_tflite.softmax(x * 127.5 + 127.5), quantized=tf.uint8, low=-1, high=2
+        )
         data = metadata.attach(data, about).replace(b"EFFNET_TF", b"SOMEBODYS")
         found = runtimes.load(write(tmp_path / "t", data))(images)
         np.testing.assert_allclose(found, scores, atol=0.02)
@@ -166,7 +198,8 @@ class TestLoad:
         path = write(tmp_path / "t", metadata.attach(plain, about))
         pixels = images if normalizes else (images - np.float32([10, 20, 30])) / 2
         np.testing.assert_allclose(
-            runtimes.load(path)(images), tiny_tflite.softmax(np.float32(pixels)), atol=1e-5)
+            runtimes.load(path)(images), tiny_tflite.softmax(np.float32(pixels)), atol=1e-5
+        )
 
     @pytest.mark.parametrize("dtype", ["uint8", "float32"])
     def test_saved_model(self, tmp_path, dtype, images, scores):
@@ -196,7 +229,7 @@ class TestLoad:
 
     def test_a_cut_file(self, tmp_path, plain):
         with pytest.raises(InputError, match="damaged"):
-            runtimes.load(write(tmp_path / "t", plain[:len(plain) // 2]))
+            runtimes.load(write(tmp_path / "t", plain[: len(plain) // 2]))
 
 
 class TestDelegation:
@@ -217,17 +250,27 @@ def inspected(capsys, monkeypatch):
     def lines(path):
         inspect.inspect(argparse.Namespace(file=path))
         return capsys.readouterr().out.splitlines()
+
     return lines
 
 
 class TestInspect:
     def test_our_tflite(self, inspected, tmp_path, plain):
         text = "\n".join(inspected(write(tmp_path / "t", metadata.attach(plain, ABOUT))))
-        for part in ("TFLite, 0.00 MB", "tiny, quantised: none, trained in runs/x",
-                     "data set digits", "epochs: 350 -> 2", "4: red, grün, blue, none",
-                     "8 x 8: the central 20.0%", "the file itself computes (pixel - 127) / 128",
-                     "images: (1, 8, 8, 3) float32", "-> probabilities: (1, 4) float32",
-                     "SOFTMAX", "XNNPACK takes 3 of 4 operators, in 1 piece", "EFFNET_TF"):
+        for part in (
+            "TFLite, 0.00 MB",
+            "tiny, quantised: none, trained in runs/x",
+            "data set digits",
+            "epochs: 350 -> 2",
+            "4: red, grün, blue, none",
+            "8 x 8: the central 20.0%",
+            "the file itself computes (pixel - 127) / 128",
+            "images: (1, 8, 8, 3) float32",
+            "-> probabilities: (1, 4) float32",
+            "SOFTMAX",
+            "XNNPACK takes 3 of 4 operators, in 1 piece",
+            "EFFNET_TF",
+        ):
             assert part in text, text
 
     def test_foreign_tflite(self, inspected, tmp_path, plain):
@@ -245,10 +288,13 @@ class TestInspect:
         assert "images: (any, 8, 8, 3) float32" in text
 
     def test_without_signature_and_with_subgraphs(self, inspected, tmp_path):
-        function = tf.function(lambda x: tf.while_loop(
-            lambda x: tf.reduce_sum(x) < 9, lambda x: (x + 1,), (x,)), [tf.TensorSpec((1, 3))])
+        function = tf.function(
+            lambda x: tf.while_loop(lambda x: tf.reduce_sum(x) < 9, lambda x: (x + 1,), (x,)),
+            [tf.TensorSpec((1, 3))],
+        )
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [function.get_concrete_function()])
+            [function.get_concrete_function()]
+        )
         text = "\n".join(inspected(write(tmp_path / "t", converter.convert())))
         assert "none; the file takes and gives" in text
         assert "subgraph 0" in text and "subgraph 2" in text and "WHILE" in text
@@ -314,9 +360,14 @@ def classified(capsys, path, *photos):
 class TestClassify:
     def test_ours_of_any_type(self, capsys, tmp_path, photo, plain):
         paths = [save(tmp_path / "s", about=ABOUT)]
-        for number, data in enumerate([plain, tiny_tflite.convert(batch=2),
-                                       tiny_tflite.convert(quantized=tf.uint8),
-                                       tiny_tflite.convert(quantized=tf.int8)]):
+        for number, data in enumerate(
+            [
+                plain,
+                tiny_tflite.convert(batch=2),
+                tiny_tflite.convert(quantized=tf.uint8),
+                tiny_tflite.convert(quantized=tf.int8),
+            ]
+        ):
             paths.append(write(tmp_path / f"{number}.tflite", metadata.attach(data, ABOUT)))
         for path in paths:
             out = classified(capsys, path, photo, photo, photo)

@@ -35,9 +35,13 @@ def python(*arguments, check=True):
     It must end soon after its last line.
     """
     process = subprocess.Popen(
-        [sys.executable, "-u", *map(str, arguments)], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"})
+        [sys.executable, "-u", *map(str, arguments)],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
     with concurrent.futures.ThreadPoolExecutor(2) as readers:
         read = [readers.submit(_read, stream) for stream in (process.stdout, process.stderr)]
         (out, said), (errors, complained) = [each.result() for each in read]
@@ -65,8 +69,16 @@ def run(tmp_path_factory):
     """A run on a folder of photos, by the program: (photos, workdir)."""
     root = tmp_path_factory.mktemp("programs")
     photos = conftest.write_photos(root / "photos")
-    python("train_tpu.py", *LONGER, "--dataset", "folder", "--data_dir", photos,
-           "--workdir", root / "run")
+    python(
+        "train_tpu.py",
+        *LONGER,
+        "--dataset",
+        "folder",
+        "--data_dir",
+        photos,
+        "--workdir",
+        root / "run",
+    )
     return photos, root / "run"
 
 
@@ -83,31 +95,59 @@ class TestTheMainPath:
         assert "largest difference" in out and "averaged weights" in out
         report = json.loads((workdir / "model.tflite.report.json").read_text())
         assert report["class_names"] == ["cat", "dog"] and report["image_size"] == 32
-        out = python("-m", "export", "classify", model, photos / "cat" / "0.jpg",
-                     photos / "dog" / "1.png", "--picture", tmp_path / "p.png").stdout
+        out = python(
+            "-m",
+            "export",
+            "classify",
+            model,
+            photos / "cat" / "0.jpg",
+            photos / "dog" / "1.png",
+            "--picture",
+            tmp_path / "p.png",
+        ).stdout
         assert len([line for line in out.splitlines() if "cat" in line and "dog" in line]) == 2
         assert tf.io.decode_png((tmp_path / "p.png").read_bytes()).shape[0] > 100
 
     def test_exports_a_saved_model_and_classifies_held_out_images(self, run):
         workdir = run[1]
         python("-m", "export", "saved_model", "--workdir", workdir, "--out", workdir / "saved")
-        out = python("-m", "export", "classify", workdir / "saved", "--workdir", workdir,
-                     "--count", "3").stdout
+        out = python(
+            "-m", "export", "classify", workdir / "saved", "--workdir", workdir, "--count", "3"
+        ).stdout
         assert "held-out 3, really" in out and "of 3 right" in out
 
     def test_resumes_with_the_same_command(self, run):
         photos, workdir = run
-        out = python("train_tpu.py", *LONGER, "--dataset", "folder", "--data_dir", photos,
-                     "--workdir", workdir).stdout
+        out = python(
+            "train_tpu.py",
+            *LONGER,
+            "--dataset",
+            "folder",
+            "--data_dir",
+            photos,
+            "--workdir",
+            workdir,
+        ).stdout
         assert "Resumed from" in out
 
     def test_trains_on_a_tfds_data_set(self, tmp_path):
         tiny_dataset.write(tmp_path / "tfds")
-        out = python("train_tpu.py", *QUICK, "--dataset", "tiny_colours",
-                     "--data_dir", tmp_path / "tfds", "--workdir", tmp_path / "run").stdout
+        out = python(
+            "train_tpu.py",
+            *QUICK,
+            "--dataset",
+            "tiny_colours",
+            "--data_dir",
+            tmp_path / "tfds",
+            "--workdir",
+            tmp_path / "run",
+        ).stdout
         assert "TFDS tiny_colours/1.0.0" in out and "Done:" in out
         assert json.loads((tmp_path / "run" / "classes.json").read_text()) == [
-            "red", "green", "blue"]
+            "red",
+            "green",
+            "blue",
+        ]
 
 
 def refused(*arguments):
@@ -123,24 +163,33 @@ def refused(*arguments):
 class TestBadInput:
     """One clear sentence, exit code 2, no traceback, and nothing left behind."""
 
-    @pytest.mark.parametrize("options, message", [
-        (["--variant", "b33"], "no variant 'b33'. Did you mean b3"),
-        (["--image_size", "31"], "An input of 31 pixels is too small"),
-        (["--phi", "-20"], "without filters"),
-        (["--epochs", "0"], "epochs is 0"),
-        (["--dataset", "cifr10"], "no data set 'cifr10'.*cifar10"),
-        (["--dataset", "folder", "--data_dir", "{empty}"], "is empty"),
-        (["--dataset", "folder", "--data_dir", "{one}"], "only the class 'cat'"),
-        (["--tpu", "local"], "TPU 'local' cannot be used"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            (["--variant", "b33"], "no variant 'b33'. Did you mean b3"),
+            (["--image_size", "31"], "An input of 31 pixels is too small"),
+            (["--phi", "-20"], "without filters"),
+            (["--epochs", "0"], "epochs is 0"),
+            (["--dataset", "cifr10"], "no data set 'cifr10'.*cifar10"),
+            (["--dataset", "folder", "--data_dir", "{empty}"], "is empty"),
+            (["--dataset", "folder", "--data_dir", "{one}"], "only the class 'cat'"),
+            (["--tpu", "local"], "TPU 'local' cannot be used"),
+        ],
+    )
     def test_of_training(self, options, message, tmp_path):
         import re
+
         (tmp_path / "empty").mkdir()
         conftest.write_photos(tmp_path / "one", classes=["cat"])
         before = sorted(tmp_path.rglob("*"))
         folders = {name: tmp_path / name for name in ("empty", "one")}
-        sentence = refused("train_tpu.py", *QUICK, "--workdir", tmp_path / "run",
-                           *(option.format(**folders) for option in options))
+        sentence = refused(
+            "train_tpu.py",
+            *QUICK,
+            "--workdir",
+            tmp_path / "run",
+            *(option.format(**folders) for option in options),
+        )
         assert re.search(message, sentence), sentence
         assert sorted(tmp_path.rglob("*")) == before
 
@@ -148,62 +197,130 @@ class TestBadInput:
         photos = conftest.write_photos(tmp_path / "photos")
         (photos / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a JPEG")
         workdir = tmp_path / "run"
-        sentence = refused("train_tpu.py", *QUICK, "--workdir", workdir, "--dataset", "folder",
-                           "--data_dir", photos)
+        sentence = refused(
+            "train_tpu.py",
+            *QUICK,
+            "--workdir",
+            workdir,
+            "--dataset",
+            "folder",
+            "--data_dir",
+            photos,
+        )
         assert "cat/broken.jpg: it is damaged" in sentence
-        listed, = (workdir / "bad_examples.jsonl").read_text().splitlines()
+        (listed,) = (workdir / "bad_examples.jsonl").read_text().splitlines()
         assert json.loads(listed)["key"] == str(photos / "cat" / "broken.jpg")
 
     def test_a_workdir_of_another_recipe(self, run):
         photos, workdir = run
         before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
-        sentence = refused("train_tpu.py", *LONGER, "--dataset", "folder", "--data_dir", photos,
-                           "--workdir", workdir, "--seed", "5")
+        sentence = refused(
+            "train_tpu.py",
+            *LONGER,
+            "--dataset",
+            "folder",
+            "--data_dir",
+            photos,
+            "--workdir",
+            workdir,
+            "--seed",
+            "5",
+        )
         assert "another recipe (seed: 0 -> 5)" in sentence
         assert before == {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
 
-    @pytest.mark.parametrize("arguments", [
-        ["train_tpu.py", "--workdir", "x", "--epochs", "many"],
-        ["train_tpu.py", "--workdir", "x", "--no_such_option", "1"],
-        ["train_tpu.py"],
-        ["-m", "export"],
-        ["-m", "export", "no_such_program"],
-        ["-m", "export", "tflite", "--workdir", "x", "--out", "y", "--verify_images", "0"],
-        ["-m", "export", "classify", "x", "--count", "-3"],
-    ])
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["train_tpu.py", "--workdir", "x", "--epochs", "many"],
+            ["train_tpu.py", "--workdir", "x", "--no_such_option", "1"],
+            ["train_tpu.py"],
+            ["-m", "export"],
+            ["-m", "export", "no_such_program"],
+            ["-m", "export", "tflite", "--workdir", "x", "--out", "y", "--verify_images", "0"],
+            ["-m", "export", "classify", "x", "--count", "-3"],
+        ],
+    )
     def test_of_the_command_line(self, arguments):
         finished = python(*arguments, check=False)
         assert finished.returncode == 2 and "usage:" in finished.stderr
         assert "Traceback" not in finished.stderr
 
-    @pytest.mark.parametrize("arguments, message", [
-        (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "not a run directory"),
-        (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is not a SavedModel"),
-        (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
-        (["classify", "{run}/recipe.json", "photo.jpg"], "no SavedModel, TFLite, ONNX or Keras"),
-        (["inspect", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
-        (["bench", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
-        (["tflite", "--out", "{tmp}/x.tflite"], "either --workdir, a run directory, or --model"),
-        (["tflite", "--model", "{tmp}/no.keras", "--out", "{tmp}/x.tflite"], "There is no file"),
-        (["tflite", "--model", "{run}/recipe.json", "--out", "{tmp}/x.tflite"],
-         "cannot be loaded as a .keras model"),
-        (["tflite", "--workdir", "{run}", "--quantize", "int8", "--calibration", "{tmp}/none",
-          "--out", "{tmp}/x.tflite"], "There are no images at"),
-        (["tflite", "--workdir", "{run}", "--io", "int8", "--quantize", "none",
-          "--out", "{tmp}/x.tflite"], "goes with quantize 'int8'"),
-        (["tflite", "--workdir", "{run}", "--out", "gs://bucket/m.tflite"], "not on this machine"),
-        (["tflite", "--workdir", "{run}", "--out", "{run}/recipe.json/m.tflite"],
-         "cannot be written"),
-        (["classify", "{run}/recipe.json", "x.jpg", "--picture", "{tmp}/no/p.png"], "no folder"),
-        (["classify", "{tmp}/none.tflite"], "Give either image files, or --workdir"),
-    ])
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (["tflite", "--workdir", "{tmp}", "--out", "{tmp}/x.tflite"], "not a run directory"),
+            (["saved_model", "--workdir", "{run}", "--out", "{photos}"], "is not a SavedModel"),
+            (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
+            (
+                ["classify", "{run}/recipe.json", "photo.jpg"],
+                "no SavedModel, TFLite, ONNX or Keras",
+            ),
+            (["inspect", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
+            (["bench", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
+            (
+                ["tflite", "--out", "{tmp}/x.tflite"],
+                "either --workdir, a run directory, or --model",
+            ),
+            (
+                ["tflite", "--model", "{tmp}/no.keras", "--out", "{tmp}/x.tflite"],
+                "There is no file",
+            ),
+            (
+                ["tflite", "--model", "{run}/recipe.json", "--out", "{tmp}/x.tflite"],
+                "cannot be loaded as a .keras model",
+            ),
+            (
+                [
+                    "tflite",
+                    "--workdir",
+                    "{run}",
+                    "--quantize",
+                    "int8",
+                    "--calibration",
+                    "{tmp}/none",
+                    "--out",
+                    "{tmp}/x.tflite",
+                ],
+                "There are no images at",
+            ),
+            (
+                [
+                    "tflite",
+                    "--workdir",
+                    "{run}",
+                    "--io",
+                    "int8",
+                    "--quantize",
+                    "none",
+                    "--out",
+                    "{tmp}/x.tflite",
+                ],
+                "goes with quantize 'int8'",
+            ),
+            (
+                ["tflite", "--workdir", "{run}", "--out", "gs://bucket/m.tflite"],
+                "not on this machine",
+            ),
+            (
+                ["tflite", "--workdir", "{run}", "--out", "{run}/recipe.json/m.tflite"],
+                "cannot be written",
+            ),
+            (
+                ["classify", "{run}/recipe.json", "x.jpg", "--picture", "{tmp}/no/p.png"],
+                "no folder",
+            ),
+            (["classify", "{tmp}/none.tflite"], "Give either image files, or --workdir"),
+        ],
+    )
     def test_of_export(self, run, arguments, message, tmp_path, capsys):
         places = dict(tmp=tmp_path, photos=run[0], run=run[1])
         with pytest.raises(SystemExit) as stopped:
             export_here(*(a.format(**places) for a in arguments))
         assert stopped.value.code == 2
-        errors = [line for line in capsys.readouterr().err.splitlines()
-                  if line.startswith("error: ")]
+        errors = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
+        ]
         assert len(errors) == 1 and message in errors[0]
         assert list(tmp_path.iterdir()) == []
 
@@ -213,8 +330,11 @@ class TestBadInput:
         (tmp_path / "saved_model.pb").write_text("mine")
         finished = subprocess.run(
             [sys.executable, "-m", "export", "saved_model", "--workdir", run[1], "--out", out],
-            cwd=tmp_path, capture_output=True, text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"})
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        )
         assert finished.returncode == 2 and "error: " in finished.stderr, finished.stderr
         assert [path.name for path in tmp_path.iterdir()] == ["saved_model.pb"]
 
@@ -232,8 +352,21 @@ class TestExport:
     def test_int8_calibrated_on_a_folder(self, run, tmp_path, capfd):
         photos, workdir = run
         model = tmp_path / "Fähre 8.tflite"
-        export_here("tflite", "--workdir", workdir, "--quantize", "int8", "--io", "uint8",
-                    "--min_sqnr", "0", "--calibration", photos, "--out", model)
+        export_here(
+            "tflite",
+            "--workdir",
+            workdir,
+            "--quantize",
+            "int8",
+            "--io",
+            "uint8",
+            "--min_sqnr",
+            "0",
+            "--calibration",
+            photos,
+            "--out",
+            model,
+        )
         shown = capfd.readouterr()
         assert "Calibrating on 24 images of" in shown.out and "Calibrating" in shown.err
         for text in ("SQNR of the logits", "accuracy", "worst layers", "latency", "dB equalised"):
@@ -285,8 +418,17 @@ class TestExport:
 
     def test_a_file_that_fails_its_check_is_exit_code_1(self, run, tmp_path, capfd):
         with pytest.raises(SystemExit) as stopped:
-            export_here("tflite", "--workdir", run[1], "--quantize", "weights8", "--min_sqnr",
-                        "500", "--out", tmp_path / "x.tflite")
+            export_here(
+                "tflite",
+                "--workdir",
+                run[1],
+                "--quantize",
+                "weights8",
+                "--min_sqnr",
+                "500",
+                "--out",
+                tmp_path / "x.tflite",
+            )
         assert stopped.value.code == 1 and "Nothing was written" in capfd.readouterr().err
         assert list(tmp_path.iterdir()) == []
 
@@ -296,9 +438,25 @@ class TestInterruptedExport:
 
     def start(self, run, out, **how):
         process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "export", "tflite", "--workdir", str(run[1]),
-             "--quantize", "float16", "--out", str(out)], cwd=ROOT, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, **how)
+            [
+                sys.executable,
+                "-u",
+                "-m",
+                "export",
+                "tflite",
+                "--workdir",
+                str(run[1]),
+                "--quantize",
+                "float16",
+                "--out",
+                str(out),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **how,
+        )
         return process
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

@@ -31,20 +31,48 @@ def test_defaults_are_the_published_recipe():
 def test_every_field_is_an_option_with_help():
     for field in dataclasses.fields(Recipe):
         assert field.metadata["help"]
-    given = parse("--recipe", "imagenet", "--variant", "b3", "--phi", "-1.5", "--image_size", "64",
-                  "--no-flip", "--epochs", "3", "--dropout_rate", "none", "--data_dir", "/d")
+    given = parse(
+        "--recipe",
+        "imagenet",
+        "--variant",
+        "b3",
+        "--phi",
+        "-1.5",
+        "--image_size",
+        "64",
+        "--no-flip",
+        "--epochs",
+        "3",
+        "--dropout_rate",
+        "none",
+        "--data_dir",
+        "/d",
+    )
     assert given == dataclasses.replace(
-        RECIPES["imagenet"], variant="b3", phi=-1.5, image_size=64, flip=False, epochs=3,
-        data_dir="/d")
+        RECIPES["imagenet"],
+        variant="b3",
+        phi=-1.5,
+        image_size=64,
+        flip=False,
+        epochs=3,
+        data_dir="/d",
+    )
 
 
-@pytest.mark.parametrize("arguments, name", [
-    ((), "imagenet"), (("--dataset", "digits"), "digits"), (("--dataset", "folder"), "small"),
-    (("--dataset", "cifar10"), "imagenet")])
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ((), "imagenet"),
+        (("--dataset", "digits"), "digits"),
+        (("--dataset", "folder"), "small"),
+        (("--dataset", "cifar10"), "imagenet"),
+    ],
+)
 def test_the_chosen_recipe_is_printed(arguments, name, capsys):
     chosen = parse(*arguments)
     assert dataclasses.replace(chosen, dataset="x") == dataclasses.replace(
-        RECIPES[name], dataset="x")
+        RECIPES[name], dataset="x"
+    )
     assert f"Recipe '{name}'" in capsys.readouterr().out
 
 
@@ -64,28 +92,34 @@ def test_json_of_a_later_version_is_refused():
         Recipe.from_json('{"variant": "b0", "warp_factor": 9}')
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(epochs=0), "epochs is 0; it must be at least 1"),
-    (dict(label_smoothing=1.5), "between 0 and 1"),
-    (dict(base_learning_rate=float("nan")), "finite"),
-    (dict(precision="float16"), "one of auto, float32, mixed_bfloat16"),
-    (dict(batch_size=-8), "batch_size"),
-    (dict(seed=-1), "seed is -1"),
-    (dict(seed=2**32), "seed"),
-    (dict(crop_area_min=0.0), "crop_area_min"),
-    (dict(decay_epochs=0.0), "decay_epochs"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(epochs=0), "epochs is 0; it must be at least 1"),
+        (dict(label_smoothing=1.5), "between 0 and 1"),
+        (dict(base_learning_rate=float("nan")), "finite"),
+        (dict(precision="float16"), "one of auto, float32, mixed_bfloat16"),
+        (dict(batch_size=-8), "batch_size"),
+        (dict(seed=-1), "seed is -1"),
+        (dict(seed=2**32), "seed"),
+        (dict(crop_area_min=0.0), "crop_area_min"),
+        (dict(decay_epochs=0.0), "decay_epochs"),
+    ],
+)
 def test_values_out_of_range(change, message):
     with pytest.raises(errors.InputError, match=message):
         Recipe(**change)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(variant="b99"), "no variant 'b99'"),
-    (dict(image_size=31), "at least 32"),
-    (dict(phi=-20.0), "without filters"),
-    (dict(phi=1.0, gamma=1.0, image_size=16), "at least 32"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(variant="b99"), "no variant 'b99'"),
+        (dict(image_size=31), "at least 32"),
+        (dict(phi=-20.0), "without filters"),
+        (dict(phi=1.0, gamma=1.0, image_size=16), "at least 32"),
+    ],
+)
 def test_networks_that_cannot_be(change, message):
     with pytest.raises(errors.InputError, match=message):
         Recipe(**change).resolved_variant()
@@ -99,7 +133,9 @@ def test_image_size_overrides_the_resolution():
 
 def test_differences_name_the_fields():
     assert recipes.differences(Recipe(), Recipe(epochs=3, seed=1)) == [
-        "epochs: 350 -> 3", "seed: 0 -> 1"]
+        "epochs: 350 -> 3",
+        "seed: 0 -> 1",
+    ]
 
 
 def test_what_does_not_change_the_result_may_change():
@@ -114,8 +150,11 @@ def test_recipes_for_images_need_only_their_place():
 
 def test_finetune_is_gentle_with_the_body():
     recipe = RECIPES["finetune"]
-    assert (recipe.schedule, recipe.batch_norm, recipe.init_weights) \
-        == ("cosine", "frozen", "imagenet")
+    assert (recipe.schedule, recipe.batch_norm, recipe.init_weights) == (
+        "cosine",
+        "frozen",
+        "imagenet",
+    )
     assert recipe.body_rate < 1
 
 
@@ -127,7 +166,15 @@ def test_freezing_random_weights_is_refused():
 
 
 def test_the_issues_command_parses():
-    given = parse("--recipe", "finetune", "--init_weights", "w.h5", "--num_classes", "5",
-                  "--freeze_until", "stage_5")
+    given = parse(
+        "--recipe",
+        "finetune",
+        "--init_weights",
+        "w.h5",
+        "--num_classes",
+        "5",
+        "--freeze_until",
+        "stage_5",
+    )
     assert (given.init_weights, given.num_classes, given.freeze_until) == ("w.h5", 5, "stage_5")
     assert Recipe.from_json(given.to_json()) == given

@@ -25,10 +25,19 @@ CLASSES = ("red", "green", "blue")
 def variant(base):
     """A network of three blocks of 8 channels, of the kinds that the family has."""
     whole = effnet_tf.VARIANTS[base]
-    stages = [dataclasses.replace(stage, filters=8, input_filters=8, repeats=1 + number % 2)
-              for number, stage in enumerate(whole.stages[:2])]
-    return dataclasses.replace(whole, name=f"held-{base}", resolution=32, stem_filters=8,
-                               head_filters=16, num_classes=3, stages=tuple(stages))
+    stages = [
+        dataclasses.replace(stage, filters=8, input_filters=8, repeats=1 + number % 2)
+        for number, stage in enumerate(whole.stages[:2])
+    ]
+    return dataclasses.replace(
+        whole,
+        name=f"held-{base}",
+        resolution=32,
+        stem_filters=8,
+        head_filters=16,
+        num_classes=3,
+        stages=tuple(stages),
+    )
 
 
 def register():
@@ -51,8 +60,18 @@ def network(base):
 def recipe():
     """Four epochs of two steps; the run is stopped in the third."""
     return dataclasses.replace(
-        effnet_tf.RECIPES["smoke"], variant="held-b0", phi=None, dataset="synthetic", num_classes=3, batch_size=16, epochs=4,
-        steps_per_loop=1, checkpoint_every=1, keep_checkpoints=1, drop_connect_rate=0.3)
+        effnet_tf.RECIPES["smoke"],
+        variant="held-b0",
+        phi=None,
+        dataset="synthetic",
+        num_classes=3,
+        batch_size=16,
+        epochs=4,
+        steps_per_loop=1,
+        checkpoint_every=1,
+        keep_checkpoints=1,
+        drop_connect_rate=0.3,
+    )
 
 
 class Stop(Exception):
@@ -62,6 +81,7 @@ class Stop(Exception):
 def stopped_run(folder):
     """Trains until step 5, of 8; then a copy to the end, whose last state is kept."""
     from effnet_tf.train.trainer import Trainer
+
     snapshot = Trainer.snapshot
 
     def stop(trainer):
@@ -78,6 +98,7 @@ def stopped_run(folder):
     shutil.copytree(folder, copy)
     metrics = train.run(recipe(), str(copy))
     from effnet_tf.runs import checkpoints
+
     state = checkpoints.read(checkpoints.newest(str(copy / "checkpoints")))
     shutil.rmtree(copy)
     for name in ("tensorboard", "augmented.png", "learning_curve.png", ".lock"):
@@ -105,8 +126,9 @@ def main():
     export.to_onnx(model, str(HELD / "b.onnx"), about=about)
     for kind in KINDS:
         path = str(HELD / f"b-{kind}.tflite")
-        export.to_tflite(model, path, quantize=kind, about=about, calibration=images,
-                         min_sqnr=-100.0)
+        export.to_tflite(
+            model, path, quantize=kind, about=about, calibration=images, min_sqnr=-100.0
+        )
         answers[f"tflite-{kind}"] = export.load(path)(images[:8])
     state, metrics = stopped_run(HELD / "run")
     answers |= {f"state/{name}": value for name, value in state.items()}

@@ -9,18 +9,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from effnet_tf.errors import InputError, SaveError
 from effnet_tf.runs import checkpoints
-from effnet_tf.errors import SaveError
 from effnet_tf.runs.checkpoints import Store
-from effnet_tf.errors import InputError
 
 
 def values(step):
     """A state whose every array tells its step."""
     random = np.random.default_rng(step)
-    return {"weights/kernel": random.normal(size=(40, 50)).astype("float32"),
-            "step": np.int64(step), "ema/a/b": np.full((3,), float(step), "float32"),
-            "normalization/mean": np.array([1.5, 2.5, step])}
+    return {
+        "weights/kernel": random.normal(size=(40, 50)).astype("float32"),
+        "step": np.int64(step),
+        "ema/a/b": np.full((3,), float(step), "float32"),
+        "normalization/mean": np.array([1.5, 2.5, step]),
+    }
 
 
 def filled(folder, steps=(10, 20, 30), **options):
@@ -84,7 +86,7 @@ def damage(random, folder):
     elif how == "truncate":
         del content[where:]
     elif how == "zero":
-        content[where:where + 4096] = bytes(len(content[where:where + 4096]))
+        content[where : where + 4096] = bytes(len(content[where : where + 4096]))
     elif how == "swap":  # the same file of another checkpoint
         content = bytearray((folder.parent / "00000010" / path.name).read_bytes())
     elif how == "append":
@@ -175,8 +177,9 @@ class FailingStore:
 
     def __init__(self, monkeypatch, operation, number):
         self.calls, self.number = 0, number
-        module, name = ((tf.raw_ops, operation) if operation == "SaveV2"
-                        else (tf.io.gfile, operation))
+        module, name = (
+            (tf.raw_ops, operation) if operation == "SaveV2" else (tf.io.gfile, operation)
+        )
         real = getattr(module, name)
 
         def fail(*args, **kwargs):
@@ -188,8 +191,10 @@ class FailingStore:
         monkeypatch.setattr(module, name, fail)
 
 
-@pytest.mark.parametrize("operation, number", [
-    ("SaveV2", 1), ("makedirs", 1), ("GFile", 1), ("GFile", 2), ("GFile", 3), ("rename", 1)])
+@pytest.mark.parametrize(
+    "operation, number",
+    [("SaveV2", 1), ("makedirs", 1), ("GFile", 1), ("GFile", 2), ("GFile", 3), ("rename", 1)],
+)
 def test_an_object_store_that_fails_keeps_the_older_ones(tmp_path, monkeypatch, operation, number):
     store = filled(f"ram://{tmp_path.name}/c")
     with monkeypatch.context() as patch:
@@ -237,8 +242,9 @@ def small_disk(tmp_path):
     folder.mkdir()
 
     def mount(options):
-        finished = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder],
-                                  capture_output=True)
+        finished = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True
+        )
         if finished.returncode:
             pytest.skip("only root may mount a file system of a given size")
         return folder

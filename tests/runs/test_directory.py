@@ -1,4 +1,4 @@
-"""directory.py, interruption.py and reporting.py: one writer, notices of the end, where the time went."""
+"""directory.py, interruption.py and goodput.py: one writer, notices of the end, the time."""
 
 import dataclasses
 import json
@@ -13,18 +13,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf import storage
-from effnet_tf.runs import texts
-from effnet_tf import data
-from effnet_tf.runs import directory
-from effnet_tf.train import interruption, reporting
-from effnet_tf.errors import SaveError
-from effnet_tf.errors import InputError
+from effnet_tf import data, storage
+from effnet_tf.errors import InputError, SaveError
 from effnet_tf.recipes import RECIPES, Recipe
+from effnet_tf.runs import directory, texts
+from effnet_tf.train import interruption, reporting
 
 SMOKE = RECIPES["smoke"]
-SOURCE = data.Source("photos", ("a", "b"), data.Listed([(b"", 0)] * 20),
-                     data.Listed([(b"", 1)] * 5))
+SOURCE = data.Source(
+    "photos", ("a", "b"), data.Listed([(b"", 0)] * 20), data.Listed([(b"", 1)] * 5)
+)
 
 
 class TestOneWriter:
@@ -121,15 +119,22 @@ class TestNotices:
         def watch_there():
             with interruption.Interruption():
                 pass
+
         thread = threading.Thread(target=watch_there)
         thread.start()
         thread.join()
         assert "SIGTERM is not watched" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("name, value, reason", [
-        ("preempted", "TRUE", True), ("preempted", "FALSE", False), ("preempted", None, False),
-        ("maintenance-event", "TERMINATE_ON_HOST_MAINTENANCE", True),
-        ("maintenance-event", "MIGRATE_ON_HOST_MAINTENANCE", False)])
+    @pytest.mark.parametrize(
+        "name, value, reason",
+        [
+            ("preempted", "TRUE", True),
+            ("preempted", "FALSE", False),
+            ("preempted", None, False),
+            ("maintenance-event", "TERMINATE_ON_HOST_MAINTENANCE", True),
+            ("maintenance-event", "MIGRATE_ON_HOST_MAINTENANCE", False),
+        ],
+    )
     def test_of_the_metadata_server(self, monkeypatch, name, value, reason):
         asked, twice = [], threading.Event()
 
@@ -161,6 +166,7 @@ class TestGoodput:
 
         def let_pass(seconds):
             clock[0] += seconds
+
         monkeypatch.setattr(reporting.time, "monotonic", lambda: clock[0])
         return let_pass
 
@@ -176,8 +182,14 @@ class TestGoodput:
         goodput.write()
         written = json.loads((tmp_path / "goodput.json").read_text())
         assert written["total"] == 12 and written["seconds"] == {
-            "steps": 4, "data_wait": 1, "checkpoint": 2, "evaluation": 0, "start_up": 5,
-            "lost_work": 0, "other": 0}
+            "steps": 4,
+            "data_wait": 1,
+            "checkpoint": 2,
+            "evaluation": 0,
+            "start_up": 5,
+            "lost_work": 0,
+            "other": 0,
+        }
 
     def test_a_killed_process_lost_what_it_had_not_saved(self, tmp_path, pass_time):
         first = reporting.Goodput(str(tmp_path))
@@ -192,13 +204,24 @@ class TestGoodput:
         assert second.seconds["lost_work"] == 5 and second.seconds["steps"] == 3
         assert "lost work 5.0 s" in str(second)
 
-    @pytest.mark.parametrize("saved, steps, wait", [
-        ({"steps": 90.0, "data_wait": 15.0}, 90, 15), (96.0, 80, 16),  # 96: of earlier versions
-        ({"steps": 100.0, "data_wait": 20.0}, 100, 20), (0.0, 0, 0)])
+    @pytest.mark.parametrize(
+        "saved, steps, wait",
+        [
+            ({"steps": 90.0, "data_wait": 15.0}, 90, 15),
+            (96.0, 80, 16),  # 96: of earlier versions
+            ({"steps": 100.0, "data_wait": 20.0}, 100, 20),
+            (0.0, 0, 0),
+        ],
+    )
     def test_what_was_lost_is_what_was_not_saved(self, tmp_path, saved, steps, wait):
-        seconds = {**dict.fromkeys(reporting.Goodput.PURPOSES, 0.0), "steps": 100.0, "data_wait": 20.0}
-        (tmp_path / "goodput.json").write_text(json.dumps(
-            {"seconds": seconds, "total": 120.0, "saved": saved}))
+        seconds = {
+            **dict.fromkeys(reporting.Goodput.PURPOSES, 0.0),
+            "steps": 100.0,
+            "data_wait": 20.0,
+        }
+        (tmp_path / "goodput.json").write_text(
+            json.dumps({"seconds": seconds, "total": 120.0, "saved": saved})
+        )
         goodput = reporting.Goodput(str(tmp_path))
         goodput.load()
         assert goodput.seconds["steps"] == pytest.approx(steps)
@@ -208,6 +231,7 @@ class TestGoodput:
 
 class _Trainer:
     """As much of a Trainer as Progress looks at."""
+
     recipe, step, total_steps = Recipe(batch_size=64, epochs=1), 0, 100
 
 
@@ -221,8 +245,10 @@ class TestProgress:
             progress.show(1, step, 2.5, 0.5, 0.25)
         lines = capsys.readouterr().out.splitlines()[1:]
         assert [line.split("step ")[1].split("/")[0] for line in lines] == ["3", "6"]
-        assert ("loss 2.500  accuracy 50.0%  rate 0.25  3 images/s  data wait 20%  39:10 left"
-                in lines[1])  # 94 steps of 25 seconds
+        assert (
+            "loss 2.500  accuracy 50.0%  rate 0.25  3 images/s  data wait 20%  39:10 left"
+            in lines[1]
+        )  # 94 steps of 25 seconds
 
     def test_a_starved_device_is_said_once(self, capsys):
         progress = reporting.Progress(_Trainer)

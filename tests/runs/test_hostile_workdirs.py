@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 import effnet_tf
-from effnet_tf.runs import texts
 from effnet_tf import train
-from effnet_tf.runs import directory
 from effnet_tf.errors import InputError
+from effnet_tf.runs import texts
 from effnet_tf.train.strategy import choose_strategy
 from tests.helpers import hostile, tiny_net
 
@@ -46,9 +45,14 @@ def test_a_run_is_resumed_and_loaded_from_any_directory(tmp_path):
             train.run(damaged, str(workdir), strategy)
 
 
-@pytest.mark.parametrize("workdir, sentence", [
-    (f"/tmp/{hostile.NOT_UTF8}/run", "its name is not UTF-8"),
-    ("s3://bucket/run", "knows no s3://"), ("https://host/run", "knows no https://")])
+@pytest.mark.parametrize(
+    "workdir, sentence",
+    [
+        (f"/tmp/{hostile.NOT_UTF8}/run", "its name is not UTF-8"),
+        ("s3://bucket/run", "knows no s3://"),
+        ("https://host/run", "knows no https://"),
+    ],
+)
 def test_places_that_cannot_be_are_refused_before_the_data_are_opened(workdir, sentence):
     recipe = dataclasses.replace(tiny_net.recipe(), variant="b0", dataset="no such thing")
     for refused in (lambda: train.run(recipe, workdir), lambda: texts.read_run(workdir)):

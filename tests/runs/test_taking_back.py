@@ -5,16 +5,15 @@ import os
 import pytest
 import tensorflow as tf
 
-from effnet_tf import storage
-from effnet_tf.runs import texts
-from effnet_tf import data
-from effnet_tf.runs import checkpoints, directory
+from effnet_tf import data, storage
 from effnet_tf.recipes import RECIPES
+from effnet_tf.runs import checkpoints, directory, texts
 from tests.helpers import hostile
 
 SMOKE = RECIPES["smoke"]
-SOURCE = data.Source("photos", ("a", "b"), data.Listed([(b"", 0)] * 20),
-                     data.Listed([(b"", 1)] * 5))
+SOURCE = data.Source(
+    "photos", ("a", "b"), data.Listed([(b"", 0)] * 20), data.Listed([(b"", 1)] * 5)
+)
 
 
 def write_as_a_run_does(workdir):
@@ -26,8 +25,14 @@ def write_as_a_run_does(workdir):
     with writer.as_default(step=0):
         tf.summary.scalar("x", 1.0)
     writer.close()
-    for name in ("metrics.jsonl", "augmented.png", "goodput.json", "goodput.json.tmp",
-                 "bad_examples.jsonl", "bad_examples-1.jsonl"):
+    for name in (
+        "metrics.jsonl",
+        "augmented.png",
+        "goodput.json",
+        "goodput.json.tmp",
+        "bad_examples.jsonl",
+        "bad_examples-1.jsonl",
+    ):
         storage.write_text(f"{workdir}/{name}", "ours")
 
 
@@ -42,8 +47,10 @@ def fail(workdir, during=lambda: None):
 
 def tree(folder):
     """{path below a folder: its bytes}, folders as None."""
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-            for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 def test_nothing_is_left_of_a_new_directory(tmp_path):
@@ -73,10 +80,18 @@ def test_what_the_user_puts_there_meanwhile_stays(tmp_path, was_there, capsys):
     workdir = tmp_path / "run"
     if was_there:
         workdir.mkdir()
-    mine = ["notes.txt", "checkpoints/best/weights.h5", "checkpoints/00000000/notes.txt",
-            "checkpoints/readme", "tensorboard/other/events.out.tfevents.1.host.1.0.v2",
-            "tensorboard/events.out.tfevents.1.elsewhere.1.0.v2", "tensorboard/todo",
-            "recipe.json.old", "data/0.jpg", *hostile.NAMES]
+    mine = [
+        "notes.txt",
+        "checkpoints/best/weights.h5",
+        "checkpoints/00000000/notes.txt",
+        "checkpoints/readme",
+        "tensorboard/other/events.out.tfevents.1.host.1.0.v2",
+        "tensorboard/events.out.tfevents.1.elsewhere.1.0.v2",
+        "tensorboard/todo",
+        "recipe.json.old",
+        "data/0.jpg",
+        *hostile.NAMES,
+    ]
 
     def put():
         for name in mine:
@@ -87,7 +102,8 @@ def test_what_the_user_puts_there_meanwhile_stays(tmp_path, was_there, capsys):
     fail(workdir, put)
     found = {name: content for name, content in tree(workdir).items() if content is not None}
     assert {name: content.decode() for name, content in found.items()} == {
-        name: name for name in mine}
+        name: name for name in mine
+    }
     assert os.path.islink(workdir / "link")
     assert ("holds files that this run did not write" in capsys.readouterr().out) != was_there
 

@@ -7,26 +7,37 @@ import shutil
 import numpy as np
 import pytest
 
-from effnet_tf import storage
-from effnet_tf import data
-from effnet_tf.runs import checkpoints, directory, texts
-from effnet_tf.train import reporting
-from effnet_tf.runs.checkpoints import Store
+from effnet_tf import data, storage
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES
+from effnet_tf.runs import checkpoints, directory, texts
+from effnet_tf.runs.checkpoints import Store
+from effnet_tf.train import reporting
 
 SMOKE = RECIPES["smoke"]
-SOURCE = data.Source("photos", ("a", "b"), data.Listed([(b"", 0)] * 20),
-                     data.Listed([(b"", 1)] * 5))
+SOURCE = data.Source(
+    "photos", ("a", "b"), data.Listed([(b"", 0)] * 20), data.Listed([(b"", 1)] * 5)
+)
 DEEP = "[" * 200_000 + "]" * 200_000
 DAMAGES = {
-    "empty": b"", "null bytes": bytes(300), "not UTF-8": b'{"seed": "\xff\xfe"}',
-    "deep": DEEP.encode(), "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
-    "null": b"null", "number": b"7", "text": b'"epochs"', "list": b"[1, null]",
-    "empty list": b"[]", "lists": b"[[], {}]", "cut off": b'{"seed": 0, "epo', "no JSON": b"seed=0",
-    "endless number": b"9" * 5000, "NaN": b"NaN", "names": b'["a", {"b": "c"}]',
+    "empty": b"",
+    "null bytes": bytes(300),
+    "not UTF-8": b'{"seed": "\xff\xfe"}',
+    "deep": DEEP.encode(),
+    "deep objects": b'{"a":' * 50_000 + b"1" + b"}" * 50_000,
+    "null": b"null",
+    "number": b"7",
+    "text": b'"epochs"',
+    "list": b"[1, null]",
+    "empty list": b"[]",
+    "lists": b"[[], {}]",
+    "cut off": b'{"seed": 0, "epo',
+    "no JSON": b"seed=0",
+    "endless number": b"9" * 5000,
+    "NaN": b"NaN",
+    "names": b'["a", {"b": "c"}]',
     "inner types": b'{"seed": [0], "num_train": "20", "num_eval": null, "seconds": [1], '
-                   b'"saved": {}, "owner": 1, "step": "1", "split": [], "files": [3]}',
+    b'"saved": {}, "owner": 1, "step": "1", "split": [], "files": [3]}',
     "inner deep": b'{"files": {"a": ' + DEEP.encode() + b"}}",
 }
 
@@ -81,10 +92,26 @@ def test_damages_are_sentences(name, run, tmp_path):
         READERS[name](tmp_path / "run")
 
 
-@pytest.mark.parametrize("field, value", [
-    ("epochs", "16"), ("epochs", 1.5), ("epochs", True), ("epochs", None), ("epochs", 10**400),
-    ("flip", 1), ("flip", "no"), ("variant", 0), ("variant", ["b0"]), ("weight_decay", "0"),
-    ("weight_decay", {}), ("phi", [1]), ("data_dir", 3), ("augment", []), ("epochs", 0)])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("epochs", "16"),
+        ("epochs", 1.5),
+        ("epochs", True),
+        ("epochs", None),
+        ("epochs", 10**400),
+        ("flip", 1),
+        ("flip", "no"),
+        ("variant", 0),
+        ("variant", ["b0"]),
+        ("weight_decay", "0"),
+        ("weight_decay", {}),
+        ("phi", [1]),
+        ("data_dir", 3),
+        ("augment", []),
+        ("epochs", 0),
+    ],
+)
 def test_a_field_of_another_type(field, value, run, tmp_path):
     shutil.copy(run / "classes.json", tmp_path)
     recipe = json.loads((run / "recipe.json").read_text())
@@ -93,11 +120,16 @@ def test_a_field_of_another_type(field, value, run, tmp_path):
         texts.read_run(str(tmp_path))
 
 
-@pytest.mark.parametrize("row", [
-    {"split": "test", "key": "a", "reason": "b"}, {"split": "train", "key": 1, "reason": "b"},
-    {"split": "train", "key": "a", "reason": "b", "record": 20},
-    {"split": "train", "key": "a", "reason": "b", "record": -1},
-    {"split": "train", "key": "a", "reason": "b", "record": "1"}])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"split": "test", "key": "a", "reason": "b"},
+        {"split": "train", "key": 1, "reason": "b"},
+        {"split": "train", "key": "a", "reason": "b", "record": 20},
+        {"split": "train", "key": "a", "reason": "b", "record": -1},
+        {"split": "train", "key": "a", "reason": "b", "record": "1"},
+    ],
+)
 def test_a_row_that_names_no_image(row, tmp_path):
     storage.write_rows(str(tmp_path / "bad.jsonl"), [row])
     with pytest.raises(InputError, match="row 1 names no image"):
@@ -133,13 +165,23 @@ def test_a_damaged_manifest_hides_nothing(tmp_path, capsys):
     manifest = tmp_path / "00000020" / "manifest.json"
     good = json.loads(manifest.read_text())
     index, data_file = good["files"]["state.index"], good["files"]["state.data-00000-of-00001"]
-    contents = [*DAMAGES.values(), *(json.dumps({**good, "files": files}).encode() for files in (
-        {}, {"state.index": index}, {**good["files"], "/dev/zero": [0, "x"]},
-        {**good["files"], "../00000010/state.index": index}, {**good["files"], "": index},
-        {"state.index": index, "state.data-00000-of-00001": data_file[0]},
-        {"state.index": index, "state.data-00000-of-00001": None},
-        {"state.index": [index[0], None], "state.data-00000-of-00001": data_file},
-        {"state.index": [1e300, "x"], "state.data-00000-of-00001": data_file}))]
+    contents = [
+        *DAMAGES.values(),
+        *(
+            json.dumps({**good, "files": files}).encode()
+            for files in (
+                {},
+                {"state.index": index},
+                {**good["files"], "/dev/zero": [0, "x"]},
+                {**good["files"], "../00000010/state.index": index},
+                {**good["files"], "": index},
+                {"state.index": index, "state.data-00000-of-00001": data_file[0]},
+                {"state.index": index, "state.data-00000-of-00001": None},
+                {"state.index": [index[0], None], "state.data-00000-of-00001": data_file},
+                {"state.index": [1e300, "x"], "state.data-00000-of-00001": data_file},
+            )
+        ),
+    ]
     for content in contents:
         manifest.write_bytes(content)
         step, values = Store(str(tmp_path)).newest()

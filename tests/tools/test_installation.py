@@ -27,12 +27,16 @@ def pinned(name):
 @functools.cache
 def requirements():
     """Returns {extra, or "" for what everybody gets: [Requirement]} of setup.py."""
-    code = ("import json, setuptools, runpy; setuptools.setup = lambda **k: print(json.dumps("
-            "{'': k['install_requires'], **k['extras_require']})); runpy.run_path('setup.py')")
-    text = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True,
-                          text=True).stdout
-    return {extra: [Requirement(line) for line in lines]
-            for extra, lines in json.loads(text).items()}
+    code = (
+        "import json, setuptools, runpy; setuptools.setup = lambda **k: print(json.dumps("
+        "{'': k['install_requires'], **k['extras_require']})); runpy.run_path('setup.py')"
+    )
+    text = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    return {
+        extra: [Requirement(line) for line in lines] for extra, lines in json.loads(text).items()
+    }
 
 
 class TestConstraints:
@@ -54,12 +58,17 @@ class TestConstraints:
         lowest = dict(line.split("==") for line in versions.lower_bounds())
         assert lowest["tensorflow"] == lowest["tensorflow-cpu"] == "2.20"
         assert lowest["keras"] == "3.15"
-        without = [str(each) for each in requirements()[""]
-                   if each.name not in lowest and each.name != "importlib_resources"]
+        without = [
+            str(each)
+            for each in requirements()[""]
+            if each.name not in lowest and each.name != "importlib_resources"
+        ]
         assert not without, "a requirement without a lower bound is not tried"
 
-    @pytest.mark.parametrize("name, extra", [
-        ("tensorflow-cpu", "cpu"), ("keras", ""), ("libtpu", "tpu"), ("libtpu", "tpu-check")])
+    @pytest.mark.parametrize(
+        "name, extra",
+        [("tensorflow-cpu", "cpu"), ("keras", ""), ("libtpu", "tpu"), ("libtpu", "tpu-check")],
+    )
     def test_what_we_use_private_parts_of_has_an_upper_bound(self, name, extra):
         requirement = next(each for each in requirements()[extra] if each.name == name)
         assert {each.operator for each in requirement.specifier} & {"<", "=="}
@@ -74,19 +83,32 @@ class TestCommands:
         assert "\nmake demo " in readme and "\nmake test " in readme
 
     def test_each_has_an_environment_of_its_own(self):
-        demo, test = (subprocess.run(["make", "-n", target], cwd=ROOT, check=True, text=True,
-                                     capture_output=True).stdout for target in ("demo", "test"))
+        demo, test = (
+            subprocess.run(
+                ["make", "-n", target], cwd=ROOT, check=True, text=True, capture_output=True
+            ).stdout
+            for target in ("demo", "test")
+        )
         assert ".venv/bin/python tools/demo.py" in demo and ".venv-test" not in demo
         assert ".venv-test/bin/python -m tests.run" in test
 
-    @pytest.mark.parametrize("given, constraint, folder", [
-        ([], "--constraint constraints.txt", ".venv-test/"),
-        (["TENSORFLOW=gpu"], "--constraint constraints.txt", ".venv-test-gpu/"),
-        (["TENSORFLOW=tpu"], "--constraint constraints-tpu.txt", ".venv-test-tpu/"),
-        (["LATEST=1"], None, ".venv-test-latest/")])
+    @pytest.mark.parametrize(
+        "given, constraint, folder",
+        [
+            ([], "--constraint constraints.txt", ".venv-test/"),
+            (["TENSORFLOW=gpu"], "--constraint constraints.txt", ".venv-test-gpu/"),
+            (["TENSORFLOW=tpu"], "--constraint constraints-tpu.txt", ".venv-test-tpu/"),
+            (["LATEST=1"], None, ".venv-test-latest/"),
+        ],
+    )
     def test_the_packages_are_pinned(self, given, constraint, folder, tmp_path):
-        said = subprocess.run(["make", "-n", "-B", "test", *given], cwd=ROOT, check=True,
-                              capture_output=True, text=True).stdout
+        said = subprocess.run(
+            ["make", "-n", "-B", "test", *given],
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
         installs = [line for line in said.splitlines() if "pip install" in line]
         assert len(installs) == 2 and all(folder in line for line in installs)
         for line in installs:
@@ -100,8 +122,13 @@ class TestCommands:
         good.symlink_to(sys.executable)
         for path in (broken, tmp_path):
             path.chmod(0o755)
-        found = subprocess.run(["/bin/sh", ROOT / "tools/find_python.sh"], text=True, check=True,
-                               capture_output=True, env={"PATH": str(tmp_path)}).stdout
+        found = subprocess.run(
+            ["/bin/sh", ROOT / "tools/find_python.sh"],
+            text=True,
+            check=True,
+            capture_output=True,
+            env={"PATH": str(tmp_path)},
+        ).stdout
         assert found.strip() == str(good)
 
     def test_clean_keeps_the_runs(self):

@@ -84,8 +84,11 @@ class TestComposing:
     def test_one_machine_trains_on_its_own_chips(self):
         (command,) = commands("train")
         assert "--worker=0" in command.words
-        for text in ("--strategy tpu --tpu local --workdir gs://my-bucket/effnet",
-                     "--data_dir gs://my-bucket/tfds", "PJRT_DEVICE=TPU"):
+        for text in (
+            "--strategy tpu --tpu local --workdir gs://my-bucket/effnet",
+            "--data_dir gs://my-bucket/tfds",
+            "PJRT_DEVICE=TPU",
+        ):
             assert text in command.words[-1]
         assert "TPU_LOAD_LIBRARY" not in command.words[-1]
 
@@ -106,8 +109,9 @@ class TestComposing:
         assert '"cifar10"' in prepare.words[-1] and "gs://my-bucket/tfds" in prepare.words[-1]
 
     def test_all_is_its_steps(self):
-        steps = [command for step in ("create", "wait", "install", "train")
-                 for command in commands(step)]
+        steps = [
+            command for step in ("create", "wait", "install", "train") for command in commands(step)
+        ]
         assert commands("all") == steps and commands("resume")[2:] == steps
 
     def test_what_is_printed_is_what_is_run(self, capsys):
@@ -133,14 +137,21 @@ class TestTheLoopOnTheTpu:
 
     def start(self, tmp_path, codes, *options):
         program = self.PROGRAM.format(codes=" ".join(map(str, codes)))
-        for path, text in (("effnet_tf/venv/bin/python", program), ("bin/tmux", self.TMUX),
-                           ("bin/sleep", self.SLEEP)):
+        for path, text in (
+            ("effnet_tf/venv/bin/python", program),
+            ("bin/tmux", self.TMUX),
+            ("bin/sleep", self.SLEEP),
+        ):
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(f"#!/bin/sh\n{text}\n")
             (tmp_path / path).chmod(stat.S_IRWXU)
         line = commands("train", ONE, "--", *options)[0].words[-1].removeprefix("--command=")
-        subprocess.run(["sh", "-c", line], cwd=tmp_path, check=True,
-                       env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": "/root"})
+        subprocess.run(
+            ["sh", "-c", line],
+            cwd=tmp_path,
+            check=True,
+            env={"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": "/root"},
+        )
         folder = tmp_path / "effnet_tf"
         return (folder / "runs").read_text().splitlines(), (folder / "train.log").read_text()
 
@@ -220,22 +231,28 @@ class TestRunning:
 class TestBadInput:
     """One sentence, exit code 2, and nothing was run."""
 
-    @pytest.mark.parametrize("options, message", [
-        (["--accelerator", "v5e-8"], "no accelerator 'v5e-8' here; did you mean v6e-8"),
-        (["--accelerator", "v5litepod8"], "did you mean v5litepod-8"),
-        (["--accelerator", "v6e-32"], "does not know v6e"),
-        (["--bucket", "my-bucket"], "like gs://my-bucket"),
-        (["--bucket", "gs://a/b"], "like gs://my-bucket"),
-        (["--zone", "us-west4"], "like us-west4-a"),
-        (["--name", "My TPU"], "like effnet-b0"),
-        (["--", "--variant", "b33"], "no variant 'b33'"),
-        (["--", "--epochs", "0"], "epochs is 0"),
-        (["--", "--tpu", "local"], "leave them out"),
-        (["--", "--workdir", "gs://x/y"], "leave them out"),
-        (["--", "--dataset", "folder", "--data_dir", "photos"], "cannot read this machine's disk"),
-        (["--", "--data_dir", "/data"], "cannot read this machine's disk"),
-        (["--", "--init_weights", "runs/b0"], "cannot read this machine's disk"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            (["--accelerator", "v5e-8"], "no accelerator 'v5e-8' here; did you mean v6e-8"),
+            (["--accelerator", "v5litepod8"], "did you mean v5litepod-8"),
+            (["--accelerator", "v6e-32"], "does not know v6e"),
+            (["--bucket", "my-bucket"], "like gs://my-bucket"),
+            (["--bucket", "gs://a/b"], "like gs://my-bucket"),
+            (["--zone", "us-west4"], "like us-west4-a"),
+            (["--name", "My TPU"], "like effnet-b0"),
+            (["--", "--variant", "b33"], "no variant 'b33'"),
+            (["--", "--epochs", "0"], "epochs is 0"),
+            (["--", "--tpu", "local"], "leave them out"),
+            (["--", "--workdir", "gs://x/y"], "leave them out"),
+            (
+                ["--", "--dataset", "folder", "--data_dir", "photos"],
+                "cannot read this machine's disk",
+            ),
+            (["--", "--data_dir", "/data"], "cannot read this machine's disk"),
+            (["--", "--init_weights", "runs/b0"], "cannot read this machine's disk"),
+        ],
+    )
     def test_is_one_sentence(self, options, message, monkeypatch, capsys):
         shell = FakeShell(monkeypatch)
         assert launch_tpu.main(words_of("create", ONE, *options)) == 2
@@ -243,11 +260,17 @@ class TestBadInput:
         assert message in captured.err and captured.err.startswith("error: ")
         assert captured.err.count("\n") == 1 and captured.out == "" and shell.ran == []
 
-    @pytest.mark.parametrize("words", [
-        ["lunch", *PLACE, "--accelerator", ONE], ["create", *PLACE], words_of("create", ONE, "-x"),
-        words_of("create", ONE, "--", "--epoch", "5"), words_of("create", ONE, "--", "b0"),
-        words_of("create", ONE, "--", "--epochs", "many"),
-    ])
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["lunch", *PLACE, "--accelerator", ONE],
+            ["create", *PLACE],
+            words_of("create", ONE, "-x"),
+            words_of("create", ONE, "--", "--epoch", "5"),
+            words_of("create", ONE, "--", "b0"),
+            words_of("create", ONE, "--", "--epochs", "many"),
+        ],
+    )
     def test_of_the_command_line(self, words, monkeypatch, capsys):
         shell = FakeShell(monkeypatch)
         with pytest.raises(SystemExit) as ended:
@@ -263,7 +286,11 @@ class TestBadInput:
 def test_needs_no_tensorflow():
     finished = subprocess.run(
         [sys.executable, "-X", "importtime", "tools/launch_tpu.py", *words_of("all"), "--dry_run"],
-        cwd=ROOT, capture_output=True, text=True, check=True)
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert "gcloud compute tpus" in finished.stdout
     assert not re.search(r"\| +(tensorflow|keras|numpy)\b", finished.stderr)
 
@@ -277,16 +304,21 @@ class TestDocumentation:
         assert sorted(words) == sorted(words_of("all", ONE, "--spot", "--dry_run"))
 
     def test_every_command_is_one_that_the_launcher_prints(self, capsys):
-        printed = "".join(dry_run(capsys, *words_of(step, accelerator, "--spot"))
-                          for accelerator in (ONE, SLICE) for step in launch_tpu.STEPS)
+        printed = "".join(
+            dry_run(capsys, *words_of(step, accelerator, "--spot"))
+            for accelerator in (ONE, SLICE)
+            for step in launch_tpu.STEPS
+        )
         blocks = [block for block in self.BLOCKS if "tools/launch_tpu.py" not in block]
         assert len(blocks) > 10
         for block in blocks:
             assert block in printed
 
     def test_every_step_is_there(self, capsys):
-        block_of = {step: dry_run(capsys, *words_of(step, ONE, "--spot")).partition("\n")[2]
-                    for step in launch_tpu.STEPS}
+        block_of = {
+            step: dry_run(capsys, *words_of(step, ONE, "--spot")).partition("\n")[2]
+            for step in launch_tpu.STEPS
+        }
         block_of["resume"] = block_of["resume"].removesuffix(block_of.pop("all"))
         for step, block in block_of.items():
             assert f"```sh\n{block}```" in DOC, step
@@ -299,6 +331,8 @@ class TestDocumentation:
             assert f"`{name}`" in DOC
 
     def test_links_lead_somewhere(self):
-        headings = {re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
-                    for line in re.findall(r"^##+ (.+)$", DOC, re.MULTILINE)}
+        headings = {
+            re.sub(r"[^a-z0-9 -]", "", line.lower()).replace(" ", "-")
+            for line in re.findall(r"^##+ (.+)$", DOC, re.MULTILINE)
+        }
         assert set(re.findall(r"\]\(#(.+?)\)", DOC)) <= headings

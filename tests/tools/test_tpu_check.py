@@ -60,7 +60,9 @@ def graphs():
     paths = [str(ROOT), str(ROOT / "tools")]
     finished = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}{GRAPHS}", *TINY],
-        capture_output=True, text=True)
+        capture_output=True,
+        text=True,
+    )
     assert finished.returncode == 0, finished.stderr[-3000:]
     return json.loads(finished.stdout.splitlines()[-1])
 
@@ -74,8 +76,17 @@ def test_training_step_traces_for_a_tpu(graphs):
 
 
 def test_training_step_stays_on_the_tpu(graphs):
-    on_the_host = {"PyFunc", "EagerPyFunc", "PyFuncStateless", "Print", "PrintV2", "ReadFile",
-                   "DecodeJpeg", "IteratorGetNext", "XlaHostCompute"}
+    on_the_host = {
+        "PyFunc",
+        "EagerPyFunc",
+        "PyFuncStateless",
+        "Print",
+        "PrintV2",
+        "ReadFile",
+        "DecodeJpeg",
+        "IteratorGetNext",
+        "XlaHostCompute",
+    }
     assert not on_the_host & set(graphs["operations"])
 
 
@@ -88,6 +99,7 @@ def test_what_a_tpu_cannot_run_is_named(graphs):
 
 
 # --- options --------------------------------------------------------------------------------------
+
 
 def test_every_recipe_option_is_known():
     options = tpu_check.parse([*TINY, "--topology", "v6e:2x4", "--ema_decay", "0"])
@@ -102,9 +114,17 @@ def test_examples_of_topologies(name, chip):
     assert tpu_check.chip_of(chip.example) is chip
 
 
-@pytest.mark.parametrize("topology, why", [
-    ("v5e", "There is no"), ("v9:2x4", "There is no"), ("v5e:two", "There is no"),
-    ("", "There is no"), ("v5e:4x4", "has 16 replicas"), ("v3:2x4", "has 16 replicas")])
+@pytest.mark.parametrize(
+    "topology, why",
+    [
+        ("v5e", "There is no"),
+        ("v9:2x4", "There is no"),
+        ("v5e:two", "There is no"),
+        ("", "There is no"),
+        ("v5e:4x4", "has 16 replicas"),
+        ("v3:2x4", "has 16 replicas"),
+    ],
+)
 def test_topology_that_cannot_be_used(topology, why, capsys):
     assert tpu_check.main(["--topology", topology]) == 2
     error = capsys.readouterr().err
@@ -117,10 +137,12 @@ def test_missing_compiler(monkeypatch, capsys):
     assert tpu_check.main(TINY) == 2
     assert capsys.readouterr().err == (
         "error: Asking the TPU's compiler needs jax and libtpu, which are not installed: "
-        "pip install 'effnet_tf[tpu-check]'\n")
+        "pip install 'effnet_tf[tpu-check]'\n"
+    )
 
 
 # --- the processes --------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def found(monkeypatch):
@@ -177,7 +199,10 @@ allocation 4: size 5, color 0, page 0, parameter 1, shape |u8[5]| at ShapeIndex 
 
 def test_buffers_of_device_memory_only():
     assert tpu_check.read_buffers(BUFFERS) == {
-        "total": 48 + 4096 + 7 + 5, "arguments": 53, "temporaries": 4096}
+        "total": 48 + 4096 + 7 + 5,
+        "arguments": 53,
+        "temporaries": 4096,
+    }
 
 
 def compiled(folder):
@@ -187,39 +212,68 @@ def compiled(folder):
     (dump / "step.after_optimizations-buffer-assignment.txt").write_text(BUFFERS)
     (dump / "step.before_optimizations.txt").write_text("%a = f32[] all-reduce(%b)\n" * 3)
     (dump / "step.after_optimizations.txt").write_text(
-        "%a = f32[] all-reduce-start(%b)\n%c = f32[] add(%all-reduce.1, %d)\n")
+        "%a = f32[] all-reduce-start(%b)\n%c = f32[] add(%all-reduce.1, %d)\n"
+    )
     (folder / "step.json").write_text('{"parameters": 12}')
     (folder / "log.txt").write_text(
-        "I1 XLA::TPU rematerialization hbm reduction:  26.81G => 14.33G\n")
+        "I1 XLA::TPU rematerialization hbm reduction:  26.81G => 14.33G\n"
+    )
 
 
 def test_figures(tmp_path):
     compiled(tmp_path)
     figures = tpu_check.read_figures(tmp_path)
     assert figures == {
-        "parameters": 12, "total_mib": 0.0, "arguments_mib": 0.0, "temporaries_mib": 0.0,
-        "all_reduces": 3, "all_reduces_compiled": 1, "recomputed": "26.81G -> 14.33G"}
+        "parameters": 12,
+        "total_mib": 0.0,
+        "arguments_mib": 0.0,
+        "temporaries_mib": 0.0,
+        "all_reduces": 3,
+        "all_reduces_compiled": 1,
+        "recomputed": "26.81G -> 14.33G",
+    }
     (tmp_path / "full.json").write_text(
-        '{"flops": 4e11, "bytes_accessed": 2e10, "program_mib": 84.0}')
-    text = "\n".join(tpu_check.report(
-        recipes.Recipe(batch_size=1024), SETTINGS, tpu_check.read_figures(tmp_path)))
+        '{"flops": 4e11, "bytes_accessed": 2e10, "program_mib": 84.0}'
+    )
+    text = "\n".join(
+        tpu_check.report(
+            recipes.Recipe(batch_size=1024), SETTINGS, tpu_check.read_figures(tmp_path)
+        )
+    )
     assert "128 images on each of 8 replicas, v5e:2x4: it fits" in text
     assert "16,384 MiB" in text and "0.400 T" in text and "20.00 GB" in text
 
 
-@pytest.mark.parametrize("message, sentence", [
-    ("Detected: PyFunc (No registered 'PyFunc' OpKernel for XLA_CPU_JIT) Print (No registered",
-     "A TPU cannot run Print, PyFunc, which the step contains."),
-    ("not constant", "XLA cannot compile the step: not constant")])
+@pytest.mark.parametrize(
+    "message, sentence",
+    [
+        (
+            "Detected: PyFunc (No registered 'PyFunc' OpKernel for XLA_CPU_JIT) Print (No "
+            "registered",
+            "A TPU cannot run Print, PyFunc, which the step contains.",
+        ),
+        ("not constant", "XLA cannot compile the step: not constant"),
+    ],
+)
 def test_unsupported(message, sentence):
     assert tpu_check.unsupported(message) == sentence
 
 
 # --- the largest batch ----------------------------------------------------------------------------
 
-@pytest.mark.parametrize("limit, start, best", [
-    (200, 128, 200), (207, 128, 200), (128, 128, 128), (64, 128, 64), (8, 128, 8), (7, 128, 0),
-    (1000, 64, 960)])  # the last within 64
+
+@pytest.mark.parametrize(
+    "limit, start, best",
+    [
+        (200, 128, 200),
+        (207, 128, 200),
+        (128, 128, 128),
+        (64, 128, 64),
+        (8, 128, 8),
+        (7, 128, 0),
+        (1000, 64, 960),
+    ],
+)  # the last within 64
 def test_largest_batch(limit, start, best):
     tries = []
 
@@ -237,13 +291,20 @@ def test_search_prints_each_try(found, monkeypatch, capsys, tmp_path):
         count = settings["recipe"]["batch_size"] // 8
         if count > 40:
             raise tpu_check.Refused("RESOURCE_EXHAUSTED: too much")
-        return {"parameters": 1, "total_mib": 2.0, "arguments_mib": 1.0, "temporaries_mib": 1.0,
-                "all_reduces": 3, "all_reduces_compiled": 2}
+        return {
+            "parameters": 1,
+            "total_mib": 2.0,
+            "arguments_mib": 1.0,
+            "temporaries_mib": 1.0,
+            "all_reduces": 3,
+            "all_reduces_compiled": 2,
+        }
 
     monkeypatch.setattr(tpu_check, "check", check)
     path = tmp_path / "tries.json"
-    assert tpu_check.main([*TINY, "--batch_size", "256", "--largest_batch",
-                           "--json", str(path)]) == 0
+    assert (
+        tpu_check.main([*TINY, "--batch_size", "256", "--largest_batch", "--json", str(path)]) == 0
+    )
     assert "fits: 320 (40 images per replica)" in capsys.readouterr().out
     tries = json.loads(path.read_text())
     assert [row["batch_size"] // 8 for row in tries] == [32, 64, 48, 40]
@@ -251,6 +312,7 @@ def test_search_prints_each_try(found, monkeypatch, capsys, tmp_path):
 
 
 # --- the real compiler ----------------------------------------------------------------------------
+
 
 @pytest.mark.slow
 def test_real_compiler(tmp_path):
@@ -261,8 +323,18 @@ def test_real_compiler(tmp_path):
 
     def run(*arguments):
         return subprocess.run(
-            [sys.executable, "tools/tpu_check.py", *TINY, "--json", str(tmp_path / "out.json"),
-             *arguments], cwd=ROOT, capture_output=True, text=True)
+            [
+                sys.executable,
+                "tools/tpu_check.py",
+                *TINY,
+                "--json",
+                str(tmp_path / "out.json"),
+                *arguments,
+            ],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
 
     finished = run()
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -35,8 +35,9 @@ def present():
 
 
 def config(addresses, index=0, **others):
-    return json.dumps({"cluster": {"worker": addresses, **others},
-                       "task": {"type": "worker", "index": index}})
+    return json.dumps(
+        {"cluster": {"worker": addresses, **others}, "task": {"type": "worker", "index": index}}
+    )
 
 
 class TestAddresses:
@@ -46,10 +47,26 @@ class TestAddresses:
         monkeypatch.setenv("TF_CONFIG", config(["a:1", "b:2"], 1, chief=["c:3"]))
         assert cluster.addresses() == ("b:2", ["c:3", "a:1"])
 
-    @pytest.mark.parametrize("text", [
-        "{", "[]", "{}", "3", "null", config(["a:1"], 1), config(["a:1"], -1), config(["a"]),
-        config(["a:x"]), config(["a:99999"]), config([3]), config("a:1"), config(["a:1"], "one"),
-        config(["a:1"]).replace("worker", "ps", 1), "[" * 100_000])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "{",
+            "[]",
+            "{}",
+            "3",
+            "null",
+            config(["a:1"], 1),
+            config(["a:1"], -1),
+            config(["a"]),
+            config(["a:x"]),
+            config(["a:99999"]),
+            config([3]),
+            config("a:1"),
+            config(["a:1"], "one"),
+            config(["a:1"]).replace("worker", "ps", 1),
+            "[" * 100_000,
+        ],
+    )
     def test_of_a_text_that_is_something_else(self, text, monkeypatch):
         monkeypatch.setenv("TF_CONFIG", text)
         with pytest.raises(InputError, match="TF_CONFIG does not describe workers") as caught:
@@ -138,10 +155,25 @@ def test_a_worker_gives_up_after_the_time_of_the_option(absent, monkeypatch):
 
 def test_a_worker_that_waits_obeys_sigterm(absent, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-u", "train_tpu.py", "--recipe", "smoke", "--dataset", "synthetic",
-         "--strategy", "multiworker", "--workdir", str(tmp_path / "run")],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "TF_CONFIG": config([free_address(), absent])})
+        [
+            sys.executable,
+            "-u",
+            "train_tpu.py",
+            "--recipe",
+            "smoke",
+            "--dataset",
+            "synthetic",
+            "--strategy",
+            "multiworker",
+            "--workdir",
+            str(tmp_path / "run"),
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TF_CONFIG": config([free_address(), absent])},
+    )
     for line in process.stdout:
         if line.startswith(f"Waiting for the workers {absent} of TF_CONFIG"):
             break
@@ -156,16 +188,24 @@ def test_a_worker_that_waits_obeys_sigterm(absent, tmp_path):
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_worker_whose_peer_dies(victim, tmp_path):
     addresses = [free_address(), free_address()]
-    started = [processes.start(
-        tmp_path / "run", "--strategy", "multiworker", "--epochs", "4000",
-        log=str(tmp_path / f"log{index}"), TF_CONFIG=config(addresses, index))
-        for index in (0, 1)]
+    started = [
+        processes.start(
+            tmp_path / "run",
+            "--strategy",
+            "multiworker",
+            "--epochs",
+            "4000",
+            log=str(tmp_path / f"log{index}"),
+            TF_CONFIG=config(addresses, index),
+        )
+        for index in (0, 1)
+    ]
     processes.wait_for(started[0][1], "held-out")
     started[victim][0].kill()
     survivor, log = started[1 - victim]
     survivor.join(300)
     out = open(log).read()
     assert survivor.exitcode == 75, out[-2000:]
-    last, = [line for line in out.splitlines() if line.startswith("error: ")]
+    (last,) = [line for line in out.splitlines() if line.startswith("error: ")]
     assert last.startswith("error: Another worker is gone (")
     assert "they go on from the newest checkpoint" in last and "File" not in last

@@ -115,6 +115,7 @@ def check_notice(whole, workdir, send, **environment):
 def test_sigterm_saves_and_leaves(whole, tmp_path):
     def send(process):
         os.kill(process.pid, signal.SIGTERM)
+
     check_notice(whole, tmp_path / "run", send)
 
 
@@ -129,8 +130,17 @@ def test_sigterm_before_the_first_step(tmp_path):
 
 
 def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
-    process, log = processes.start(tmp_path / "run", "--epochs", "400", "--steps_per_loop", "2000",
-                                   "--checkpoint_every", "none", "--batch_size", "4")
+    process, log = processes.start(
+        tmp_path / "run",
+        "--epochs",
+        "400",
+        "--steps_per_loop",
+        "2000",
+        "--checkpoint_every",
+        "none",
+        "--batch_size",
+        "4",
+    )
     processes.wait_for(log, "epoch 1/400")
     os.kill(process.pid, signal.SIGTERM)
     process.join(200)
@@ -143,6 +153,7 @@ def test_20_sigterms(whole, tmp_path, number):
     def send(process):
         threading.Event().wait(number * 0.05)
         os.kill(process.pid, signal.SIGTERM)
+
     check_notice(whole, tmp_path / "run", send)
 
 
@@ -170,8 +181,9 @@ class MetadataServer:
 
 def test_the_notice_of_the_metadata_server(tmp_path, name="preempted", value="TRUE"):
     server = MetadataServer()
-    process, log = processes.start(tmp_path / "run", "--epochs", "4000",
-                                   GCE_METADATA_HOST=server.address)
+    process, log = processes.start(
+        tmp_path / "run", "--epochs", "4000", GCE_METADATA_HOST=server.address
+    )
     processes.wait_for(log, "epoch 1/")
     server.answers[name] = value
     process.join(200)

@@ -26,23 +26,51 @@ NOT_SAVED = "Interrupted: no step had been saved; the same command starts anew."
 class TestWhileTensorFlowIsImported:
     """In processes that really import it; its import swallows KeyboardInterrupt."""
 
-    @pytest.mark.parametrize("number, marker, program, sentence", [
-        (signal.SIGINT, "tensorflow.python.framework.ops", ["train_tpu.py", "--recipe", "smoke",
-         "--workdir", "{tmp}/run"], "Interrupted: nothing was written."),
-        (signal.SIGTERM, "tensorflow.python.pywrap_tensorflow", ["train_tpu.py", "--recipe",
-         "smoke", "--dry_run"], "Ended by SIGTERM: nothing was written."),
-        (signal.SIGINT, "tensorflow.python.eager.context", ["-m", "export", "inspect", "x"],
-         "Interrupted: this program writes nothing."),
-        (signal.SIGTERM, "keras.src.backend", ["-m", "export", "tflite", "--workdir", "x", "--out",
-         "{tmp}/x.tflite"], "Ended by SIGTERM: nothing was written to {tmp}/x.tflite."),
-        (signal.SIGINT, "tensorflow.python.framework.dtypes", ["-m", "effnet_tf.data", "check",
-         "--dataset", "digits", "--out", "{tmp}/report"],
-         "Interrupted: no report was written to {tmp}/report.")])
+    @pytest.mark.parametrize(
+        "number, marker, program, sentence",
+        [
+            (
+                signal.SIGINT,
+                "tensorflow.python.framework.ops",
+                ["train_tpu.py", "--recipe", "smoke", "--workdir", "{tmp}/run"],
+                "Interrupted: nothing was written.",
+            ),
+            (
+                signal.SIGTERM,
+                "tensorflow.python.pywrap_tensorflow",
+                ["train_tpu.py", "--recipe", "smoke", "--dry_run"],
+                "Ended by SIGTERM: nothing was written.",
+            ),
+            (
+                signal.SIGINT,
+                "tensorflow.python.eager.context",
+                ["-m", "export", "inspect", "x"],
+                "Interrupted: this program writes nothing.",
+            ),
+            (
+                signal.SIGTERM,
+                "keras.src.backend",
+                ["-m", "export", "tflite", "--workdir", "x", "--out", "{tmp}/x.tflite"],
+                "Ended by SIGTERM: nothing was written to {tmp}/x.tflite.",
+            ),
+            (
+                signal.SIGINT,
+                "tensorflow.python.framework.dtypes",
+                ["-m", "effnet_tf.data", "check", "--dataset", "digits", "--out", "{tmp}/report"],
+                "Interrupted: no report was written to {tmp}/report.",
+            ),
+        ],
+    )
     def test_ends_at_once(self, number, marker, program, sentence, tmp_path):
-        command = [sys.executable, "-X", "importtime",
-                   *(word.format(tmp=tmp_path) for word in program)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-X",
+            "importtime",
+            *(word.format(tmp=tmp_path) for word in program),
+        ]
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
         for line in process.stderr:  # one for each module, once it is imported
             if line.strip().endswith(marker):
                 break
@@ -66,7 +94,8 @@ class TestLastWords:
             (tmp_path / "new").write_text("new")
             os.replace(tmp_path / "new", out)
             assert last_words() == (
-                f"{out} had been written and is whole; the report beside it may be missing")
+                f"{out} had been written and is whole; the report beside it may be missing"
+            )
 
     def test_of_a_picture(self, tmp_path):
         picture = tmp_path / "p.png"
@@ -90,12 +119,19 @@ class TestTraining:
         assert out.splitlines()[-1] == NOT_SAVED
         assert not (tmp_path / "run").exists()
 
-    @pytest.mark.parametrize("place, number, after", [
-        ("tensors", 4, True),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in itertools.product(
-            ("steps", "manifest", "sweep", "evaluation", "rename"), (1, 4), (False, True)))])
-    def test_goes_on_as_if_nothing_had_been(
-            self, whole, tmp_path, place, number, after):  # noqa: F811
+    @pytest.mark.parametrize(
+        "place, number, after",
+        [
+            ("tensors", 4, True),
+            *(
+                pytest.param(*each, marks=pytest.mark.slow)
+                for each in itertools.product(
+                    ("steps", "manifest", "sweep", "evaluation", "rename"), (1, 4), (False, True)
+                )
+            ),
+        ],
+    )
+    def test_goes_on_as_if_nothing_had_been(self, whole, tmp_path, place, number, after):  # noqa: F811
         workdir = tmp_path / "run"
         code, out = processes.run(workdir, place=(place, number, after, signal.SIGINT))
         assert code == 130 and "Traceback" not in out
@@ -105,8 +141,16 @@ class TestTraining:
         assert_equal_runs(workdir, whole)
 
     def test_leaves_a_long_loop_after_the_step_in_flight(self, tmp_path):
-        options = ("--epochs", "400", "--steps_per_loop", "2000", "--checkpoint_every", "none",
-                   "--batch_size", "4")
+        options = (
+            "--epochs",
+            "400",
+            "--steps_per_loop",
+            "2000",
+            "--checkpoint_every",
+            "none",
+            "--batch_size",
+            "4",
+        )
         process, log = processes.start(tmp_path / "run", *options)
         processes.wait_for(log, "epoch 1/400")
         os.kill(process.pid, signal.SIGINT)
@@ -130,8 +174,10 @@ class TestTraining:
     def test_a_compilation_that_does_not_end(self, tmp_path):
         """As C++ does, the first step or evaluation does not let signals through."""
         for number, code, stuck in (
-                (signal.SIGINT, 130, "_train_steps"), (signal.SIGTERM, 75, "_train_steps"),
-                (signal.SIGINT, 130, "_eval_steps")):
+            (signal.SIGINT, 130, "_train_steps"),
+            (signal.SIGTERM, 75, "_train_steps"),
+            (signal.SIGINT, 130, "_eval_steps"),
+        ):
             workdir = tmp_path / f"{code}{stuck}"
             process, log = processes.start(workdir, "--checkpoint_every", "none", stuck=stuck)
             processes.wait_for(log, "stuck")
@@ -153,6 +199,7 @@ class TestTraining:
 @pytest.mark.parametrize("traced", [False, True])
 def test_a_sentence_from_within_a_layer_is_told_as_it_was_raised(traced, capsys):
     """As of a signal that comes while Keras traces the first step."""
+
     class Layer(keras.layers.Layer):
         def call(self, inputs):
             raise interruption.Preempted("No step was made: run the same command again.")

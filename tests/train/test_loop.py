@@ -20,8 +20,9 @@ from effnet_tf.train.trainer import Trainer
 from tests import conftest
 from tests.helpers import tiny_net
 
-SMOKE = tiny_net.recipe(dataset="digits", num_classes=None, batch_size=64, epochs=2,
-                        steps_per_loop=4, holdout=0.7)
+SMOKE = tiny_net.recipe(
+    dataset="digits", num_classes=None, batch_size=64, epochs=2, steps_per_loop=4, holdout=0.7
+)
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 pytestmark = pytest.mark.usefixtures("tiny_variants")
 
@@ -41,9 +42,18 @@ class TestARun:
     def test_explains_itself(self, finished):
         workdir, metrics = finished
         assert sorted(os.listdir(workdir)) == [
-            ".lock", "augmented.png", "checkpoints", "classes.json", "goodput.json",
-            "learning_curve.png", "metrics.jsonl", "recipe.json", "result.json", "source.json",
-            "tensorboard"]
+            ".lock",
+            "augmented.png",
+            "checkpoints",
+            "classes.json",
+            "goodput.json",
+            "learning_curve.png",
+            "metrics.jsonl",
+            "recipe.json",
+            "result.json",
+            "source.json",
+            "tensorboard",
+        ]
         recipe, classes = texts.read_run(workdir)
         assert recipe == SMOKE and classes == tuple("0123456789")
         rows = [json.loads(line) for line in open(f"{workdir}/metrics.jsonl")]
@@ -64,8 +74,18 @@ class TestARun:
         values = checkpoint_values(finished[0])
         model = effnet_tf.model_fn(SMOKE.resolved_variant(), 10)
         groups = collections.Counter(name.split("/")[0] for name in values)
-        assert set(groups) == {"weights", "batch_norm", "ema", "slots", "step", "position", "seed",
-                               "normalization", "totals", "guard"}
+        assert set(groups) == {
+            "weights",
+            "batch_norm",
+            "ema",
+            "slots",
+            "step",
+            "position",
+            "seed",
+            "normalization",
+            "totals",
+            "guard",
+        }
         assert groups["weights"] + groups["batch_norm"] == groups["ema"] == len(model.weights)
         assert groups["slots"] == 2 * len(model.trainable_weights)
         assert values["step"] == values["position"] == finished[1]["step"]
@@ -124,8 +144,7 @@ def test_an_interrupted_run_resumes_exactly(finished, tmp_path):
     for name, value in expected.items():
         np.testing.assert_array_equal(value, found[name], err_msg=name)
     assert metrics == finished[1]
-    assert (open(f"{workdir}/metrics.jsonl").read()
-            == open(f"{finished[0]}/metrics.jsonl").read())
+    assert open(f"{workdir}/metrics.jsonl").read() == open(f"{finished[0]}/metrics.jsonl").read()
 
 
 def poison(patch, is_bad):
@@ -144,16 +163,18 @@ class TestGoingBack:
     def test_bad_batches_in_a_row_are_left_out(self, tmp_path, monkeypatch, capsys):
         """With and without the way back: the same end, which lacks these batches."""
         recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, checkpoint_every=2)
-        poison(monkeypatch, lambda self: tf.reduce_any(self.position == tf.constant([3, 4],
-                                                                                    tf.int64)))
+        poison(
+            monkeypatch, lambda self: tf.reduce_any(self.position == tf.constant([3, 4], tf.int64))
+        )
         ends = []
         for most in (2, 9):
             workdir = str(tmp_path / str(most))
             train.run(dataclasses.replace(recipe, max_bad_steps=most), workdir, CPU)
             ends.append(checkpoint_values(workdir))
             out = capsys.readouterr().out
-            assert ("back to the checkpoint of step 2, and on with batch 2 (time 1 of 3)" in out
-                    ) == (most == 2)
+            assert (
+                "back to the checkpoint of step 2, and on with batch 2 (time 1 of 3)" in out
+            ) == (most == 2)
             assert "Batch 4 after step 3 (learning rate" in out and "not finite" in out
         assert ends[0]["position"] == ends[0]["step"] + 2
         for name, value in ends[1].items():
@@ -162,10 +183,14 @@ class TestGoingBack:
 
     def test_a_state_that_is_bad_itself_skips_and_then_stops(self, tmp_path, monkeypatch, capsys):
         poison(monkeypatch, lambda self: self.optimizer.iterations.value == 2)
-        recipe = dataclasses.replace(SMOKE, variant="tinier", epochs=1, checkpoint_every=2,
-                                     max_bad_steps=2, max_rollbacks=2)
-        with pytest.raises(train.TrainingStopped, match="diverged: 2 steps in a row were bad, the "
-                           "last after step 2, learning rate .* after going back 2 times. All lay"):
+        recipe = dataclasses.replace(
+            SMOKE, variant="tinier", epochs=1, checkpoint_every=2, max_bad_steps=2, max_rollbacks=2
+        )
+        with pytest.raises(
+            train.TrainingStopped,
+            match="diverged: 2 steps in a row were bad, the "
+            "last after step 2, learning rate .* after going back 2 times. All lay",
+        ):
             train.run(recipe, str(tmp_path / "run"), CPU)
         out = capsys.readouterr().out
         assert "step 2, and on with batch 2 (time 1 of 2)" in out
@@ -181,31 +206,44 @@ def test_the_first_layer_that_is_not_finite_is_named():
     kernel.assign(kernel * 3e38)
     trainer.models["raw"].get_layer("block2a").project_bn.beta.assign(kernel * 0 + 3e38)
     assert "layer whose output is not finite is 'block2" in diagnosis.first_not_finite(
-        trainer, 0, 32)
+        trainer, 0, 32
+    )
     kernel.assign(kernel * np.nan)
     assert "weight 'block2a/project_bn/gamma' is not finite" in diagnosis.first_not_finite(
-        trainer, 0, 32)
+        trainer, 0, 32
+    )
 
 
 def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
     monkeypatch.setattr(dry_run, "PHI", 0.0)
-    recipe = dataclasses.replace(SMOKE, dataset="imagenet2012", batch_size=4096, epochs=350,
-                                 mixup_alpha=0.2)
+    recipe = dataclasses.replace(
+        SMOKE, dataset="imagenet2012", batch_size=4096, epochs=350, mixup_alpha=0.2
+    )
     metrics = dry_run.dry_run(recipe, mirrored, replicas=8)
     out = capsys.readouterr().out
     assert metrics["step"] == 2 and metrics["eval_images"] == 40
-    for text in ("multiply-adds per step: ", "device memory per replica, estimated: ",
-                 "1,281,167 images per epoch, 312.8 steps of 4,096, 109,475 steps in 350 epochs",
-                 "checkpoints, step 1", "TFLite", "SavedModel", "The dry run is complete"):
+    for text in (
+        "multiply-adds per step: ",
+        "device memory per replica, estimated: ",
+        "1,281,167 images per epoch, 312.8 steps of 4,096, 109,475 steps in 350 epochs",
+        "checkpoints, step 1",
+        "TFLite",
+        "SavedModel",
+        "The dry run is complete",
+    ):
         assert text in out, text
 
 
 def test_the_dry_run_counts_the_classes_of_the_data_set(photos, monkeypatch, capsys):
     def stop(*_):
         raise Stop
+
     monkeypatch.setattr(train, "run", stop)
-    for dataset, folder, classes in (("folder", str(photos), 2), ("digits", None, 10),
-                                     ("imagenet2012", None, 1000)):
+    for dataset, folder, classes in (
+        ("folder", str(photos), 2),
+        ("digits", None, 10),
+        ("imagenet2012", None, 1000),
+    ):
         recipe = tiny_net.recipe(dataset=dataset, data_dir=folder, num_classes=None, holdout=0.3)
         with pytest.raises(Stop):
             dry_run.dry_run(recipe, CPU)
@@ -215,18 +253,23 @@ def test_the_dry_run_counts_the_classes_of_the_data_set(photos, monkeypatch, cap
 
 class TestFailures:
     def test_another_recipe_is_refused_and_nothing_changes(self, finished):
-        before = {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
-                  for name in os.listdir(finished[0])}
+        before = {
+            name: os.stat(f"{finished[0]}/{name}").st_mtime_ns for name in os.listdir(finished[0])
+        }
         changed = dataclasses.replace(SMOKE, epochs=9, seed=4)
         with pytest.raises(InputError, match="epochs: 2 -> 9; seed: 0 -> 4"):
             train.run(changed, finished[0], CPU)
-        assert before == {name: os.stat(f"{finished[0]}/{name}").st_mtime_ns
-                          for name in os.listdir(finished[0])}
+        assert before == {
+            name: os.stat(f"{finished[0]}/{name}").st_mtime_ns for name in os.listdir(finished[0])
+        }
 
     def test_other_classes_are_refused(self, finished, monkeypatch):
         opened = data.open_source
-        monkeypatch.setattr(data, "open_source", lambda recipe: dataclasses.replace(
-            opened(recipe), class_names=tuple("abcdefghij")))
+        monkeypatch.setattr(
+            data,
+            "open_source",
+            lambda recipe: dataclasses.replace(opened(recipe), class_names=tuple("abcdefghij")),
+        )
         with pytest.raises(InputError, match="classes: added a, b, .* and removed 0, 1, "):
             train.run(SMOKE, finished[0], CPU)
 
@@ -246,8 +289,10 @@ class TestFailures:
 
     def test_a_resumed_run_that_fails_loses_nothing(self, finished, tmp_path, monkeypatch):
         copy = shutil.copytree(finished[0], tmp_path / "run")
+
         def interrupted(*arguments):
             raise KeyboardInterrupt
+
         before = sorted(copy.rglob("*"))
         monkeypatch.setattr(train, "Trainer", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -264,16 +309,21 @@ class TestFailures:
 
     @pytest.mark.slow
     def test_divergence_is_a_sentence_and_leaves_nothing(self, tmp_path):
-        recipe = dataclasses.replace(SMOKE, base_learning_rate=1e30, warmup_epochs=0.0,
-                                     max_bad_steps=2, max_rollbacks=1)
-        with pytest.raises(train.TrainingStopped, match="diverged: 2 steps in a row were bad, "
-                           "the last after step 1, .* after going back 1 times"):
+        recipe = dataclasses.replace(
+            SMOKE, base_learning_rate=1e30, warmup_epochs=0.0, max_bad_steps=2, max_rollbacks=1
+        )
+        with pytest.raises(
+            train.TrainingStopped,
+            match="diverged: 2 steps in a row were bad, "
+            "the last after step 1, .* after going back 1 times",
+        ):
             train.run(recipe, str(tmp_path / "run"), CPU)
         assert os.listdir(tmp_path) == []
 
     def test_a_directory_with_other_files_keeps_them(self, tmp_path, monkeypatch):
         def interrupted(*arguments):
             raise KeyboardInterrupt
+
         (tmp_path / "thesis.txt").write_text("years of work")
         monkeypatch.setattr(train, "Trainer", interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -301,17 +351,23 @@ class TestFailures:
 def test_the_recipe_is_the_first_file(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(directory, "write_text", lambda path, text: written.append(path))
-    with pytest.raises(Stop), directory.claimed(
-            str(tmp_path / "run"), SMOKE, data.open_source(SMOKE)):
+    with (
+        pytest.raises(Stop),
+        directory.claimed(str(tmp_path / "run"), SMOKE, data.open_source(SMOKE)),
+    ):
         raise Stop
     assert [os.path.basename(path) for path in written] == [
-        "recipe.json", "classes.json", "source.json"]
+        "recipe.json",
+        "classes.json",
+        "source.json",
+    ]
 
 
 def test_the_recipe_is_written_first(tmp_path, monkeypatch):
     def trainer(recipe, source, strategy):
         assert texts.read_run(str(tmp_path / "run"))[0] == SMOKE
         raise Stop
+
     monkeypatch.setattr(train, "Trainer", trainer)
     with pytest.raises(Stop):
         train.run(SMOKE, str(tmp_path / "run"), CPU)
@@ -322,6 +378,7 @@ def test_mixed_bfloat16_trains(tmp_path):
     metrics = train.run(recipe, str(tmp_path / "run"), CPU)
     assert np.isfinite(metrics["eval_loss"])
     import keras
+
     assert keras.config.dtype_policy().name == "float32"  # as it was
 
 
@@ -342,9 +399,15 @@ class TestFineTuning:
         """(recipe, directory, output): the digits' run fine-tuned on cats and dogs."""
         root = tmp_path_factory.mktemp("tuned")
         recipe = dataclasses.replace(
-            RECIPES["finetune"], variant="tiny", init_weights=finished[0], epochs=2,
-            data_dir=str(conftest.write_photos(root / "photos")), batch_size=8, num_classes=2,
-            freeze_until="stage_2")
+            RECIPES["finetune"],
+            variant="tiny",
+            init_weights=finished[0],
+            epochs=2,
+            data_dir=str(conftest.write_photos(root / "photos")),
+            batch_size=8,
+            num_classes=2,
+            freeze_until="stage_2",
+        )
         with pytest.MonkeyPatch.context() as patch:
             printed = []
             patch.setattr("builtins.print", lambda *values, **_: printed.append(str(values[0])))
@@ -362,8 +425,7 @@ class TestFineTuning:
             if not name.startswith("weights/") or "predictions" in name:
                 continue
             start = before[name.replace("weights/", "ema/", 1)]
-            frozen = "bn/" in name or any(
-                part in name for part in ("stem", "block1"))
+            frozen = "bn/" in name or any(part in name for part in ("stem", "block1"))
             moved = np.abs(value - start).max()
             assert moved == 0 if frozen else moved > 0 or "/se/" in name, name
 
@@ -377,19 +439,22 @@ class TestFineTuning:
         for name, value in expected.items():
             np.testing.assert_array_equal(value, found[name], err_msg=name)
 
-    def test_other_classes_of_the_same_number_get_a_fresh_classifier(self, finished, monkeypatch,
-                                                                     capsys):
+    def test_other_classes_of_the_same_number_get_a_fresh_classifier(
+        self, finished, monkeypatch, capsys
+    ):
         recipe = dataclasses.replace(SMOKE, init_weights=finished[0])
         source = data.open_source(recipe)
         letters = dataclasses.replace(source, class_names=tuple("abcdefghij"))
         kernels = []
-        prefix = dataclasses.replace(recipe, init_weights=checkpoints.newest(
-            f"{finished[0]}/checkpoints"))
+        prefix = dataclasses.replace(
+            recipe, init_weights=checkpoints.newest(f"{finished[0]}/checkpoints")
+        )
         for recipe, which in ((recipe, source), (recipe, letters), (prefix, letters)):
             trainer = Trainer(recipe, which, CPU)
             trainer.start()
-            kernels.append([model.get_layer("predictions").kernel.numpy()
-                            for model in trainer.models.values()])
+            kernels.append(
+                [model.get_layer("predictions").kernel.numpy() for model in trainer.models.values()]
+            )
         old = checkpoint_values(finished[0])["ema/predictions/kernel"]
         np.testing.assert_array_equal(kernels[0], [old, old])
         for raw, average in kernels[1:]:
@@ -411,25 +476,40 @@ class TestFineTuning:
             assert model.get_layer("normalization").std == [127.5] * 3
 
     def test_two_replicas_leave_frozen_weights_alone(self, finished, mirrored):
-        recipe = dataclasses.replace(SMOKE, init_weights=finished[0], freeze_until="head",
-                                     batch_norm="inference", body_rate=0.5)
+        recipe = dataclasses.replace(
+            SMOKE,
+            init_weights=finished[0],
+            freeze_until="head",
+            batch_norm="inference",
+            body_rate=0.5,
+        )
         trainer = Trainer(recipe, data.open_source(recipe), mirrored)
         trainer.start()
         before = {v.path: v.numpy() for v in trainer.models["raw"].weights}
         trainer.train_steps(trainer.train_iterator(0), tf.constant(2))
-        changed = {v.path for v in trainer.models["raw"].weights
-                   if (v.numpy() != before[v.path]).any()}
-        assert changed == {"top_conv/kernel", "top_bn/gamma", "top_bn/beta",
-                           "predictions/kernel", "predictions/bias"}
+        changed = {
+            v.path for v in trainer.models["raw"].weights if (v.numpy() != before[v.path]).any()
+        }
+        assert changed == {
+            "top_conv/kernel",
+            "top_bn/gamma",
+            "top_bn/beta",
+            "predictions/kernel",
+            "predictions/bias",
+        }
 
     def test_a_wrong_number_of_classes(self, tmp_path):
         with pytest.raises(InputError, match="num_classes is 5, but Handwritten digits has 10"):
             train.run(dataclasses.replace(SMOKE, num_classes=5), str(tmp_path / "run"), CPU)
         assert os.listdir(tmp_path) == []
 
-    @pytest.mark.parametrize("change, message", [
-        (dict(init_weights="/no/file"), "no weights at '/no/file'"),
-        (dict(freeze_until="stage_9", init_weights="x"), "no stage 'stage_9'")])
+    @pytest.mark.parametrize(
+        "change, message",
+        [
+            (dict(init_weights="/no/file"), "no weights at '/no/file'"),
+            (dict(freeze_until="stage_9", init_weights="x"), "no stage 'stage_9'"),
+        ],
+    )
     def test_what_cannot_be_used_leaves_nothing(self, change, message, tmp_path):
         with pytest.raises(InputError, match=message):
             train.run(dataclasses.replace(SMOKE, **change), str(tmp_path / "run"), CPU)

@@ -37,11 +37,13 @@ class Original:
         self.model = trainer.build()
         self.model.set_weights(trainer.models["raw"].get_weights())
         self.trainable = [v.value for v in self.model.trainable_weights]
-        self.slots = [(tf.Variable(tf.ones_like(v)), tf.Variable(tf.zeros_like(v)))
-                      for v in self.trainable]
+        self.slots = [
+            (tf.Variable(tf.ones_like(v)), tf.Variable(tf.zeros_like(v))) for v in self.trainable
+        ]
         self.step = tf.Variable(0, dtype=tf.int64)
         self.average = tf.train.ExponentialMovingAverage(
-            self.recipe.ema_decay, num_updates=self.step)
+            self.recipe.ema_decay, num_updates=self.step
+        )
         self.average.apply([v.value for v in self.model.weights])
         for variable in self.model.weights:
             self.average.average(variable.value).assign(variable.value)
@@ -58,17 +60,33 @@ class Original:
         classes = self.model.output_shape[-1]
         with tf.GradientTape() as tape:
             logits = self.model(batch["images"], training=True)
-            loss = tf.reduce_mean(keras.losses.categorical_crossentropy(
-                tf.one_hot(batch["labels"], classes), logits, from_logits=True,
-                label_smoothing=0.1))
-            total = loss + 1e-5 * tf.add_n([
-                tf.nn.l2_loss(v.value) for v in self.model.trainable_weights
-                if "_bn/" not in v.path and "/bn/" not in v.path])
+            loss = tf.reduce_mean(
+                keras.losses.categorical_crossentropy(
+                    tf.one_hot(batch["labels"], classes),
+                    logits,
+                    from_logits=True,
+                    label_smoothing=0.1,
+                )
+            )
+            total = loss + 1e-5 * tf.add_n(
+                [
+                    tf.nn.l2_loss(v.value)
+                    for v in self.model.trainable_weights
+                    if "_bn/" not in v.path and "/bn/" not in v.path
+                ]
+            )
         gradients = tape.gradient(total, self.trainable)
         for variable, slots, gradient in zip(self.trainable, self.slots, gradients):
             tf.raw_ops.ResourceApplyRMSProp(
-                var=variable.handle, ms=slots[0].handle, mom=slots[1].handle, lr=self.rate(),
-                rho=0.9, momentum=0.9, epsilon=1e-3, grad=gradient)
+                var=variable.handle,
+                ms=slots[0].handle,
+                mom=slots[1].handle,
+                lr=self.rate(),
+                rho=0.9,
+                momentum=0.9,
+                epsilon=1e-3,
+                grad=gradient,
+            )
         self.step.assign_add(1)
         self.average.apply([v.value for v in self.model.weights])
         return float(loss)
@@ -77,17 +95,22 @@ class Original:
 def test_three_steps_equal_the_original():
     trainer = trainer_of(warmup_epochs=1.0, decay_epochs=0.5, ema_decay=0.9999, **STILL)
     original = Original(trainer)
-    losses = [original.advance(batch)
-              for batch in itertools.islice(trainer.train_iterator(0), 3)]
+    losses = [original.advance(batch) for batch in itertools.islice(trainer.train_iterator(0), 3)]
     assert 0 < original.rate() < 0.001
     rows = advance(trainer, 3)
     np.testing.assert_allclose(rows[:, LOSS] / rows[:, IMAGES], losses, rtol=1e-5)
     for mine, theirs in zip(trainer.models["raw"].weights, original.model.weights):
-        np.testing.assert_allclose(mine.numpy(), theirs.numpy(), rtol=1e-4, atol=2e-6,
-                                   err_msg=mine.path)
+        np.testing.assert_allclose(
+            mine.numpy(), theirs.numpy(), rtol=1e-4, atol=2e-6, err_msg=mine.path
+        )
     for mine, theirs in zip(trainer.models["ema"].weights, original.model.weights):
-        np.testing.assert_allclose(mine.numpy(), original.average.average(theirs.value).numpy(),
-                                   rtol=1e-4, atol=2e-6, err_msg=mine.path)
+        np.testing.assert_allclose(
+            mine.numpy(),
+            original.average.average(theirs.value).numpy(),
+            rtol=1e-4,
+            atol=2e-6,
+            err_msg=mine.path,
+        )
 
 
 class TestBadSteps:
@@ -184,8 +207,9 @@ def test_mixed_images_train():
 def masks(seed=1, step=2, count=2):
     """The masks that `count` layers draw in a replica."""
     with layers.masks_from(tf.constant([seed, step])):
-        return tf.stack([tf.random.stateless_uniform((64,), layers.mask_seed(None))
-                         for _ in range(count)])
+        return tf.stack(
+            [tf.random.stateless_uniform((64,), layers.mask_seed(None)) for _ in range(count)]
+        )
 
 
 class TestMasks:
@@ -231,15 +255,17 @@ def test_clipping_sees_the_sum_of_all_replicas(mirrored):
     np.testing.assert_allclose(np.concatenate(optim.clip(gradients, 99.0, 1)), [3, 4], rtol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [
-    pytest.param(dict(optimizer="sgd"), marks=pytest.mark.slow),
-    pytest.param(dict(optimizer="adamw", base_learning_rate=0.1), marks=pytest.mark.slow),
-    dict(optimizer="lars", schedule="polynomial", clip_norm=1.0, base_learning_rate=10.0)])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(dict(optimizer="sgd"), marks=pytest.mark.slow),
+        pytest.param(dict(optimizer="adamw", base_learning_rate=0.1), marks=pytest.mark.slow),
+        dict(optimizer="lars", schedule="polynomial", clip_norm=1.0, base_learning_rate=10.0),
+    ],
+)
 def test_other_optimisers_learn_the_colours(changes):
     trainer = trainer_of(warmup_epochs=0.0, batch_norm_momentum=0.5, **changes)
     rows = advance(trainer, 24)
     assert rows[:, GOOD].all()
     assert rows[-3:, LOSS].mean() < 0.8 * rows[0, LOSS]
     assert len(trainer.state) == len(trainer.snapshot())
-
-

@@ -22,9 +22,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def worker(out, devices, **environment):
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.worker", str(out), str(devices)], cwd=ROOT,
+        [sys.executable, "-m", "tests.helpers.worker", str(out), str(devices)],
+        cwd=ROOT,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def finish(*processes):
@@ -66,8 +70,18 @@ def test_eight_devices_equal_one(one, tmp_path):
 
 def test_two_processes_equal_one(one, tmp_path):
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    finish(*[worker(tmp_path / f"{index}.npz", 0, TF_CONFIG=json.dumps(
-        {"cluster": cluster, "task": {"type": "worker", "index": index}})) for index in (0, 1)])
+    finish(
+        *[
+            worker(
+                tmp_path / f"{index}.npz",
+                0,
+                TF_CONFIG=json.dumps(
+                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
+                ),
+            )
+            for index in (0, 1)
+        ]
+    )
     first, second = (np.load(tmp_path / f"{index}.npz") for index in (0, 1))
     assert_same(first, one)
     for name in set(first) - {"metrics"}:  # and bit for bit the same in both
@@ -75,9 +89,20 @@ def test_two_processes_equal_one(one, tmp_path):
 
 
 class TestGroups:
-    @pytest.mark.parametrize("bn_sync, replicas, size", [
-        ("auto", 1, 1), ("auto", 8, 1), ("auto", 16, 8), ("auto", 64, 8), ("auto", 128, 16),
-        ("auto", 2048, 256), ("none", 64, 1), ("all", 64, 64), ("group:4", 64, 4)])
+    @pytest.mark.parametrize(
+        "bn_sync, replicas, size",
+        [
+            ("auto", 1, 1),
+            ("auto", 8, 1),
+            ("auto", 16, 8),
+            ("auto", 64, 8),
+            ("auto", 128, 16),
+            ("auto", 2048, 256),
+            ("none", 64, 1),
+            ("all", 64, 64),
+            ("group:4", 64, 4),
+        ],
+    )
     def test_have_the_originals_size(self, bn_sync, replicas, size):
         assert replicas_in_sync(bn_sync, replicas) == size
 
@@ -106,8 +131,13 @@ for size in (2, 8):
             np.testing.assert_allclose(mean[rows][replica], part.mean(0), rtol=1e-5)
             np.testing.assert_allclose(variance[rows][replica], part.var(0), rtol=1e-4)
 """
-        finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True,
-                                  text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
+        finished = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
         assert finished.returncode == 0, finished.stderr[-3000:]
 
     def test_without_a_group_keras_moments_serve(self):
@@ -126,9 +156,14 @@ class TestChoice:
         strategy.choose_strategy()
         assert "chosen automatically; --strategy and --tpu take others" in capsys.readouterr().out
 
-    @pytest.mark.parametrize("name, message", [
-        ("tpu", "TPU 'local' cannot be used"), ("multiworker", "environment variable TF_CONFIG"),
-        ("gpu", "no strategy 'gpu': use auto, tpu, mirrored")])
+    @pytest.mark.parametrize(
+        "name, message",
+        [
+            ("tpu", "TPU 'local' cannot be used"),
+            ("multiworker", "environment variable TF_CONFIG"),
+            ("gpu", "no strategy 'gpu': use auto, tpu, mirrored"),
+        ],
+    )
     def test_what_is_not_there_is_a_sentence(self, name, message, monkeypatch):
         monkeypatch.delenv("TF_CONFIG", raising=False)
         with pytest.raises(InputError, match=message):
@@ -139,8 +174,10 @@ class TestChoice:
         with pytest.raises(InputError, match="can no longer be split into 4"):
             strategy.choose_strategy("mirrored", virtual_devices=4)
 
-    @pytest.mark.parametrize("environment, expected", [
-        ({"TF_CONFIG": "{}"}, "multiworker"), ({"TPU_NAME": "mine"}, "tpu"), ({}, "cpu")])
+    @pytest.mark.parametrize(
+        "environment, expected",
+        [({"TF_CONFIG": "{}"}, "multiworker"), ({"TPU_NAME": "mine"}, "tpu"), ({}, "cpu")],
+    )
     def test_auto_looks_at_the_machine(self, environment, expected, monkeypatch):
         for name in ("TF_CONFIG", "TPU_NAME"):
             monkeypatch.delenv(name, raising=False)

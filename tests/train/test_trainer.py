@@ -38,8 +38,12 @@ def test_every_variable_is_registered(made):
     # No state: logs and sums that are read before anything is saved, the flag that ends a loop,
     # and Keras' seed generators, which no step uses (see masks_from).
     excused = [step.log, trainer.stop, *trainer.eval_sums.values()]
-    excused += [v.value for model in trainer.models.values() for v in model.non_trainable_variables
-                if "seed_generator" in v.path]
+    excused += [
+        v.value
+        for model in trainer.models.values()
+        for v in model.non_trainable_variables
+        if "seed_generator" in v.path
+    ]
     known |= {id(variable) for variable in excused}
     missing = [variable.name for variable in created if id(variable) not in known]
     assert missing == []
@@ -70,8 +74,10 @@ class TestDroppedGroups:
     def runs(self, made):
         """(trainer, fresh state, state in the middle, state at the end)."""
         trainer, _ = made
-        fresh = {name: np.zeros_like(value) if name.partition("/")[0] != "slots" else value
-                 for name, value in trainer.snapshot().items()}
+        fresh = {
+            name: np.zeros_like(value) if name.partition("/")[0] != "slots" else value
+            for name, value in trainer.snapshot().items()
+        }
         trainer.totals["loss"].assign(0.0)
         trainer.train_step.seed.assign(77)
         advance(trainer, 4)
@@ -89,13 +95,27 @@ class TestDroppedGroups:
         for name, value in self.end(trainer, middle).items():
             np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
-    @pytest.mark.parametrize("group", [
-        "weights", "batch_norm", "ema", "slots", "step", "position", "seed", "totals",
-        "guard/smoothed_loss", "normalization"])
+    @pytest.mark.parametrize(
+        "group",
+        [
+            "weights",
+            "batch_norm",
+            "ema",
+            "slots",
+            "step",
+            "position",
+            "seed",
+            "totals",
+            "guard/smoothed_loss",
+            "normalization",
+        ],
+    )
     def test_without_one_it_does_not(self, runs, group):
         trainer, fresh, middle, expected = runs
-        start = {name: fresh[name] if name == group or name.startswith(f"{group}/") else value
-                 for name, value in middle.items()}
+        start = {
+            name: fresh[name] if name == group or name.startswith(f"{group}/") else value
+            for name, value in middle.items()
+        }
         if group == "normalization":
             start["normalization/std"] = middle["normalization/std"] * 2
         found = self.end(trainer, start)
@@ -103,8 +123,11 @@ class TestDroppedGroups:
 
     def test_a_state_of_something_else_is_refused(self, runs):
         trainer, _, middle, _ = runs
-        for changed in ({**middle, "extra": 1}, {k: v for k, v in middle.items() if k != "step"},
-                        {**middle, "weights/stem_conv/kernel": np.zeros(3)}):
+        for changed in (
+            {**middle, "extra": 1},
+            {k: v for k, v in middle.items() if k != "step"},
+            {**middle, "weights/stem_conv/kernel": np.zeros(3)},
+        ):
             with pytest.raises(InputError, match="1 entries differ"):
                 trainer.restore(changed)
 

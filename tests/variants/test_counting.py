@@ -33,19 +33,27 @@ def test_counts_at_other_sizes_equal_the_original():
 @pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s"])
 def test_activation_bytes_are_the_outputs_of_the_built_network(name):
     import tensorflow as tf
+
     model = effnet_tf.model_fn(name, input_shape=(65, 65, 3))
-    graph = tf.function(lambda x: model(x)).get_concrete_function(
-        tf.TensorSpec((1, 65, 65, 3))).graph
-    sizes = [operation.outputs[0].shape.num_elements() for operation in graph.get_operations()
-             if operation.type in ("Conv2D", "DepthwiseConv2dNative", "MatMul")]
+    graph = (
+        tf.function(lambda x: model(x)).get_concrete_function(tf.TensorSpec((1, 65, 65, 3))).graph
+    )
+    sizes = [
+        operation.outputs[0].shape.num_elements()
+        for operation in graph.get_operations()
+        if operation.type in ("Conv2D", "DepthwiseConv2dNative", "MatMul")
+    ]
     assert effnet_tf.cost(name, resolution=65).activation_bytes == 4 * sum(sizes)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (dict(variant="b0", resolution=31), "at least 32"),
-    (dict(variant="b0", num_classes=0), "num_classes"),
-    (dict(variant="nope"), "no variant"),
-])
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(variant="b0", resolution=31), "at least 32"),
+        (dict(variant="b0", num_classes=0), "num_classes"),
+        (dict(variant="nope"), "no variant"),
+    ],
+)
 def test_bad_arguments(arguments, message):
     with pytest.raises(effnet_tf.InputError, match=message):
         effnet_tf.cost(arguments.pop("variant"), **arguments)
@@ -56,6 +64,8 @@ def test_docstring_example():
 
 
 def test_counting_needs_no_tensorflow():
-    code = ("import sys, effnet_tf; effnet_tf.cost('b7'); effnet_tf.RECIPES;"
-            "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))")
+    code = (
+        "import sys, effnet_tf; effnet_tf.cost('b7'); effnet_tf.RECIPES;"
+        "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -17,17 +17,21 @@ def fact(name):
 
 
 def test_every_variant_of_the_family_is_a_row():
-    assert {f"efficientnet-{goldens.OFFICIAL.get(name, name)}" for name in variants.VARIANTS} \
-        == set(FACTS)
+    assert {
+        f"efficientnet-{goldens.OFFICIAL.get(name, name)}" for name in variants.VARIANTS
+    } == set(FACTS)
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_scaling_equals_the_original(name):
     variant, expected = variants.VARIANTS[name], fact(name)["scaling"]
     blocks = variants.blocks(name)
-    assert (variant.width_coefficient, variant.depth_coefficient, variant.resolution,
-            variant.dropout_rate) == tuple(
-                expected[key] for key in ("width", "depth", "resolution", "dropout"))
+    assert (
+        variant.width_coefficient,
+        variant.depth_coefficient,
+        variant.resolution,
+        variant.dropout_rate,
+    ) == tuple(expected[key] for key in ("width", "depth", "resolution", "dropout"))
     assert variants.stem_and_head_filters(variant) == (expected["stem"], expected["head"])
     assert len(blocks) == expected["n_blocks"]
     for number, stage in enumerate(expected["stages"], start=1):
@@ -42,7 +46,8 @@ def test_scaling_equals_the_original(name):
         # The first block's expansion counts from the declared input (EdgeTPU: 24, not 32);
         # without expansion the channels are the real ones (Lite's stem does not scale).
         assert found[0].expanded_filters == (
-            expected["stem"] if stage["expand"] == 1 else stage["filters_in"] * stage["expand"])
+            expected["stem"] if stage["expand"] == 1 else stage["filters_in"] * stage["expand"]
+        )
 
 
 @pytest.mark.parametrize("name", variants.VARIANTS)
@@ -57,10 +62,13 @@ def test_endpoints_equal_the_original(name):
 
 
 def test_ten_percent_rule_fires_once():
-    fired = {(name, stage.filters) for name, variant in variants.VARIANTS.items()
-             for stage in variant.stages
-             if variants.round_filters(stage.filters, variant.width_coefficient)
-             != int(stage.filters * variant.width_coefficient + 4) // 8 * 8}
+    fired = {
+        (name, stage.filters)
+        for name, variant in variants.VARIANTS.items()
+        for stage in variant.stages
+        if variants.round_filters(stage.filters, variant.width_coefficient)
+        != int(stage.filters * variant.width_coefficient + 4) // 8 * 8
+    }
     assert fired == {("b3", 16), ("lite3", 16)}
 
 
@@ -70,7 +78,8 @@ def test_drop_connect_ramps_over_scaled_blocks(name, expected):
     # The last block with a skip carries the largest rate; none reaches 0.2.
     ramp = [0.2 * index / len(blocks) for index in range(len(blocks))]
     assert [block.drop_connect_rate for block in blocks] == [
-        rate if block.skip else 0 for rate, block in zip(ramp, blocks)]
+        rate if block.skip else 0 for rate, block in zip(ramp, blocks)
+    ]
     assert ramp[-1] == pytest.approx(expected)
 
 
@@ -79,23 +88,39 @@ def test_blocks_are_named_like_keras_applications():
     assert names[0] == "block1a" and names[-1] == "block7f"
     assert "block6v" in names  # the 22nd
     assert [variants.block_letter(index) for index in (0, 25, 26, 27, 51, 52)] == [
-        "a", "z", "aa", "ab", "az", "ba"]
+        "a",
+        "z",
+        "aa",
+        "ab",
+        "az",
+        "ba",
+    ]
     assert len(set(names)) == len(names) == 88
 
 
-@pytest.mark.parametrize("name, near", [
-    ("b9", "b8"), ("efficientnet-b3", "b3"), ("EfficientNetLite2", "lite2"),
-    ("edgetpu", "edgetpu-s"), ("resnext101", "Known: b0")])
+@pytest.mark.parametrize(
+    "name, near",
+    [
+        ("b9", "b8"),
+        ("efficientnet-b3", "b3"),
+        ("EfficientNetLite2", "lite2"),
+        ("edgetpu", "edgetpu-s"),
+        ("resnext101", "Known: b0"),
+    ],
+)
 def test_unknown_variant_names_the_nearest(name, near):
     with pytest.raises(errors.InputError, match=f"no variant '{name}'.*{near}"):
         variants.blocks(name)
 
 
-@pytest.mark.parametrize("change, message", [
-    (dict(width_coefficient=0.2), "without filters"),
-    (dict(width_coefficient=-1.0), "without filters"),
-    (dict(depth_coefficient=0.0), "depth_coefficient"),
-])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (dict(width_coefficient=0.2), "without filters"),
+        (dict(width_coefficient=-1.0), "without filters"),
+        (dict(depth_coefficient=0.0), "depth_coefficient"),
+    ],
+)
 def test_impossible_variants_are_refused(change, message):
     with pytest.raises(errors.InputError, match=message):
         variants.blocks(dataclasses.replace(variants.VARIANTS["b0"], **change))
@@ -136,8 +161,10 @@ class TestCompoundScaling:
         with pytest.raises(errors.InputError, match=f"{name} is"):
             variants.CompoundScaling(**{name: value})
 
-    @pytest.mark.parametrize("phi, message", [
-        (-15, "stage 1 .* without filters"), (-1000, "without filters"), (math.nan, "finite")])
+    @pytest.mark.parametrize(
+        "phi, message",
+        [(-15, "stage 1 .* without filters"), (-1000, "without filters"), (math.nan, "finite")],
+    )
     def test_refuses_phi_that_leaves_nothing(self, phi, message):
         with pytest.raises(errors.InputError, match=message):
             variants.CompoundScaling().variant(phi)
@@ -154,4 +181,5 @@ class TestCompoundScaling:
 
 def test_docstring_examples_are_true():
     import doctest
+
     assert doctest.testmod(variants).failed == 0

@@ -34,16 +34,20 @@ def saved(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     model.save_weights(folder / "good.weights.h5")
     model.save(folder / "good.keras")
-    Store(str(folder / "run" / "checkpoints")).save(10, {
-        f"weights/{variable.path}": variable.numpy() for variable in model.weights})
+    Store(str(folder / "run" / "checkpoints")).save(
+        10, {f"weights/{variable.path}": variable.numpy() for variable in model.weights}
+    )
     return folder
 
 
 def a_dataset(root):
     """The first data set with some numbers below a group."""
     found = []
-    root.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset)
-                    and item.size > 1 else None)
+    root.visititems(
+        lambda name, item: (
+            found.append(name) if isinstance(item, h5py.Dataset) and item.size > 1 else None
+        )
+    )
     return found[0]
 
 
@@ -75,19 +79,24 @@ def hard_cycle(root, name, secret):
 
 
 def packed(root, name, secret):
-    root.create_dataset("layers/large", (1 << 30,), "float32", compression="gzip",
-                        chunks=(1 << 20,))
+    root.create_dataset(
+        "layers/large", (1 << 30,), "float32", compression="gzip", chunks=(1 << 20,)
+    )
 
 
 def claimed(root, name, secret):
     root.create_dataset("layers/huge", (1 << 31, 1 << 31, 4), "float32", chunks=(1, 1, 1))
 
 
-HARM = {external: "takes '/.*' from other files of this machine",
-        virtual: "takes '/.*' from other files of this machine",
-        external_link: "as a link to '.*secret.h5'", soft_link: "as a link to '/layers'",
-        hard_cycle: "holds its group '/.*' twice", packed: "claims to hold 4,2..,...,... bytes",
-        claimed: "claims to hold 73,786,976,"}
+HARM = {
+    external: "takes '/.*' from other files of this machine",
+    virtual: "takes '/.*' from other files of this machine",
+    external_link: "as a link to '.*secret.h5'",
+    soft_link: "as a link to '/layers'",
+    hard_cycle: "holds its group '/.*' twice",
+    packed: "claims to hold 4,2..,...,... bytes",
+    claimed: "claims to hold 73,786,976,",
+}
 
 
 @pytest.mark.parametrize("harm", HARM, ids=lambda harm: harm.__name__)
@@ -143,9 +152,11 @@ def test_deep_json_and_absurd_headers_are_sentences(model, saved, tmp_path):
     repack(saved / "good.keras", tmp_path / "none.keras", {"config.json": None})
     for number, length in enumerate((len(deep) + 5, 1, 99_999_999)):
         (tmp_path / f"{number}.safetensors").write_bytes(
-            length.to_bytes(8, "little") + b'{"a":' + deep + b"}")
-    huge = json.dumps({"stem.weight": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [
-        0, 1 << 42]}}).encode()
+            length.to_bytes(8, "little") + b'{"a":' + deep + b"}"
+        )
+    huge = json.dumps(
+        {"stem.weight": {"dtype": "F32", "shape": [1 << 40], "data_offsets": [0, 1 << 42]}}
+    ).encode()
     (tmp_path / "huge.safetensors").write_bytes(len(huge).to_bytes(8, "little") + huge)
     (tmp_path / "x.pth").write_bytes(pickle.dumps({"a": [[]]}, 2))
     for path in sorted(tmp_path.iterdir()):
@@ -178,12 +189,18 @@ def test_what_is_not_finite_is_refused_by_name(value, model, saved, tmp_path):
         values.flat[0] = value
         del root[name]
         root[name] = values
-    repack(saved / "good.keras", tmp_path / "w.keras", {
-        "model.weights.h5": (tmp_path / "w.weights.h5").read_bytes()})
+    repack(
+        saved / "good.keras",
+        tmp_path / "w.keras",
+        {"model.weights.h5": (tmp_path / "w.weights.h5").read_bytes()},
+    )
     before = model.get_weights()
     for path in ("w.weights.h5", "w.keras"):
-        with pytest.raises(InputError, match=r"NaN or infinite, in 1 of its variables: "
-                           r"[\w/]+ \(1 of \d+\)"):
+        with pytest.raises(
+            InputError,
+            match=r"NaN or infinite, in 1 of its variables: "
+            r"[\w/]+ \(1 of \d+\)",
+        ):
             load_weights(model, tmp_path / path)
     if value != 1e300:  # Keras itself cannot read that
         with pytest.raises(InputError, match=r"NaN or infinite, in 1 of its variables"):
@@ -197,8 +214,12 @@ def test_a_checkpoint_that_is_not_finite(model, tmp_path):
     values["weights/predictions/bias"] = np.float32([0, np.nan, np.inf])
     names = sorted(values)
     (tmp_path / "checkpoints").mkdir()
-    tf.raw_ops.SaveV2(prefix=str(tmp_path / "checkpoints" / "state"), tensor_names=names,
-                      shape_and_slices=[""] * len(names), tensors=[values[name] for name in names])
+    tf.raw_ops.SaveV2(
+        prefix=str(tmp_path / "checkpoints" / "state"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[values[name] for name in names],
+    )
     with pytest.raises(InputError, match=r"predictions/bias \(2 of 3\)"):
         load_weights(model, tmp_path)
 
@@ -210,8 +231,14 @@ def test_a_damaged_checkpoint_is_never_loaded_by_another_spelling(model, saved, 
     data[100] ^= 1
     (folder / "state.data-00000-of-00001").write_bytes(data)
     shutil.copytree(folder, tmp_path / "best")
-    for path in (tmp_path / "run", folder.parent, folder, folder / "state", folder / "state.index",
-                 tmp_path / "best"):
+    for path in (
+        tmp_path / "run",
+        folder.parent,
+        folder,
+        folder / "state",
+        folder / "state.index",
+        tmp_path / "best",
+    ):
         with pytest.raises(InputError, match="damaged"):
             load_weights(model, path)
 

@@ -35,8 +35,12 @@ def logits_error(model, golden):
 
 def classifier(variant, golden, **arguments):
     case = golden["cases"][0]
-    return effnet_tf.model_fn(variant, input_shape=(case["height"], case["width"], 3),
-                              classifier_activation=None, **arguments)
+    return effnet_tf.model_fn(
+        variant,
+        input_shape=(case["height"], case["width"], 3),
+        classifier_activation=None,
+        **arguments,
+    )
 
 
 def assert_untouched(model, before):
@@ -45,6 +49,7 @@ def assert_untouched(model, before):
 
 
 # --- Google's TF1 checkpoints -------------------------------------------------------------------
+
 
 @pytest.fixture(scope="module")
 def tf1(tmp_path_factory):
@@ -55,10 +60,15 @@ def tf1(tmp_path_factory):
 
 
 class TestTf1:
-    @pytest.mark.parametrize("variant, scope", [
-        ("b0", "efficientnet-b0"), ("lite0", "lite0/model"),
-        ("edgetpu-s", "efficientnet-edgetpu-S"),
-        pytest.param("b2", "efficientnet-b2", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize(
+        "variant, scope",
+        [
+            ("b0", "efficientnet-b0"),
+            ("lite0", "lite0/model"),
+            ("edgetpu-s", "efficientnet-edgetpu-S"),
+            pytest.param("b2", "efficientnet-b2", marks=pytest.mark.slow),
+        ],
+    )
     def test_averages_give_the_original_logits(self, variant, scope, tmp_path):
         golden = goldens.read(variant)
         prefix = files.write_tf1(tmp_path, files.seeded(golden), scope)
@@ -70,16 +80,23 @@ class TestTf1:
         assert not (report.missing or report.unused or report.reshaped)
         assert report.variants == (variant,)
 
-    @pytest.mark.parametrize("spelling", ["folder", "folder/", "model.ckpt", "model.ckpt.index",
-                                          "model.ckpt.data-00000-of-00001"])
+    @pytest.mark.parametrize(
+        "spelling",
+        ["folder", "folder/", "model.ckpt", "model.ckpt.index", "model.ckpt.data-00000-of-00001"],
+    )
     def test_every_spelling_of_the_path(self, tf1, spelling):
         folder = tf1[1]
-        path = str(folder) + spelling.removeprefix("folder") if "folder" in spelling \
+        path = (
+            str(folder) + spelling.removeprefix("folder")
+            if "folder" in spelling
             else str(folder / spelling)
+        )
         assert reading.checkpoint_prefix(path) == str(folder / "model.ckpt")
 
-    @pytest.mark.parametrize("state", [
-        None, 'model_checkpoint_path: "/cns/oi-d/home/efficientnet-b0/model.ckpt-218949"\n'])
+    @pytest.mark.parametrize(
+        "state",
+        [None, 'model_checkpoint_path: "/cns/oi-d/home/efficientnet-b0/model.ckpt-218949"\n'],
+    )
     def test_an_archive_whose_checkpoint_file_helps_not(self, tf1, tmp_path, state):
         inside = tmp_path / "outer" / "efficientnet-b0"
         shutil.copytree(tf1[1], inside)
@@ -111,8 +128,11 @@ class TestTf1:
 
     def test_an_unknown_variable_is_not_passed_over(self, tmp_path):
         golden = goldens.read("b0")
-        files.write_tf1(tmp_path, files.seeded(golden),
-                        extra=["efficientnet-b0/adapter/gain", "efficientnet-b0/stem/conv2d/bias"])
+        files.write_tf1(
+            tmp_path,
+            files.seeded(golden),
+            extra=["efficientnet-b0/adapter/gain", "efficientnet-b0/stem/conv2d/bias"],
+        )
         model = classifier("b0", golden)
         before = model.get_weights()
         with pytest.raises(InputError, match=r"unused 2: .*adapter/gain \(3,\)"):
@@ -154,12 +174,13 @@ class TestTf1:
     @pytest.mark.parametrize("damage", ["no data", "half data", "half index"])
     def test_a_damaged_one(self, tf1, tmp_path, damage):
         shutil.copytree(tf1[1], tmp_path, dirs_exist_ok=True)
-        path = tmp_path / ("model.ckpt.index" if "index" in damage else
-                           "model.ckpt.data-00000-of-00001")
+        path = tmp_path / (
+            "model.ckpt.index" if "index" in damage else "model.ckpt.data-00000-of-00001"
+        )
         content = path.read_bytes()
         path.unlink()
         if "half" in damage:
-            path.write_bytes(content[:len(content) // 2])
+            path.write_bytes(content[: len(content) // 2])
         model = effnet_tf.model_fn("b0")
         before = model.get_weights()
         with pytest.raises(InputError, match="is damaged or incomplete"):
@@ -179,8 +200,9 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)).astype("uint8")
 
 
 def ours(weights, **arguments):
-    return effnet_tf.EfficientNetB0(weights=str(weights), input_shape=SHAPE,
-                                    classifier_activation=None, **arguments)
+    return effnet_tf.EfficientNetB0(
+        weights=str(weights), input_shape=SHAPE, classifier_activation=None, **arguments
+    )
 
 
 @pytest.fixture(scope="module", params=["keras", "tf_keras"])
@@ -188,8 +210,9 @@ def theirs(request, tmp_path_factory):
     """(library, its model without preprocessing quirks, files it wrote) of B0."""
     library = pytest.importorskip(request.param)
     folder = tmp_path_factory.mktemp(request.param)
-    model = library.applications.EfficientNetB0(weights=None, input_shape=SHAPE,
-                                                classifier_activation=None)
+    model = library.applications.EfficientNetB0(
+        weights=None, input_shape=SHAPE, classifier_activation=None
+    )
     files.seed_keras(model, MEAN, STD**2)
     paths = [folder / name for name in ("b0.keras", "b0.h5", "b0.weights.h5")]
     model.save(paths[0])
@@ -214,22 +237,29 @@ class TestKerasApplications:
         library, model, _ = theirs
         normalization = next(layer for layer in model.layers if layer.name == "normalization")
         before = normalization.get_weights()
-        normalization.set_weights([np.array([0.1, 0.2, 0.3]).reshape(before[0].shape),
-                                   np.array([0.04, 0.09, 0.16]).reshape(before[1].shape),
-                                   before[2]])
+        normalization.set_weights(
+            [
+                np.array([0.1, 0.2, 0.3]).reshape(before[0].shape),
+                np.array([0.04, 0.09, 0.16]).reshape(before[1].shape),
+                before[2],
+            ]
+        )
         model.save_weights(tmp_path / "own.weights.h5")
         normalization.set_weights(before)
         loaded = ours(tmp_path / "own.weights.h5")
-        np.testing.assert_allclose(loaded.get_layer("normalization").mean, [25.5, 51, 76.5],
-                                   rtol=1e-6)
-        np.testing.assert_allclose(loaded.get_layer("normalization").std, [51, 76.5, 102],
-                                   rtol=1e-6)
+        np.testing.assert_allclose(
+            loaded.get_layer("normalization").mean, [25.5, 51, 76.5], rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            loaded.get_layer("normalization").std, [51, 76.5, 102], rtol=1e-6
+        )
         assert "(x - [25.5, 51, 76.5]) / [51, 76.5, 102]" in capsys.readouterr().out
 
     def test_without_classifier(self, theirs, tmp_path, capsys):
         library, model, _ = theirs
         body = library.applications.EfficientNetB0(
-            weights=None, include_top=False, input_shape=SHAPE)
+            weights=None, include_top=False, input_shape=SHAPE
+        )
         body.set_weights(model.get_weights()[:-2])
         body.save(tmp_path / "notop.h5")
         expected = np.asarray(body(IMAGES.astype("float32")))
@@ -271,8 +301,9 @@ class TestPublishedKerasFile:
         images = goldens.images(224, 224)
         expected = np.asarray(reference(images))
         reference.save(tmp_path / "m.keras")
-        loaded = effnet_tf.EfficientNetB0(weights=str(tmp_path / "m.keras"),
-                                          include_top=include_top)
+        loaded = effnet_tf.EfficientNetB0(
+            weights=str(tmp_path / "m.keras"), include_top=include_top
+        )
         np.testing.assert_allclose(loaded(images), expected, atol=1e-4 * expected.max())
 
 
@@ -297,8 +328,14 @@ def timm_state(name):
 def timm_logits_error(name, path):
     variant = {"es": "edgetpu-s"}.get(name.split("_")[-1], name.split("_")[-1])
     height, width = TIMM[name]["size"]
-    model = effnet_tf.model_fn(variant, 1000, input_shape=(height, width, 3), weights=str(path),
-                               classifier_activation=None, preprocessing="inception")
+    model = effnet_tf.model_fn(
+        variant,
+        1000,
+        input_shape=(height, width, 3),
+        weights=str(path),
+        classifier_activation=None,
+        preprocessing="inception",
+    )
     expected = np.asarray(TIMM[name]["logits"])
     return np.abs(model(goldens.images(height, width)) - expected).max() / expected.std()
 
@@ -307,20 +344,27 @@ class TestTimm:
     @pytest.mark.parametrize("name", TIMM)
     def test_safetensors_give_timms_logits(self, name, tmp_path):
         from safetensors.numpy import save_file
+
         save_file(timm_state(name), tmp_path / "model.bin")
         assert timm_logits_error(name, tmp_path / "model.bin") < 2e-5
 
     def test_half_precision(self, tmp_path):
         from safetensors.numpy import save_file
-        save_file({key: value.astype("float16") if value.dtype == np.float32 else value
-                   for key, value in timm_state("tf_efficientnet_b0").items()},
-                  tmp_path / "half.safetensors")
+
+        save_file(
+            {
+                key: value.astype("float16") if value.dtype == np.float32 else value
+                for key, value in timm_state("tf_efficientnet_b0").items()
+            },
+            tmp_path / "half.safetensors",
+        )
         assert timm_logits_error("tf_efficientnet_b0", tmp_path / "half.safetensors") < 0.05
 
     def test_a_damaged_one(self, tmp_path):
         from safetensors.numpy import save
+
         content = save(timm_state("tf_efficientnet_b0"))
-        (tmp_path / "half").write_bytes(content[:len(content) // 2])
+        (tmp_path / "half").write_bytes(content[: len(content) // 2])
         with pytest.raises(InputError, match="is damaged"):
             effnet_tf.model_fn("b0", weights=str(tmp_path / "half"))
 
@@ -339,19 +383,27 @@ class TestTimm:
 
     def test_safetensors_without_the_package_is_a_sentence(self, tmp_path, monkeypatch):
         from safetensors.numpy import save_file
+
         save_file({"a": np.zeros(3)}, tmp_path / "a.safetensors")
         monkeypatch.setitem(sys.modules, "safetensors", None)
         with pytest.raises(InputError, match="safetensors, which is not .*effnet_tf.timm"):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "a.safetensors"))
 
-    @pytest.mark.parametrize("wrap", [
-        lambda state: state, lambda state: {"epoch": 3, "state_dict": state},
-        lambda state: {f"module.{key}": value.half() for key, value in state.items()}])
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda state: state,
+            lambda state: {"epoch": 3, "state_dict": state},
+            lambda state: {f"module.{key}": value.half() for key, value in state.items()},
+        ],
+    )
     def test_pth(self, wrap, tmp_path):
         torch = pytest.importorskip("torch")
         name = "tf_efficientnet_b0"
-        torch.save(wrap({key: torch.tensor(value) for key, value in timm_state(name).items()}),
-                   tmp_path / "model.pth")
+        torch.save(
+            wrap({key: torch.tensor(value) for key, value in timm_state(name).items()}),
+            tmp_path / "model.pth",
+        )
         assert timm_logits_error(name, tmp_path / "model.pth") < 0.05
 
     def test_pth_that_would_run_code(self, tmp_path):
@@ -362,6 +414,7 @@ class TestTimm:
 
 
 # --- our own ------------------------------------------------------------------------------------
+
 
 class TestOwn:
     @pytest.fixture(scope="class")
@@ -393,8 +446,9 @@ class TestOwn:
         inputs = keras.Input((32, 32, 3))
         outer = keras.Model(inputs, keras.layers.Dense(2, name="mine")(model(inputs)))
         outer.save(tmp_path / "outer.keras")
-        again = effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "outer.keras"),
-                                   input_shape=(32, 32, 3))
+        again = effnet_tf.model_fn(
+            TINY, 4, weights=str(tmp_path / "outer.keras"), input_shape=(32, 32, 3)
+        )
         for one, other in zip(model.get_weights(), again.get_weights()):
             np.testing.assert_array_equal(one, other)
         assert "unused   2: mine/kernel (4, 2), mine/bias (2,)" in capsys.readouterr().out
@@ -414,19 +468,21 @@ class TestOwn:
         line = "predictions/kernel (600, 4) -> (600, 7): keeps its initial values"
         assert report.reshaped[0] == line and len(report.reshaped) == 2
         assert line in capsys.readouterr().out
-        np.testing.assert_array_equal(other.get_layer("top_conv").kernel,
-                                      saved[0].get_layer("top_conv").kernel)
+        np.testing.assert_array_equal(
+            other.get_layer("top_conv").kernel, saved[0].get_layer("top_conv").kernel
+        )
 
     def test_feature_extractor_takes_what_it_needs(self, saved, capsys):
         model = effnet_tf.feature_extractor(TINY, ["reduction_2"], weights=saved[1][1])
-        np.testing.assert_array_equal(model.get_layer("stem_conv").kernel,
-                                      saved[0].get_layer("stem_conv").kernel)
+        np.testing.assert_array_equal(
+            model.get_layer("stem_conv").kernel, saved[0].get_layer("stem_conv").kernel
+        )
         assert "unused" in capsys.readouterr().out
 
     @pytest.mark.parametrize("which", range(3))
     def test_a_damaged_file(self, saved, tmp_path, which):
         whole = open(saved[1][which], "rb").read()
-        (tmp_path / "half").write_bytes(whole[:len(whole) // 2])
+        (tmp_path / "half").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(InputError, match="is damaged"):
             effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "half"))
 
@@ -453,9 +509,15 @@ class TestNothingIsLostInSilence:
 
     def test_two_networks_in_one_model(self, tmp_path):
         inputs = keras.Input((32, 32, 3))
-        ensemble = keras.Model(inputs, keras.layers.Average()([
-            effnet_tf.model_fn(TINY, 4, name=name, input_shape=(32, 32, 3))(inputs)
-            for name in ("one", "other")]))
+        ensemble = keras.Model(
+            inputs,
+            keras.layers.Average()(
+                [
+                    effnet_tf.model_fn(TINY, 4, name=name, input_shape=(32, 32, 3))(inputs)
+                    for name in ("one", "other")
+                ]
+            ),
+        )
         ensemble.save_weights(tmp_path / "a.weights.h5")
         with pytest.raises(InputError, match="holds several networks"):
             load_weights(ensemble, tmp_path / "a.weights.h5")
@@ -478,8 +540,15 @@ class TestNothingIsLostInSilence:
 
     def test_a_missing_block_moves_no_other(self, tmp_path):
         from safetensors.numpy import save_file
-        save_file({key: value for key, value in timm_state("tf_efficientnet_b0").items()
-                   if not key.startswith("blocks.3.0.")}, tmp_path / "a.safetensors")
+
+        save_file(
+            {
+                key: value
+                for key, value in timm_state("tf_efficientnet_b0").items()
+                if not key.startswith("blocks.3.0.")
+            },
+            tmp_path / "a.safetensors",
+        )
         model = effnet_tf.model_fn("b0")
         with pytest.raises(InputError, match=r"missing 19: block4a/expand_conv/kernel"):
             load_weights(model, tmp_path / "a.safetensors")
@@ -487,11 +556,14 @@ class TestNothingIsLostInSilence:
         assert not report.reshaped
         np.testing.assert_array_equal(
             model.get_layer("block5a").project_bn.beta,
-            goldens.timm_value("blocks.4.0.bn3.bias", (112,)))
+            goldens.timm_value("blocks.4.0.bn3.bias", (112,)),
+        )
 
     def test_a_renamed_block_of_tf1_is_named(self, tmp_path):
-        variables = {name.replace("blocks_5/", "blocks_five/"): value
-                     for name, value in files.seeded(goldens.read("b0")).items()}
+        variables = {
+            name.replace("blocks_5/", "blocks_five/"): value
+            for name, value in files.seeded(goldens.read("b0")).items()
+        }
         files.write_tf1(tmp_path, variables)
         model = effnet_tf.model_fn("b0")
         with pytest.raises(InputError, match="missing 19: block4a.*unused .*blocks_five"):
@@ -500,29 +572,36 @@ class TestNothingIsLostInSilence:
     def test_ones_own_normalization_is_not_the_networks(self, tmp_path):
         base = keras.applications.EfficientNetB0(weights=None, include_top=False)
         inputs = keras.Input((64, 64, 3))
-        own = keras.layers.Normalization(name="normalization_7", mean=[9.0] * 3,
-                                         variance=[4.0] * 3)
+        own = keras.layers.Normalization(name="normalization_7", mean=[9.0] * 3, variance=[4.0] * 3)
         outer = keras.Model(inputs, base(own(inputs)))
         for name in ("a.keras", "a.weights.h5"):
             (outer.save if "keras" in name else outer.save_weights)(tmp_path / name)
             loaded = effnet_tf.EfficientNetB0(weights=str(tmp_path / name), include_top=False)
-            assert (loaded.get_layer("normalization").mean[0],
-                    loaded.get_layer("normalization").std[0]) == pytest.approx((0, 255))
+            assert (
+                loaded.get_layer("normalization").mean[0],
+                loaded.get_layer("normalization").std[0],
+            ) == pytest.approx((0, 255))
 
     def test_constants_in_the_configuration(self, tmp_path):
         inputs = keras.Input((32, 32, 3))
-        x = keras.layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[100.0, 225.0, 400.0],
-                                       name="normalization")(inputs)
+        x = keras.layers.Normalization(
+            mean=[120.0, 110.0, 100.0], variance=[100.0, 225.0, 400.0], name="normalization"
+        )(inputs)
         body = effnet_tf.model_fn(TINY, 4, input_tensor=x, preprocessing=False)
         body.save(tmp_path / "a.keras")
-        loaded = effnet_tf.model_fn(TINY, 4, weights=str(tmp_path / "a.keras"),
-                                    input_shape=(32, 32, 3))
+        loaded = effnet_tf.model_fn(
+            TINY, 4, weights=str(tmp_path / "a.keras"), input_shape=(32, 32, 3)
+        )
         np.testing.assert_allclose(loaded.get_layer("normalization").mean, [120, 110, 100])
         np.testing.assert_allclose(loaded.get_layer("normalization").std, [10, 15, 20])
 
-    @pytest.mark.parametrize("theirs, mine, words", [
-        (False, True, "the file's model left them to its caller; this one does"),
-        (True, False, r"the weights expect .x - .123.675.*leaves to its caller")])
+    @pytest.mark.parametrize(
+        "theirs, mine, words",
+        [
+            (False, True, "the file's model left them to its caller; this one does"),
+            (True, False, r"the weights expect .x - .123.675.*leaves to its caller"),
+        ],
+    )
     def test_who_normalises(self, theirs, mine, words, tmp_path, capsys):
         effnet_tf.model_fn(TINY, 4, preprocessing=theirs).save(tmp_path / "a.keras")
         model = effnet_tf.model_fn(TINY, 4, preprocessing=mine)
@@ -589,8 +668,9 @@ class TestSmallModels:
         model.save_weights(tmp_path / "a.weights.h5")
         fine = dataclasses.replace(TINY, name="fine", stages=stages)
         again = effnet_tf.model_fn(fine, 4, weights=str(tmp_path / "a.weights.h5"))
-        np.testing.assert_array_equal(again.get_layer("block7a").dwconv.kernel,
-                                      model.get_layer("block7a").dwconv.kernel)
+        np.testing.assert_array_equal(
+            again.get_layer("block7a").dwconv.kernel, model.get_layer("block7a").dwconv.kernel
+        )
 
 
 def test_a_file_without_names_says_which_variant_it_is(tmp_path):
@@ -602,12 +682,14 @@ def test_a_file_without_names_says_which_variant_it_is(tmp_path):
                 number = counts.get(kind, 0)
                 counts[kind] = number + 1
                 root[f"layers/{kind}{f'_{number}' * bool(number)}/vars/0"] = np.zeros(
-                    shapes[f"{layer}/kernel"], "float32")
+                    shapes[f"{layer}/kernel"], "float32"
+                )
     with pytest.raises(InputError, match="of variant b1, and this model is b0"):
         effnet_tf.model_fn("b0", weights=str(tmp_path / "b1.weights.h5"))
 
 
 # --- other heads and inputs ---------------------------------------------------------------------
+
 
 class TestAdapting:
     @pytest.fixture(scope="class")
@@ -621,10 +703,13 @@ class TestAdapting:
 
     def test_other_classes_keep_a_new_classifier_and_say_so(self, rgb, capsys):
         model = effnet_tf.model_fn("lite0", 5, weights=rgb[1], input_shape=(64, 64, 3))
-        assert "predictions/kernel (1280, 10) -> (1280, 5): keeps its initial values" \
+        assert (
+            "predictions/kernel (1280, 10) -> (1280, 5): keeps its initial values"
             in capsys.readouterr().out
-        np.testing.assert_array_equal(model.get_layer("top_conv").kernel,
-                                      rgb[0].get_layer("top_conv").kernel)
+        )
+        np.testing.assert_array_equal(
+            model.get_layer("top_conv").kernel, rgb[0].get_layer("top_conv").kernel
+        )
         assert np.std(model.get_layer("predictions").kernel) > 0
 
     def test_a_classifier_that_the_file_lacks(self, rgb, tmp_path, capsys):
@@ -638,17 +723,20 @@ class TestAdapting:
     def test_grey_images_mean_what_they_mean_in_rgb(self, rgb, channels, capsys):
         # Exactly so for Lite, whose constants are the same for every colour.
         model = effnet_tf.model_fn("lite0", 10, weights=rgb[1], input_shape=(64, 64, channels))
-        assert f"(3, 3, 3, 32) -> (3, 3, {channels}, 32): adapted from RGB" \
-            in capsys.readouterr().out
+        assert (
+            f"(3, 3, 3, 32) -> (3, 3, {channels}, 32): adapted from RGB" in capsys.readouterr().out
+        )
         grey = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 1)).astype("float32")
-        np.testing.assert_allclose(model(np.repeat(grey, channels, -1)),
-                                   rgb[0](np.repeat(grey, 3, -1)), rtol=1e-4)
+        np.testing.assert_allclose(
+            model(np.repeat(grey, channels, -1)), rgb[0](np.repeat(grey, 3, -1)), rtol=1e-4
+        )
 
     def test_a_fourth_channel_repeats_the_first(self, rgb):
         model = effnet_tf.model_fn("lite0", 10, weights=rgb[1], input_shape=(64, 64, 4))
         kernel = np.asarray(rgb[0].get_layer("stem_conv").kernel)
-        np.testing.assert_allclose(model.get_layer("stem_conv").kernel,
-                                   0.75 * kernel[:, :, [0, 1, 2, 0]], rtol=1e-6)
+        np.testing.assert_allclose(
+            model.get_layer("stem_conv").kernel, 0.75 * kernel[:, :, [0, 1, 2, 0]], rtol=1e-6
+        )
 
     def test_strict_loading_adapts_nothing(self, rgb):
         model = effnet_tf.model_fn("lite0", 10, input_shape=(64, 64, 1))
@@ -662,8 +750,9 @@ class TestAdapting:
         assert capsys.readouterr().out == ""
 
     def test_what_was_compiled_gets_the_new_constants(self, rgb, tmp_path):
-        model = effnet_tf.model_fn("lite0", 10, weights=rgb[1], input_shape=(64, 64, 3),
-                                   preprocessing="imagenet")
+        model = effnet_tf.model_fn(
+            "lite0", 10, weights=rgb[1], input_shape=(64, 64, 3), preprocessing="imagenet"
+        )
         images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
         model.predict(images, verbose=0)
         load_weights(model, rgb[1])

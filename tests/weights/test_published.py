@@ -40,8 +40,9 @@ def shop(tmp_path_factory):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Keras' cache, empty."""
-    monkeypatch.setattr(keras.utils, "get_file", functools.partial(
-        keras.utils.get_file, cache_dir=str(tmp_path)))
+    monkeypatch.setattr(
+        keras.utils, "get_file", functools.partial(keras.utils.get_file, cache_dir=str(tmp_path))
+    )
     return tmp_path / "models"
 
 
@@ -68,15 +69,17 @@ class TestFetch:
         sell(monkeypatch, "advprop", shop[1] + "efficientnet-{variant}.tar.gz")
         case, before = archive["cases"][0], len(shop[2])
         shape = (case["height"], case["width"], 3)
-        model = effnet_tf.model_fn("b0", weights="advprop", input_shape=shape,
-                                   classifier_activation=None)
+        model = effnet_tf.model_fn(
+            "b0", weights="advprop", input_shape=shape, classifier_activation=None
+        )
         # AdvProp's pixels are x * 2 / 255 - 1, and the model says so when it is saved.
         assert model.get_config()["layers"][1]["config"]["mean"] == [127.5] * 3
         said = capsys.readouterr().out
         assert "77.6 % top-1 as published" in said and "Downloading data from" in said
         assert "(x - [127.5, 127.5, 127.5]) / [127.5" in said
-        again = effnet_tf.model_fn("b0", weights="advprop", input_shape=shape,
-                                   classifier_activation=None)
+        again = effnet_tf.model_fn(
+            "b0", weights="advprop", input_shape=shape, classifier_activation=None
+        )
         assert len(shop[2]) == before + 1  # the second came from the cache
         images = goldens.images(*shape[:2])
         np.testing.assert_array_equal(model(images), again(images))
@@ -85,8 +88,9 @@ class TestFetch:
         as_trained = ((images - mean) / std * 127.5 + 127.5).astype("float32")
         assert np.abs(model(as_trained) - logits).max() < 1e-4 * logits.std()
 
-    def test_the_same_file_name_of_two_families_is_two_files(self, shop, archive, cache,
-                                                             monkeypatch):
+    def test_the_same_file_name_of_two_families_is_two_files(
+        self, shop, archive, cache, monkeypatch
+    ):
         for name in ("advprop", "autoaugment"):
             sell(monkeypatch, name, shop[1] + "efficientnet-{variant}.tar.gz")
         before = len(shop[2])
@@ -98,7 +102,7 @@ class TestFetch:
         path, _ = published.fetch("advprop", "b0")
         cached = pathlib.Path(f"{path}_archive")
         whole = cached.read_bytes()
-        for part in (whole[:len(whole) // 2], whole[:10]):
+        for part in (whole[: len(whole) // 2], whole[:10]):
             cached.write_bytes(part)
             effnet_tf.feature_extractor("b0", "reduction_1", weights="advprop")
             assert cached.read_bytes() == whole
@@ -109,30 +113,40 @@ class TestFetch:
         with pytest.raises(InputError, match="cannot be downloaded from .*does not match"):
             effnet_tf.EfficientNetB0()
 
-    @pytest.mark.parametrize("arguments, file", [
-        (dict(), "efficientnetb0.h5"), (dict(include_top=False), "efficientnetb0_notop.h5"),
-        (dict(classes=5), "efficientnetb0_notop.h5")])
+    @pytest.mark.parametrize(
+        "arguments, file",
+        [
+            (dict(), "efficientnetb0.h5"),
+            (dict(include_top=False), "efficientnetb0_notop.h5"),
+            (dict(classes=5), "efficientnetb0_notop.h5"),
+        ],
+    )
     def test_the_file_that_is_needed(self, shop, cache, monkeypatch, arguments, file):
         sell(monkeypatch, "imagenet", shop[1] + "nowhere/efficientnet{variant}{top}.h5")
         with pytest.raises(InputError, match="404"):
             effnet_tf.EfficientNetB0(**arguments)
         assert shop[2][-1].endswith("/nowhere/" + file) or any(
-            path.endswith("/nowhere/" + file) for path in shop[2][-3:])
+            path.endswith("/nowhere/" + file) for path in shop[2][-3:]
+        )
 
     def test_without_a_network(self, cache, monkeypatch):
         with socket.socket() as closed:  # taken, and nobody listens
             closed.bind(("127.0.0.1", 0))
             url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
             sell(monkeypatch, "noisy-student", url + "{variant}.tar.gz")
-            with pytest.raises(InputError, match=f"cannot be downloaded from {url}b0.*"
-                                                 "pass the path instead of the name"):
+            with pytest.raises(
+                InputError,
+                match=f"cannot be downloaded from {url}b0.*pass the path instead of the name",
+            ):
                 effnet_tf.EfficientNetB0(weights="noisy-student")
 
     def test_a_page_instead_of_an_archive(self, shop, cache, monkeypatch):
         (shop[0] / "b0.tar.gz").write_text("<html>Sign in to the hotel's network</html>")
         sell(monkeypatch, "advprop", shop[1] + "{variant}.tar.gz")
-        with pytest.warns(UserWarning, match="Could not extract"), \
-                pytest.raises(InputError, match="what came is no archive"):
+        with (
+            pytest.warns(UserWarning, match="Could not extract"),
+            pytest.raises(InputError, match="what came is no archive"),
+        ):
             effnet_tf.EfficientNetB0(weights="advprop")
 
 
@@ -142,14 +156,15 @@ class TestTable:
         keras_files = published.find("imagenet", "b3")
         ours = facts["keras_applications"]
         assert keras_files.url == ours["base_url"] + "efficientnet{variant}{top}.h5"
-        assert {name: list(md5) for name, md5 in keras_files.md5.items()} \
-            == ours["md5_top_notop"]
+        assert {name: list(md5) for name, md5 in keras_files.md5.items()} == ours["md5_top_notop"]
         for family, fact in facts["google"].items():
             name = {"imagenet": "baseline", "lite": "imagenet", "edgetpu": "imagenet"}.get(
-                family, family)
+                family, family
+            )
             for variant, accuracy in fact["top1"].items():
-                row = published.find(name + "-475" * variant.endswith("_475"),
-                                     variant.lower().removesuffix("_475"))
+                row = published.find(
+                    name + "-475" * variant.endswith("_475"), variant.lower().removesuffix("_475")
+                )
                 url = row.url.replace("{variant}_475", "{v}").replace("{variant}", "{v}")
                 assert (url, row.preprocessing) == (fact["url"], fact["preprocessing"])
                 assert list(row.top1.values()).count(accuracy) == 1
@@ -161,12 +176,16 @@ class TestTable:
     @pytest.mark.parametrize("variant", ["edgetpu-s", "lite2"])
     def test_urls_have_the_original_spelling(self, variant, monkeypatch, tmp_path):
         asked = {}
-        monkeypatch.setattr(keras.utils, "get_file",
-                            lambda **options: asked.update(options) or str(tmp_path))
+        monkeypatch.setattr(
+            keras.utils, "get_file", lambda **options: asked.update(options) or str(tmp_path)
+        )
         path, (mean, std) = published.fetch("imagenet", variant)
         assert asked["origin"].endswith(
-            {"edgetpu-s": "/efficientnet-edgetpu-S.tar.gz",
-             "lite2": "/lite/efficientnet-lite2.tar.gz"}[variant])
+            {
+                "edgetpu-s": "/efficientnet-edgetpu-S.tar.gz",
+                "lite2": "/lite/efficientnet-lite2.tar.gz",
+            }[variant]
+        )
         assert (mean, std) == (VARIANTS[variant].mean, VARIANTS[variant].std)
 
     def test_what_was_never_published(self):
@@ -190,8 +209,9 @@ class TestKerasApplicationsFunctions:
         (tmp_path / "index.json").write_text(json.dumps(index))
         utils = keras.src.applications.imagenet_utils
         monkeypatch.setattr(utils, "CLASS_INDEX", None)
-        monkeypatch.setattr(utils.file_utils, "get_file",
-                            lambda *_, **__: str(tmp_path / "index.json"))
+        monkeypatch.setattr(
+            utils.file_utils, "get_file", lambda *_, **__: str(tmp_path / "index.json")
+        )
         scores = np.zeros((2, classes), "float32")
         scores[0, classes - 1000 + 7], scores[1, -1] = 0.5, 0.25
         decoded = effnet_tf.decode_predictions(scores, top=1)

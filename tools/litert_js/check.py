@@ -39,8 +39,10 @@ def install(folder):
     """Puts the package, and the script that uses it, into a folder."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
-            sys.exit(f"The program {program} is not on this machine's PATH: install Node.js 20 or "
-                     "later (https://nodejs.org), which comes with npm.")
+            sys.exit(
+                f"The program {program} is not on this machine's PATH: install Node.js 20 or "
+                "later (https://nodejs.org), which comes with npm."
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(HERE / "run.mjs", folder)
@@ -50,8 +52,18 @@ def install(folder):
     if manifest.exists() and json.loads(manifest.read_text())["version"] == VERSION:
         return
     print(f"Installing {PACKAGE}@{VERSION} in {folder} ...", flush=True)
-    done = _run(["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder),
-                 f"{PACKAGE}@{VERSION}"], folder)
+    done = _run(
+        [
+            "npm",
+            "install",
+            "--no-audit",
+            "--no-fund",
+            "--prefix",
+            str(folder),
+            f"{PACKAGE}@{VERSION}",
+        ],
+        folder,
+    )
     if done.returncode:
         sys.exit(f"npm cannot install {PACKAGE}@{VERSION}:\n{done.stderr.strip()}")
 
@@ -61,11 +73,19 @@ def _run(command, folder):
     # npm and node are scripts (.cmd) on Windows, which only their full path finds.
     command = [shutil.which(command[0]), *command[1:]]
     try:
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True,
-                              encoding="utf-8", errors="replace", timeout=TIME_LIMIT)
+        return subprocess.run(
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=TIME_LIMIT,
+        )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(
-            command, 1, "", f"Error: no answer within {TIME_LIMIT} seconds")
+            command, 1, "", f"Error: no answer within {TIME_LIMIT} seconds"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,8 +120,10 @@ def wanted(path):
     opened = interpreter.open_file(pathlib.Path(path).read_bytes())
     inputs, outputs = opened.get_input_details(), opened.get_output_details()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise InputError(f"it has {len(inputs)} inputs and {len(outputs)} outputs; this program "
-                         "compares files with one of each")
+        raise InputError(
+            f"it has {len(inputs)} inputs and {len(outputs)} outputs; this program "
+            "compares files with one of each"
+        )
     kind, shape = np.dtype(inputs[0]["dtype"]), inputs[0]["shape"]
     random = np.random.default_rng(0)
     if kind == np.float32:
@@ -144,22 +166,29 @@ def check(path, folder):
     limit = 1 if right.is_integer else TOLERANCE
     same = difference <= limit  # not so for NaN
     size = f"{difference:.0f} (in steps)" if right.is_integer else f"{difference:.1e}"
-    print(f"{path}: LiteRT.js {found['litertjs']} under node {found['node']}: "
-          f"{found['signature']}({found['input']['name']}: {found['input']['dtype']} "
-          f"{found['input']['shape']}) -> {found['output']['name']}, largest difference {size}"
-          f"{'' if same else f' (MORE THAN {limit})'}, "
-          f"fully accelerated: {found['fullyAccelerated']}", flush=True)
+    print(
+        f"{path}: LiteRT.js {found['litertjs']} under node {found['node']}: "
+        f"{found['signature']}({found['input']['name']}: {found['input']['dtype']} "
+        f"{found['input']['shape']}) -> {found['output']['name']}, largest difference {size}"
+        f"{'' if same else f' (MORE THAN {limit})'}, "
+        f"fully accelerated: {found['fullyAccelerated']}",
+        flush=True,
+    )
     return same
 
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("files", nargs="+", metavar="FILE.tflite")
-    parser.add_argument("--folder", metavar="DIR", help="where npm installs, outside of the "
-                        "repository (default: %(default)s)",
-                        default=os.path.join(tempfile.gettempdir(), "effnet_litert_js"))
+    parser.add_argument(
+        "--folder",
+        metavar="DIR",
+        help="where npm installs, outside of the repository (default: %(default)s)",
+        default=os.path.join(tempfile.gettempdir(), "effnet_litert_js"),
+    )
     options = parser.parse_args()
     folder = pathlib.Path(options.folder).resolve()
     if not options.folder or folder.is_relative_to(REPOSITORY):

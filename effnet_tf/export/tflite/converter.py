@@ -30,7 +30,8 @@ def int16x8(saved_model, out, images, batch):
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [
-        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8]
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ]
     converter.representative_dataset = lambda: ([x] for x in batches(images, batch, shown=True))
     staging.write(out, converter.convert())
 
@@ -58,8 +59,12 @@ def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(), target
     file, names = whole, []
     if keep_float == "auto":
         file, names = integers.keep_float(
-            ranges, io, lambda file: sqnr(file, SEARCHED), target_sqnr,
-            lambda text: print(text, file=isolated.progress.terminal))
+            ranges,
+            io,
+            lambda file: sqnr(file, SEARCHED),
+            target_sqnr,
+            lambda text: print(text, file=isolated.progress.terminal),
+        )
     elif keep_float:
         names = integers.operators_of(data, keep_float)
         file = integers.int8(ranges, io, names)
@@ -71,12 +76,18 @@ def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(), target
 def batches(path, size, shown=False):
     """Yields the float32 images of a .npy file in batches, with a bar if `shown`."""
     images = np.load(path, mmap_mode="r")
-    bar = tqdm(total=len(images), desc="Calibrating", file=isolated.progress.terminal,
-               unit=" images", disable=not shown)
+    bar = tqdm(
+        total=len(images),
+        desc="Calibrating",
+        file=isolated.progress.terminal,
+        unit=" images",
+        disable=not shown,
+    )
     with bar:
         for start in range(0, len(images), size):
-            part = images[start:start + size]
+            part = images[start : start + size]
             # The last batch is filled with its last image: the ranges stay what they are.
             yield np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)]).astype(
-                "float32")
+                "float32"
+            )
             bar.update(len(part))

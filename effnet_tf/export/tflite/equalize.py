@@ -19,9 +19,14 @@ from effnet_tf.export.tflite import flatbuffer
 
 _KERNELS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D, keras.layers.Dense)
 # Scaling a channel by s > 0 before them is scaling it after them.
-_PASSING = (keras.layers.AveragePooling2D, keras.layers.GlobalAveragePooling2D,
-            keras.layers.MaxPooling2D, keras.layers.GlobalMaxPooling2D,
-            keras.layers.ZeroPadding2D, keras.layers.Cropping2D)
+_PASSING = (
+    keras.layers.AveragePooling2D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.MaxPooling2D,
+    keras.layers.GlobalMaxPooling2D,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Cropping2D,
+)
 _SUMS = (keras.layers.Add, keras.src.ops.numpy.Add)  # the second: x + y
 _HOMOGENEOUS = (keras.activations.linear, keras.activations.relu)  # f(s x) = s f(x)
 _BATCH = 4  # a whole network's maps are in memory at once
@@ -43,8 +48,9 @@ class Link:
     tensors: tuple
 
     def __str__(self):
-        names = [", ".join(layer.name for layer in layers)
-                 for layers in (self.producers, self.consumers)]
+        names = [
+            ", ".join(layer.name for layer in layers) for layers in (self.producers, self.consumers)
+        ]
         return " -> ".join(names)
 
     def scale(self, factors):
@@ -54,8 +60,12 @@ class Link:
             kernel, *bias = layer.get_weights()
             flat = kernel.reshape(*kernel.shape[:2], -1) if _is_depthwise(layer) else kernel
             scaled = (flat / factors).reshape(kernel.shape)  # a depthwise one is (k, k, C, M)
-            layer.set_weights([scaled.astype("float32"),
-                               *((values / factors).astype("float32") for values in bias)])
+            layer.set_weights(
+                [
+                    scaled.astype("float32"),
+                    *((values / factors).astype("float32") for values in bias),
+                ]
+            )
         for layer in self.consumers:
             kernel, *bias = layer.get_weights()
             layer.set_weights([(kernel * factors[:, np.newaxis]).astype("float32"), *bias])
@@ -94,8 +104,10 @@ def equalize(model, images, progress=None):
         A list of (`Link`, factors): the channels, (C,), were divided by these.
     """
     found = links(model)
-    scaled = [(link, _factors(link, ranges))
-              for link, ranges in zip(found, _ranges(model, found, images, progress))]
+    scaled = [
+        (link, _factors(link, ranges))
+        for link, ranges in zip(found, _ranges(model, found, images, progress))
+    ]
     for link, factors in scaled:
         link.scale(factors)
     return scaled
@@ -115,8 +127,11 @@ def correct_biases(model, images, progress=None):
     """
     nodes = _nodes(model)
     shared = _shared(nodes)
-    nodes = [node for node in nodes if _is_kernel(node.operation)
-             and node.operation.use_bias and node.operation not in shared]
+    nodes = [
+        node
+        for node in nodes
+        if _is_kernel(node.operation) and node.operation.use_bias and node.operation not in shared
+    ]
     corrections = {}
     means = _means(model, [node.input_tensors[0] for node in nodes], images, progress)
     for node, mean in zip(nodes, means):
@@ -142,19 +157,28 @@ def rounded(kernel, depthwise=False):
 
 # --- the graph -----------------------------------------------------------------------------
 
+
 def _nodes(model):
     """Returns the calls of layers and operations that a model consists of."""
     depths = model._nodes_by_depth
-    return [node for depth in sorted(depths, reverse=True) for node in depths[depth]
-            if not node.is_input]
+    return [
+        node
+        for depth in sorted(depths, reverse=True)
+        for node in depths[depth]
+        if not node.is_input
+    ]
 
 
 def _shared(nodes):
     """Returns the operations that have weights which others, or other calls, use too."""
-    uses = collections.Counter(id(weight) for node in nodes
-                               for weight in getattr(node.operation, "weights", ()))
-    return {node.operation for node in nodes
-            if any(uses[id(weight)] > 1 for weight in getattr(node.operation, "weights", ()))}
+    uses = collections.Counter(
+        id(weight) for node in nodes for weight in getattr(node.operation, "weights", ())
+    )
+    return {
+        node.operation
+        for node in nodes
+        if any(uses[id(weight)] > 1 for weight in getattr(node.operation, "weights", ()))
+    }
 
 
 class _Spaces:
@@ -194,19 +218,26 @@ class _Spaces:
         groups = collections.defaultdict(list)
         for key in self._tensors:
             groups[self._root(key)].append(key)
-        found = [Link(
-            tuple(self._producers[key] for key in keys if key in self._producers),
-            tuple(layer for key in keys for layer in self._consumers.get(key, ())),
-            tuple(self._tensors[key] for key in keys),
-        ) for keys in groups.values() if not self._closed.intersection(keys)]
+        found = [
+            Link(
+                tuple(self._producers[key] for key in keys if key in self._producers),
+                tuple(layer for key in keys for layer in self._consumers.get(key, ())),
+                tuple(self._tensors[key] for key in keys),
+            )
+            for keys in groups.values()
+            if not self._closed.intersection(keys)
+        ]
         return [link for link in found if link.producers and link.consumers]
 
 
 def _is_kernel(operation):
     """Whether it is a convolution or dense layer whose channels are those of its kernel."""
-    return (type(operation) in _KERNELS and getattr(operation, "groups", 1) == 1
-            and _has_channels_last(operation)
-            and len(operation.weights) == 1 + operation.use_bias)
+    return (
+        type(operation) in _KERNELS
+        and getattr(operation, "groups", 1) == 1
+        and _has_channels_last(operation)
+        and len(operation.weights) == 1 + operation.use_bias
+    )
 
 
 def _keeps_scale(operation, inputs):
@@ -214,7 +245,8 @@ def _keeps_scale(operation, inputs):
     if type(operation) in _SUMS:
         return len(inputs) > 1 and len({tensor.shape[-1] for tensor in inputs}) == 1
     return _is_homogeneous(operation) or (
-        type(operation) in _PASSING and _has_channels_last(operation))
+        type(operation) in _PASSING and _has_channels_last(operation)
+    )
 
 
 def _is_homogeneous(operation):
@@ -234,13 +266,14 @@ def _is_depthwise(layer):
 
 # --- the numbers ---------------------------------------------------------------------------
 
+
 def _observe(model, tensors, images, progress):
     """Yields (numbers of tensor, its value for a batch), batch after batch."""
     if not tensors:
         return
     watched = keras.Model(model.input, list(tensors))
     for begin in range(0, len(images), _BATCH):
-        batch = np.asarray(images[begin:begin + _BATCH], "float32")
+        batch = np.asarray(images[begin : begin + _BATCH], "float32")
         values = keras.tree.flatten(watched(batch, training=False))  # of one output: no list
         yield from enumerate(map(np.asarray, values))
         if progress:
@@ -250,15 +283,16 @@ def _observe(model, tensors, images, progress):
 def _ranges(model, found, images, progress):
     """Returns the range of every channel of every link: arrays (C,)."""
     tensors = [(number, tensor) for number, link in enumerate(found) for tensor in link.tensors]
-    largest, squares = ([np.zeros(link.tensors[0].shape[-1]) for link in found]
-                        for _ in range(2))
+    largest, squares = ([np.zeros(link.tensors[0].shape[-1]) for link in found] for _ in range(2))
     for index, values in _observe(model, [tensor for _, tensor in tensors], images, progress):
         link = tensors[index][0]
         values = values.reshape(len(values), -1, values.shape[-1])
         largest[link] = np.maximum(largest[link], np.abs(values).max(axis=(0, 1)))
         squares[link] += np.square(values, dtype="float64").mean(axis=1).sum(axis=0)
-    return [np.sqrt(top * np.sqrt(total / (len(images) * len(link.tensors))))
-            for link, top, total in zip(found, largest, squares)]
+    return [
+        np.sqrt(top * np.sqrt(total / (len(images) * len(link.tensors))))
+        for link, top, total in zip(found, largest, squares)
+    ]
 
 
 def _factors(link, ranges):

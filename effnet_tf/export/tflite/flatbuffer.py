@@ -14,10 +14,14 @@ from tensorflow.lite.python import schema_py_generated as schema
 from effnet_tf.errors import InputError, first_line
 
 IDENTIFIER = b"TFL3"
-_OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items()
-              if not name.startswith("_")}
-_TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items()
-          if not name.startswith("_")}
+_OPERATORS = {
+    value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")
+}
+_TYPES = {
+    value: name.lower()
+    for name, value in vars(schema.TensorType).items()
+    if not name.startswith("_")
+}
 # Below this many values a tensor stays float: it would save nothing worth an operator.
 _SMALL = 256
 
@@ -57,8 +61,10 @@ def name(text):
 
 def operator_names(model, subgraph=0):
     """Returns the name of every operator of a subgraph, such as "CONV_2D", in order."""
-    return [_operator_name(model.operatorCodes[operator.opcodeIndex])
-            for operator in model.subgraphs[subgraph].operators]
+    return [
+        _operator_name(model.operatorCodes[operator.opcodeIndex])
+        for operator in model.subgraphs[subgraph].operators
+    ]
 
 
 def result_names(model, subgraph=0):
@@ -97,8 +103,7 @@ def get_entry(model, entry):
 
 def put_entry(model, entry, data):
     """Sets a metadata entry to some bytes."""
-    model.metadata = [metadata for metadata in model.metadata or []
-                      if name(metadata.name) != entry]
+    model.metadata = [metadata for metadata in model.metadata or [] if name(metadata.name) != entry]
     metadata = schema.MetadataT()
     metadata.name, metadata.buffer = entry, _add_buffer(model, data)
     model.metadata.append(metadata)
@@ -132,8 +137,10 @@ def with_outputs(data, tensors):
 def logits(model):
     """Returns the number of the tensor of class scores, before a last softmax or sigmoid."""
     graph = model.subgraphs[0]
-    makers = {int(operator.outputs[0]): (kind, int(operator.inputs[0]))
-              for operator, kind in zip(graph.operators, operator_names(model))}
+    makers = {
+        int(operator.outputs[0]): (kind, int(operator.inputs[0]))
+        for operator, kind in zip(graph.operators, operator_names(model))
+    }
     number = int(graph.outputs[0])
     while makers.get(number, [""])[0] in ("DEQUANTIZE", "QUANTIZE"):
         number = makers[number][1]
@@ -261,8 +268,9 @@ def _code(model, kind, version):
 
 def _drop_unused(model):
     """Empties the buffers that no tensor and no metadata entry uses any more."""
-    used = collections.Counter(tensor.buffer for graph in model.subgraphs
-                               for tensor in graph.tensors)
+    used = collections.Counter(
+        tensor.buffer for graph in model.subgraphs for tensor in graph.tensors
+    )
     used.update(metadata.buffer for metadata in model.metadata or [])
     for number, buffer in enumerate(model.buffers):
         if number not in used:

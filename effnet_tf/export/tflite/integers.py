@@ -55,8 +55,10 @@ def _usable(least, most, name):
     that from 0.
     """
     if not np.isfinite([least, most]).all():
-        raise InputError(f"On the calibration images, '{judging.short_name(name)}' gives "
-                         "numbers that are not finite. Look at the weights of that layer.")
+        raise InputError(
+            f"On the calibration images, '{judging.short_name(name)}' gives "
+            "numbers that are not finite. Look at the weights of that layer."
+        )
     if least == most == 0:
         return 0.0, 1.0
     return (least, most) if least < most else (min(least, 0.0), max(most, 0.0))
@@ -71,8 +73,9 @@ def int8(data, io, keep_float=()):
         keep_float: names of operators (of their first result) that stay float.
     """
     kind = {"float": tf.float32, "int8": tf.int8, "uint8": tf.uint8}[io]
-    return convert.mlir_quantize(data, input_data_type=kind, output_data_type=kind,
-                                 denylisted_nodes=set(keep_float))
+    return convert.mlir_quantize(
+        data, input_data_type=kind, output_data_type=kind, denylisted_nodes=set(keep_float)
+    )
 
 
 def blocks(data):
@@ -102,8 +105,9 @@ def operators_of(data, wanted):
     known = blocks(data)
     for block in wanted:
         if block not in known:
-            raise InputError(f"There is no block '{block}' to keep in float; the network has "
-                             f"{', '.join(known)}.")
+            raise InputError(
+                f"There is no block '{block}' to keep in float; the network has {', '.join(known)}."
+            )
     return [name for block in wanted for name in known[block]]
 
 
@@ -140,11 +144,12 @@ def keep_float(data, io, sqnr_of, target, say):
         found = {block: made(kept | {block}) for block in _candidates(alone, kept)}
         chosen = max(found, key=lambda block: found[block][0])
         kept, best = kept | {chosen}, found[chosen]
-        say(f"{len(kept)} of {len(operators)} blocks in float, now {chosen}, too: "
-            f"{best[0]:.1f} dB")
+        say(f"{len(kept)} of {len(operators)} blocks in float, now {chosen}, too: {best[0]:.1f} dB")
     if len(kept) == len(operators):
-        raise InputError(f"All blocks would have to stay in float to reach {target:g} dB: choose "
-                         "a lower target_sqnr, or quantize 'weights8' or 'none'.")
+        raise InputError(
+            f"All blocks would have to stay in float to reach {target:g} dB: choose "
+            "a lower target_sqnr, or quantize 'weights8' or 'none'."
+        )
     return best[1:]
 
 
@@ -152,9 +157,12 @@ def _candidates(alone, kept):
     """Returns the blocks that may join those `kept` in float."""
     order = list(alone)
     worst = sorted((block for block in order if block not in kept), key=alone.get)[:TRIED]
-    beside = [block for before, block in zip(order, order[1:])
-              for block, other in ((before, block), (block, before))
-              if other in kept and block not in kept]
+    beside = [
+        block
+        for before, block in zip(order, order[1:])
+        for block, other in ((before, block), (block, before))
+        if other in kept and block not in kept
+    ]
     return dict.fromkeys([*worst, *beside])
 
 
@@ -163,6 +171,8 @@ def price(integers, mixed):
     said = []
     for data in (mixed, integers):
         taken, pieces, operators = interpreter.delegation(data)
-        said.append(f"{len(data) / 1e6:.2f} MB, XNNPACK takes {taken} of {operators} operators in "
-                    f"{pieces} piece{'s' * (pieces != 1)}")
+        said.append(
+            f"{len(data) / 1e6:.2f} MB, XNNPACK takes {taken} of {operators} operators in "
+            f"{pieces} piece{'s' * (pieces != 1)}"
+        )
     return f"{said[0]}; all in integers {said[1]}"

@@ -29,8 +29,9 @@ def open_file(data, threads=1):
             interpreter = tf.lite.Interpreter(model_content=data, num_threads=threads)
             interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"TensorFlow cannot open the TFLite file: "
-                             f"{first_line(error)}.") from error
+            raise InputError(
+                f"TensorFlow cannot open the TFLite file: {first_line(error)}."
+            ) from error
     return interpreter
 
 
@@ -50,9 +51,10 @@ class Classifier:
     """
 
     def __init__(self, data, tensors=(), threads=1):
-        self._interpreter = open_file(flatbuffer.with_outputs(data, tensors) if tensors else data,
-                                      threads)
-        self._input, = self._interpreter.get_input_details()
+        self._interpreter = open_file(
+            flatbuffer.with_outputs(data, tensors) if tensors else data, threads
+        )
+        (self._input,) = self._interpreter.get_input_details()
         details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
         first = self._interpreter.get_output_details()[0]
         self._outputs = [first, *(details[number] for number in tensors)]
@@ -65,8 +67,8 @@ class Classifier:
         size = max(len(images), 1) if self.is_dynamic else self.batch
         rows = []
         for start in range(0, len(images), size):
-            part = images[start:start + size]
-            rows.append([output[:len(part)] for output in self._run(_filled(part, size))])
+            part = images[start : start + size]
+            rows.append([output[: len(part)] for output in self._run(_filled(part, size))])
         return [np.concatenate(parts) for parts in zip(*rows)]
 
     def _run(self, images):
@@ -76,8 +78,10 @@ class Classifier:
             self.batch = len(images)
         self._interpreter.set_tensor(self._input["index"], to_type(images, self._input))
         self._interpreter.invoke()
-        return [to_float(self._interpreter.get_tensor(output["index"]), output)
-                for output in self._outputs]
+        return [
+            to_float(self._interpreter.get_tensor(output["index"]), output)
+            for output in self._outputs
+        ]
 
 
 def _filled(images, size):
@@ -117,8 +121,9 @@ def delegation(data):
     nodes = open_file(data)._get_ops_details()  # the public interface has no such list
     operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
     pieces = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    producer = {int(tensor): number for number, node in enumerate(operators)
-                for tensor in node["outputs"]}
+    producer = {
+        int(tensor): number for number, node in enumerate(operators) for tensor in node["outputs"]
+    }
     taken = set()
     for piece in pieces:
         known, waiting = set(map(int, piece["inputs"])), list(map(int, piece["outputs"]))

@@ -71,10 +71,13 @@ def attach(data, about):
     images, scores = (graph.tensors[int(numbers[0])] for numbers in (graph.inputs, graph.outputs))
     names, classes = about.class_names, int(scores.shape[-1])
     if names and len(names) != classes:
-        raise InputError(f"There are {len(names)} class names for {classes} classes: give one "
-                         "name for each, or none.")
-    flatbuffer.put_entry(model, ENTRY, model_metadata(about, flatbuffer.type_name(images),
-                                                _gives_logits(model)))
+        raise InputError(
+            f"There are {len(names)} class names for {classes} classes: give one "
+            "name for each, or none."
+        )
+    flatbuffer.put_entry(
+        model, ENTRY, model_metadata(about, flatbuffer.type_name(images), _gives_logits(model))
+    )
     flatbuffer.put_entry(model, ABOUT_ENTRY, about.to_json().encode())
     return _with_labels(flatbuffer.write(model), names)
 
@@ -89,19 +92,38 @@ def model_metadata(about, input_type="float32", logits=False):
     """
     mean, std = _normalization(about)
     low, high = _FULL_RANGE.get(input_type) or (
-        [(pixel - m) / s for m, s in zip(mean, std)] for pixel in (0, 255))
-    image = ("image", "RGB image of the size of this tensor. Its pixels, in [0, 255], become "
-             "(pixel - mean) / std with the mean and std of NormalizationOptions.", None,
-             (_IMAGE_PROPERTIES, (_RGB,)),
-             [(_NORMALIZATION, (_floats(mean), _floats(std)))],
-             (_floats(high), _floats(low)))
+        [(pixel - m) / s for m, s in zip(mean, std)] for pixel in (0, 255)
+    )
+    image = (
+        "image",
+        "RGB image of the size of this tensor. Its pixels, in [0, 255], become "
+        "(pixel - mean) / std with the mean and std of NormalizationOptions.",
+        None,
+        (_IMAGE_PROPERTIES, (_RGB,)),
+        [(_NORMALIZATION, (_floats(mean), _floats(std)))],
+        (_floats(high), _floats(low)),
+    )
     files = [(LABELS, "Names of the classes, one per line.", _AXIS_LABELS)]
-    score = ("logit" if logits else "probability", "One score per class.", None, None, None,
-             None if logits else (_floats([1]), _floats([0])),
-             files if about.class_names else None)
+    score = (
+        "logit" if logits else "probability",
+        "One score per class.",
+        None,
+        None,
+        None,
+        None if logits else (_floats([1]), _floats([0])),
+        files if about.class_names else None,
+    )
     text = f"EfficientNet image classifier {about.variant}, by effnet_tf {__version__}."
-    model = (about.variant, text, __version__, [(None, None, [image], [score])],
-             None, None, None, "1.0.0")
+    model = (
+        about.variant,
+        text,
+        __version__,
+        [(None, None, [image], [score])],
+        None,
+        None,
+        None,
+        "1.0.0",
+    )
     builder = flatbuffers.Builder(1024)
     builder.Finish(_put(builder, model), _IDENTIFIER)
     return bytes(builder.Output())
@@ -144,8 +166,11 @@ def lines(text):
 
 
 def _gives_logits(model):
-    names = [flatbuffer.name(tensor.name) for signature in model.signatureDefs or []
-             for tensor in signature.outputs]
+    names = [
+        flatbuffer.name(tensor.name)
+        for signature in model.signatureDefs or []
+        for tensor in signature.outputs
+    ]
     return names == ["logits"]
 
 
@@ -186,8 +211,9 @@ def _put(builder, value):
         for place in reversed(places):
             builder.PrependUOffsetTRelative(place)
         return builder.EndVector()
-    places = [item if isinstance(item, (int, type(None))) else _put(builder, item)
-              for item in value]
+    places = [
+        item if isinstance(item, (int, type(None))) else _put(builder, item) for item in value
+    ]
     builder.StartObject(len(value))
     for slot, (item, place) in enumerate(zip(value, places)):
         if isinstance(item, int):
@@ -208,8 +234,9 @@ def _parse(entry):
     for file in reversed(_of_first(graph, _GRAPH_OUTPUTS, _TENSOR_FILES)):
         if _byte(file, _FILE_KIND) == _AXIS_LABELS:
             labels_file = _text(file, _FILE_NAME)  # the first of several is the default
-    return Metadata(_text(model, _MODEL_NAME), _text(model, _MODEL_DESCRIPTION), mean, std,
-                    labels_file)
+    return Metadata(
+        _text(model, _MODEL_NAME), _text(model, _MODEL_DESCRIPTION), mean, std, labels_file
+    )
 
 
 def _of_first(graph, tensors, slot):
@@ -243,8 +270,10 @@ def _tables(table, slot):
     if place is None:
         return []
     start = table.Vector(place - table.Pos)
-    return [Table(table.Bytes, table.Indirect(start + 4 * number))
-            for number in range(table.VectorLen(place - table.Pos))]
+    return [
+        Table(table.Bytes, table.Indirect(start + 4 * number))
+        for number in range(table.VectorLen(place - table.Pos))
+    ]
 
 
 def _vector(table, slot):

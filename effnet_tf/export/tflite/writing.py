@@ -57,24 +57,31 @@ class Options:
     def __post_init__(self):
         for field, known in (("quantize", (None, *QUANTIZE)), ("io", IO)):
             if getattr(self, field) not in known:
-                raise InputError(f"{field} is '{getattr(self, field)}'; it must be one of "
-                                 f"{', '.join(filter(None, known))}.")
+                raise InputError(
+                    f"{field} is '{getattr(self, field)}'; it must be one of "
+                    f"{', '.join(filter(None, known))}."
+                )
         if self.batch != "dynamic" and not (isinstance(self.batch, int) and self.batch > 0):
-            raise InputError(f"batch is {self.batch!r}; it must be a number of images, at least "
-                             "1, or 'dynamic'.")
+            raise InputError(
+                f"batch is {self.batch!r}; it must be a number of images, at least 1, or 'dynamic'."
+            )
         if self.quantize is not None:
             self._check_kind()
         if isinstance(self.keep_float, str) and self.keep_float not in ("", "auto"):
-            raise InputError(f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
-                             "names of blocks.")
+            raise InputError(
+                f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
+                "names of blocks."
+            )
         if self.min_sqnr is not None and not np.isfinite(self.min_sqnr):
             raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
 
     def _check_kind(self):
         """Refuses options that do not go with `quantize`."""
         if self.io == "int8" and self.quantize != "int8":
-            raise InputError(f"io 'int8' goes with quantize 'int8'; a file of '{self.quantize}' "
-                             "takes 'float' or 'uint8'.")
+            raise InputError(
+                f"io 'int8' goes with quantize 'int8'; a file of '{self.quantize}' "
+                "takes 'float' or 'uint8'."
+            )
         if self.io != "float" and self.quantize == "int16x8":
             raise InputError("quantize 'int16x8' takes io 'float' only.")
         if self.keep_float and self.quantize != "int8":
@@ -106,20 +113,29 @@ def write(model, path, options, about, *, calibration, images, labels=None):
     check(options, about, calibration)
     images = np.asarray(images) if options.io == "float" else np.round(images)
     exact = judging.answer_of(model, images)
-    with staging.staged(path) as temporary, tempfile.TemporaryDirectory(
-            dir=os.path.dirname(temporary)) as folder:
+    with (
+        staging.staged(path) as temporary,
+        tempfile.TemporaryDirectory(dir=os.path.dirname(temporary)) as folder,
+    ):
         made = _make(folder, model, options, calibration, about.normalizes)
         about = dataclasses.replace(about, quantize=options.quantize)
         staging.write(temporary, metadata.attach(staging.read(made.file), about))
         is_float = options.quantize == "none"
         facts, answer = judging.observed(
-            temporary, images, floats=[] if is_float else [made.floats],
-            layers_of=made.compared)
+            temporary, images, floats=[] if is_float else [made.floats], layers_of=made.compared
+        )
         return judging.judge(
-            options.quantize, temporary, exact, answer, facts, labels=labels,
-            min_sqnr=options.min_sqnr, kept_float=made.kept.get("names", ()),
+            options.quantize,
+            temporary,
+            exact,
+            answer,
+            facts,
+            labels=labels,
+            min_sqnr=options.min_sqnr,
+            kept_float=made.kept.get("names", ()),
             price=made.kept.get("price"),
-            size_ratio=None if is_float else staging.size(temporary) / staging.size(made.floats))
+            size_ratio=None if is_float else staging.size(temporary) / staging.size(made.floats),
+        )
 
 
 def classifier(model):
@@ -130,13 +146,17 @@ def classifier(model):
     """
     model = folding.functional(model)
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
-        raise InputError(f"The model '{model.name}' must take one image and give one score per "
-                         f"class, (N, classes); it has {len(model.inputs)} inputs and gives "
-                         f"{[tuple(output.shape) for output in model.outputs]}.")
+        raise InputError(
+            f"The model '{model.name}' must take one image and give one score per "
+            f"class, (N, classes); it has {len(model.inputs)} inputs and gives "
+            f"{[tuple(output.shape) for output in model.outputs]}."
+        )
     shape = model.inputs[0].shape
     if len(shape) != 4 or None in shape[1:]:
-        raise InputError(f"TFLite needs a static input size; this model's input is {shape}. "
-                         "Build it with input_shape=(H, W, C).")
+        raise InputError(
+            f"TFLite needs a static input size; this model's input is {shape}. "
+            "Build it with input_shape=(H, W, C)."
+        )
     if not isinstance(model.output, keras.KerasTensor):  # one in a dict or list
         model = keras.Model(model.inputs, model.outputs[0], name=model.name)
     return model
@@ -145,12 +165,16 @@ def classifier(model):
 def check(options, about, calibration):
     """Raises InputError if a classifier cannot become the TFLite file that is asked for."""
     if options.io != "float" and not about.normalizes:
-        raise InputError(f"io '{options.io}' means the bytes of an image, but this model wants "
-                         "pixels that its caller has normalised: use io 'float'.")
+        raise InputError(
+            f"io '{options.io}' means the bytes of an image, but this model wants "
+            "pixels that its caller has normalised: use io 'float'."
+        )
     if options.quantize in CALIBRATED and calibration is None:
-        raise InputError(f"quantize '{options.quantize}' needs calibration images: they tell the "
-                         "ranges of the activations. Give calibration=, some hundred images "
-                         "(N, H, W, C).")
+        raise InputError(
+            f"quantize '{options.quantize}' needs calibration images: they tell the "
+            "ranges of the activations. Give calibration=, some hundred images "
+            "(N, H, W, C)."
+        )
     if options.quantize in CALIBRATED:
         soundness.check_calibration(calibration, about.normalizes)
 
@@ -179,15 +203,26 @@ def _make(folder, model, options, calibration, takes_pixels):
     if options.quantize == "float16":
         soundness.check_half(folded)
     _save(folded, place("plain"), options.static_batch)
-    jobs = [("conversion.convert", {
-        "saved_model": place("plain"), "out": place("plain.tflite"), "quantize": "none"})]
+    jobs = [
+        (
+            "conversion.convert",
+            {"saved_model": place("plain"), "out": place("plain.tflite"), "quantize": "none"},
+        )
+    ]
     if options.quantize in CALIBRATED:
         np.save(place("calibration.npy"), calibration)
         return _calibrated(place, folded, options, calibration, takes_pixels, jobs)
     if options.quantize in ("float16", "dynamic"):
-        jobs.append(("conversion.convert", {
-            "saved_model": place("plain"), "out": place("made.tflite"),
-            "quantize": options.quantize}))
+        jobs.append(
+            (
+                "conversion.convert",
+                {
+                    "saved_model": place("plain"),
+                    "out": place("made.tflite"),
+                    "quantize": options.quantize,
+                },
+            )
+        )
     isolated.call(*jobs)
     made = "made.tflite" if len(jobs) > 1 else "plain.tflite"
     data = staging.read(place(made))
@@ -216,35 +251,57 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
         sources.append("prepared")
         _prepare(folded, options, calibration)
         _save(folded, place("prepared"), options.static_batch)
-        jobs.append(("conversion.convert", {
-            "saved_model": place("prepared"), "out": place("prepared.tflite"),
-            "quantize": "none"}))
+        jobs.append(
+            (
+                "conversion.convert",
+                {
+                    "saved_model": place("prepared"),
+                    "out": place("prepared.tflite"),
+                    "quantize": "none",
+                },
+            )
+        )
     common = {"images": place("calibration.npy"), "batch": options.static_batch or 1}
     if options.quantize == "int16x8":
-        isolated.call(*jobs, ("conversion.int16x8", {
-            **common, "saved_model": place(sources[-1]), "out": place("final.tflite")}))
+        isolated.call(
+            *jobs,
+            (
+                "conversion.int16x8",
+                {**common, "saved_model": place(sources[-1]), "out": place("final.tflite")},
+            ),
+        )
         return _Made(place("final.tflite"), place("plain.tflite"))
     common |= {"io": options.io, "takes_pixels": takes_pixels}
-    results = isolated.call(*jobs, *(
-        ("conversion.int8", {**common, "float_file": place(f"{name}.tflite"),
-                             "out": place(f"{name}8.tflite")})
-        for name in sources))
-    found = dict(zip(sources, results[-len(sources):]))
+    results = isolated.call(
+        *jobs,
+        *(
+            (
+                "conversion.int8",
+                {**common, "float_file": place(f"{name}.tflite"), "out": place(f"{name}8.tflite")},
+            )
+            for name in sources
+        ),
+    )
+    found = dict(zip(sources, results[-len(sources) :]))
     return _best(place, found, options, common)
 
 
 def _prepare(folded, options, calibration):
     """Changes the weights of a folded model so that integers lose less; shows how far it is."""
-    steps = {"Measuring ranges": options.equalize and equalize.equalize,
-             "Measuring means": options.correct_biases and equalize.correct_biases}
+    steps = {
+        "Measuring ranges": options.equalize and equalize.equalize,
+        "Measuring means": options.correct_biases and equalize.correct_biases,
+    }
     for name, step in steps.items():
         if step:
             with tqdm(desc=name, total=len(calibration), unit=" images") as bar:
                 done = step(folded, calibration, lambda count, total: bar.update(count - bar.n))
             if step is equalize.equalize and done:
                 spread = max(np.log2(factors.max() / factors.min()) for _, factors in done)
-                print(f"Equalised the channels of {len(done)} links between linear layers; within "
-                      f"one, ranges differed by up to {spread:.1f} octaves.")
+                print(
+                    f"Equalised the channels of {len(done)} links between linear layers; within "
+                    f"one, ranges differed by up to {spread:.1f} octaves."
+                )
 
 
 def _best(place, found, options, common):
@@ -258,16 +315,28 @@ def _best(place, found, options, common):
     """
     source = max(found, key=lambda name: found[name]["sqnr"])
     if len(found) > 1:
-        print("SQNR on calibration images: {plain:.1f} dB as it is, {prepared:.1f} dB {done}; "
-              "the better one is written.".format(
-                  done="equalised" if options.equalize else "with corrected biases",
-                  **{name: result["sqnr"] for name, result in found.items()}))
+        print(
+            "SQNR on calibration images: {plain:.1f} dB as it is, {prepared:.1f} dB {done}; "
+            "the better one is written.".format(
+                done="equalised" if options.equalize else "with corrected biases",
+                **{name: result["sqnr"] for name, result in found.items()},
+            )
+        )
     final, result = f"{source}8.tflite", found[source]
     if options.keep_float:
         final = "final.tflite"
-        result, = isolated.call(("conversion.int8", {
-            **common, "float_file": place(f"{source}.tflite"), "out": place(final),
-            "keep_float": options.keep_float, "target_sqnr": options.target_sqnr}))
+        (result,) = isolated.call(
+            (
+                "conversion.int8",
+                {
+                    **common,
+                    "float_file": place(f"{source}.tflite"),
+                    "out": place(final),
+                    "keep_float": options.keep_float,
+                    "target_sqnr": options.target_sqnr,
+                },
+            )
+        )
     compared = [(place(f"{source}.tflite"), place(final))]
     if source != "plain":
         compared.insert(0, (place("plain.tflite"), place("plain8.tflite")))
@@ -283,7 +352,8 @@ class _Serving(tf.Module):
         name = judging.score_name(folded)
         spec = tf.TensorSpec((batch, *folded.input_shape[1:]), tf.float32, name="images")
         self.serve = tf.function(
-            lambda images: {name: folded(images, training=False)}, [spec], autograph=False)
+            lambda images: {name: folded(images, training=False)}, [spec], autograph=False
+        )
 
 
 def _save(folded, path, batch):

@@ -17,13 +17,16 @@ from effnet_tf.export.about import About
 from tests.helpers import tiny_net
 
 KINDS = {  # name: (options of to_tflite, largest difference of a probability from Keras)
-    "none": ({}, 1e-4), "float16": ({"quantize": "float16"}, 2e-3),
-    "weights8": ({"quantize": "weights8"}, 0.03), "dynamic": ({"quantize": "dynamic"}, 0.1),
-    "int8": ({"quantize": "int8"}, 0.15), "int16x8": ({"quantize": "int16x8"}, 0.05),
+    "none": ({}, 1e-4),
+    "float16": ({"quantize": "float16"}, 2e-3),
+    "weights8": ({"quantize": "weights8"}, 0.03),
+    "dynamic": ({"quantize": "dynamic"}, 0.1),
+    "int8": ({"quantize": "int8"}, 0.15),
+    "int16x8": ({"quantize": "int16x8"}, 0.05),
     "int8-int8": ({"quantize": "int8", "io": "int8"}, 0.15),
     "int8-uint8": ({"quantize": "int8", "io": "uint8"}, 0.15),
-    "none-uint8": ({"io": "uint8"}, 1e-4), "weights8-uint8": (
-        {"quantize": "weights8", "io": "uint8"}, 0.03),
+    "none-uint8": ({"io": "uint8"}, 1e-4),
+    "weights8-uint8": ({"quantize": "weights8", "io": "uint8"}, 0.03),
     "none-batch2": ({"batch": 2}, 1e-4),
 }
 QUICK = ("none", "float16", "weights8", "int8-uint8")  # the others are slow tests
@@ -53,9 +56,15 @@ def write(folder, model, kind, calibration):
     names = tuple(f"Klasse ä{number}" for number in range(model.output_shape[-1]))
     path = str(folder / f"{kind}.tflite")
     batch = options.get("batch", 1)
-    export.to_tflite(model, path, calibration=calibration, verify_with=calibration[:4],
-                     min_sqnr=-100, about=About("tiny", class_names=names),
-                     **{"quantize": "none", **options})
+    export.to_tflite(
+        model,
+        path,
+        calibration=calibration,
+        verify_with=calibration[:4],
+        min_sqnr=-100,
+        about=About("tiny", class_names=names),
+        **{"quantize": "none", **options},
+    )
     images = calibration[:batch]
     return Case(path, images, model.predict(images.astype("float32"), verbose=0), names, tolerance)
 
@@ -93,6 +102,7 @@ def cases(tmp_path_factory):
         if kind not in known:
             known[kind] = write(folder, model, kind, images)
         return known[kind]
+
     return case
 
 
@@ -110,8 +120,9 @@ def dequantized(scores, scale, zero):
 def litert(case):
     """Asks LiteRT's Interpreter by signature."""
     from ai_edge_litert.interpreter import Interpreter
+
     interpreter = Interpreter(case.path)
-    (key, names), = interpreter.get_signature_list().items()
+    ((key, names),) = interpreter.get_signature_list().items()
     assert key == "serving_default"
     assert names == {"inputs": ["images"], "outputs": ["probabilities"]}
     runner = interpreter.get_signature_runner(key)
@@ -124,10 +135,12 @@ def litert(case):
 def openvino(case):
     """Asks OpenVINO, whose parser and kernels are its own."""
     import openvino
+
     core = openvino.Core()
-    compiled = core.compile_model(core.read_model(case.path), "CPU", {
-        "INFERENCE_PRECISION_HINT": "f32"})
-    image, = compiled.inputs
+    compiled = core.compile_model(
+        core.read_model(case.path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
+    )
+    (image,) = compiled.inputs
     details = tf_details(case.path)
     inputs = quantized(case.images, *details[0], details[1])
     assert tuple(image.shape) == inputs.shape
@@ -137,20 +150,22 @@ def openvino(case):
 def tf_details(path):
     with pytest.warns(UserWarning, match="deprecated"):
         interpreter = tf.lite.Interpreter(path)
-    image, = interpreter.get_input_details()
-    score, = interpreter.get_output_details()
+    (image,) = interpreter.get_input_details()
+    (score,) = interpreter.get_output_details()
     return image["quantization"], image["dtype"], score["quantization"]
 
 
 def mediapipe(case):
     """Asks MediaPipe's ImageClassifier; returns (1, classes) and checks the names."""
     import mediapipe
+
     vision = mediapipe.tasks.vision
     options = vision.ImageClassifierOptions(
-        base_options=mediapipe.tasks.BaseOptions(model_asset_path=case.path))
+        base_options=mediapipe.tasks.BaseOptions(model_asset_path=case.path)
+    )
     image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=case.images[0])
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        found, = classifier.classify(image).classifications
+        (found,) = classifier.classify(image).classifications
     scores = np.zeros((1, len(case.names)))
     for category in found.categories:
         assert category.category_name == case.names[category.index]
@@ -161,11 +176,13 @@ def mediapipe(case):
 def compiled(path):
     """Opens a file with LiteRT's CompiledModel on the CPU."""
     from ai_edge_litert.compiled_model import CompiledModel
+
     return CompiledModel.from_file(path)
 
 
-@pytest.mark.parametrize("kind", [
-    pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in QUICK else pytest.mark.slow) for kind in KINDS]
+)
 class TestTiny:
     def test_litert(self, kind, cases):
         pytest.importorskip("ai_edge_litert")
@@ -202,8 +219,14 @@ class TestTiny:
         case.check(np.asarray(scores).reshape(case.wanted.shape))
 
 
-SIZES = [("b0", (64, 64)), ("b0", (224, 224)), ("lite0", (64, 64)), ("lite0", (224, 224)),
-         ("edgetpu-s", (64, 64)), ("edgetpu-s", (224, 224))]
+SIZES = [
+    ("b0", (64, 64)),
+    ("b0", (224, 224)),
+    ("lite0", (64, 64)),
+    ("lite0", (224, 224)),
+    ("edgetpu-s", (64, 64)),
+    ("edgetpu-s", (224, 224)),
+]
 
 
 @pytest.mark.slow
@@ -214,8 +237,11 @@ def test_variants(variant, shape, tmp_path):
     model, images = live(variant, 10, shape), coloured(8, shape)
     for kind in KINDS:
         case = write(tmp_path, model, kind, images)
-        case = dataclasses.replace(case, wanted=export.load(case.path)(case.images),
-                                   tolerance=0.15 if "int" in kind else 2e-3)
+        case = dataclasses.replace(
+            case,
+            wanted=export.load(case.path)(case.images),
+            tolerance=0.15 if "int" in kind else 2e-3,
+        )
         case.check(litert(case))
         if kind in FULLY_ACCELERATED:
             assert compiled(case.path).is_fully_accelerated()

@@ -63,17 +63,17 @@ def run(model, images=IMAGES):
 
 # --- which links there are -----------------------------------------------------------------
 
+
 class TestLinks:
-    LINEAR = ["block1a_project_conv -> block2a_expand_conv",
-              "block2a_project_conv -> block3a_expand_conv",
-              "block3a_project_conv -> block4a_expand_conv",
-              "block4a_project_conv, block4b_project_conv -> "
-              "block4b_expand_conv, block5a_expand_conv",
-              "block5a_project_conv, block5b_project_conv -> "
-              "block5b_expand_conv, block6a_expand_conv",
-              "block6a_project_conv, block6b_project_conv -> "
-              "block6b_expand_conv, block7a_expand_conv",
-              "block7a_project_conv -> top_conv"]
+    LINEAR = [
+        "block1a_project_conv -> block2a_expand_conv",
+        "block2a_project_conv -> block3a_expand_conv",
+        "block3a_project_conv -> block4a_expand_conv",
+        "block4a_project_conv, block4b_project_conv -> block4b_expand_conv, block5a_expand_conv",
+        "block5a_project_conv, block5b_project_conv -> block5b_expand_conv, block6a_expand_conv",
+        "block6a_project_conv, block6b_project_conv -> block6b_expand_conv, block7a_expand_conv",
+        "block7a_project_conv -> top_conv",
+    ]
 
     @pytest.mark.parametrize("base", ["b0", "lite0"])
     def test_between_linear_layers_only(self, base):
@@ -81,20 +81,25 @@ class TestLinks:
 
     def test_through_relu(self):
         found = names(network("edgetpu-s"))
-        assert found == sorted([
-            "stem_conv -> block1a_expand_conv",
-            *(f"block{n}a_expand_conv -> block{n}a_project_conv" for n in (1, 2, 3)),
-            *(f"block{n}_expand_conv -> block{n}_dwconv" for n in ("4a", "4b", "5a", "6a")),
-            *(f"block{n}_dwconv -> block{n}_project_conv" for n in ("4a", "4b", "5a", "6a")),
-            *(f"block{n}a_project_conv -> block{n + 1}a_expand_conv" for n in (1, 2, 3, 5)),
-            "block4a_project_conv, block4b_project_conv -> "
-            "block4b_expand_conv, block5a_expand_conv",
-            "block6a_project_conv -> top_conv", "top_conv -> predictions"])
+        assert found == sorted(
+            [
+                "stem_conv -> block1a_expand_conv",
+                *(f"block{n}a_expand_conv -> block{n}a_project_conv" for n in (1, 2, 3)),
+                *(f"block{n}_expand_conv -> block{n}_dwconv" for n in ("4a", "4b", "5a", "6a")),
+                *(f"block{n}_dwconv -> block{n}_project_conv" for n in ("4a", "4b", "5a", "6a")),
+                *(f"block{n}a_project_conv -> block{n + 1}a_expand_conv" for n in (1, 2, 3, 5)),
+                "block4a_project_conv, block4b_project_conv -> "
+                "block4b_expand_conv, block5a_expand_conv",
+                "block6a_project_conv -> top_conv",
+                "top_conv -> predictions",
+            ]
+        )
 
     def test_maps_that_are_outputs_keep_their_scale(self):
         variant = effnet_tf.CompoundScaling().variant(-4)
-        model = fold(effnet_tf.feature_extractor(variant, ["P2", "P4", "P5"],
-                                                 input_shape=(40, 36, 3)))
+        model = fold(
+            effnet_tf.feature_extractor(variant, ["P2", "P4", "P5"], input_shape=(40, 36, 3))
+        )
         assert names(model) == [self.LINEAR[0], *self.LINEAR[2:4], self.LINEAR[5]]
 
     def test_of_a_model_without_any(self):
@@ -133,11 +138,15 @@ BODIES = {
     "a layer called twice": (lambda x: shared(shared(x)), []),
     "an activation inside": (conv("b", activation="swish"), ["first -> b"]),
     "relu inside": (conv("b", activation="relu"), ["b -> last", "first -> b"]),
-    "depthwise": (layers.DepthwiseConv2D(3, depth_multiplier=2, name="b"),
-                  ["b -> last", "first -> b"]),
+    "depthwise": (
+        layers.DepthwiseConv2D(3, depth_multiplier=2, name="b"),
+        ["b -> last", "first -> b"],
+    ),
     "dense": (layers.Dense(5, use_bias=False, name="b"), ["b -> last", "first -> b"]),
-    "a nested model": (lambda x: user_model(lambda x: x)(layers.Dense(3, name="b")(x)),
-                       ["first -> b"]),
+    "a nested model": (
+        lambda x: user_model(lambda x: x)(layers.Dense(3, name="b")(x)),
+        ["first -> b"],
+    ),
 }
 
 
@@ -155,8 +164,9 @@ def test_models_of_users(body):
 
 
 def test_a_head_of_ones_own():
-    base = effnet_tf.model_fn(effnet_tf.CompoundScaling().variant(-8), include_top=False,
-                              input_shape=(40, 36, 3))
+    base = effnet_tf.model_fn(
+        effnet_tf.CompoundScaling().variant(-8), include_top=False, input_shape=(40, 36, 3)
+    )
     x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 1, name="neck")(base.output))
     x = layers.Dense(5, "relu", name="hidden")(x)
     model = fold(keras.Model(base.input, layers.Dense(2, "softmax", name="classes")(x)))
@@ -167,6 +177,7 @@ def test_a_head_of_ones_own():
 
 
 # --- what equalising does ------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("base", ["b0", "lite0", "edgetpu-s"])
 def test_the_function_stays_and_every_stress_is_undone(base):
@@ -219,7 +230,7 @@ def test_dead_channels(base):
                 kernel, bias = layer.get_weights()
                 kernel[..., 1], bias[1] = 0, 0
                 layer.set_weights([kernel, bias])
-        for layer in link.consumers[:number % 2]:
+        for layer in link.consumers[: number % 2]:
             kernel, bias = layer.get_weights()
             kernel[..., 1:3, :] = 0
             layer.set_weights([kernel, bias])
@@ -251,7 +262,7 @@ def test_what_relu_hides_is_not_taken_for_small():
     kernel = first.get_weights()[0] * 0.01
     kernel[..., 1] = kernel[..., 0]
     first.set_weights([kernel, np.array([3, -3, 0, 0])])
-    (_, factors), = equalize.equalize(model, IMAGES[:, :8, :8])
+    ((_, factors),) = equalize.equalize(model, IMAGES[:, :8, :8])
     assert 0.3 < factors[1] / factors[0] < 3
 
 
@@ -265,6 +276,7 @@ def test_progress_counts_images():
 
 
 # --- biases --------------------------------------------------------------------------------
+
 
 def means_of(model, kernels):
     """The mean over images and places that each layer gives with `kernels` on float inputs."""
@@ -281,20 +293,23 @@ def means_of(model, kernels):
 
 def test_corrected_biases_keep_the_mean_of_each_channel():
     model = network("b0")
-    kernels = {layer.name: layer.get_weights()[0] for layer in model.layers
-               if isinstance(layer, equalize._KERNELS)}
+    kernels = {
+        layer.name: layer.get_weights()[0]
+        for layer in model.layers
+        if isinstance(layer, equalize._KERNELS)
+    }
     int8 = {name: equalize.rounded(kernel, "dwconv" in name) for name, kernel in kernels.items()}
     exact, before = means_of(model, kernels), means_of(model, int8)
-    biases = {layer.name: layer.get_weights()[1] for layer in model.layers
-              if layer.name in kernels}
+    biases = {layer.name: layer.get_weights()[1] for layer in model.layers if layer.name in kernels}
     corrections = equalize.correct_biases(model, IMAGES)
     assert corrections.keys() == kernels.keys()
     for name in kernels:
         error = np.abs(before[name] - exact[name]).max()
         left = np.abs(before[name] - corrections[name] - exact[name]).max()
         assert left <= 0.02 * error + 1e-6, name
-        np.testing.assert_allclose(model.get_layer(name).get_weights()[1],
-                                   biases[name] - corrections[name], atol=1e-6)
+        np.testing.assert_allclose(
+            model.get_layer(name).get_weights()[1], biases[name] - corrections[name], atol=1e-6
+        )
 
 
 def test_biases_that_cannot_be_corrected_stay():
@@ -306,6 +321,7 @@ def test_biases_that_cannot_be_corrected_stay():
 
 
 # --- int8 ----------------------------------------------------------------------------------
+
 
 class _Serving(tf.Module):
     def __init__(self, model):
@@ -323,7 +339,8 @@ def int8_file(model):
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.representative_dataset = lambda: (
-            [image[np.newaxis].astype("float32")] for image in IMAGES)
+            [image[np.newaxis].astype("float32")] for image in IMAGES
+        )
         return converter.convert()
 
 
@@ -335,8 +352,9 @@ def open_file(content):
 def sqnr(model, expected):
     """Signal to noise of the logits of the model's int8 file, in dB."""
     runner = open_file(int8_file(model)).get_signature_runner()
-    logits = np.stack([runner(images=image[np.newaxis].astype("float32"))["logits"][0].copy()
-                       for image in IMAGES])
+    logits = np.stack(
+        [runner(images=image[np.newaxis].astype("float32"))["logits"][0].copy() for image in IMAGES]
+    )
     logits, expected = (x - x.mean(axis=-1, keepdims=True) for x in (logits, expected))
     return 10 * np.log10(np.square(expected).sum() / np.square(logits - expected).sum())
 
@@ -362,20 +380,29 @@ def test_weights_are_rounded_as_the_converter_does():
         tf.saved_model.save(module, folder, signatures={"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ([image[np.newaxis, :8, :8].astype("float32")]
-                                                    for image in IMAGES)
+        converter.representative_dataset = lambda: (
+            [image[np.newaxis, :8, :8].astype("float32")] for image in IMAGES
+        )
         interpreter = open_file(converter.convert())
     found = []
     for tensor in interpreter.get_tensor_details():
         scales = tensor["quantization_parameters"]["scales"]
         if tensor["dtype"] == np.int8 and len(scales) > 1:
-            found.append(interpreter.get_tensor(tensor["index"]).astype("float32")
-                         * (scales if tensor["quantization_parameters"]["quantized_dimension"]
-                            else scales[:, np.newaxis, np.newaxis, np.newaxis]))
-    ours = [np.moveaxis(equalize.rounded(model.get_layer(name).get_weights()[0]), -1, 0)
-            for name in ("first", "last")]
+            found.append(
+                interpreter.get_tensor(tensor["index"]).astype("float32")
+                * (
+                    scales
+                    if tensor["quantization_parameters"]["quantized_dimension"]
+                    else scales[:, np.newaxis, np.newaxis, np.newaxis]
+                )
+            )
+    ours = [
+        np.moveaxis(equalize.rounded(model.get_layer(name).get_weights()[0]), -1, 0)
+        for name in ("first", "last")
+    ]
     kernel = model.get_layer("depthwise").get_weights()[0]
     ours.append(equalize.rounded(kernel, depthwise=True).reshape(1, 3, 3, 8))
     for kernel in ours:
-        assert any(kernel.shape == other.shape and np.allclose(kernel, other, atol=1e-6)
-                   for other in found)
+        assert any(
+            kernel.shape == other.shape and np.allclose(kernel, other, atol=1e-6) for other in found
+        )

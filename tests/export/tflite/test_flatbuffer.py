@@ -33,8 +33,10 @@ def converted(model, **settings):
     """The TFLite file of a Keras model, by TensorFlow's own converter."""
     module = tf.Module()
     module.variables_ = [variable.value for variable in model.variables]
-    module.serve = tf.function(lambda images: {"scores": model(images, training=False)}, [
-        tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "images")])
+    module.serve = tf.function(
+        lambda images: {"scores": model(images, training=False)},
+        [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, "images")],
+    )
     with tempfile.TemporaryDirectory() as saved:
         tf.saved_model.save(module, saved, {"serving_default": module.serve})
         converter = tf.lite.TFLiteConverter.from_saved_model(saved)
@@ -63,7 +65,10 @@ def scores(data, images):
 
 
 def tensors(data):
-    return {flatbuffer.name(tensor.name): tensor for tensor in flatbuffer.read(data).subgraphs[0].tensors}
+    return {
+        flatbuffer.name(tensor.name): tensor
+        for tensor in flatbuffer.read(data).subgraphs[0].tensors
+    }
 
 
 def test_reading_and_writing_changes_nothing(data, images):
@@ -81,9 +86,16 @@ def test_contents_of_buffers_are_aligned(data):
             assert not slot or table.Vector(slot) % 16 == 0
 
 
-@pytest.mark.parametrize("damage", [
-    lambda data: b"", lambda data: b"TFL3", lambda data: b"0123TFLX" + data[8:],
-    lambda data: data[:60], lambda data: data[:4] + b"TFL3" + b"\xff" * 400])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: b"TFL3",
+        lambda data: b"0123TFLX" + data[8:],
+        lambda data: data[:60],
+        lambda data: data[:4] + b"TFL3" + b"\xff" * 400,
+    ],
+)
 def test_damaged_files_are_named(data, damage):
     with pytest.raises(InputError, match="no TFLite file|damaged TFLite file"):
         flatbuffer.read(damage(data))
@@ -103,7 +115,9 @@ def test_entries_are_put_and_replaced(data, images):
         flatbuffer.put_entry(model, "MINE", content)
         changed = flatbuffer.write(model)
         assert flatbuffer.get_entry(flatbuffer.read(changed), "MINE") == content
-    assert [flatbuffer.name(entry.name) for entry in flatbuffer.read(changed).metadata].count("MINE") == 1
+    assert [flatbuffer.name(entry.name) for entry in flatbuffer.read(changed).metadata].count(
+        "MINE"
+    ) == 1
     np.testing.assert_array_equal(scores(changed, images), scores(data, images))
 
 
@@ -122,7 +136,10 @@ class TestOutputs:
 
     def test_without_a_softmax_they_are_the_output(self, model):
         bare = converted(keras.Model(model.input, model.layers[-2].output))
-        assert flatbuffer.logits(flatbuffer.read(bare)) == flatbuffer.read(bare).subgraphs[0].outputs[0]
+        assert (
+            flatbuffer.logits(flatbuffer.read(bare))
+            == flatbuffer.read(bare).subgraphs[0].outputs[0]
+        )
 
 
 class TestWeights8:
@@ -167,22 +184,38 @@ class TestWeights8:
         assert flatbuffer.weights8(once) == flatbuffer.write(flatbuffer.read(once))
 
     def test_rounding_is_that_of_tensorflow(self, model, data, images):
-        stock = converted(model, optimizations=[tf.lite.Optimize.DEFAULT],
-                          representative_dataset=lambda: (
-                              [image[np.newaxis].astype("float32")] for image in images))
+        stock = converted(
+            model,
+            optimizations=[tf.lite.Optimize.DEFAULT],
+            representative_dataset=lambda: (
+                [image[np.newaxis].astype("float32")] for image in images
+            ),
+        )
         theirs, ours = flatbuffer.read(stock), flatbuffer.read(flatbuffer.weights8(data))
         kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
         kernels = []
         for file in (theirs, ours):
             graph = file.subgraphs[0]
-            found = [graph.tensors[int(op.inputs[1])] for op, kind in zip(
-                graph.operators, flatbuffer.operator_names(file)) if kind in kinds]
-            packed = {int(op.outputs[0]): graph.tensors[int(op.inputs[0])]
-                      for op in graph.operators}
-            kernels.append([(np.asarray(tensor.quantization.scale), np.asarray(
-                file.buffers[tensor.buffer].data, "uint8").view("int8")) for tensor in (
-                    t if flatbuffer.type_name(t) == "int8" else packed[graph.tensors.index(t)]
-                    for t in found)])
+            found = [
+                graph.tensors[int(op.inputs[1])]
+                for op, kind in zip(graph.operators, flatbuffer.operator_names(file))
+                if kind in kinds
+            ]
+            packed = {
+                int(op.outputs[0]): graph.tensors[int(op.inputs[0])] for op in graph.operators
+            }
+            kernels.append(
+                [
+                    (
+                        np.asarray(tensor.quantization.scale),
+                        np.asarray(file.buffers[tensor.buffer].data, "uint8").view("int8"),
+                    )
+                    for tensor in (
+                        t if flatbuffer.type_name(t) == "int8" else packed[graph.tensors.index(t)]
+                        for t in found
+                    )
+                ]
+            )
         assert len(kernels[0]) == len(kernels[1]) == 5
         for (scale, values), (our_scale, our_values) in zip(*kernels):
             used = np.abs(values).max() > 0
@@ -196,4 +229,7 @@ def test_bytes_in_are_the_floats(data, images):
     run = interpreter.open_file(changed).get_signature_runner("serving_default")
     found = np.concatenate([run(images=image[np.newaxis])["scores"] for image in images])
     np.testing.assert_array_equal(found, scores(data, images))
-    assert interpreter.delegation(changed)[1:] == (1, len(flatbuffer.operator_names(flatbuffer.read(changed))))
+    assert interpreter.delegation(changed)[1:] == (
+        1,
+        len(flatbuffer.operator_names(flatbuffer.read(changed))),
+    )

@@ -23,7 +23,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def ranges(data, images):
-    return integers.calibrated(data, [images[start:start + 1] for start in range(16)])
+    return integers.calibrated(data, [images[start : start + 1] for start in range(16)])
 
 
 def test_ranges_are_those_of_the_activations(data, ranges, images):
@@ -41,24 +41,30 @@ def test_pixels_keep_their_whole_range(ranges):
     assert details[0]["dtype"] == np.uint8 and details[0]["quantization"] == (1.0, 0)
 
 
-@pytest.mark.parametrize("io, kind", [("float", np.float32), ("int8", np.int8),
-                                      ("uint8", np.uint8)])
+@pytest.mark.parametrize(
+    "io, kind", [("float", np.float32), ("int8", np.int8), ("uint8", np.uint8)]
+)
 def test_input_and_output_are_of_the_type_asked_for(ranges, data, images, io, kind):
     file = integers.int8(ranges, io)
     interpreter_ = interpreter.open_file(file)
     assert interpreter_.get_input_details()[0]["dtype"] == kind
     assert interpreter_.get_output_details()[0]["dtype"] == kind
-    np.testing.assert_allclose(interpreter.Classifier(file)(images)[0],
-                               interpreter.Classifier(data)(images)[0], atol=0.02)
+    np.testing.assert_allclose(
+        interpreter.Classifier(file)(images)[0], interpreter.Classifier(data)(images)[0], atol=0.02
+    )
 
 
 def test_as_good_as_tensorflows_own_converter(model, data, ranges, images):
     stock = test_flatbuffer.converted(
-        model, optimizations=[tf.lite.Optimize.DEFAULT],
-        representative_dataset=lambda: ([images[n:n + 1].astype("float32")] for n in range(16)))
+        model,
+        optimizations=[tf.lite.Optimize.DEFAULT],
+        representative_dataset=lambda: ([images[n : n + 1].astype("float32")] for n in range(16)),
+    )
     exact = judging.logits_of(data, images)
-    ours, theirs = (judging.sqnr(exact, judging.logits_of(file, images))
-                    for file in (integers.int8(ranges, "float"), stock))
+    ours, theirs = (
+        judging.sqnr(exact, judging.logits_of(file, images))
+        for file in (integers.int8(ranges, "float"), stock)
+    )
     assert ours > theirs - 1 and ours > 20
 
 
@@ -66,7 +72,9 @@ class TestKeepFloat:
     def test_named_operators_stay_float(self, data, ranges):
         name = flatbuffer.result_names(flatbuffer.read(data))[1]
         model = flatbuffer.read(integers.int8(ranges, "float", [name]))
-        kinds = {flatbuffer.name(t.name): flatbuffer.type_name(t) for t in model.subgraphs[0].tensors}
+        kinds = {
+            flatbuffer.name(t.name): flatbuffer.type_name(t) for t in model.subgraphs[0].tensors
+        }
         assert kinds[name] == "float32" and "int8" in kinds.values()
 
     def test_blocks_hold_every_operator_once(self, data):
@@ -91,7 +99,9 @@ class TestKeepFloat:
 
     def test_blocks_by_name(self, data):
         assert integers.operators_of(data, ["dense", "full"]) == [
-            *integers.blocks(data)["dense"], *integers.blocks(data)["full"]]
+            *integers.blocks(data)["dense"],
+            *integers.blocks(data)["full"],
+        ]
         with pytest.raises(InputError, match="no block 'x'.*full, depthwise, shared"):
             integers.operators_of(data, ["x"])
 

@@ -48,7 +48,9 @@ class TestAttach:
 
     def test_the_about_travels(self, plain):
         about = About("tiny", image_size=8, class_names=NAMES, quantize="float16")
-        entry = flatbuffer.get_entry(flatbuffer.read(metadata.attach(plain, about)), metadata.ABOUT_ENTRY)
+        entry = flatbuffer.get_entry(
+            flatbuffer.read(metadata.attach(plain, about)), metadata.ABOUT_ENTRY
+        )
         assert About.from_json(entry.decode(), "x") == about
 
     def test_the_file_computes_the_same(self, plain, image):
@@ -81,10 +83,10 @@ class TestAttach:
         """Its offsets count from the start of the file, and nothing in it is compressed."""
         data = metadata.attach(plain, About("tiny", class_names=NAMES))
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            info, = archive.infolist()
+            (info,) = archive.infolist()
             assert archive.testzip() is None and archive.start_dir > info.header_offset
         assert info.compress_type == zipfile.ZIP_STORED
-        assert data[info.header_offset:][:4] == b"PK\x03\x04"
+        assert data[info.header_offset :][:4] == b"PK\x03\x04"
 
     def test_a_name_of_two_lines_is_one_line(self, plain):
         about = About("tiny", class_names=("a\nb", "", "c\r\nd", ""))
@@ -128,10 +130,12 @@ def classify(data, image):
     mediapipe = pytest.importorskip("mediapipe")
     vision = mediapipe.tasks.vision
     options = vision.ImageClassifierOptions(
-        base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=data))
+        base_options=mediapipe.tasks.BaseOptions(model_asset_buffer=data)
+    )
     with vision.ImageClassifier.create_from_options(options) as classifier:
-        head, = classifier.classify(mediapipe.Image(
-            image_format=mediapipe.ImageFormat.SRGB, data=image)).classifications
+        (head,) = classifier.classify(
+            mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=image)
+        ).classifications
     return head.head_name, [(one.index, one.category_name, one.score) for one in head.categories]
 
 
@@ -170,8 +174,9 @@ class TestMediaPipe:
     def test_normalisation_outside(self, image):
         """The file takes (pixel - 127) / 128, and says so."""
         data = convert(scores=lambda images: tf.reduce_mean(images, (1, 2)))
-        about = About("tiny", class_names=NAMES[:3], mean=(127.0,) * 3, std=(128.0,) * 3,
-                      normalizes=False)
+        about = About(
+            "tiny", class_names=NAMES[:3], mean=(127.0,) * 3, std=(128.0,) * 3, normalizes=False
+        )
         found = sorted(classify(metadata.attach(data, about), image)[1])
         wanted = ((image - 127.0) / 128).mean((0, 1))
         assert [score for _, _, score in found] == pytest.approx(wanted, abs=1e-4)

@@ -17,8 +17,14 @@ from tests.helpers.tiny_net import randomise_batch_norm
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 NAMES = ("tench", "Ä 猫", "great white shark", "d")
-KINDS = {"none": {}, "float16": {}, "weights8": {"io": "uint8"}, "dynamic": {"batch": "dynamic"},
-         "int8": {"io": "uint8", "correct_biases": True, "batch": 2}, "int16x8": {}}
+KINDS = {
+    "none": {},
+    "float16": {},
+    "weights8": {"io": "uint8"},
+    "dynamic": {"batch": "dynamic"},
+    "int8": {"io": "uint8", "correct_biases": True, "batch": 2},
+    "int16x8": {},
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +44,21 @@ def images():
 def written(model, images, tmp_path_factory):
     """Every kind of file: {kind: (path, report)}."""
     folder = tmp_path_factory.mktemp("files")
-    return {kind: (str(folder / f"{kind}.tflite"), export.to_tflite(
-        model, str(folder / f"{kind}.tflite"), quantize=kind, calibration=images,
-        labels=np.arange(12) % 4, about=export.describe(model, class_names=NAMES), **options))
-        for kind, options in KINDS.items()}
+    return {
+        kind: (
+            str(folder / f"{kind}.tflite"),
+            export.to_tflite(
+                model,
+                str(folder / f"{kind}.tflite"),
+                quantize=kind,
+                calibration=images,
+                labels=np.arange(12) % 4,
+                about=export.describe(model, class_names=NAMES),
+                **options,
+            ),
+        )
+        for kind, options in KINDS.items()
+    }
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -58,24 +75,39 @@ class TestEveryKind:
         assert report.kind == kind and report.images == 12
         assert report.size_bytes == os.path.getsize(path)
         assert 0 <= report.accuracy <= 1 and report.model_accuracy == pytest.approx(
-            report.accuracy, abs=0.2)
+            report.accuracy, abs=0.2
+        )
 
     def test_is_named_and_typed(self, written, kind):
         path, _ = written[kind]
         opened = interpreter.open_file(open(path, "rb").read())
         assert opened.get_signature_list() == {
-            "serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}}
-        details, = opened.get_input_details()
-        io, batch = (KINDS[kind].get(name, default) for name, default in (("io", "float"),
-                                                                         ("batch", 1)))
+            "serving_default": {"inputs": ["images"], "outputs": ["probabilities"]}
+        }
+        (details,) = opened.get_input_details()
+        io, batch = (
+            KINDS[kind].get(name, default) for name, default in (("io", "float"), ("batch", 1))
+        )
         assert details["dtype"] == {"float": np.float32, "uint8": np.uint8}[io]
         assert details["shape_signature"].tolist() == [
-            -1 if batch == "dynamic" else batch, 40, 36, 3]
+            -1 if batch == "dynamic" else batch,
+            40,
+            36,
+            3,
+        ]
 
     def test_has_only_plain_operators(self, written, kind):
         operators = written[kind][1].operators
-        assert not set(operators) & {"SHAPE", "PACK", "STRIDED_SLICE", "RESHAPE", "PAD",
-                                     "VAR_HANDLE", "READ_VARIABLE", "CUSTOM"}
+        assert not set(operators) & {
+            "SHAPE",
+            "PACK",
+            "STRIDED_SLICE",
+            "RESHAPE",
+            "PAD",
+            "VAR_HANDLE",
+            "READ_VARIABLE",
+            "CUSTOM",
+        }
         assert not any(name.startswith("Flex") for name in operators)
 
     def test_delegation(self, written, kind):
@@ -99,8 +131,11 @@ def test_smaller_files_are_smaller(written):
 
 def test_the_report_has_the_layers_of_an_int8_file(written):
     report = written["int8"][1]
-    assert len(report.layers) == len(flatbuffer.operator_names(flatbuffer.read(
-        open(written["none"][0], "rb").read()))) - 1  # all but the softmax
+    assert (
+        len(report.layers)
+        == len(flatbuffer.operator_names(flatbuffer.read(open(written["none"][0], "rb").read())))
+        - 1
+    )  # all but the softmax
     assert all(value > 5 for value in report.layers.values())
     assert "worst layers" in str(report)
     assert not written["weights8"][1].layers
@@ -108,8 +143,9 @@ def test_the_report_has_the_layers_of_an_int8_file(written):
 
 def expected_operators(variant):
     """Operators of a network by its blocks, one of them taking the mean off the pixels."""
-    counts = collections.Counter({"SUB": 1, "CONV_2D": 2, "MEAN": 1, "FULLY_CONNECTED": 1,
-                                  "SOFTMAX": 1})
+    counts = collections.Counter(
+        {"SUB": 1, "CONV_2D": 2, "MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
+    )
     swishes, channels = 2, effnet_tf.config.stem_and_head_filters(variant)[0]
     for block in effnet_tf.blocks(variant):
         expands = block.fused or block.expanded_filters != channels
@@ -143,8 +179,12 @@ def test_published_counts(variant, total):
 def test_whole_networks(variant, total, preprocessing, tmp_path):
     network = effnet_tf.model_fn(variant, preprocessing=preprocessing)
     pixels = np.random.default_rng(0).uniform(-1, 1, (2, *network.input_shape[1:]))
-    report = export.to_tflite(network, str(tmp_path / "m.tflite"), quantize="none", verify_with=(
-        255 * (pixels + 1) / 2 if preprocessing else pixels))
+    report = export.to_tflite(
+        network,
+        str(tmp_path / "m.tflite"),
+        quantize="none",
+        verify_with=(255 * (pixels + 1) / 2 if preprocessing else pixels),
+    )
     counted = expected_operators(effnet_tf.VARIANTS[variant])
     if not preprocessing:
         del counted["SUB"]
@@ -154,16 +194,19 @@ def test_whole_networks(variant, total, preprocessing, tmp_path):
 
 
 class TestOptions:
-    @pytest.mark.parametrize("options, message", [
-        ({"quantize": "int4"}, "quantize is 'int4'; it must be one of none, float16"),
-        ({"io": "int8"}, "goes with quantize 'int8'"),
-        ({"io": "uint8", "quantize": "int16x8"}, "io 'float' only"),
-        ({"batch": 0}, "at least 1, or 'dynamic'"),
-        ({"batch": "many"}, "at least 1, or 'dynamic'"),
-        ({"batch": "dynamic", "quantize": "int16x8"}, "fixed batch"),
-        ({"keep_float": "auto"}, "for quantize 'int8'"),
-        ({"quantize": "int8"}, "needs calibration images"),
-    ])
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"quantize": "int4"}, "quantize is 'int4'; it must be one of none, float16"),
+            ({"io": "int8"}, "goes with quantize 'int8'"),
+            ({"io": "uint8", "quantize": "int16x8"}, "io 'float' only"),
+            ({"batch": 0}, "at least 1, or 'dynamic'"),
+            ({"batch": "many"}, "at least 1, or 'dynamic'"),
+            ({"batch": "dynamic", "quantize": "int16x8"}, "fixed batch"),
+            ({"keep_float": "auto"}, "for quantize 'int8'"),
+            ({"quantize": "int8"}, "needs calibration images"),
+        ],
+    )
     def test_bad_ones_are_a_sentence(self, model, options, message, tmp_path):
         with pytest.raises(InputError, match=message):
             export.to_tflite(model, str(tmp_path / "m.tflite"), **options)
@@ -171,35 +214,49 @@ class TestOptions:
 
     def test_other_models_are_refused(self, tmp_path):
         dense = effnet_tf.model_fn(TINY, include_top=False, input_shape=(40, 36, 3))
-        two = keras.Model([keras.Input((8, 8, 3)), other := keras.Input((8, 8, 3))],
-                          keras.layers.Dense(2)(keras.layers.Flatten()(other)))
+        two = keras.Model(
+            [keras.Input((8, 8, 3)), other := keras.Input((8, 8, 3))],
+            keras.layers.Dense(2)(keras.layers.Flatten()(other)),
+        )
         for network, message in ((dense, "one score per class"), (two, "one image")):
             with pytest.raises(InputError, match=message):
-                export.to_tflite(network, str(tmp_path / "m.tflite"), verify_with=np.zeros(
-                    (1, 40, 36, 3)))
+                export.to_tflite(
+                    network, str(tmp_path / "m.tflite"), verify_with=np.zeros((1, 40, 36, 3))
+                )
 
     def test_calibration_images_of_another_size(self, model, tmp_path):
         with pytest.raises(InputError, match="calibration.*40, 36, 3"):
-            export.to_tflite(model, str(tmp_path / "m.tflite"), quantize="int8",
-                             calibration=np.zeros((2, 8, 8, 3)))
+            export.to_tflite(
+                model,
+                str(tmp_path / "m.tflite"),
+                quantize="int8",
+                calibration=np.zeros((2, 8, 8, 3)),
+            )
 
 
 def test_class_names_must_be_as_many_as_classes(model, tmp_path):
     with pytest.raises(InputError, match="2 class names for 4 classes"):
-        export.to_tflite(model, str(tmp_path / "m.tflite"), about=export.describe(
-            model, class_names=("a", "b")))
+        export.to_tflite(
+            model, str(tmp_path / "m.tflite"), about=export.describe(model, class_names=("a", "b"))
+        )
     assert os.listdir(tmp_path) == []
 
 
 def test_without_preprocessing_ranges_are_those_of_the_images(images, tmp_path):
     """Such a model takes what its caller normalised, in int8 files, too."""
-    network = randomise_batch_norm(effnet_tf.model_fn(
-        TINY, 4, input_shape=(40, 36, 3), preprocessing=False, classifier_activation=None))
+    network = randomise_batch_norm(
+        effnet_tf.model_fn(
+            TINY, 4, input_shape=(40, 36, 3), preprocessing=False, classifier_activation=None
+        )
+    )
     path = str(tmp_path / "m.tflite")
     report = export.to_tflite(network, path, quantize="int8", calibration=images / 127.5 - 1)
-    details, = interpreter.open_file(open(path, "rb").read()).get_input_details()
-    assert list(interpreter.open_file(open(path, "rb").read()).get_signature_list()[
-        "serving_default"]["outputs"]) == ["logits"]
+    (details,) = interpreter.open_file(open(path, "rb").read()).get_input_details()
+    assert list(
+        interpreter.open_file(open(path, "rb").read()).get_signature_list()["serving_default"][
+            "outputs"
+        ]
+    ) == ["logits"]
     assert details["dtype"] == np.float32 and report.sqnr_db > 20
 
 
@@ -208,9 +265,17 @@ def test_best_of_both_is_written(model, images, tmp_path, capsys):
     network, random = folding.fold(model), np.random.default_rng(0)
     for link in equalize.links(network):
         link.scale(2 ** random.uniform(-5, 5, link.tensors[0].shape[-1]))
-    reports = [export.to_tflite(network, str(tmp_path / "m.tflite"), quantize="int8",
-                                calibration=images, equalize=equalize_, min_sqnr=-50)
-               for equalize_ in (False, True)]
+    reports = [
+        export.to_tflite(
+            network,
+            str(tmp_path / "m.tflite"),
+            quantize="int8",
+            calibration=images,
+            equalize=equalize_,
+            min_sqnr=-50,
+        )
+        for equalize_ in (False, True)
+    ]
     assert "dB equalised; the better one is written" in capsys.readouterr().out
     assert reports[1].sqnr_db > reports[0].sqnr_db + 6
     assert reports[1].layers_before and not reports[0].layers_before
@@ -219,5 +284,6 @@ def test_best_of_both_is_written(model, images, tmp_path, capsys):
 def test_fold_takes_the_deviation_into_the_first_kernel(model, images):
     folded = folding.fold(model)
     np.testing.assert_allclose(folded(images), model(images), atol=1e-5)
-    assert not [layer for layer in folded.layers
-                if isinstance(layer, keras.layers.BatchNormalization)]
+    assert not [
+        layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)
+    ]
