@@ -1,5 +1,6 @@
 """What is each EfficientNet, in plain numbers? No TensorFlow."""
 
+from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
 from effnet_tf.variants.counting import Cost, cost
 from effnet_tf.variants.network import (
     IMAGENET_MEAN,
@@ -19,9 +20,11 @@ from effnet_tf.variants.network import (
 )
 
 __all__ = [
+    "ACCURACIES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "VARIANTS",
+    "Accuracy",
     "Block",
     "CompoundScaling",
     "Cost",
@@ -33,6 +36,7 @@ __all__ = [
     "cost",
     "find_variant",
     "nearest",
+    "published_top1",
     "round_filters",
     "stem_and_head_filters",
 ]
