@@ -131,7 +131,7 @@ class TestTraining:
             ),
         ],
     )
-    def test_goes_on_as_if_nothing_had_been(self, whole, tmp_path, place, number, after):  # noqa: F811
+    def test_goes_on_as_if_never_stopped(self, whole, tmp_path, place, number, after):  # noqa: F811
         workdir = tmp_path / "run"
         code, out = processes.run(workdir, place=(place, number, after, signal.SIGINT))
         assert code == 130 and "Traceback" not in out
