@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
 
-from effnet_tf.errors import InputError, first_line
+from effnet_tf.errors import FAULT, InputError, first_line
 from effnet_tf.terminal import Terminal
 
 # It ends when the process that started it was killed, from the first moment on.
@@ -27,8 +28,8 @@ def watch(parent=int(sys.argv[1])):
         time.sleep(0.2)
     os._exit(1)
 threading.Thread(target=watch, daemon=True).start()
-from effnet_tf import worker
-worker.main(*sys.argv[2:])
+from effnet_tf import isolated
+isolated.main(*sys.argv[2:])
 """
 # Names and paths of any bytes pass between the processes.
 _TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
@@ -51,17 +52,19 @@ progress = _Progress()
 class WorkerError(RuntimeError):
     """A process of its own failed; `reason` says how in a few words."""
 
+    exit_code = FAULT
+
     def __init__(self, message: str, reason: str):
         super().__init__(message)
         self.reason = reason
 
 
-def call(*jobs, shown: bool = False, silence: float | None = None) -> list:
+def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | None = None) -> list:
     """Runs functions in a new process, one after the other; returns their results.
 
     Args:
-        *jobs: pairs of a function, or of its name "module.function" in effnet_tf.export, and
-            a dict of arguments: what JSON can hold, paths for the rest.
+        *jobs: pairs of a function of a module that can be imported, and a dict of its
+            arguments: what JSON can hold, paths for the rest.
         shown: whether what they print appears here, line by line.
         silence: seconds without a printed line, or without an end, after which the process
             is killed; None: never.
@@ -87,31 +90,18 @@ def call(*jobs, shown: bool = False, silence: float | None = None) -> list:
 def _run(folder, shown, silence):
     """Runs the jobs in a folder; returns the exit code, or None: killed because of silence."""
     terminal, (reader, writer) = os.dup(2), os.pipe()
+    shown_on = ""
+    if shown:
+        shown_on = str(writer)
     try:
-        with open(os.path.join(folder, "log"), "w") as log:
-            process = subprocess.Popen(
-                # -P: nothing is imported from where the user happens to be.
-                [
-                    sys.executable,
-                    "-P",
-                    "-c",
-                    _MAIN,
-                    str(os.getpid()),
-                    folder,
-                    str(terminal),
-                    str(writer if shown else ""),
-                ],
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[terminal, writer],
-                env=_environment(),
-            )
+        process = _start(folder, [str(terminal), shown_on], [terminal, writer])
     finally:
         os.close(terminal)
         os.close(writer)
     try:
-        return process.wait(silence) if _relay(reader, silence) else None
+        if _relay(reader, silence):
+            return process.wait(silence)
+        return None
     except subprocess.TimeoutExpired:
         return None
     finally:
@@ -119,6 +109,20 @@ def _run(folder, shown, silence):
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def _start(folder, arguments, files):
+    """Returns the new process; what it says beside its results goes to the folder's log."""
+    with open(os.path.join(folder, "log"), "w") as log:
+        return subprocess.Popen(
+            # -P: nothing is imported from where the user happens to be.
+            [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, *arguments],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            pass_fds=files,
+            env=_environment(),
+        )
 
 
 def _environment():
@@ -154,8 +158,10 @@ def _end_of_log(folder):
     """Returns the last lines that libraries wrote, in brackets, without their internals."""
     with open(os.path.join(folder, "log"), encoding="utf-8", errors="replace") as file:
         lines = [line for line in file if line.strip()][-LINES_OF_LOG:]
+    if not lines:
+        return ""
     cleaned = [first_line(RuntimeError(line)) for line in lines]
-    return f" (its last words: {' / '.join(cleaned)})" if cleaned else ""
+    return f" (its last words: {' / '.join(cleaned)})"
 
 
 def _write(folder, name, value):
@@ -171,7 +177,7 @@ def _read(folder, name):
         return json.load(file)
 
 
-def main(folder, terminal, shown):
+def main(folder: str, terminal: str, shown: str) -> None:
     """Does the jobs of a folder; progress goes to a file number, all else to the log.
 
     Args:
@@ -201,14 +207,9 @@ def main(folder, terminal, shown):
 
 
 def _name(function):
-    if isinstance(function, str):
-        return function
     return f"{function.__module__}:{function.__qualname__}"
 
 
 def _function(name):
-    if ":" in name:
-        module, _, function = name.partition(":")
-    else:
-        module, _, function = f"effnet_tf.export.{name}".rpartition(".")
+    module, _, function = name.partition(":")
     return getattr(importlib.import_module(module), function)

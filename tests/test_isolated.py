@@ -75,8 +75,8 @@ def test_what_it_prints_is_shown(capsys):
 def test_it_ends_with_its_parent():
     """A killed export leaves no process behind, not even one that is starting."""
     code = (
-        "from effnet_tf import worker\nfrom tests import test_worker\n"
-        "worker.call((test_worker.sleep, {}))"
+        "from effnet_tf import isolated\nfrom tests import test_isolated\n"
+        "isolated.call((test_isolated.sleep, {}))"
     )
     parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
     children = []

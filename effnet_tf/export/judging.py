@@ -259,10 +259,7 @@ def observed(path, images, **comparisons):
         np.save(places[0], images)
         try:
             (facts,) = isolated.call(
-                (
-                    "verification.observe",
-                    {"path": path, "images": places[0], "out": places[1], **comparisons},
-                )
+                (observe, {"path": path, "images": places[0], "out": places[1], **comparisons})
             )
         except InputError as error:  # its own interpreter does not open the file
             raise VerificationError(str(error)) from error

@@ -239,7 +239,7 @@ def delegation(path: str) -> list[int]:
     """
     try:
         (found,) = isolated.call(
-            ("interpreter.delegation_of", {"path": path}), silence=isolated.SILENCE
+            (interpreter.delegation_of, {"path": path}), silence=isolated.SILENCE
         )
     except isolated.WorkerError as error:
         raise InputError(f"'{path}' cannot be run: {error.reason}.") from error

@@ -1,5 +1,6 @@
 """Exports of networks, weights, images and names that are not the usual ones."""
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -336,7 +337,7 @@ class TestChoice:
         row = effnet_tf.VARIANTS[variant]
         stages = tuple(stage for stage in row.stages[:3])
         small = effnet_tf.model_fn(
-            effnet_tf.config.dataclasses.replace(
+            dataclasses.replace(
                 row, name="renamed", stages=stages, head_filters=8
             ),
             3,

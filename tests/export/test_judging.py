@@ -1,4 +1,4 @@
-"""export/verification.py: what is compared, and what does not pass."""
+"""export/judging.py: what is compared, and what does not pass."""
 
 import dataclasses
 import types
@@ -190,7 +190,7 @@ class TestAnswerOfAModel:
 
     def test_folding_that_changes_the_model_is_no_reference(self, model, images, monkeypatch):
         wrong = keras.models.clone_model(model)
-        monkeypatch.setattr(judging.fold, "fold", lambda model: wrong)
+        monkeypatch.setattr(judging.folding, "fold", lambda model: wrong)
         wrong.layers[-1].bias.assign(np.arange(32.0))
         with pytest.raises(judging.VerificationError, match="Folding batch norm changed"):
             judging.answer_of(model, images)

@@ -10,7 +10,7 @@ import pytest
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
-from effnet_tf.export import staging
+from effnet_tf.export import identify, staging
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 WRITERS = {
@@ -63,7 +63,7 @@ class TestEveryWriter:
         assert report.accuracy == report.model_accuracy == expected
 
     def test_says_what_it_is(self, written, name):
-        about = export.artefact.about(written[name][0])
+        about = identify.about(written[name][0])
         assert about.class_names == ("a", "b", "ü", "d") and about.image_size == 40
         assert about.variant == TINY.name and about.normalizes and len(about.mean) == 3
 

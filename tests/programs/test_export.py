@@ -1,5 +1,6 @@
 """The export programs on a .keras file: what they assume, say, and refuse."""
 
+import dataclasses
 import json
 import os
 
@@ -182,7 +183,7 @@ class TestImages:
             assert text in out
 
     def test_a_run_whose_data_moved(self, place, tmp_path, monkeypatch):
-        recipe = effnet_tf.config.dataclasses.replace(
+        recipe = dataclasses.replace(
             RECIPES["smoke"], dataset="folder", data_dir="photos"
         )
         monkeypatch.chdir(tmp_path)

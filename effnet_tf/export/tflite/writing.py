@@ -16,7 +16,7 @@ from tqdm import tqdm
 from effnet_tf import isolated
 from effnet_tf.errors import InputError
 from effnet_tf.export import folding, judging, soundness, staging
-from effnet_tf.export.tflite import equalize, flatbuffer, interpreter, metadata
+from effnet_tf.export.tflite import converter, equalize, flatbuffer, interpreter, metadata
 
 QUANTIZE = ("none", "float16", "weights8", "int8", "int16x8", "dynamic")
 IO = ("float", "int8", "uint8")
@@ -205,7 +205,7 @@ def _make(folder, model, options, calibration, takes_pixels):
     _save(folded, place("plain"), options.static_batch)
     jobs = [
         (
-            "conversion.convert",
+            converter.convert,
             {"saved_model": place("plain"), "out": place("plain.tflite"), "quantize": "none"},
         )
     ]
@@ -215,7 +215,7 @@ def _make(folder, model, options, calibration, takes_pixels):
     if options.quantize in ("float16", "dynamic"):
         jobs.append(
             (
-                "conversion.convert",
+                converter.convert,
                 {
                     "saved_model": place("plain"),
                     "out": place("made.tflite"),
@@ -253,7 +253,7 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
         _save(folded, place("prepared"), options.static_batch)
         jobs.append(
             (
-                "conversion.convert",
+                converter.convert,
                 {
                     "saved_model": place("prepared"),
                     "out": place("prepared.tflite"),
@@ -266,7 +266,7 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
         isolated.call(
             *jobs,
             (
-                "conversion.int16x8",
+                converter.int16x8,
                 {**common, "saved_model": place(sources[-1]), "out": place("final.tflite")},
             ),
         )
@@ -276,7 +276,7 @@ def _calibrated(place, folded, options, calibration, takes_pixels, jobs):
         *jobs,
         *(
             (
-                "conversion.int8",
+                converter.int8,
                 {**common, "float_file": place(f"{name}.tflite"), "out": place(f"{name}8.tflite")},
             )
             for name in sources
@@ -327,7 +327,7 @@ def _best(place, found, options, common):
         final = "final.tflite"
         (result,) = isolated.call(
             (
-                "conversion.int8",
+                converter.int8,
                 {
                     **common,
                     "float_file": place(f"{source}.tflite"),

@@ -11,7 +11,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
-from effnet_tf.export import folding
+from effnet_tf.export import folding, identify
 from effnet_tf.export.tflite import equalize, flatbuffer, interpreter
 from tests.helpers.tiny_net import randomise_batch_norm
 
@@ -70,7 +70,7 @@ class TestEveryKind:
 
     def test_says_what_it_is(self, written, kind):
         path, report = written[kind]
-        about = export.artefact.about(path)
+        about = identify.about(path)
         assert about.quantize == kind and about.class_names == NAMES
         assert report.kind == kind and report.images == 12
         assert report.size_bytes == os.path.getsize(path)
@@ -146,7 +146,7 @@ def expected_operators(variant):
     counts = collections.Counter(
         {"SUB": 1, "CONV_2D": 2, "MEAN": 1, "FULLY_CONNECTED": 1, "SOFTMAX": 1}
     )
-    swishes, channels = 2, effnet_tf.config.stem_and_head_filters(variant)[0]
+    swishes, channels = 2, effnet_tf.blocks(variant)[0].input_filters
     for block in effnet_tf.blocks(variant):
         expands = block.fused or block.expanded_filters != channels
         counts["CONV_2D"] += expands + 1 + 2 * bool(block.se_filters)
