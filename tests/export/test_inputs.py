@@ -337,9 +337,7 @@ class TestChoice:
         row = effnet_tf.VARIANTS[variant]
         stages = tuple(stage for stage in row.stages[:3])
         small = effnet_tf.model_fn(
-            dataclasses.replace(
-                row, name="renamed", stages=stages, head_filters=8
-            ),
+            dataclasses.replace(row, name="renamed", stages=stages, head_filters=8),
             3,
             input_shape=(32, 32, 3),
         )

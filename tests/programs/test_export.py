@@ -183,9 +183,7 @@ class TestImages:
             assert text in out
 
     def test_a_run_whose_data_moved(self, place, tmp_path, monkeypatch):
-        recipe = dataclasses.replace(
-            RECIPES["smoke"], dataset="folder", data_dir="photos"
-        )
+        recipe = dataclasses.replace(RECIPES["smoke"], dataset="folder", data_dir="photos")
         monkeypatch.chdir(tmp_path)
         with pytest.raises(InputError, match="data_dir is 'photos', sought in .*--data_dir"):
             run.Run("run", recipe, ("cat", "dog")).images(3)
