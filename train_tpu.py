@@ -18,8 +18,6 @@ import argparse
 
 from effnet_tf import programs
 
-STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")  # strategy.py needs TensorFlow
-
 
 def parse(argv):
     """Returns the parsed command line."""
@@ -46,7 +44,7 @@ def parse(argv):
     parser.add_argument(
         "--strategy",
         default="auto",
-        choices=STRATEGIES,
+        choices=recipes.STRATEGIES,
         help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
         "cpu; auto: what there is (printed)",
     )

@@ -8,9 +8,8 @@ import tensorflow as tf
 
 from effnet_tf import programs
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.recipes import STRATEGIES
 from effnet_tf.train import cluster
-
-STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")
 
 
 def choose_strategy(

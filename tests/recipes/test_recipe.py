@@ -1,12 +1,17 @@
-"""recipe.py: the paper's numbers, the options, and what is refused."""
+"""recipes/: the paper's numbers, the options, and what is refused."""
 
 import argparse
 import dataclasses
+import json
+import pathlib
 
 import pytest
 
 from effnet_tf import errors, recipes
 from effnet_tf.recipes import RECIPES, Recipe
+from effnet_tf.recipes.recipe import SECTIONS
+
+REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
 
 
 def parse(*arguments):
@@ -26,6 +31,34 @@ def test_defaults_are_the_published_recipe():
     assert (recipe.epochs, recipe.drop_connect_rate) == (350, 0.2)
     assert recipe.batch_norm_momentum == 0.99
     assert (recipe.crop_area_min, recipe.eval_crop_padding) == (0.08, 32)
+
+
+def test_fields_keep_their_order_in_the_file():
+    held = json.loads((REFERENCE / "held/run/recipe.json").read_text())
+    names = [field.name for field in dataclasses.fields(Recipe)]
+    assert [name for name in names if name in held] == list(held)
+    assert list(json.loads(Recipe().to_json())) == names
+
+
+def test_help_is_grouped_by_section():
+    parser = argparse.ArgumentParser()
+    recipes.add_options(parser)
+    groups = {group.title: group for group in parser._action_groups}
+    for title, option in (
+        ("The network", "phi"),
+        ("Fine-tuning", "body_rate"),
+        ("The data", "holdout"),
+        ("Augmentation", "mixup_alpha"),
+        ("Optimisation", "momentum"),
+        ("The loop", "seed"),
+    ):
+        assert groups[title].description[0].isupper()
+        assert option in [action.dest for action in groups[title]._group_actions]
+
+
+def test_every_field_is_in_one_section():
+    names = [field.name for section in SECTIONS for field in dataclasses.fields(section)]
+    assert names == [field.name for field in dataclasses.fields(Recipe)]
 
 
 def test_every_field_is_an_option_with_help():

@@ -1,0 +1,90 @@
+"""How does a command line describe a recipe, and the devices that it is trained on?
+
+Each field of `Recipe` is an option of the same name; `--help` shows them by section.
+"""
+
+import argparse
+import dataclasses
+import types
+import typing
+from collections.abc import Callable
+
+from effnet_tf import programs
+from effnet_tf.messages import log
+from effnet_tf.recipes.recipe import SECTIONS, Recipe
+from effnet_tf.recipes.shipped import ABOUT, RECIPES
+
+# The choices of --strategy; train/strategy.py makes them, and needs TensorFlow.
+STRATEGIES = ("auto", "tpu", "mirrored", "multiworker", "cpu")
+
+
+def default_recipe_name(dataset: str | None) -> str:
+    """Returns the name of the recipe that suits a data set, for a user who named none."""
+    return {"digits": "digits", "folder": "small", "table": "small"}.get(dataset or "", "imagenet")
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Adds `--recipe` and one option per field of `Recipe` to an argparse parser."""
+    parser.add_argument(
+        "--recipe",
+        choices=sorted(RECIPES),
+        default=None,
+        help="the recipe that the other options change; by default the one that suits "
+        "--dataset (printed)",
+    )
+    for section in SECTIONS:
+        title, _, line = (section.__doc__ or section.__name__).partition(": ")
+        group = parser.add_argument_group(title, line[:1].upper() + line[1:])
+        hints = typing.get_type_hints(section)
+        for field in dataclasses.fields(section):
+            _add_option(group, field, hints[field.name])
+
+
+def _add_option(group, field, annotation):
+    flag, choices = f"--{field.name}", field.metadata["choices"]
+    # A default would hide whether the user gave the option: leave it out.
+    common = dict(default=argparse.SUPPRESS, help=field.metadata["help"].replace("%", "%%"))
+    if annotation is bool:
+        group.add_argument(flag, action=argparse.BooleanOptionalAction, **common)
+    elif choices:
+        group.add_argument(flag, choices=choices, **common)
+    else:
+        kind = _option_type(annotation)
+        group.add_argument(flag, type=kind, metavar=field.name.upper(), **common)
+
+
+def _option_type(annotation) -> Callable[[str], object]:
+    """Returns a parser for an annotation such as `int` or `float | None`."""
+    if not isinstance(annotation, types.UnionType):
+        return annotation
+    inner = next(kind for kind in typing.get_args(annotation) if kind is not type(None))
+
+    def optional(text):
+        if text.lower() == "none":
+            return None
+        return inner(text)
+
+    optional.__name__ = inner.__name__  # argparse names it in its messages
+    return optional
+
+
+def from_options(options: argparse.Namespace) -> Recipe:
+    """Returns the `Recipe` that parsed options describe, and says which was chosen.
+
+    Args:
+        options: the namespace of a parser that `add_options` filled.
+
+    Raises:
+        InputError: a value outside its legal range.
+    """
+    name = options.recipe
+    if name is None:
+        name = default_recipe_name(getattr(options, "dataset", None))
+        log.info(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
+    log.info(programs.as_called(f"{name}: {ABOUT[name]}"))
+    given = {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Recipe)
+        if hasattr(options, field.name)
+    }
+    return dataclasses.replace(RECIPES[name], **given)

@@ -1,0 +1,142 @@
+"""Which recipes are shipped, and what may one expect of each?"""
+
+from effnet_tf.recipes.recipe import Recipe
+
+# Those for few images have none of the paper's augmentation, which is for ImageNet; those for
+# photos expect them as phones write them: large, and turned by their Exif data.
+RECIPES = {
+    "imagenet": Recipe(),
+    # Batch, optimiser and hardware: arXiv 2011.00071, abstract. Its table of rates could not be
+    # had: 0.081 and 43 epochs are from memory, not verified.
+    "large_batch": Recipe(
+        variant="b5",
+        optimizer="lars",
+        schedule="polynomial",
+        batch_size=65536,
+        base_learning_rate=0.081,
+        warmup_epochs=43.0,
+    ),
+    # The paper's schedule shrunk to 16 epochs; digits have no mirror image.
+    "digits": Recipe(
+        phi=-4.0,
+        image_size=32,
+        dataset="digits",
+        batch_size=32,
+        epochs=16,
+        warmup_epochs=1.0,
+        decay_epochs=0.16,
+        crop_area_min=0.85,
+        eval_crop_padding=0,
+        flip=False,
+        ema_decay=0.995,
+        batch_norm_momentum=0.9,
+        drop_connect_rate=0.1,
+        augment="none",
+    ),
+    # The paper's schedule shrunk to 60 epochs.
+    "small": Recipe(
+        dataset="folder",
+        image_size=128,
+        batch_size=16,
+        epochs=60,
+        warmup_epochs=2.0,
+        decay_epochs=0.5,
+        crop_area_min=0.25,
+        ema_decay=0.99,
+        batch_norm_momentum=0.9,
+        exif_rotation=True,
+        scaled_decode=True,
+        augment="none",
+    ),
+    "finetune": Recipe(
+        init_weights="imagenet",
+        batch_norm="frozen",
+        body_rate=0.1,
+        dataset="folder",
+        schedule="cosine",
+        base_learning_rate=0.064,
+        batch_size=32,
+        epochs=20,
+        warmup_epochs=1.0,
+        crop_area_min=0.25,
+        ema_decay=0.99,
+        exif_rotation=True,
+        scaled_decode=True,
+        augment="none",
+    ),
+    "smoke": Recipe(
+        phi=-8.0,
+        image_size=32,
+        dataset="digits",
+        batch_size=64,
+        epochs=2,
+        warmup_epochs=0.5,
+        decay_epochs=1.0,
+        eval_crop_padding=0,
+        flip=False,
+        ema_decay=0.9,
+        holdout=0.5,
+        batch_norm_momentum=0.9,
+        augment="none",
+    ),
+}
+
+_NEVER = " Not yet run by us: we have no TPU."
+
+
+def _on_tpu(recipe, run, tpu="local"):
+    """Returns the command of a recipe for a Cloud TPU; `run` is the run's folder."""
+    return (
+        f"python train_tpu.py --recipe {recipe} --data_dir gs://BUCKET/tfds --tpu {tpu} "
+        f"--workdir gs://BUCKET/{run}. "
+    )
+
+
+# What each recipe is for: its command, hardware, hours and accuracy, with the source.
+ABOUT = {
+    "imagenet": _on_tpu("imagenet", "b0") + "B0 as the paper trains it; --variant takes any "
+    "other. Cloud TPU; 23 hours on a v2-8 (arXiv 2011.00071); 77.1 % top-1 (paper, table 2)."
+    + _NEVER,
+    "large_batch": _on_tpu("large_batch", "b5", tpu="NAME")
+    + "B5 with LARS and a batch of 65,536; 1,024 TPU v3 cores, 1 h 04 min, 83 % top-1 (arXiv "
+    "2011.00071, abstract)." + _NEVER,
+    "digits": "python train_tpu.py --recipe digits --workdir runs/digits. 1,797 scans of 8x8 "
+    "pixels; 2 CPU cores, about 2 minutes, 98.3 to 98.9 % of 359 held out (seeds 0 to 2).",
+    "small": "python train_tpu.py --recipe small --data_dir photos --workdir runs/photos. From "
+    "scratch on some hundreds to thousands of images; time and accuracy depend on them. Not yet "
+    "run on a public set.",
+    "finetune": "python train_tpu.py --recipe finetune --data_dir photos --workdir runs/photos. "
+    "From published weights on some hundreds to thousands of images; time and accuracy depend on "
+    "them. Not yet run with published weights: we have no network.",
+    "smoke": "python train_tpu.py --recipe smoke --workdir /tmp/smoke. The whole path in half a "
+    "minute on a laptop: it shows that things run, nothing else.",
+}
+
+# variant, augmentation and magnitude, published top-1 in % with its source.
+_PUBLISHED = (
+    *(
+        (f"b{number}", "autoaugment", 10.0, f"{top1} % (paper, table 2)")
+        for number, top1 in enumerate((77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3))
+    ),
+    ("b8", "autoaugment", 10.0, "none published (with AdvProp 85.5 %)"),
+    ("l2", "autoaugment", 10.0, "none published (with Noisy Student 88.4 %)"),
+    *(
+        (f"lite{number}", "none", 10.0, f"{top1} % (lite/README.md; its augmentation is not said)")
+        for number, top1 in enumerate((75.1, 76.7, 77.6, 79.8, 81.5))
+    ),
+    *(
+        (
+            f"edgetpu-{size}",
+            "none",
+            10.0,
+            f"{top1} % (edgetpu/README.md; its augmentation is not said)",
+        )
+        for size, top1 in (("s", 77.23), ("m", 78.69), ("l", 80.62))
+    ),
+    ("b5", "randaugment", 17.0, "83.7 % (README.md)"),
+    ("b7", "randaugment", 28.0, "84.7 % (README.md)"),
+)
+for _variant, _augment, _magnitude, _top1 in _PUBLISHED:
+    _name = f"imagenet-{_variant}" + ("-randaugment" if _augment == "randaugment" else "")
+    RECIPES[_name] = Recipe(variant=_variant, augment=_augment, randaugment_magnitude=_magnitude)
+    ABOUT[_name] = f"{_on_tpu(_name, _variant)}Cloud TPU; hours not known; top-1 {_top1}.{_NEVER}"
