@@ -8,9 +8,8 @@ import itertools
 import os
 
 import tensorflow as tf
-import tqdm
 
-from effnet_tf import plots
+from effnet_tf import plots, progress
 from effnet_tf.data import bad_images, batches, decoding
 from effnet_tf.data.records import or_else
 from effnet_tf.errors import printable
@@ -61,7 +60,7 @@ def scan(source):
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, records in (("train", source.train), ("eval", source.held_out)):
             splits[name] = Split()
-            shown = tqdm.tqdm(examples(records), name, records.count, unit=" images")
+            shown = iter(progress.bar(name, records.count, iterable=examples(records)))
             while some := list(itertools.islice(shown, AT_ONCE)):
                 for one, seen in zip(some, pool.map(_look, some)):
                     _count(source, name, splits[name], hashes, one, seen)

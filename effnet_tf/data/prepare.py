@@ -11,9 +11,8 @@ import re
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
-from effnet_tf import class_names, storage
+from effnet_tf import class_names, progress, storage
 from effnet_tf.data import batches, decoding
 from effnet_tf.data.records import or_else
 from effnet_tf.errors import InputError, SaveError, first_line
@@ -159,7 +158,7 @@ def _write(source, recipe, records, prefix, shrink):
     files = max(1, -(-records.count // PER_FILE))
     split = "train" if shrink else "eval"
     done = {"images": 0, "left_out": 0, "bytes_before": 0, "bytes": 0}
-    rows = tqdm.tqdm(_converted(recipe, records, shrink), split, records.count, unit=" images")
+    rows = progress.bar(split, records.count, iterable=_converted(recipe, records, shrink))
     per_file, writer = -(-records.count // files), None
     for index, (number, before, encoded, label) in enumerate(rows):
         if index % per_file == 0:

@@ -15,8 +15,9 @@ import zipfile
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import local_files
+from effnet_tf import local_files, progress
 from effnet_tf.errors import first_line
+from effnet_tf.messages import log
 
 KEEP_ABOVE = 5.0  # seconds that the scan took
 THREADS = 32  # an object store answers many requests at a time, each slowly
@@ -64,7 +65,14 @@ def scan(shards):
         found = _kept(paths, states)
         if found is None:
             begun = time.monotonic()
-            found = dict(zip(paths, _shown(pool.map(_scan_file, paths, states), paths)))
+            scans = progress.bar(
+                "Indexing",
+                len(paths),
+                iterable=pool.map(_scan_file, paths, states),
+                unit="record files",
+                delay=KEEP_ABOVE,
+            )
+            found = dict(zip(paths, scans))
             if time.monotonic() - begun > KEEP_ABOVE:
                 _keep(paths, states, found)
     return [_cut(shard, found[shard.path]) for shard in shards]
@@ -79,16 +87,6 @@ def _cut(shard, whole):
         fault = "is empty"
     end = records if shard.take is None else min(records, shard.skip + shard.take)
     return Scan(whole.offsets[min(shard.skip, end) : end + 1], fault)
-
-
-def _shown(results, paths):
-    """Hands results on; says from time to time how far it is."""
-    said = time.monotonic()
-    for number, result in enumerate(results, 1):
-        if time.monotonic() - said > 5:
-            print(f"indexed {number:,} of {len(paths):,} record files", flush=True)
-            said = time.monotonic()
-        yield result
 
 
 def _state(path):
@@ -182,7 +180,9 @@ def _kept(paths, states):
                 zipfile.BadZipFile,
                 tf.errors.OpError,
             ) as error:
-                print(f"The index '{place}' cannot be read ({first_line(error)}); it is made anew.")
+                log.info(
+                    f"The index '{place}' cannot be read ({first_line(error)}); it is made anew."
+                )
                 continue
             if np.array_equal(kept["states"], states):
                 offsets = np.split(kept["offsets"], kept["ends"][:-1])
@@ -213,7 +213,7 @@ def _keep(paths, states, found):
                     file.write(buffer.read())
             tf.io.gfile.rename(temporary, place, overwrite=True)
         except (OSError, tf.errors.OpError) as error:
-            print(f"The index of the records cannot be kept as '{place}': {first_line(error)}")
+            log.info(f"The index of the records cannot be kept as '{place}': {first_line(error)}")
             continue
-        print(f"Kept the index of the records: {place}")
+        log.info(f"Kept the index of the records: {place}")
         return

@@ -1,0 +1,134 @@
+"""How does a person see how far something is: live on a terminal, as plain lines in a log?
+
+    for image in progress.bar("Reading", total=5_000, iterable=images):
+        ...
+    with progress.bar("Calibrating", total=100) as bar:
+        bar.update(8)
+    with progress.line() as line:
+        line.say("epoch 1/10  loss 2.30")
+
+All of it is tqdm's, so `update`, `close` and so on are as tqdm has them.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable
+from typing import TextIO
+
+import tqdm
+
+from effnet_tf.errors import printable
+from effnet_tf.messages import log
+from effnet_tf.terminal import Movement
+
+EVERY = 60.0  # seconds between two lines in a log
+# In a log a drawn bar is noise.
+_PLAIN = "{desc}: {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_fmt}]"
+
+
+class Progress(tqdm.tqdm):
+    """A tqdm bar, or a line of text only, that no name can make steer the terminal."""
+
+    def say(self, text: str) -> None:
+        """Shows a text in front of the bar, or as the line."""
+        self.set_description_str(printable(text))
+
+
+class _Live:
+    """What tqdm writes to a terminal: it moves the cursor, and the names in it do not."""
+
+    def __init__(self, stream):
+        self._stream = stream
+        self.flush, self.isatty, self.fileno = stream.flush, stream.isatty, stream.fileno
+        self.encoding = getattr(stream, "encoding", None)
+
+    def write(self, text):
+        self._stream.write(Movement(text))
+
+
+class _Lines:
+    """What tqdm writes to a log: a whole line once a minute, and the last one."""
+
+    encoding = None
+
+    def __init__(self, stream):
+        self._stream, self.flush = stream, stream.flush
+        self._printed, self._latest = time.monotonic(), ""
+
+    def isatty(self):
+        return False
+
+    def write(self, text):
+        """Takes what tqdm writes: a return and a state, or a line break when the bar ends."""
+        state = text.strip("\r\n ")
+        if state and not state.startswith("\x1b"):
+            self._latest = state
+        if "\n" in text or time.monotonic() - self._printed >= EVERY:
+            self._print()
+
+    def _print(self):
+        if self._latest:
+            self._stream.write(f"{self._latest}\n")
+        self._printed, self._latest = time.monotonic(), ""
+
+
+def bar(
+    title: str,
+    total: int | None = None,
+    *,
+    iterable: Iterable | None = None,
+    unit: str = "images",
+    file: TextIO | None = None,
+    leave: bool = True,
+    delay: float = 0,
+    shown: bool = True,
+) -> Progress:
+    """Returns a bar that counts up to a total; iterate over it, or call its `update`.
+
+    Args:
+        title: what is being done; names in it cannot steer the terminal.
+        total: how many there will be; None: not known.
+        iterable: what to iterate over.
+        unit: what is counted, in the plural.
+        file: where to; None: standard error.
+        leave: whether a terminal still shows it afterwards; a log always has the last line.
+        delay: seconds; nothing is shown of what takes less.
+        shown: False: nowhere, as when the logger "effnet_tf" is silenced.
+    """
+    stream = file or sys.stderr
+    is_live = stream.isatty()
+    drawn = None  # as tqdm draws it
+    if not is_live:
+        drawn = _PLAIN
+    return Progress(
+        iterable,
+        printable(title),
+        total,
+        unit=f" {unit}",
+        delay=delay,
+        file=_written_to(stream),
+        leave=leave or not is_live,
+        bar_format=drawn,
+        disable=not (shown and log.isEnabledFor(logging.INFO)),
+    )
+
+
+def line(file: TextIO | None = None, shown: bool = True) -> Progress:
+    """Returns a line that shows what was last given to its `say`; `close` ends the line.
+
+    Args:
+        file: where to; None: standard output.
+        shown: False: nowhere, as when the logger "effnet_tf" is silenced.
+    """
+    return Progress(
+        bar_format="{desc}",
+        file=_written_to(file or sys.stdout),
+        disable=not (shown and log.isEnabledFor(logging.INFO)),
+    )
+
+
+def _written_to(stream):
+    if stream.isatty():
+        return _Live(stream)
+    return _Lines(stream)
