@@ -3,7 +3,9 @@
 Needs nothing but the standard library.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 
 # What libraries write for their authors: places in a graph, the operation that was called,
 # the file and line of their own source.
@@ -79,6 +81,26 @@ def first_line(error: BaseException) -> str:
         if line and not line.startswith(_ANNOUNCEMENTS):
             return line.removesuffix(".")
     return type(error).__name__
+
+
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.4) -> str:
+    """Returns a sentence that offers the names in `known` nearest to `name`.
+
+    A name inside what was written counts as near: "efficientnet-b3" offers "b3".
+
+    Args:
+        name: what the user wrote.
+        known: the names there are.
+        cutoff: how near, in [0, 1], a name must be to be offered.
+    """
+    known, wanted = sorted(known), str(name).lower()
+    close = [other for other in known if other in wanted]  # "efficientnet-b3" holds "b3"
+    close = close or difflib.get_close_matches(wanted, known, n=4, cutoff=cutoff)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    if len(known) < 30:
+        return f"Known: {', '.join(known)}."
+    return "No known name is near."
 
 
 def printable(text: str) -> str:

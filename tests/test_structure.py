@@ -29,7 +29,7 @@ FLOORS = {
     "progress": 2,
     "class_names": 2,
     "isolated": 2,
-    "variants": 3,
+    "variants": 2.5,
     "layers": 3,
     "optim": 3,
     "storage": 4,

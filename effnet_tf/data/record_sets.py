@@ -9,12 +9,12 @@ import re
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import class_names, extras, storage, variants
+from effnet_tf import class_names, extras, storage
 from effnet_tf.data import splits
 from effnet_tf.data.records import Chosen, Features, RecordFiles
 from effnet_tf.data.source import Source
 from effnet_tf.data.tfrecord import Shard
-from effnet_tf.errors import InputError, first_line
+from effnet_tf.errors import InputError, first_line, nearest
 
 # --- TFRecord files --------------------------------------------------------------------------
 
@@ -189,7 +189,7 @@ def _tfds_builder(tfds, recipe):
             f"There is no data set '{recipe.dataset}': it is none of "
             f"{', '.join(known[:5])}, nor of TFDS, nor prepared under "
             f"'{recipe.data_dir}'. "
-            f"{variants.nearest(recipe.dataset, known, cutoff=0.7)}"
+            f"{nearest(recipe.dataset, known, cutoff=0.7)}"
         ) from error
     except (
         ValueError,

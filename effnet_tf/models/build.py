@@ -9,8 +9,6 @@ The layers outside the blocks carry the names they have in keras.applications
 look them up keep working.
 """
 
-import warnings
-
 import keras
 
 from effnet_tf import (
@@ -22,7 +20,6 @@ from effnet_tf import (
 from effnet_tf.errors import InputError
 from effnet_tf.layers import mbconv
 from effnet_tf.weights import claims, loading
-from effnet_tf.weights.published import PREPROCESSING
 
 ENDPOINTS = (
     "stem",
@@ -249,13 +246,19 @@ def _network(
 ):
     """Builds the graph of a variant; returns (inputs, dict from endpoint to tensor)."""
     inputs, x = _input(variant, input_tensor, input_shape, include_top)
-    stem, head = variants.stem_and_head_filters(variant)
+    network = variants.resolve(
+        variant,
+        channels=x.shape[-1],
+        drop_connect_rate=drop_connect_rate,
+        output_stride=output_stride,
+        preprocessing=preprocessing,
+    )
     endpoints = {}
-    if preprocessing:
-        mean, std = normalization(variant, x.shape[-1], preprocessing)
-        x = layers.Normalize(mean, std, name="normalization")(x)
+    if network.mean:
+        x = layers.Normalize(network.mean, network.std, name="normalization")(x)
+    stem, head = network.stem.filters, network.head.filters
     x = endpoints["stem"] = _conv_bn_activation(x, stem, 3, 2, variant.activation, "stem")
-    for block in variants.blocks(variant, drop_connect_rate, output_stride):
+    for block in network.blocks:
         x = _block_layer(block, variant.activation)(x)
         if block.reduction is not None:
             endpoints[f"reduction_{block.reduction}"] = x
@@ -291,34 +294,6 @@ def _check_shape(shape, variant):
     for side in shape[:2]:
         if side is not None:
             variants.check_resolution(side, f"variant '{variant.name}'")
-
-
-def normalization(variant, channels, preprocessing=True):
-    """Returns the (mean, std) of a variant, a list per channel, in grey levels.
-
-    RGB images have the variant's constants, or those that `preprocessing` names. For
-    other channel counts every channel gets the average of the three, with a warning:
-    pass `preprocessing=False` and normalise yourself where you know better.
-    """
-    means, stds = variant.mean, variant.std
-    if preprocessing is not True:
-        if preprocessing not in PREPROCESSING:
-            raise InputError(
-                f"preprocessing is {preprocessing!r}; it must be True, False, or one "
-                f"of {', '.join(map(repr, PREPROCESSING))}."
-            )
-        means, stds = PREPROCESSING[preprocessing]
-    if channels == 3:
-        return list(means), list(stds)
-    mean, std = sum(means) / 3, sum(stds) / 3
-    if len({*means, *stds}) > 2:
-        warnings.warn(
-            f"The constants of variant '{variant.name}' are for RGB; each of the "
-            f"{channels} channels is normalised by their average, "
-            f"(x - {mean:.2f}) / {std:.2f}.",
-            stacklevel=4,
-        )
-    return [mean] * channels, [std] * channels
 
 
 def _conv_bn_activation(x, filters, kernel_size, strides, activation, prefix):

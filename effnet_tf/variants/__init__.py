@@ -1,33 +1,35 @@
 """What is each EfficientNet, in plain numbers? No TensorFlow."""
 
 from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
-from effnet_tf.variants.counting import Cost, cost
-from effnet_tf.variants.network import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    VARIANTS,
-    Block,
-    CompoundScaling,
-    Stage,
-    Variant,
-    block_letter,
-    blocks,
-    check_resolution,
-    find_variant,
-    nearest,
-    round_filters,
-    stem_and_head_filters,
+from effnet_tf.variants.compound import CompoundScaling
+from effnet_tf.variants.convolutions import (
+    BATCH_NORM_MODES,
+    Convolution,
+    describe_fused_mbconv,
+    describe_mbconv,
+    describe_squeeze_excite,
 )
+from effnet_tf.variants.counting import Cost, cost
+from effnet_tf.variants.layer_names import Place, block_letter, place_of, stage_of
+from effnet_tf.variants.network import Block, Network, blocks, check_resolution, resolve
+from effnet_tf.variants.rounding import round_filters
+from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
+from effnet_tf.variants.table import VARIANTS, find_variant
 
 __all__ = [
     "ACCURACIES",
+    "BATCH_NORM_MODES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "PREPROCESSING",
     "VARIANTS",
     "Accuracy",
     "Block",
     "CompoundScaling",
+    "Convolution",
     "Cost",
+    "Network",
+    "Place",
     "Stage",
     "Variant",
     "block_letter",
@@ -35,8 +37,12 @@ __all__ = [
     "check_resolution",
     "cost",
     "find_variant",
-    "nearest",
+    "describe_fused_mbconv",
+    "describe_mbconv",
+    "place_of",
     "published_top1",
+    "resolve",
     "round_filters",
-    "stem_and_head_filters",
+    "describe_squeeze_excite",
+    "stage_of",
 ]

@@ -1,12 +1,14 @@
 """What does a variant cost, before anything is built?
 
-Parameters, multiply-adds and activation bytes from `config.blocks`, in plain
-Python: B7 takes a minute to build and a millisecond to count.
+Parameters, multiply-adds and activation bytes, summed over the convolutions of `resolve`, in
+plain Python: B7 takes a minute to build and a millisecond to count.
 """
 
 import dataclasses
 
-from effnet_tf import errors, variants
+from effnet_tf.variants.convolutions import Convolution
+from effnet_tf.variants.network import check_resolution, resolve
+from effnet_tf.variants.rows import Variant
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,51 +32,28 @@ class Cost:
     multiply_adds: int = 0
     activation_bytes: int = 0
 
-    def __add__(self, other):
-        return Cost(*(a + b for a, b in zip(dataclasses.astuple(self), dataclasses.astuple(other))))
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(
+            self.params + other.params,
+            self.trainable_params + other.trainable_params,
+            self.multiply_adds + other.multiply_adds,
+            self.activation_bytes + other.activation_bytes,
+        )
 
 
-def _conv(side, kernel_size, channels_in, channels_out, *, bias=False, batch_norm=True):
-    """Costs a convolution with `side` x `side` outputs, and its bias or batch norm."""
-    weights = kernel_size**2 * channels_in * channels_out
-    trainable = weights + channels_out * (bias + 2 * batch_norm)
+def cost_of(convolution: Convolution, side: int) -> Cost:
+    """Returns what one convolution costs for a square input of this side, in pixels."""
     return Cost(
-        params=trainable + 2 * channels_out * batch_norm,
-        trainable_params=trainable,
-        multiply_adds=weights * side**2,
-        activation_bytes=4 * channels_out * side**2,
+        params=convolution.parameters,
+        trainable_params=convolution.trainable_parameters,
+        multiply_adds=convolution.multiply_adds(side),
+        activation_bytes=4 * convolution.filters * convolution.output_side(side) ** 2,
     )
 
 
-def _depthwise(side, kernel_size, channels):
-    # One input channel per output channel: a convolution over a single channel.
-    return _conv(side, kernel_size, 1, channels)
-
-
-def _dense(channels_in, channels_out):
-    return _conv(1, 1, channels_in, channels_out, bias=True, batch_norm=False)
-
-
-def _squeeze_excite(channels, squeezed):
-    return _dense(channels, squeezed) + _dense(squeezed, channels)
-
-
-def _block(block, side):
-    """Costs a block whose input is `side` x `side`; returns it and the output's side."""
-    out_side = -(-side // block.strides)  # SAME padding: rounded up
-    hidden = block.expanded_filters
-    if block.fused:
-        total = _conv(out_side, block.kernel_size, block.input_filters, hidden)
-    else:
-        total = _depthwise(out_side, block.kernel_size, hidden)
-        if hidden != block.input_filters:
-            total += _conv(side, 1, block.input_filters, hidden)
-    if block.se_filters:
-        total += _squeeze_excite(hidden, block.se_filters)
-    return total + _conv(out_side, 1, hidden, block.filters), out_side
-
-
-def cost(variant, *, resolution=None, num_classes=None):
+def cost(
+    variant: str | Variant, *, resolution: int | None = None, num_classes: int | None = None
+) -> Cost:
     """Counts what a variant costs, without TensorFlow.
 
     Args:
@@ -92,16 +71,11 @@ def cost(variant, *, resolution=None, num_classes=None):
         >>> cost("b0").trainable_params
         5288548
     """
-    variant = variants.find_variant(variant)
-    resolution = variant.resolution if resolution is None else resolution
-    num_classes = variant.num_classes if num_classes is None else num_classes
-    variants.check_resolution(resolution, variant.name)
-    if num_classes < 1:
-        raise errors.InputError(f"num_classes is {num_classes}; it must be at least 1.")
-    stem, head = variants.stem_and_head_filters(variant)
-    side = -(-resolution // 2)
-    total = _conv(side, 3, 3, stem)
-    for block in variants.blocks(variant):
-        block_cost, side = _block(block, side)
-        total += block_cost
-    return total + _conv(side, 1, block.filters, head) + _dense(head, num_classes)
+    network = resolve(variant, resolution=resolution, num_classes=num_classes)
+    check_resolution(network.side, network.name)
+    total, side = Cost(), network.side
+    for convolution in network.convolutions():
+        total += cost_of(convolution, side)
+        if not convolution.pooled:  # beside the map, not in its way
+            side = convolution.output_side(side)
+    return total

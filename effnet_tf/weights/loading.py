@@ -10,9 +10,9 @@ import re
 
 import numpy as np
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, nearest
 from effnet_tf.layers import Normalize, flatten
-from effnet_tf.variants import VARIANTS, nearest
+from effnet_tf.variants import VARIANTS
 from effnet_tf.weights import names, published, reading
 
 

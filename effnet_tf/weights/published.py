@@ -13,15 +13,7 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.variants import IMAGENET_MEAN, IMAGENET_STD
-
-# name -> (mean, std) per RGB channel, on pixels in [0, 255] (preprocessing constants of the
-# original code: efficientnet_builder.py, lite/, and --advprop_preprocessing).
-PREPROCESSING = {
-    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
-    "inception": ((127.5,) * 3, (127.5,) * 3),  # x * 2 / 255 - 1
-    "lite": ((127.0,) * 3, (128.0,) * 3),
-}
+from effnet_tf.variants import PREPROCESSING
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,14 +25,15 @@ def test_every_variant_of_the_family_is_a_row():
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_scaling_equals_the_original(name):
     variant, expected = variants.VARIANTS[name], fact(name)["scaling"]
-    blocks = variants.blocks(name)
+    network = variants.resolve(name)
+    blocks = network.blocks
     assert (
         variant.width_coefficient,
         variant.depth_coefficient,
         variant.resolution,
         variant.dropout_rate,
     ) == tuple(expected[key] for key in ("width", "depth", "resolution", "dropout"))
-    assert variants.stem_and_head_filters(variant) == (expected["stem"], expected["head"])
+    assert (network.stem.filters, network.head.filters) == (expected["stem"], expected["head"])
     assert len(blocks) == expected["n_blocks"]
     for number, stage in enumerate(expected["stages"], start=1):
         found = [block for block in blocks if block.stage == number]
@@ -132,54 +133,35 @@ def test_drop_connect_rate_out_of_range(rate):
         variants.blocks("b0", rate)
 
 
-class TestCompoundScaling:
-    def test_reports_the_growth_of_cost(self):
-        assert variants.CompoundScaling().cost_per_phi == pytest.approx(1.92027)
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (dict(num_classes=0), "num_classes is 0"),
+        (dict(dropout_rate=1.0), "dropout_rate is 1.0"),
+        (dict(drop_connect_rate=-1), "drop_connect_rate is -1"),
+        (dict(output_stride=4), "output_stride is 4"),
+        (dict(preprocessing="caffe"), "must be True"),
+    ],
+)
+def test_resolve_refuses(arguments, message):
+    with pytest.raises(errors.InputError, match=message):
+        variants.resolve("b0", **arguments)
 
-    @pytest.mark.parametrize("phi", [-3, -0.5, 0, 0.7, 2, 5])
-    def test_follows_equation_3(self, phi):
-        variant = variants.CompoundScaling(1.3, 1.05, 1.1).variant(phi, base="lite1")
-        assert variant.depth_coefficient == pytest.approx(1.1 * 1.3**phi)
-        assert variant.width_coefficient == pytest.approx(1.0 * 1.05**phi)
-        assert variant.resolution == round(240 * 1.1**phi)
-        assert variant.activation == "relu6" and variant.se_ratio == 0
-        variants.blocks(variant)
 
-    def test_phi_zero_is_the_base(self):
-        scaled = variants.CompoundScaling().variant(0)
-        assert dataclasses.replace(scaled, name="b0") == variants.VARIANTS["b0"]
-
-    def test_no_phi_reproduces_b5(self):
-        b5 = variants.VARIANTS["b5"]
-        phis = [math.log(b5.width_coefficient, 1.1), math.log(b5.depth_coefficient, 1.2)]
-        assert abs(phis[0] - phis[1]) > 0.5
-        assert "no phi reproduces" in " ".join(variants.CompoundScaling.__doc__.split())
-
-    @pytest.mark.parametrize("name", ["alpha", "beta", "gamma"])
-    @pytest.mark.parametrize("value", [0.99, 0, -1, math.nan, math.inf])
-    def test_refuses_constants_below_one(self, name, value):
-        with pytest.raises(errors.InputError, match=f"{name} is"):
-            variants.CompoundScaling(**{name: value})
-
-    @pytest.mark.parametrize(
-        "phi, message",
-        [(-15, "stage 1 .* without filters"), (-1000, "without filters"), (math.nan, "finite")],
+def test_resolve_takes_what_it_is_given():
+    network = variants.resolve(
+        "b0", num_classes=7, resolution=65, channels=1, dropout_rate=0.6, preprocessing="inception"
     )
-    def test_refuses_phi_that_leaves_nothing(self, phi, message):
-        with pytest.raises(errors.InputError, match=message):
-            variants.CompoundScaling().variant(phi)
-
-    @pytest.mark.parametrize("phi", [80, 5000, math.inf])
-    def test_refuses_phi_that_no_machine_can_hold(self, phi):
-        with pytest.raises(errors.InputError, match="phi"):
-            variants.CompoundScaling().variant(phi)
-
-    def test_refuses_images_too_small(self):
-        with pytest.raises(errors.InputError, match="28 pixels .* at least 32"):
-            variants.CompoundScaling(beta=1.0).variant(-15)
+    assert (network.side, network.dropout_rate, network.classifier.filters) == (65, 0.6, 7)
+    assert (network.stem.input_filters, network.mean, network.std) == (1, (127.5,), (127.5,))
+    assert variants.resolve("lite1").mean == (127.0,) * 3
+    assert variants.resolve("b0", preprocessing=False).mean == ()
 
 
-def test_docstring_examples_are_true():
+@pytest.mark.parametrize("name", ["network", "rows", "table", "counting"])
+def test_docstring_examples_are_true(name):
     import doctest
+    import importlib
 
-    assert doctest.testmod(variants).failed == 0
+    module = importlib.import_module(f"effnet_tf.variants.{name}")
+    assert doctest.testmod(module, extraglobs={"VARIANTS": variants.VARIANTS}).failed == 0

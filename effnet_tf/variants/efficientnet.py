@@ -1,0 +1,48 @@
+"""Which rows does the EfficientNet family have: B0 to B8, L2, Lite and EdgeTPU?
+
+Sources: see `rows.py`.
+"""
+
+from effnet_tf.variants.rows import PREPROCESSING, Stage, Variant
+
+# builder, edgetpu/. The first row declares 24 input channels although the stem
+# gives 32; its expansion counts from the declared 24, so the row says 24.
+EDGETPU_STAGES = (
+    Stage(24, 1, 3, 1, 4, 24, fused=True, skip=False),
+    Stage(32, 2, 3, 2, 8, 24, fused=True),
+    Stage(48, 4, 3, 2, 8, 32, fused=True),
+    Stage(96, 5, 5, 2, 8, 48),
+    Stage(144, 4, 5, 1, 8, 96),
+    Stage(192, 2, 5, 2, 8, 144),
+)
+
+_MEAN, _STD = PREPROCESSING["lite"]  # EdgeTPU's, too
+# builder, lite/: no squeeze-and-excite, relu6, fixed stem and head.
+_LITE = dict(se_ratio=0.0, activation="relu6", scale_stem_and_head=False, mean=_MEAN, std=_STD)
+# builder, edgetpu/: 1001 classes, of which class 0 is the background.
+_EDGETPU = dict(
+    se_ratio=0.0, activation="relu", stages=EDGETPU_STAGES, mean=_MEAN, std=_STD, num_classes=1001
+)
+
+# name, width, depth, resolution, dropout: builder, `efficientnet_params` and its
+# siblings. The coefficients are hand-set; see CompoundScaling.
+EFFICIENTNETS = (
+    Variant("b0", 1.0, 1.0, 224, 0.2),
+    Variant("b1", 1.0, 1.1, 240, 0.2),
+    Variant("b2", 1.1, 1.2, 260, 0.3),
+    Variant("b3", 1.2, 1.4, 300, 0.3),
+    Variant("b4", 1.4, 1.8, 380, 0.4),
+    Variant("b5", 1.6, 2.2, 456, 0.4),
+    Variant("b6", 1.8, 2.6, 528, 0.5),
+    Variant("b7", 2.0, 3.1, 600, 0.5),
+    Variant("b8", 2.2, 3.6, 672, 0.5),
+    Variant("l2", 4.3, 5.3, 800, 0.5),
+    Variant("lite0", 1.0, 1.0, 224, 0.2, **_LITE),
+    Variant("lite1", 1.0, 1.1, 240, 0.2, **_LITE),
+    Variant("lite2", 1.1, 1.2, 260, 0.3, **_LITE),
+    Variant("lite3", 1.2, 1.4, 280, 0.3, **_LITE),
+    Variant("lite4", 1.4, 1.8, 300, 0.3, **_LITE),
+    Variant("edgetpu-s", 1.0, 1.0, 224, 0.2, **_EDGETPU),
+    Variant("edgetpu-m", 1.0, 1.1, 240, 0.2, **_EDGETPU),
+    Variant("edgetpu-l", 1.2, 1.4, 300, 0.3, **_EDGETPU),
+)
