@@ -1,8 +1,12 @@
-"""Writes real weights files of other people's programs, for the tests of the readers."""
+"""Real weights files of other people's programs, and what models compute with them."""
+
+import gzip
+import json
 
 import numpy as np
 import tensorflow as tf
 
+import effnet_tf
 from tests.helpers import goldens
 
 
@@ -67,3 +71,33 @@ def seed_keras(model, mean, variance):
                 "bias": lambda: random.normal(0, 0.1, shape),
             }.get(leaf, lambda: random.normal(0, np.sqrt(2 / np.prod(shape[:-1])), shape))()
         )
+
+
+def logits_error(model, golden):
+    """Largest difference from the golden's logits, in their standard deviations."""
+    case = golden["cases"][0]
+    expected = np.asarray(case["logits"])
+    images = goldens.images(case["height"], case["width"])
+    return np.abs(np.asarray(model(images)) - expected).max() / expected.std()
+
+
+def classifier(variant, golden, **arguments):
+    case = golden["cases"][0]
+    return effnet_tf.model_fn(
+        variant,
+        input_shape=(case["height"], case["width"], 3),
+        classifier_activation=None,
+        **arguments,
+    )
+
+
+def assert_untouched(model, before):
+    for one, other in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+TIMM = json.loads(gzip.decompress((goldens.REFERENCE / "timm.json.gz").read_bytes()))
+
+
+def timm_state(name):
+    return {key: goldens.timm_value(key, shape) for key, shape in TIMM[name]["state"].items()}

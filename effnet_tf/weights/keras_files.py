@@ -1,0 +1,190 @@
+"""How does Keras store weights, and what does it call the variables of an EfficientNet?
+
+Legacy .h5, .weights.h5 and .keras files of Keras 2 and 3: of keras.applications, of tf_keras,
+and of this package. Only data is read: nothing in a file is deserialised, so nothing of it runs.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+import h5py
+import numpy as np
+
+from effnet_tf.variants import VARIANTS
+from effnet_tf.weights import claims, keras_pixels, names
+from effnet_tf.weights.contents import Contents, Target, name_values
+
+PACKAGES: dict[str, str] = {}  # by the file's ending; h5py is always there
+_WEIGHTS = "model.weights.h5"  # of a .keras archive
+
+
+def recognises(file: claims.File) -> bool:
+    """Whether this is a file of Keras', by its first bytes and what it lists."""
+    if file.content.startswith(claims.ZIP):
+        return _WEIGHTS in file.archive().namelist()
+    return file.content.startswith(claims.HDF5)
+
+
+def read(file: claims.File, ema: bool, target: Target) -> Contents:
+    """Reads a file that `recognises` knows; it holds one set of weights, whatever `ema` says."""
+    if file.content.startswith(claims.HDF5):
+        return _read(file.h5(), target)
+    archive = file.archive()
+    config = json.loads(archive.read("config.json"))
+    return _read(file.h5(archive.read(_WEIGHTS)), target, config, ".keras file")
+
+
+def _read(root, target, config=None, kind="Keras .weights.h5"):
+    with root:
+        if "layers" in root:
+            values = _find_names(root["layers"], target)
+        else:
+            kind = "legacy Keras .h5"
+            values = _legacy_variables(root.get("model_weights", root))
+            if "model_config" in root.attrs:
+                config = json.loads(root.attrs["model_config"])
+    statistics = {leaf: values.pop(name) for leaf, name in _statistics(values).items()}
+    return Contents(
+        kind,
+        name_values(values, split(values), target),
+        normalization=keras_pixels.normalization(statistics, config),
+    )
+
+
+# --- names ------------------------------------------------------------------------------------
+
+_LAYER = re.compile(
+    r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_]((?:expand|project)_(?:conv|bn)|dwconv|"
+    r"bn|se[/_](?:reduce|expand))|((?:stem|top)_(?:conv|bn)|predictions))$"
+)
+
+
+def split(paths: Iterable[str]) -> names.Split:
+    """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`."""
+    return {path: _split(path) for path in paths}
+
+
+def _split(path):
+    layer, _, leaf = path.rpartition("/")
+    found = _LAYER.match(layer)
+    if not found:
+        return None, path
+    stage, letters, inside, outside = found.groups()
+    leaf = leaf.split(":")[0].replace("depthwise_kernel", "kernel")
+    if outside:
+        return None, f"{outside}/{leaf}"
+    index = 0
+    for letter in letters:  # a, ..., z, aa: the inverse of variants.block_letter
+        index = 26 * index + ord(letter) - ord("a") + 1
+    return (int(stage), index - 1), f"{inside.replace('se_', 'se/')}/{leaf}"
+
+
+class Nameless:
+    """Finds layers by number where a file has no names (tf_keras, early Keras 3).
+
+    There the layers of each class are numbered in their order, which is the model's.
+
+    Args:
+        layers: canonical names of the model's layers, in order.
+
+    Attributes:
+        asked: whether anything was looked up.
+    """
+
+    def __init__(self, layers: Iterable[str]) -> None:
+        self.layers: dict[str, list[str]] = {}
+        self.asked = False
+        for layer in layers:
+            self.layers.setdefault(_class_of(layer), []).append(layer)
+
+    def find(self, name: str) -> str:
+        """Returns the Keras path of the layer called, for example, `conv2d_3`."""
+        self.asked = True
+        kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
+        known, number = self.layers.get(kind, []), int(number or 0)
+        if number >= len(known):
+            return name
+        # As a Keras path, of whose blocks each is a stage.
+        return re.sub(r"blocks_(\d+)", lambda block: f"block{int(block[1]) + 1}a", known[number])
+
+
+def _class_of(layer):
+    """What Keras calls a nameless layer, by our name of it."""
+    name = layer.rpartition("/")[2]
+    if name.endswith("bn"):
+        return "batch_normalization"
+    return {"dwconv": "depthwise_conv2d", "predictions": "dense"}.get(name, "conv2d")
+
+
+# --- variables --------------------------------------------------------------------------------
+
+
+def _find_names(group, target):
+    """Returns {Keras path: array}; without names in the file, by the layers' numbers."""
+    nameless = Nameless(target.layers)
+    values = dict(_variables(group, nameless))
+    if not nameless.asked or _fits_a_variant(values):
+        return values
+    for variant in VARIANTS:
+        others = dict(_variables(group, Nameless(names.layers(variant))))
+        if _fits_a_variant(others):
+            return others
+    return values
+
+
+def _fits_a_variant(values):
+    canonical = names.canonical(split(values))
+    return names.identify({canonical[name]: value.shape for name, value in values.items()})
+
+
+def _variables(group, nameless, path="") -> Iterator[tuple[str, np.ndarray]]:
+    """Yields (Keras path, array) of every variable below a group of Keras 3's layout."""
+    if "vars" in group:
+        variables, own = group["vars"], group.name.rpartition("/")[2]
+        path = f"{path}/{variables.attrs.get('name') or nameless.find(own)}".lstrip("/")
+        for key, value in variables.items():
+            yield f"{path}/{_leaf(path, key)}", value[()]
+    for key, child in group.items():
+        if key != "vars":
+            yield from _variables(child, nameless, path)
+
+
+def _leaf(layer, key):
+    """The name of a layer's variable, which Keras 3 numbers."""
+    leaves = _leaves(layer.rpartition("/")[2])
+    if not key.isdigit() or int(key) >= len(leaves):
+        return key
+    return leaves[int(key)]
+
+
+def _leaves(layer):
+    if layer.endswith("bn"):
+        return names.BATCH_NORM
+    if layer.startswith("normalization"):
+        return "mean", "variance", "count"
+    return "kernel", "bias"
+
+
+def _legacy_variables(root):
+    """Returns {Keras path: array} of Keras 2's layout: layer/layer/kernel:0, and so on."""
+    values = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and not name.startswith("optimizer_weights/"):
+            values[name] = item[()]
+
+    root.visititems(visit)
+    return values
+
+
+def _statistics(values):
+    """Finds {leaf: path} of the Normalization that stands beside stem_conv."""
+    stem = next((name for name in values if re.search(r"(^|/)stem_conv/kernel(:0)?$", name)), "")
+    beside = re.escape(stem.partition("stem_conv")[0]) + r"(?:normalization(?:_\d+)?/){1,2}"
+    found = {}
+    for name in values:
+        match = re.fullmatch(beside + r"(mean|variance|std|count)(?::0)?", name)
+        if match:
+            found[match[1]] = name
+    return found
