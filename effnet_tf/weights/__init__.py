@@ -2,4 +2,6 @@
 
 from effnet_tf import faces
 
-__getattr__, __dir__, __all__ = faces.attach(__name__, {"loading": ("LoadReport", "load_weights")})
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__, {"loading": ("load_weights",), "report": ("LoadReport",)}
+)

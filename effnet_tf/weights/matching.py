@@ -1,0 +1,108 @@
+"""Which variables of a model does a file have, and in which shape?"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Match:
+    """Canonical names, by how file and model agree on them.
+
+    Attributes:
+        found: name -> the array to assign.
+        adapted: of `found`, those that the file has in another shape.
+        reshaped: names that the file has in another shape, and that were not adapted.
+        missing: names of the model that the file lacks.
+        unused: names of the file that the model lacks.
+    """
+
+    found: dict[str, np.ndarray]
+    adapted: tuple[str, ...]
+    reshaped: tuple[str, ...]
+    missing: tuple[str, ...]
+    unused: tuple[str, ...]
+
+    @property
+    def wrong(self) -> tuple[str, ...]:
+        """The names on which file and model do not agree."""
+        return self.adapted + self.reshaped + self.missing + self.unused
+
+    def without_ends(self, ours: Mapping[str, object]) -> "Match":
+        """Returns what is left to complain about where the ends of networks may differ.
+
+        A classifier may have another size or be missing; a model may end early; a file may
+        hold other people's layers on top of the network.
+
+        Args:
+            ours: canonical name -> anything, of the model's variables.
+        """
+        parts = {_part(name) for name in ours}
+        ends_early = "top_conv" not in parts
+
+        def comes_later(name):
+            part = _part(name)
+            is_network = re.match(r"stem_|blocks_|top_", part)
+            return part not in parts and (ends_early or not is_network)
+
+        return dataclasses.replace(
+            self,
+            adapted=(),
+            reshaped=tuple(name for name in self.reshaped if not _is_classifier(name)),
+            missing=tuple(name for name in self.missing if not _is_classifier(name)),
+            unused=tuple(
+                name for name in self.unused if not _is_classifier(name) and not comes_later(name)
+            ),
+        )
+
+
+def _part(name):
+    return name.partition("/")[0]
+
+
+def _is_classifier(name):
+    return _part(name) == "predictions"
+
+
+def match(
+    shapes: Mapping[str, tuple[int, ...]], values: Mapping[str, np.ndarray], adapt: bool
+) -> Match:
+    """Compares a model with a file, by canonical name and shape.
+
+    Args:
+        shapes: canonical name -> shape, of the model's variables.
+        values: canonical name -> array, of the file.
+        adapt: whether the stem of RGB images may serve other channels.
+    """
+    found, adapted, reshaped = {}, [], []
+    for name, shape in shapes.items():
+        if name not in values:
+            continue
+        value = values[name]
+        if value.shape == shape:
+            found[name] = value
+        elif adapt and _is_rgb_stem(name, value, shape):
+            found[name] = _adapt_stem(value, shape[2])
+            adapted.append(name)
+        else:
+            reshaped.append(name)
+    return Match(
+        found,
+        tuple(adapted),
+        tuple(reshaped),
+        missing=tuple(name for name in shapes if name not in values),
+        unused=tuple(name for name in values if name not in shapes),
+    )
+
+
+def _is_rgb_stem(name, kernel, shape):
+    return name == "stem_conv/kernel" and kernel.shape == (*shape[:2], 3, shape[3])
+
+
+def _adapt_stem(kernel, channels):
+    """Turns an RGB stem kernel (k, k, 3, F) into (k, k, channels, F): responses keep their size."""
+    if channels < 3:
+        return np.repeat(kernel.sum(2, keepdims=True) / channels, channels, axis=2)
+    return kernel[:, :, np.arange(channels) % 3] * (3 / channels)
