@@ -1,7 +1,10 @@
 # make demo      train on handwritten digits, export, verify, classify (about 5 minutes)
 # make test      the tests, as CI runs them (about 15 minutes)
 # make test-all  also every variant and the demo (about half an hour)
-# make parity    the README's table of differences from the original code
+# make lint      errors, order of imports, format: in seconds (ruff)
+# make types     the annotations, and a program of somebody who checks types (mypy)
+# make docs      the site, with an API reference, into site/
+# make parity    the table of differences from the original code, of docs/fidelity.md
 # make processors  the tests that depend on the processor, on fewer of its instructions
 # make versions    a smoke test of each Python and of the oldest packages that setup.py admits
 #
@@ -22,7 +25,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What another environment says must not reach these.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all parity processors versions constraints clean
+.PHONY: demo test test-all lint types docs parity processors versions constraints clean
 
 demo: $(VENV)/demo-ready
 	$(VENV)/bin/python tools/demo.py
@@ -32,6 +35,17 @@ test: $(TEST_VENV)/test-ready
 
 test-all: $(TEST_VENV)/test-ready
 	$(RUN_TESTS) -m "slow or not slow"
+
+lint: $(TEST_VENV)/test-ready
+	$(TEST_VENV)/bin/ruff check .
+	$(TEST_VENV)/bin/ruff format --check .
+
+types: $(TEST_VENV)/test-ready
+	$(TEST_VENV)/bin/python -m mypy
+	$(TEST_VENV)/bin/python -m mypy --strict --follow-imports=silent tests/typing/user.py
+
+docs: $(TEST_VENV)/docs-ready
+	$(TEST_VENV)/bin/python -m mkdocs build --strict --quiet
 
 parity: $(TEST_VENV)/test-ready
 	$(TEST_VENV)/bin/python -m tests.helpers.goldens
@@ -48,7 +62,7 @@ constraints:
 	$(PYTHON) tools/versions.py --write_constraints
 
 # A stamp per environment: made anew when the wanted packages change.
-$(VENV)/demo-ready $(TEST_VENV)/test-ready: setup.py $(CONSTRAINTS)
+$(VENV)/demo-ready $(TEST_VENV)/test-ready $(TEST_VENV)/docs-ready: setup.py $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "effnet_tf needs Python 3.11, 3.12 or 3.13, and none of" \
 	  "python3, python3.11, python3.12 and python3.13 is one. Name it: make PYTHON=..." >&2; exit 1; }
 	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)
@@ -58,4 +72,4 @@ $(VENV)/demo-ready $(TEST_VENV)/test-ready: setup.py $(CONSTRAINTS)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(TEST_VENV) build dist *.egg-info
+	rm -rf $(VENV) $(TEST_VENV) build dist site *.egg-info

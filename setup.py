@@ -28,6 +28,7 @@ setuptools.setup(
     # export/ is a folder of programs in the repository, effnet_export once installed.
     packages=[*setuptools.find_packages(include=["effnet_tf", "effnet_tf.*"]), "effnet_export"],
     package_dir={"effnet_export": "export"},
+    package_data={"effnet_tf": ["py.typed", "**/*.pyi"]},
     py_modules=["train_tpu"],
     # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three
     # distributions of the same package, and requiring one would overwrite another. None of
@@ -49,7 +50,7 @@ setuptools.setup(
             f"tensorflow{TENSORFLOW}; platform_system == 'Darwin'",
         ],
         "gpu": [f"tensorflow[and-cuda]{TENSORFLOW}"],
-        # The newest on PyPI. Later libtpus abort TensorFlow's import: docs/cloud_tpu.md.
+        # The newest on PyPI. Later libtpus abort TensorFlow's import: docs/tpu.md.
         "tpu": ["tensorflow-tpu==2.20.0", "libtpu==0.0.18"],
         # tools/tpu_check.py: the TPU's compiler on a machine without a TPU.
         "tpu-check": ["jax>=0.10,<0.11", "libtpu>=0.0.52,<0.1"],
@@ -61,16 +62,20 @@ setuptools.setup(
         "timm": ["safetensors"],
         "torch": ["torch"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
-        # Other programs that read TFLite files, for tests/test_clients.py.
+        # `make docs`. ruff formats the signatures.
+        "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],
+        # Other programs that read TFLite files: tests/export/tflite/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
         "test": [
             "build",
             "matplotlib",
+            "mypy",
             "onnx>=1.18",
             "onnxruntime>=1.22",
             "pillow",
             "pytest",
+            "ruff",
             "safetensors",
             "scikit-learn",
             "setuptools>=77",

@@ -30,6 +30,8 @@ def wheel(tmp_path_factory):
             "LICENSE",
             "Makefile",
             "effnet_tf/**/*.py",
+            "effnet_tf/**/*.pyi",
+            "effnet_tf/py.typed",
             "export/*.py",
             "tests/**/*",
             "tools/*.py",
@@ -92,7 +94,12 @@ def test_wheel_holds_the_programs_and_no_tests(wheel):
     packages = {name.split("/")[0] for name in names if "dist-info" not in name}
     assert packages == {"effnet_tf", "effnet_export", "train_tpu.py"}
     inside = {name for name in names if name.startswith("effnet_tf/")}
-    assert inside == {str(path.relative_to(ROOT)) for path in ROOT.glob("effnet_tf/**/*.py")}
+    assert inside == {
+        str(path.relative_to(ROOT))
+        for pattern in ("*.py", "*.pyi", "py.typed")
+        for path in ROOT.glob(f"effnet_tf/**/{pattern}")
+    }
+    assert {"effnet_tf/__init__.pyi", "effnet_tf/py.typed"} <= inside
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 

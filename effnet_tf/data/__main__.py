@@ -18,11 +18,9 @@ from effnet_tf.errors import InputError, first_line
 FAULTS = 1  # exit code of `check`
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
+def parse(arguments):
     """Returns the parsed command line."""
-    from absl.flags import argparse_flags
-
-    parser = argparse_flags.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="python -m effnet_tf.data",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,7 +45,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="1..100",
         help="of the JPEGs (default 95)",
     )
-    return parser.parse_args(argv[1:])
+    return parser.parse_args(arguments)
 
 
 def check(source, recipe, options):
@@ -93,9 +91,18 @@ def prepare(source, recipe, options):
     return 0
 
 
-def main(options: argparse.Namespace) -> int:
-    """Runs the program that was chosen; returns its exit code."""
+def main(arguments=None):
+    """The program; returns its exit code."""
+    options = parse(arguments)
     programs.on_interruption(_last_words(options))
+    try:
+        with programs.sentences():
+            return _main(options)
+    except SystemExit as stopped:
+        return stopped.code
+
+
+def _main(options):
     recipe = recipes.from_options(options)
     recipe.resolved_variant()
     _check_outside(options.out, recipe)
@@ -154,4 +161,4 @@ def _make_folder(path):
 
 
 if __name__ == "__main__":
-    programs.run(main, parse)
+    programs.run(main)

@@ -1,0 +1,8 @@
+"""The names of this package, for type checkers (written by tests/helpers/stubs.py)."""
+
+from effnet_tf.models.build import feature_extractor as feature_extractor
+from effnet_tf.models.build import load_model as load_model
+from effnet_tf.models.build import model_fn as model_fn
+from effnet_tf.models.finetune import set_trainable as set_trainable
+
+__all__: list[str]
