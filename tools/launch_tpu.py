@@ -4,7 +4,7 @@
         --accelerator v5litepod-8 --bucket gs://my-bucket --spot [--dry_run] \\
         [-- options of train_tpu.py]
 
-Steps, in this order (docs/cloud_tpu.md explains them): setup, data, create, wait, install,
+Steps, in this order (docs/tpu.md explains them): setup, data, create, wait, install,
 train, watch, resume, export, delete; `all` is create, wait, install and train. --dry_run
 prints the commands and runs none. The options after -- are checked first: a typo costs no TPU.
 
@@ -32,7 +32,7 @@ from effnet_tf import recipes  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 
 POLL_SECONDS = 30
-# docs/cloud_tpu.md, "Which TensorFlow", says why these versions.
+# docs/tpu.md, "Which TensorFlow", says why these versions.
 PACKAGES = ("tensorflow-tpu==2.20.0", "libtpu==0.0.18")
 # TensorFlow's way to the chips of v5e and v6e, from within effnet_tf/ on the TPU.
 PJRT = (

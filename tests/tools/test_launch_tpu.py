@@ -12,7 +12,7 @@ import pytest
 from tools import launch_tpu
 
 ROOT = pathlib.Path(__file__).parents[2]
-DOC = (ROOT / "docs/cloud_tpu.md").read_text()
+DOC = (ROOT / "docs/tpu.md").read_text()
 PLACE = ("--name", "effnet", "--zone", "us-west4-a", "--bucket", "gs://my-bucket")
 ONE, SLICE = "v5litepod-8", "v5litepod-32"
 SINGLE_STEPS = [step for step in launch_tpu.STEPS if step != "all"]

@@ -1,0 +1,167 @@
+"""What do the figures say, as tables? Writes those of README.md and of docs/.
+
+    python benchmarks/tables.py
+
+Each table stands between `<!-- table: NAME ... -->` and `<!-- end -->` in a page; the figures
+come from the JSON files beside this program, from `effnet_tf.cost` and from the publishers'
+accuracies. tests/test_documents.py compares. No TensorFlow.
+"""
+
+import json
+import pathlib
+import re
+import statistics
+
+import effnet_tf
+from effnet_tf.variants.accuracies import published_top1
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGES = (HERE.parent / "README.md", *sorted((HERE.parent / "docs").glob("*.md")))
+# The weights whose accuracy stands for a variant: the first that were published for it.
+WEIGHTS = ("imagenet", "autoaugment", "advprop", "noisy-student")
+_PLACE = re.compile(r"(<!-- table: (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def figures(name: str) -> dict:
+    """Returns the content of a JSON file of this folder."""
+    return json.loads((HERE / f"{name}.json").read_text())
+
+
+def markdown(header: tuple, rows: list) -> str:
+    """Returns a table in Markdown, a line per row."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def top1(variant: str) -> str:
+    """Returns what was published for a variant, in percent."""
+    for weights in WEIGHTS:
+        accuracy = published_top1(weights, variant)
+        if accuracy is not None:
+            return f"{accuracy:.1f}"
+    return "–"
+
+
+def variants() -> str:
+    """Every released variant: pixels, parameters, multiply-adds, published accuracy."""
+    rows = []
+    for name, variant in effnet_tf.VARIANTS.items():
+        cost = effnet_tf.cost(name)
+        rows.append(
+            (
+                name,
+                str(variant.resolution),
+                f"{cost.trainable_params / 1e6:.1f}",
+                f"{cost.multiply_adds / 1e9:.2f}",
+                top1(name),
+            )
+        )
+    return markdown(("Variant", "Pixels", "Parameters, M", "Multiply-adds, G", "Top-1, %"), rows)
+
+
+PIPELINES = {
+    "ours": "effnet_tf",
+    "libjpeg": "only libjpeg-turbo's decoding of the same crops",
+    "original": "the original TPU pipeline",
+    "tf_models": "tf-models",
+    "flax": "flax' ImageNet example",
+    "keras_cv": "keras_cv's layers",
+}
+
+
+def input_pipeline() -> str:
+    """CPU time per image of several pipelines, as a ratio to ours."""
+    rows = {row["name"]: row for row in figures("input_pipeline")["rows"]}
+    found = []
+    for name, title in PIPELINES.items():
+        cells = [_ratio(rows.get(key)) for key in (name, f"{name}_randaugment")]
+        found.append((title, *cells))
+    return markdown(("", "without a policy", "with RandAugment(2, 10)"), found)
+
+
+def _ratio(row):
+    if row is None:
+        return "–"
+    if row["ratio"] == 1:
+        return f"1 ({row['microseconds'] / 1000:.1f} ms)"
+    return f"{row['ratio']:.2f}"
+
+
+def tpu_memory() -> str:
+    """Device memory per replica, as the TPU's compiler sees it."""
+    rows = []
+    for row in figures("tpu_memory")["rows"]:
+        sides = [_memory(row.get(side)) for side in ("effnet_tf", "keras")]
+        rows.append((row["network"], str(row["images_per_replica"]), *sides))
+    return markdown(("Network", "Images per replica", "effnet_tf", "keras.applications"), rows)
+
+
+def _memory(side):
+    if side is None:
+        return "has no such network"
+    return f"{side['total_mib']:,.0f} MiB, {side['all_reduces_compiled']} all-reduces"
+
+
+def export_size() -> str:
+    """A SavedModel of B0, ours and that of keras.applications."""
+    rows = []
+    for row in figures("export_size")["rows"]:
+        sides = [f"{row[side]:.2f} {row['unit']}" for side in ("ours", "keras")]
+        rows.append((row["name"], *sides, f"{row['ratio']:.2f}"))
+    return markdown(("", "effnet_tf", "keras.applications", "ratio"), rows)
+
+
+NETWORKS = {"b0": "swish and SE", "lite0": "Lite"}
+WAYS = ("TFLiteConverter", "effnet_tf", "effnet_tf, biases corrected")
+
+
+def int8() -> str:
+    """What int8 costs two small networks, as they are and with rescaled channels."""
+    rows = figures("int8")["rows"]
+    found = []
+    for variant, network in NETWORKS.items():
+        for stressed in (False, True):
+            chosen = [
+                row
+                for row in rows
+                if row["variant"] == variant and (row["stress_seed"] is not None) == stressed
+            ]
+            cells = [_mean([row for row in chosen if row["how"] == way]) for way in WAYS]
+            stress = "rescaled" if stressed else "none"
+            found.append((network, stress, *cells, f"{chosen[0]['float_top1']:.1%}"))
+    return markdown(("Network", "Stress", *WAYS, "float top-1"), found)
+
+
+def _mean(rows):
+    mean = {
+        name: statistics.mean(row[name] for row in rows)
+        for name in ("sqnr_db", "agreement", "top1")
+    }
+    return f"{mean['sqnr_db']:.1f} dB, {mean['agreement']:.1%}, {mean['top1']:.1%}"
+
+
+TABLES = {
+    "variants": variants,
+    "input_pipeline": input_pipeline,
+    "tpu_memory": tpu_memory,
+    "export_size": export_size,
+    "int8": int8,
+}
+
+
+def filled(text: str) -> str:
+    """Returns a page with its tables as the figures are now."""
+    return _PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
+
+
+def main() -> None:
+    """Writes the tables of every page that has some."""
+    for page in PAGES:
+        text = page.read_text()
+        if filled(text) != text:
+            page.write_text(filled(text))
+            print(f"{page.relative_to(HERE.parent)}: tables written anew")
+
+
+if __name__ == "__main__":
+    main()
