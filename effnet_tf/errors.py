@@ -5,7 +5,9 @@ Needs nothing but the standard library.
 
 import difflib
 import re
+import sys
 from collections.abc import Iterable
+from types import ModuleType
 
 # What libraries write for their authors: places in a graph, the operation that was called,
 # the file and line of their own source.
@@ -101,6 +103,83 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.4) -> str:
     if len(known) < 30:
         return f"Known: {', '.join(known)}."
     return "No known name is near."
+
+
+def told(error: BaseException) -> tuple[int | None, str]:
+    """Returns (exit code, sentence) of an exception; (None, "") if it is a fault of ours.
+
+    Not ours are those with an `exit_code`, a lack of memory, and what disks, networks or
+    permissions cause.
+    """
+    error = _first_raised(error)
+    if hasattr(error, "exit_code"):
+        return error.exit_code, str(error)
+    if _is_lack_of_memory(error):
+        return BAD_INPUT, (
+            f"There is not enough memory ({first_line(error)}): try a smaller "
+            "batch or image size, or another machine."
+        )
+    reason = _outside_reason(error)
+    if reason:
+        return NO_ACCESS, f"A file, a disk or the network failed: {reason}."
+    return None, ""
+
+
+def _first_raised(error):
+    """What was raised first: Keras and autograph raise it again with what they know of it."""
+    again = ("Exception encountered when calling", "in user code:")
+    while str(error).startswith(again) and isinstance(error.__context__, type(error)):
+        error = error.__context__
+    return error
+
+
+def _is_lack_of_memory(error):
+    if isinstance(error, MemoryError):
+        return True
+    errors = _errors_of_tensorflow()
+    return (
+        errors is not None
+        and isinstance(error, errors.ResourceExhaustedError)
+        and "OOM" in str(error)
+    )
+
+
+def _outside_reason(error):
+    """Says what disks, networks or permissions did to cause an error; None: our code did."""
+    if isinstance(error, OSError) and error.strerror:
+        if error.filename:
+            return f"{error.strerror}: '{error.filename}'"
+        return error.strerror
+    if isinstance(error, (ConnectionError, TimeoutError)) or _is_outside_tensorflow(error):
+        return first_line(error)
+    return None
+
+
+def _is_outside_tensorflow(error):
+    """Whether an error that TensorFlow reports was caused outside of it."""
+    errors = _errors_of_tensorflow()
+    if errors is None:
+        return False
+    if isinstance(error, errors.UnimplementedError):
+        return "File system scheme" in str(error)  # such as s3://
+    return isinstance(
+        error,
+        (
+            errors.NotFoundError,
+            errors.PermissionDeniedError,
+            errors.UnauthenticatedError,
+            errors.UnavailableError,
+            errors.ResourceExhaustedError,
+            errors.DeadlineExceededError,
+            errors.DataLossError,
+            errors.AbortedError,
+        ),
+    )
+
+
+def _errors_of_tensorflow() -> ModuleType | None:
+    """Returns tf.errors, None as long as TensorFlow is not there: then it is none of them."""
+    return getattr(sys.modules.get("tensorflow"), "errors", None)
 
 
 def printable(text: str) -> str:

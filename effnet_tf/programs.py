@@ -4,25 +4,26 @@ It begins with signals that are obeyed at once, before the imports that take sec
 a terminal that names of files and classes cannot steer. It ends with an exit code, with one
 sentence if it did not do its work, and without waiting for the threads of libraries.
 
-Needs nothing but the standard library.
+    def main(options):              # returns an exit code, None for 0, or raises
+        ...
+
+    programs.run(main, parse)       # parse takes sys.argv; absl's own flags are parsed, too
+
+Needs nothing but the standard library, and absl where a command line is parsed.
 """
 
 import contextlib
+import dataclasses
+import logging
 import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 from effnet_tf import terminal
-from effnet_tf.errors import (
-    BAD_INPUT,
-    FAULT,
-    INTERRUPTED,
-    NO_ACCESS,
-    NOT_READ,
-    TERMINATED,
-    first_line,
-)
+from effnet_tf.errors import FAULT, INTERRUPTED, NO_ACCESS, NOT_READ, TERMINATED, first_line, told
 
 # How the README, written in a checkout, calls what an installation calls otherwise.
 INSTALLED = {"python train_tpu.py": "effnet-train", "python -m export": "effnet-export"}
@@ -32,6 +33,11 @@ class Terminated(BaseException):
     """SIGTERM, as an exception like KeyboardInterrupt: half-written files are removed."""
 
 
+def _nothing_was_written():
+    return "nothing was written"
+
+
+@dataclasses.dataclass
 class _State:
     """What the signal handlers of this process know.
 
@@ -42,11 +48,10 @@ class _State:
         last_words: function of nothing, a sentence on what an interruption leaves.
     """
 
-    begun, received, at_once = False, None, False
-
-    @staticmethod
-    def last_words():
-        return "nothing was written"
+    begun: bool = False
+    received: int | None = None
+    at_once: bool = False
+    last_words: Callable[[], str] = _nothing_was_written
 
 
 _state = _State()
@@ -82,22 +87,26 @@ def _is_installed():
 # --- signals ----------------------------------------------------------------------------------
 
 
-def on_signal(number: int, frame=None):
+def on_signal(number: int, frame: object = None) -> None:
     """The handler of SIGINT and SIGTERM in all programs."""
     _state.received = _state.received or number
     if _state.at_once:
         end_now(number)
-    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise Terminated
 
 
-def end_now(number: int):
+def end_now(number: int) -> NoReturn:
     """Ends the process for a signal, where nothing has to be undone."""
     print("\n" + _farewell(number), file=sys.stderr)
     leave(_code_of(number))
 
 
 def _code_of(number):
-    return INTERRUPTED if number == signal.SIGINT else TERMINATED
+    if number == signal.SIGINT:
+        return INTERRUPTED
+    return TERMINATED
 
 
 def _farewell(number):
@@ -114,7 +123,7 @@ def is_running() -> bool:
 
 
 @contextlib.contextmanager
-def nothing_to_undo():
+def nothing_to_undo() -> Iterator[None]:
     """Where a signal may end the process at once, because nothing has been begun.
 
     While libraries are imported it must: an exception there may end in their own error
@@ -128,7 +137,7 @@ def nothing_to_undo():
 
 
 @contextlib.contextmanager
-def unheard():
+def unheard() -> Iterator[None]:
     """Where C++ may keep all of Python waiting for minutes: signals end a program by the kernel."""
     ours = [
         number
@@ -144,13 +153,13 @@ def unheard():
             signal.signal(number, on_signal)
 
 
-def on_interruption(last_words):
+def on_interruption(last_words: Callable[[], str]) -> None:
     """Sets the function that says what an interruption leaves behind, from now on."""
     _state.last_words = last_words
 
 
-def state_of(path: str):
-    """What changes when another file or folder takes a place; for a function of last words."""
+def state_of(path: str) -> tuple[int, int] | None:
+    """Returns what changes when another file or folder takes a place; for last words."""
     try:
         found = os.stat(path)
     except OSError:
@@ -161,34 +170,68 @@ def state_of(path: str):
 # --- beginning and end ------------------------------------------------------------------------
 
 
-def run(program):
+def run(
+    program: Callable[..., int | None], parse: Callable[[list[str]], Any] | None = None
+) -> NoReturn:
     """Runs a program from its first moment to its exit code, and ends the process.
 
     Args:
-        program: function of nothing; it returns an exit code, None for 0, or raises.
+        program: function of what `parse` returns, or of nothing without `parse`; it returns an
+            exit code, None for 0, or raises.
+        parse: function of sys.argv, with a parser of `absl.flags.argparse_flags`.
     """
     begin()
     try:
-        with sentences():
-            code = program()
-            if _state.received is not None and not code:  # a library has swallowed it
-                print("\nInterrupted, but too late: all was done.", file=sys.stderr)
-                code = _code_of(_state.received)
-    except SystemExit as stopped:
-        code = stopped.code
-        if code is not None and not isinstance(code, int):
-            print(code, file=sys.stderr)
-            code = FAULT
+        code = _code(program, parse)
     except (KeyboardInterrupt, Terminated) as error:  # a second one, while the first was told
-        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
+        code = _code_of(_number_of(error))
     except BrokenPipeError:
-        code = NOT_READ if _is_unread() else _fault()
+        code = _unread_or_fault()
     except BaseException:
-        code = _fault()
-    leave(code or 0)
+        traceback.print_exc()
+        code = FAULT
+    leave(code)
 
 
-def begin():
+def _code(program, parse):
+    """Runs a program; returns its exit code, once a person has been told what it is for."""
+    try:
+        with sentences():
+            if parse is None:
+                sys.exit(program())
+            _run_by_absl(program, parse)
+    except SystemExit as stopped:
+        code = stopped.code or 0
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        return FAULT
+    if _state.received is not None and not code:  # a library has swallowed it
+        print("\nInterrupted, but too late: all was done.", file=sys.stderr)
+        return _code_of(_state.received)
+    return code
+
+
+def _run_by_absl(program, parse):
+    """Runs a program with what `parse` returns; absl takes its own flags, and ends it."""
+    with nothing_to_undo():
+        from absl import app
+        from absl import logging as absl_logging
+
+    def main(options):
+        absl_logging.set_verbosity(absl_logging.WARNING)
+        return program(options)
+
+    app.run(main, flags_parser=parse)
+
+
+def _number_of(error):
+    """The signal that an exception stands for."""
+    if isinstance(error, KeyboardInterrupt):
+        return signal.SIGINT
+    return signal.SIGTERM
+
+
+def begin() -> None:
     """Prepares this process: its signals, its terminal, and TensorFlow's silence."""
     _state.begun = True
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
@@ -200,7 +243,7 @@ def begin():
 
 
 @contextlib.contextmanager
-def sentences():
+def sentences() -> Iterator[None]:
     """Turns what a person can help into one sentence and an exit code (SystemExit).
 
     An exception's `exit_code` says that it is of that kind.
@@ -208,8 +251,7 @@ def sentences():
     try:
         yield
     except (KeyboardInterrupt, Terminated) as error:
-        is_sigint = isinstance(error, KeyboardInterrupt)
-        number = signal.SIGINT if is_sigint else signal.SIGTERM
+        number = _number_of(error)
         print("\n" + _farewell(number), file=sys.stderr)
         sys.exit(_code_of(number))
     except BrokenPipeError:
@@ -218,89 +260,22 @@ def sentences():
         if _state.received is not None:  # a library has made something else of it
             print("\n" + _farewell(_state.received), file=sys.stderr)
             sys.exit(_code_of(_state.received))
-        code, sentence = _told(error)
+        code, sentence = told(error)
         if code is None:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         sys.exit(code)
 
 
-def _told(error):
-    """Returns (exit code, sentence) of an exception; (None, None) if it is a fault of ours."""
-    error = _first_raised(error)
-    if hasattr(error, "exit_code"):
-        return error.exit_code, str(error)
-    if _is_want_of_memory(error):
-        return BAD_INPUT, (
-            f"There is not enough memory ({first_line(error)}): try a smaller "
-            "batch or image size, or another machine."
-        )
-    if isinstance(error, OSError) and error.strerror:
-        place = f": '{error.filename}'" if error.filename else ""
-        return NO_ACCESS, f"A file, a disk or the network failed: {error.strerror}{place}."
-    if _is_of_the_world(error):
-        return NO_ACCESS, f"A file, a disk or the network failed: {first_line(error)}."
-    return None, None
-
-
-def _first_raised(error):
-    """What was raised first: Keras and autograph raise it again with what they know of it."""
-    again = ("Exception encountered when calling", "in user code:")
-    while str(error).startswith(again) and isinstance(error.__context__, type(error)):
-        error = error.__context__
-    return error
-
-
-def _is_want_of_memory(error):
-    if isinstance(error, MemoryError):
-        return True
-    errors = _errors_of_tensorflow()
-    return (
-        errors is not None
-        and isinstance(error, errors.ResourceExhaustedError)
-        and "OOM" in str(error)
-    )
-
-
-def _is_of_the_world(error):
-    """Whether disks, networks or permissions cause an error, not our code."""
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    errors = _errors_of_tensorflow()
-    if errors is None:
-        return False
-    if isinstance(error, errors.UnimplementedError):
-        return "File system scheme" in str(error)  # such as s3://
-    return isinstance(
-        error,
-        (
-            errors.NotFoundError,
-            errors.PermissionDeniedError,
-            errors.UnauthenticatedError,
-            errors.UnavailableError,
-            errors.ResourceExhaustedError,
-            errors.DeadlineExceededError,
-            errors.DataLossError,
-            errors.AbortedError,
-        ),
-    )
-
-
-def _errors_of_tensorflow():
-    """Returns tf.errors, None as long as TensorFlow is not there: then it is none of them."""
-    return getattr(sys.modules.get("tensorflow"), "errors", None)
-
-
-def _is_unread():
-    return any(getattr(stream, "unread", False) for stream in (sys.stdout, sys.stderr))
-
-
-def _fault():
+def _unread_or_fault():
+    """The exit code for a broken pipe: nobody reads what we print, or it is one of our own."""
+    if any(getattr(stream, "unread", False) for stream in (sys.stdout, sys.stderr)):
+        return NOT_READ
     traceback.print_exc()
     return FAULT
 
 
-def leave(code: int):
+def leave(code: int) -> NoReturn:
     """Ends the process with what it has printed, but without waiting for anything else.
 
     Threads of libraries, and the taking apart of all that TensorFlow made, take from seconds to
@@ -308,9 +283,7 @@ def leave(code: int):
     """
     if sys.getprofile() or sys.gettrace() or sys.flags.interactive or sys.flags.inspect:
         sys.exit(code)  # somebody looks on, who has work to do at exit
-    logging = sys.modules.get("logging")
-    if logging:
-        logging.shutdown()
+    logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -57,6 +57,8 @@ WITHOUT_TENSORFLOW = (
     "variants",
     "recipes",
 )
+# Packages without TensorFlow that these rows may import.
+LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}}
 # Lines: a body that fits on a screen, a class that one holds, a file that answers one question.
 MAX_FUNCTION, MEDIAN_FUNCTION, MAX_CLASS, MAX_FILE = 30, 8, 200, 300
 MAX_CONDITIONALS = 10  # conditional expressions per 1,000 lines
@@ -105,8 +107,7 @@ def test_imports_go_down_only(row):
         outside = {name.split(".")[0] for name, _ in imports(path)} - {"effnet_tf"}
         assert not [name for name in outside if name in ("", "train_tpu", "export")], path
         if row in WITHOUT_TENSORFLOW:
-            others = {"tqdm"} if row == "progress" else set()
-            assert outside - others <= sys.stdlib_module_names, path
+            assert outside - LIGHT.get(row, set()) <= sys.stdlib_module_names, path
         for other in own_modules(path):
             home = other.partition(".")[0]
             assert home, f"{path} imports a name of effnet_tf itself"

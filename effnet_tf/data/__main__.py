@@ -18,9 +18,11 @@ from effnet_tf.errors import InputError, first_line
 FAULTS = 1  # exit code of `check`
 
 
-def parse(arguments):
+def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
-    parser = argparse.ArgumentParser(
+    from absl.flags import argparse_flags
+
+    parser = argparse_flags.ArgumentParser(
         prog="python -m effnet_tf.data",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -45,7 +47,7 @@ def parse(arguments):
         metavar="1..100",
         help="of the JPEGs (default 95)",
     )
-    return parser.parse_args(arguments)
+    return parser.parse_args(argv[1:])
 
 
 def check(source, recipe, options):
@@ -91,18 +93,9 @@ def prepare(source, recipe, options):
     return 0
 
 
-def main(arguments=None):
-    """The program; returns its exit code."""
-    options = parse(arguments)
+def main(options: argparse.Namespace) -> int:
+    """Runs the program that was chosen; returns its exit code."""
     programs.on_interruption(_last_words(options))
-    try:
-        with programs.sentences():
-            return _main(options)
-    except SystemExit as stopped:
-        return stopped.code
-
-
-def _main(options):
     recipe = recipes.from_options(options)
     recipe.resolved_variant()
     _check_outside(options.out, recipe)
@@ -161,4 +154,4 @@ def _make_folder(path):
 
 
 if __name__ == "__main__":
-    programs.run(main)
+    programs.run(main, parse)

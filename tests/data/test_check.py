@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf import data
+from effnet_tf import data, programs
 from effnet_tf.data import __main__ as program
-from effnet_tf.data import batches, check, decoding, prepare
+from effnet_tf.data import bad_images, batches, check, decoding, prepare
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES, Recipe
 from tests.helpers import broken, hostile
@@ -42,7 +42,12 @@ def photos(tmp_path_factory):
 
 
 def run(*arguments):
-    return program.main([str(argument) for argument in arguments])
+    """The exit code of the program."""
+    try:
+        with programs.sentences():
+            return program.main(program.parse(["data", *map(str, arguments)]))
+    except SystemExit as stopped:
+        return stopped.code
 
 
 class TestCheck:
@@ -229,7 +234,7 @@ class TestPrepare:
         )
         small, labels = [], []
         for records in (old.train, new.train):
-            rows = [row for row in self.rows(records) if row[0] and not check.bad.fault(row[0])]
+            rows = [row for row in self.rows(records) if row[0] and not bad_images.fault(row[0])]
             small.append(
                 np.array(
                     [

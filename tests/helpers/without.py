@@ -72,7 +72,7 @@ def _programs():
     return {
         "train_tpu": train_tpu.console,
         "export": export.console,
-        "data": lambda: programs.run(data.main),
+        "data": lambda: programs.run(data.main, data.parse),
         "tpu_check": tpu_check.main,
         "python": lambda: exec(sys.argv[1], {}),
     }

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from effnet_tf import programs, terminal
-from effnet_tf.errors import InputError
+from effnet_tf.errors import NO_ACCESS, NOT_READ, InputError
 from tests.helpers import hostile
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -143,6 +143,7 @@ class TestSentences:
 PROGRAM = """
 import sys, threading, time, atexit
 from effnet_tf import programs, terminal
+from effnet_tf.errors import InputError
 def program():
     {}
 programs.run(program)
@@ -179,7 +180,7 @@ def signalled(code, number):
         ("print('done')", 0, "done\n", ""),
         ("return 1", 1, "", ""),
         ("sys.exit('a sentence')", 1, "", "a sentence\n"),
-        ("raise programs.InputError('no')", 2, "", "error: no\n"),
+        ("raise InputError('no')", 2, "", "error: no\n"),
         ("1 / 0", 1, "", "ZeroDivisionError"),
         ("print('\\x1b[31m')", 0, "\\x1b[31m\n", ""),
     ],
@@ -239,6 +240,66 @@ def test_a_signal_that_a_library_swallows():
         )
 
 
+PARSED = """
+import sys, time
+from absl.flags import argparse_flags
+from effnet_tf import programs
+from effnet_tf.errors import InputError
+def parse(argv):
+    parser = argparse_flags.ArgumentParser(prog="it")
+    parser.add_argument("--number", type=int, default=0)
+    return parser.parse_args(argv[1:])
+def program(options):
+    {}
+programs.run(program, parse)
+"""
+
+
+@pytest.mark.parametrize(
+    "code, arguments, expected, out, errors",
+    [
+        ("print(options.number)", ["--number", "3"], 0, "3\n", ""),
+        ("return options.number", ["--number", "3"], 3, "", ""),
+        ("print('done')", ["--number", "three"], 2, "", "it: error: argument --number: invalid"),
+        ("print(options.number)", ["--verbosity", "1"], 0, "0\n", ""),  # a flag of absl's
+        ("raise InputError('no')", [], 2, "", "error: no\n"),
+        ("sys.exit('a sentence')", [], 1, "", "a sentence\n"),
+        ("1 / 0", [], 1, "", "ZeroDivisionError"),
+    ],
+)
+def test_a_program_with_a_command_line(code, arguments, expected, out, errors):
+    done = subprocess.run(
+        [sys.executable, "-c", PARSED.format(code), *arguments],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (expected, out) and errors in done.stderr
+
+
+def test_signals_of_a_program_with_a_command_line():
+    for ready, word in (
+        ("print('ready', flush=True); time.sleep(600)", "Interrupted: nothing was written."),
+        (
+            """try: print('ready', flush=True); time.sleep(600)
+    except BaseException: pass""",
+            "Interrupted, but too late: all was done.",
+        ),
+    ):
+        process = subprocess.Popen(
+            [sys.executable, "-c", PARSED.format(ready)],
+            cwd=ROOT,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=120)
+        assert (process.returncode, errors) == (130, f"\n{word}\n")
+
+
 def test_half_written_files_are_removed(tmp_path):
     code = (
         f"import tempfile; folder = tempfile.TemporaryDirectory(dir={str(tmp_path)!r})\n"
@@ -253,7 +314,7 @@ def test_a_pipe_that_nobody_reads():
     process = start("print('ready', flush=True)\n    while True: print('x' * 1000)")
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(120) == programs.NOT_READ and process.stderr.read() == ""
+    assert process.wait(120) == NOT_READ and process.stderr.read() == ""
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has /dev/full")
@@ -267,7 +328,7 @@ def test_output_that_finds_no_room():
                 stdout=full,
                 stderr=subprocess.PIPE,
             )
-        assert process.returncode == programs.NO_ACCESS and "Traceback" not in process.stderr
+        assert process.returncode == NO_ACCESS and "Traceback" not in process.stderr
 
 
 def test_a_signal_while_python_cannot_hear_it():
