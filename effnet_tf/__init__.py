@@ -4,8 +4,6 @@ Names that need TensorFlow are loaded when first used (PEP 562), so that
 `import effnet_tf`, parameter counts and `--help` take milliseconds without it.
 """
 
-import importlib
-
 from effnet_tf import faces
 from effnet_tf.errors import InputError
 from effnet_tf.extras import MissingPackage, MissingTensorFlow
@@ -85,5 +83,5 @@ __all__ = sorted(
 
 def __getattr__(name):
     if name in _PACKAGES:
-        return importlib.import_module(f"effnet_tf.{name}")
+        return faces.load(f"effnet_tf.{name}", name)
     return _get(name)

@@ -26,7 +26,7 @@ def attach(package, homes):
     def get(name):
         if name not in home_of:
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
-        return getattr(_load(f"{package}.{home_of[name]}", name), name)
+        return getattr(load(f"{package}.{home_of[name]}", name), name)
 
     def listed():
         return sorted({*vars(sys.modules[package]), *home_of})
@@ -34,11 +34,16 @@ def attach(package, homes):
     return get, listed, sorted(home_of)
 
 
-def _load(module, name):
+def load(module, name):
+    """Imports a module for what is `effnet_tf.NAME`; without TensorFlow, says which package.
+
+    Raises:
+        MissingTensorFlow: TensorFlow is not installed, and the module needs it.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name not in ("tensorflow", "keras"):
+        if (error.name or "").partition(".")[0] not in ("tensorflow", "keras"):
             raise
         extras.require(f"effnet_tf.{name}", "tensorflow", "keras")
         raise  # both are there: one of them lacks a part of itself

@@ -1,27 +1,26 @@
-"""Which optimisers, schedules and weight average do recipes use?"""
+"""Which optimisers, schedules and weight average do recipes use?
 
-from effnet_tf import faces
+Not handed on lazily: importing this package registers with Keras what saved models may hold.
+"""
 
-__getattr__, __dir__, __all__ = faces.attach(
-    __name__,
-    {
-        "optimizers": (
-            "LARS",
-            "OPTIMIZERS",
-            "SGD",
-            "AdamW",
-            "RMSprop",
-            "WarmupCosine",
-            "WarmupPolynomial",
-            "WarmupStaircase",
-            "clip",
-            "decayed",
-            "ema_decay",
-            "l2_penalty",
-            "optimizer",
-            "schedule",
-            "stage_of",
-            "update_ema",
-        )
-    },
-)
+from effnet_tf.optim.optimizers import LARS, SGD, AdamW, RMSprop, optimizer, stage_of
+from effnet_tf.optim.schedules import WarmupCosine, WarmupPolynomial, WarmupStaircase, schedule
+from effnet_tf.optim.updates import clip, decayed, ema_decay, l2_penalty, update_ema
+
+__all__ = [
+    "LARS",
+    "SGD",
+    "AdamW",
+    "RMSprop",
+    "WarmupCosine",
+    "WarmupPolynomial",
+    "WarmupStaircase",
+    "clip",
+    "decayed",
+    "ema_decay",
+    "l2_penalty",
+    "optimizer",
+    "schedule",
+    "stage_of",
+    "update_ema",
+]

@@ -1,33 +1,31 @@
-"""Which optimisers, schedules and weight average do recipes use?
+"""Which optimisers do recipes use, and how do they differ from what Keras does by default?
 
-The published one: TF1's RMSProp, a staircase with linear warm-up, L2 on everything but
-batch norm, and an exponential moving average that includes batch-norm statistics. Each
-differs from what Keras does by default. Besides: SGD and AdamW (Keras' own), and LARS
-with polynomial decay for large batches.
-
-Source (main.py, utils.py, lars_optimizer.py below): tensorflow/tpu models/official/efficientnet.
+TF1's RMSProp, as published; SGD and AdamW (Keras' own), and LARS for large batches. All can
+give the stages of a network lower rates. Source (main.py, utils.py, lars_optimizer.py below):
+tensorflow/tpu models/official/efficientnet.
 """
 
-import math
 import re
 
 import keras
 import tensorflow as tf
-from keras import ops
 
-OPTIMIZERS = ("rmsprop", "sgd", "adamw", "lars")
+from effnet_tf.optim.schedules import schedule
+from effnet_tf.recipes import Recipe
 
 _STAGE = re.compile(r"(?:^|/)(?:(stem)_(?:conv|bn)|block(\d+)[a-z]+|(top)_(?:conv|bn))/")
 _HEAD = 8  # the number of the head among the stages; stem: 0
 
 
-def stage_of(name):
+def stage_of(name: str) -> int | None:
     """Returns the stage of a variable: 0 stem, 1 to 7 blocks, 8 head, None for all others."""
     match = _STAGE.search(name)
     if not match:
         return None
     stem, block, _ = match.groups()
-    return 0 if stem else int(block) if block else _HEAD
+    if stem:
+        return 0
+    return int(block or _HEAD)
 
 
 class _StageRates:
@@ -71,7 +69,10 @@ class RMSprop(_StageRates, keras.optimizers.RMSprop):
             `layer_decay`: factors on the rates of all but the classifier, and per stage.
     """
 
-    def add_optimizer_variables(self, trainable_variables, name, initializer="zeros"):
+    def add_optimizer_variables(
+        self, trainable_variables: list[keras.Variable], name: str, initializer: str = "zeros"
+    ) -> list[keras.Variable]:
+        """Makes one variable per trainable one, `velocity` with the value 1, others with 0."""
         if name == "velocity":
             initializer = "ones"
         return super().add_optimizer_variables(trainable_variables, name, initializer)
@@ -153,134 +154,16 @@ class LARS(_StageRates, _Lars):
     """
 
 
-@keras.saving.register_keras_serializable(package="effnet_tf")
-class WarmupStaircase(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then a staircase that has been descending since step 0.
-
-    `peak * decay_rate ** floor(step / decay_steps)`, replaced by
-    `peak * step / warmup_steps` while step < warmup_steps (utils.py: build_learning_rate).
-    So step 0 has rate 0, and the rate drops when the warm-up ends.
-
-    Args:
-        peak: the learning rate at the top of the warm-up.
-        decay_rate: factor per stair.
-        decay_steps: steps per stair, a float.
-        warmup_steps: steps of the warm-up; 0 for none.
-    """
-
-    def __init__(self, peak, decay_rate, decay_steps, warmup_steps):
-        self.peak = float(peak)
-        self.decay_rate = float(decay_rate)
-        self.decay_steps = float(decay_steps)
-        self.warmup_steps = int(warmup_steps)
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        stair = ops.floor(step / self.decay_steps)
-        rate = self.peak * ops.power(self.decay_rate, stair)
-        warm = self.peak * step / max(self.warmup_steps, 1)
-        return ops.where(step < self.warmup_steps, warm, rate)
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "decay_rate": self.decay_rate,
-            "decay_steps": self.decay_steps,
-            "warmup_steps": self.warmup_steps,
-        }
-
-
-@keras.saving.register_keras_serializable(package="effnet_tf")
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then half a cosine that has been descending since step 0.
-
-    `peak * (1 + cos(pi * step / total_steps)) / 2`, replaced by
-    `peak * step / warmup_steps` while step < warmup_steps (utils.py: build_learning_rate).
-
-    Args:
-        peak: the learning rate of the cosine's start and of the warm-up's end.
-        total_steps: where the rate reaches 0, warm-up included.
-        warmup_steps: steps of the warm-up; 0 for none.
-    """
-
-    def __init__(self, peak, total_steps, warmup_steps):
-        self.peak = float(peak)
-        self.total_steps = float(total_steps)
-        self.warmup_steps = int(warmup_steps)
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        done = ops.minimum(step / self.total_steps, 1.0)
-        rate = 0.5 * self.peak * (1 + ops.cos(math.pi * done))
-        warm = self.peak * step / max(self.warmup_steps, 1)
-        return ops.where(step < self.warmup_steps, warm, rate)
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-        }
-
-
-@keras.saving.register_keras_serializable(package="effnet_tf")
-class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up, then a polynomial decay that starts where the warm-up ends.
-
-    `end + (peak - end) * (1 - done) ** power`, done being max(1, step - warmup_steps) /
-    (total_steps - warmup_steps + 1); before, `peak * step / warmup_steps` (utils.py).
-
-    Args:
-        peak: the learning rate at the end of the warm-up.
-        end: the last learning rate; main.py: 0.1.
-        power: main.py: 2.
-        total_steps: where `end` is reached, warm-up included.
-        warmup_steps: steps of the warm-up; 0 for none.
-    """
-
-    def __init__(self, peak, end, power, total_steps, warmup_steps):
-        self.peak, self.end, self.power = float(peak), float(end), float(power)
-        self.total_steps, self.warmup_steps = int(total_steps), int(warmup_steps)
-
-    def __call__(self, step):
-        step = ops.cast(step, "float32")
-        span = max(self.total_steps - self.warmup_steps + 1, 1)
-        left = 1 - ops.minimum(ops.maximum(step - self.warmup_steps, 1.0) / span, 1.0)
-        rate = self.end + (self.peak - self.end) * ops.power(left, self.power)
-        warm = self.peak * step / max(self.warmup_steps, 1)
-        return ops.where(step < self.warmup_steps, warm, rate)
-
-    def get_config(self):
-        return {
-            "peak": self.peak,
-            "end": self.end,
-            "power": self.power,
-            "total_steps": self.total_steps,
-            "warmup_steps": self.warmup_steps,
-        }
-
-
-def schedule(recipe, steps_per_epoch):
-    """Returns the learning rate of a `Recipe`; `steps_per_epoch` is a float, as published."""
-    warmup = int(recipe.warmup_epochs * steps_per_epoch)
-    total = recipe.epochs * steps_per_epoch
-    if recipe.schedule == "cosine":
-        return WarmupCosine(recipe.learning_rate(), total, warmup)
-    if recipe.schedule == "polynomial":
-        return WarmupPolynomial(
-            recipe.learning_rate(), recipe.end_learning_rate, recipe.decay_power, total, warmup
-        )
-    return WarmupStaircase(
-        recipe.learning_rate(), recipe.decay_rate, recipe.decay_epochs * steps_per_epoch, warmup
-    )
-
-
-def optimizer(recipe, steps_per_epoch):
-    """Returns the optimiser of a `Recipe`, for `Trainer` and for `model.compile`.
+def optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimizer:
+    """Returns the optimiser of a recipe, for `Trainer` and for `model.compile`.
 
     Weight decay is L2 in the loss (`l2_penalty`); adamw has it in the optimiser instead, at
     the plain rate whatever the stage, and lars in both, as main.py does. Gradients are
     clipped by `clip`, which sees them summed over all replicas.
+
+    Args:
+        recipe: a `Recipe`.
+        steps_per_epoch: images of an epoch / images of a batch, not rounded, as published.
     """
     rates = dict(body_rate=recipe.body_rate, layer_decay=recipe.layer_decay)
     rate = schedule(recipe, steps_per_epoch)
@@ -305,66 +188,3 @@ def optimizer(recipe, steps_per_epoch):
         epsilon=recipe.rmsprop_epsilon,
         **rates,
     )
-
-
-def clip(gradients, norm, replicas):
-    """Scales gradients so that their sum over all replicas has at most a global norm.
-
-    Called in a replica context; returns gradients whose sum over replicas is the clipped
-    one, as Keras' optimisers expect them.
-
-    Args:
-        gradients: list of tensors, this replica's share.
-        norm: a float.
-        replicas: how many there are.
-    """
-    if replicas > 1:
-        gradients = tf.distribute.get_replica_context().all_reduce(
-            tf.distribute.ReduceOp.SUM, gradients
-        )
-    clipped, _ = tf.clip_by_global_norm(gradients, norm)
-    return [gradient / replicas for gradient in clipped]
-
-
-def decayed(variables):
-    """Returns the variables under weight decay: all but batch norm's gamma and beta.
-
-    Biases and depthwise kernels are decayed, as in main.py, which excludes names that
-    contain "batch_normalization".
-    """
-    return [variable for variable in variables if variable.name not in ("gamma", "beta")]
-
-
-def l2_penalty(recipe, variables):
-    """Returns weight_decay * sum(v**2) / 2, () float32 (main.py; Keras' L2 has no 1/2)."""
-    if recipe.optimizer == "adamw":
-        return 0.0
-    return recipe.weight_decay * tf.add_n(
-        [tf.nn.l2_loss(tf.cast(variable.value, tf.float32)) for variable in decayed(variables)]
-    )
-
-
-def ema_decay(decay, step):
-    """Returns min(decay, (1 + t) / (10 + t)), () float32.
-
-    Args:
-        decay: the decay after the warm-up of the average.
-        step: t, the optimiser's step *after* its increment (tf.train.
-            ExponentialMovingAverage with num_updates, as in main.py): the first is 1.
-    """
-    step = tf.cast(step, tf.float32)
-    return tf.minimum(decay, (1 + step) / (10 + step))
-
-
-def update_ema(averages, variables, decay):
-    """Moves `averages` towards `variables`: a -= (1 - decay) * (a - v).
-
-    In a replica context it moves this replica's copies, without communication.
-
-    Args:
-        averages: tf.Variables, one per variable; all weights, batch-norm statistics too.
-        variables: tf.Variables.
-        decay: () float32.
-    """
-    for average, variable in zip(averages, variables):
-        average.assign_sub((1 - decay) * (average - variable))

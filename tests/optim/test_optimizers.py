@@ -1,4 +1,6 @@
-"""optim/: trajectories of the published optimiser, against TensorFlow 1's kernels."""
+"""optimizers.py: trajectories of the published optimiser, against TensorFlow 1's kernels."""
+
+import dataclasses
 
 import keras
 import numpy as np
@@ -7,6 +9,9 @@ import tensorflow as tf
 
 from effnet_tf import optim
 from effnet_tf.recipes import Recipe
+
+FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
+CHOICES = FIELDS["optimizer"].metadata["choices"]
 
 
 def tf1_rmsprop(start, gradients, rate, rho=0.9, momentum=0.9, epsilon=1e-3):
@@ -44,47 +49,6 @@ def test_keras_rmsprop_is_not():
 
 
 @pytest.mark.parametrize(
-    "batch, figures",
-    [
-        # FACTS.md 3, measured on the original code.
-        (
-            4096,
-            {
-                0: 0,
-                1: 1.637876e-4,
-                1562: 0.25583622,
-                1563: 0.24087042,
-                2252: 0.24087042,
-                2253: 0.23364431,
-                49510: 0.03535115,
-                109474: 0.0030913155,
-            },
-        ),
-        (
-            2048,
-            {
-                1: 4.0933806e-5,
-                3126: 0.12795907,
-                3127: 0.12043521,
-                4504: 0.12043521,
-                4505: 0.11682215,
-                218949: 0.0015456578,
-            },
-        ),
-    ],
-)
-def test_learning_rate_equals_the_original(batch, figures):
-    schedule = optim.schedule(Recipe(batch_size=batch), 1281167 / batch)
-    for step, expected in figures.items():
-        assert float(schedule(step)) == pytest.approx(expected, rel=1e-6, abs=1e-12)
-
-
-def test_without_warmup_the_first_step_has_the_peak():
-    schedule = optim.schedule(Recipe(batch_size=256, warmup_epochs=0), 100.0)
-    assert float(schedule(0)) == pytest.approx(0.016)
-
-
-@pytest.mark.parametrize(
     "kind, config",
     [
         (optim.WarmupStaircase, dict(peak=0.1, decay_rate=0.9, decay_steps=7.5, warmup_steps=3)),
@@ -101,67 +65,6 @@ def test_schedule_inside_a_saved_optimizer():
     optimizer = optim.RMSprop(optim.WarmupStaircase(0.1, 0.9, 7.5, 3))
     again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert again._learning_rate.get_config() == optimizer._learning_rate.get_config()
-
-
-@pytest.mark.parametrize("decay", [0.9999, 0.5])
-def test_ema_is_tf_trains(decay):
-    weights, average = tf.Variable([1.0, -2.0]), tf.Variable([1.0, -2.0])
-    step = tf.Variable(0, dtype=tf.int64)
-    original = tf.train.ExponentialMovingAverage(decay, num_updates=step)
-    original.apply([weights])
-    original.average(weights).assign(weights)
-    for value in ([3.0, 0.0], [1.0, 5.0], [-4.0, 2.0], [0.0, 0.0]):
-        weights.assign(value)
-        step.assign_add(1)
-        original.apply([weights])
-        optim.update_ema([average], [weights], optim.ema_decay(decay, step))
-        np.testing.assert_allclose(average.numpy(), original.average(weights).numpy(), rtol=1e-6)
-
-
-def test_ema_decay_warms_up():
-    assert [float(optim.ema_decay(0.9999, step)) for step in (1, 2, 10**9)] == pytest.approx(
-        [2 / 11, 3 / 12, 0.9999]
-    )
-
-
-@pytest.mark.parametrize("name, decayed, excluded", [("b0", 115, 98), ("lite0", 51, 98)])
-def test_weight_decay_covers_what_the_original_decays(name, decayed, excluded):
-    # FACTS.md 3: of b0's 213 trainable tensors 115 are decayed; of lite0's 149, 51.
-    import effnet_tf
-
-    variables = effnet_tf.model_fn(name, input_shape=(32, 32, 3)).trainable_variables
-    chosen = optim.decayed(variables)
-    assert (len(chosen), len(variables) - len(chosen)) == (decayed, excluded)
-    names = {variable.path.rsplit("/", 2)[-2] + "/" + variable.name for variable in chosen}
-    assert "predictions/bias" in names and "predictions/kernel" in names
-
-
-def test_l2_penalty_is_half_the_sum_of_squares():
-    variables = [keras.Variable([3.0, 4.0], name="kernel"), keras.Variable([9.0], name="gamma")]
-    in_loss = 0.1 * 25 / 2  # the others decay in the optimiser
-    for name, expected in dict(rmsprop=in_loss, sgd=in_loss, adamw=0, lars=in_loss).items():
-        recipe = Recipe(weight_decay=0.1, optimizer=name)
-        assert float(optim.l2_penalty(recipe, variables)) == pytest.approx(expected)
-
-
-def test_cosine_with_warmup():
-    # FACTS.md 3: 0.5 * lr * (1 + cos(pi * step / total)), total includes the warm-up.
-    schedule = optim.schedule(
-        Recipe(batch_size=256, epochs=10, warmup_epochs=1.0, schedule="cosine"), 100.0
-    )
-    assert isinstance(schedule, optim.WarmupCosine)
-    for step, expected in {
-        0: 0,
-        50: 0.008,
-        99: 0.01584,
-        100: 0.008 * (1 + np.cos(np.pi * 0.1)),
-        500: 0.008,
-        1000: 0,
-        1200: 0,
-    }.items():
-        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5, abs=1e-8)
-    again = optim.WarmupCosine.from_config(schedule.get_config())
-    assert float(again(321)) == float(schedule(321))
 
 
 @pytest.mark.parametrize("distributed", [False, True])
@@ -209,38 +112,6 @@ def test_lars_is_the_originals(leaf, trusted):
         np.testing.assert_allclose(variable.numpy(), mine.numpy(), rtol=1e-6)
 
 
-def test_polynomial_with_warmup():
-    # FACTS.md 3: power 2, end 0.1, from the end of the warm-up.
-    schedule = optim.schedule(
-        Recipe(
-            batch_size=65536,
-            epochs=100,
-            warmup_epochs=10.0,
-            base_learning_rate=0.08,
-            schedule="polynomial",
-        ),
-        10.0,
-    )
-    peak = 0.08 * 256
-
-    def decayed(done):  # utils.py: the span is a step longer, and its first step never seen
-        return 0.1 + (peak - 0.1) * (1 - done / 901) ** 2
-
-    for step, expected in {
-        0: 0,
-        50: peak / 2,
-        100: decayed(1),
-        101: decayed(1),
-        102: decayed(2),
-        550: decayed(450),
-        1000: decayed(900),
-        2000: 0.1,
-    }.items():
-        assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
-    again = optim.WarmupPolynomial.from_config(schedule.get_config())
-    assert float(again(321)) == float(schedule(321))
-
-
 def test_adamw_decays_kernels_only():
     variables = [keras.Variable([1.0], name=name) for name in ("kernel", "bias", "gamma")]
     optimizer = optim.optimizer(
@@ -286,7 +157,7 @@ def test_layer_decay_lowers_the_rate_per_stage():
     assert steps == pytest.approx([0.5**9, 0.5**2, 0.5, 1.0])
 
 
-@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+@pytest.mark.parametrize("name", CHOICES)
 def test_replicas_stay_equal(name, mirrored):
     """Under a strategy variables have other names; all must get the same treatment."""
 
