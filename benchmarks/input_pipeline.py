@@ -40,12 +40,12 @@ import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
 from effnet_tf import data
-from effnet_tf.data import decoding, policies  # noqa: E402
+from effnet_tf.data import augment, crops, policies  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "input_pipeline.json"
 THREADS = 2
 BATCH = 32
-CROP = {"crop_area_min": 0.08, "crop_padding": 32, "flip": True}
+CROP = {"crop_area_min": 0.08, "crop_padding": 32}
 LAYERS, MAGNITUDE = 2, 10
 WARM_UP = 3  # rounds
 LARGE = "4000x3000"
@@ -133,21 +133,27 @@ def _seed(number):
     return tf.stack([tf.constant(0, tf.int64), number])
 
 
-def ours(encoded, number, size):
+def ours(encoded, number, size, scaled=False):
     """Decodes, crops, resizes and mirrors, as `data.training` does."""
-    return decoding.training_image(encoded, size, **CROP, seed=_seed(number))
+    return _ours(encoded, size, _seed(number), scaled)
+
+
+def _ours(encoded, size, seed, scaled=False):
+    crop_seed, flip_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    crop = crops.training_crop(encoded, size, **CROP, seed=crop_seed, scaled_decode=scaled)
+    return augment.mirror(crops.resize(crop, size), flip_seed)
 
 
 def ours_randaugment(encoded, number, size):
     """The same, with two draws of RandAugment."""
     crop_seed, policy_seed = tf.unstack(tf.random.experimental.stateless_split(_seed(number), 2))
-    image = decoding.training_image(encoded, size, **CROP, seed=crop_seed)
+    image = _ours(encoded, size, crop_seed)
     return policies.randaugment(image, policy_seed, LAYERS, float(MAGNITUDE))
 
 
 def ours_scaled(encoded, number, size, scaled):
     """Ours, with and without libjpeg's scaled decode of photographs that are too large."""
-    return decoding.training_image(encoded, size, **CROP, seed=_seed(number), scaled_decode=scaled)
+    return ours(encoded, number, size, scaled)
 
 
 def libjpeg(encoded, number, size, windows):
@@ -222,7 +228,7 @@ def _peers_crop(encoded):
 
 
 def _peers_centre(encoded, size):
-    window = decoding.central_window(tf.io.extract_jpeg_shape(encoded), size, 32)
+    window = crops.central_window(tf.io.extract_jpeg_shape(encoded), size, 32)
     return tf.io.decode_and_crop_jpeg(encoded, window, channels=3)
 
 

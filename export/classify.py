@@ -208,20 +208,19 @@ def _rgb_preparation(file, about, height, width):
     """Returns a function from the bytes of an image file to (height, width, 3) uint8."""
     import tensorflow as tf
 
-    from effnet_tf.data import decoding
+    from effnet_tf.data import crops, decoding
 
     if height == width:
-        padding, options = 0, {}
+        crop = crops.EvaluationCrop(height, padding=0)
         if about:
-            padding = about.crop_padding
-            options = dict(exif_rotation=about.exif_rotation, scaled_decode=about.scaled_decode)
+            crop = crops.EvaluationCrop(
+                height, about.crop_padding, about.exif_rotation, about.scaled_decode
+            )
         else:
             _say_assumption(file, "the central square of every image")
-        return lambda encoded: decoding.to_bytes(
-            decoding.evaluation_image(encoded, height, padding, **options)
-        ).numpy()
+        return lambda encoded: crop.rounded(encoded).numpy()
     _say_assumption(file, "all of every image")
-    return lambda encoded: decoding.to_bytes(
+    return lambda encoded: crops.to_bytes(
         tf.image.resize(decoding.whole_image(encoded), (height, width), "bicubic")
     ).numpy()
 

@@ -97,25 +97,18 @@ def _prepared(found, about, where):
     from tqdm import tqdm
 
     from effnet_tf import local_files
-    from effnet_tf.data import bad_images, decoding
+    from effnet_tf.data import EvaluationCrop, bad_images
 
+    crop = EvaluationCrop(
+        about.image_size, about.crop_padding, about.exif_rotation, about.scaled_decode
+    )
     images, labels = [], []
     for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
         fault = bad_images.fault(encoded)
         if fault:
             print(f"Left out {place}: {fault}")
             continue
-        images.append(
-            decoding.to_bytes(
-                decoding.evaluation_image(
-                    encoded,
-                    about.image_size,
-                    about.crop_padding,
-                    exif_rotation=about.exif_rotation,
-                    scaled_decode=about.scaled_decode,
-                )
-            ).numpy()
-        )
+        images.append(crop.rounded(encoded).numpy())
         labels.append(label)
     if not images:
         raise InputError(

@@ -73,14 +73,14 @@ class Run:
     def about(self, model):
         """Returns the `About` of its classifier."""
         from effnet_tf import export
-        from effnet_tf.data import batches
+        from effnet_tf.data import crops
 
         size = self.recipe.resolved_variant().resolution
         return export.describe(
             model,
             class_names=self.class_names,
             workdir=self.workdir,
-            crop_padding=batches.padding(self.recipe, size),
+            crop_padding=crops.padding_of_recipe(self.recipe, size),
             exif_rotation=self.recipe.exif_rotation,
             scaled_decode=self.recipe.scaled_decode,
             recipe=json.loads(self.recipe.to_json()),
@@ -93,7 +93,7 @@ class Run:
         their classes.
         """
         from effnet_tf import data
-        from effnet_tf.data import decoding
+        from effnet_tf.data import crops
 
         source = self._source()
         records = source.train if training else source.held_out
@@ -104,7 +104,7 @@ class Run:
         good = batch["labels"].numpy() >= 0
         for entry in source.bad.entries:
             print(f"Left out {entry['key']}: {entry['reason']}")
-        return decoding.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
+        return crops.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
 
     def _source(self):
         """Returns its data, which may lie elsewhere by now, and must have its classes."""
@@ -173,7 +173,7 @@ class KerasFile:
     def about(self, model):
         """Returns its `About`; without --crop, the crop is that of the original code."""
         from effnet_tf import export
-        from effnet_tf.data import decoding
+        from effnet_tf.data import crops
 
         about = export.describe(model, class_names=self.class_names)
         size, padding = about.image_size, self.crop
@@ -191,7 +191,7 @@ class KerasFile:
                     f"--crop {padding} is a fraction of an image size, and this model "
                     "has none: give pixels."
                 )
-            padding = decoding.padding_of(padding, size)
+            padding = crops.padding_of(padding, size)
         return dataclasses.replace(about, crop_padding=padding)
 
     def images(self, most, training=False):

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = faces.attach(
     {
         "bad_images": ("BadExamples", "TooManyBad"),
         "batches": ("evaluation", "training"),
+        "crops": ("EvaluationCrop",),
         "records": ("Chosen", "Features", "Listed", "RecordFiles"),
         "source": ("Source",),
         "sources": ("open_source", "synthetic"),

@@ -9,7 +9,8 @@ import os
 import tensorflow as tf
 
 from effnet_tf import extras
-from effnet_tf.data import decoding, order, policies
+from effnet_tf.data import augment, crops, order, policies
+from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.data.records import or_else
 
 ATTEMPTS = 64  # records that are tried for one place in a batch
@@ -50,11 +51,11 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
         encoded, label = records.load(number, raw)
         crop = _crop(recipe, encoded, size, crop_seed)
         element = {
-            "images": _distorted(recipe, decoding.resize(crop, size), *seeds),
+            "images": _distorted(recipe, crops.resize(crop, size), *seeds),
             "labels": _checked(source, label),
         }
         if recipe.mixup_alpha or recipe.cutmix_alpha:
-            element["mixing"] = decoding.mixing(
+            element["mixing"] = augment.mixing(
                 mix_seed, size, recipe.mixup_alpha, recipe.cutmix_alpha
             )
         return element
@@ -129,7 +130,7 @@ def draw(recipe, encoded, size, position):
     """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
     crop_seed, _, *seeds = _seeds(recipe, tf.cast(position, tf.int64))
     crop = _crop(recipe, encoded, size, crop_seed)
-    return _distorted(recipe, decoding.resize(crop, size), *seeds)
+    return _distorted(recipe, crops.resize(crop, size), *seeds)
 
 
 def _seeds(recipe, position):
@@ -139,22 +140,15 @@ def _seeds(recipe, position):
 
 
 def _crop(recipe, encoded, size, seed):
-    return decoding.training_crop(
+    return crops.training_crop(
         encoded,
         size,
         seed=seed,
         crop_area_min=recipe.crop_area_min,
-        crop_padding=padding(recipe, size),
+        crop_padding=crops.padding_of_recipe(recipe, size),
         exif_rotation=recipe.exif_rotation,
         scaled_decode=recipe.scaled_decode,
     )
-
-
-def padding(recipe, size):
-    """Returns the padding of the recipe's central crop at a size."""
-    if recipe.eval_crop_fraction is not None:
-        return decoding.padding_of(recipe.eval_crop_fraction, size)
-    return recipe.eval_crop_padding
 
 
 def _checked(source, label):
@@ -167,7 +161,7 @@ def _checked(source, label):
 def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
     """Mirrors, distorts and erases an image, as the recipe says."""
     if recipe.flip:
-        image = decoding.mirror(image, flip_seed)
+        image = augment.mirror(image, flip_seed)
     if recipe.augment == "autoaugment":
         image = policies.autoaugment(image, policy_seed, recipe.augment_style)
     elif recipe.augment == "randaugment":
@@ -179,7 +173,7 @@ def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
             recipe.augment_style,
         )
     if recipe.random_erasing:
-        image = decoding.erase(image, recipe.random_erasing, erase_seed)
+        image = augment.erase(image, recipe.random_erasing, erase_seed)
     return image
 
 
@@ -192,21 +186,14 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
         weight is 1 for an image, 0 for padding. An image that cannot be used is black, has
         label -1, which no prediction hits, and weight 1.
     """
-    records = source.held_out
+    records, crop = source.held_out, EvaluationCrop.of_recipe(recipe, size)
     black = tf.zeros((size, size, 3)), tf.constant(-1, tf.int64)
 
     @tf.autograph.experimental.do_not_convert
     def prepare(number, raw):
         def attempt():
             encoded, label = records.load(number, raw)
-            image = decoding.evaluation_image(
-                encoded,
-                size,
-                padding(recipe, size),
-                exif_rotation=recipe.exif_rotation,
-                scaled_decode=recipe.scaled_decode,
-            )
-            return image, _checked(source, label)
+            return crop(encoded), _checked(source, label)
 
         def give_up():
             with tf.control_dependencies([_report(source, "eval", number)]):

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from effnet_tf import plots, progress
 from effnet_tf.data import bad_images, batches, decoding
+from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.data.records import or_else
 from effnet_tf.errors import printable
 
@@ -186,14 +187,6 @@ def _drawn(records, recipe, number, row):
     """Returns ([the evaluation image, training images], label) of a record."""
     size = recipe.resolved_variant().resolution
     encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
-    plain = decoding.to_bytes(
-        decoding.evaluation_image(
-            encoded,
-            size,
-            batches.padding(recipe, size),
-            exif_rotation=recipe.exif_rotation,
-            scaled_decode=recipe.scaled_decode,
-        )
-    )
+    plain = EvaluationCrop.of_recipe(recipe, size).rounded(encoded)
     drawn = [batches.draw(recipe, encoded, size, row * DRAWS + draw) for draw in range(DRAWS)]
     return [image.numpy() for image in (plain, *drawn)], int(label)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import class_names, progress, storage
-from effnet_tf.data import batches, decoding
+from effnet_tf.data import batches, crops, decoding
 from effnet_tf.data.records import or_else
 from effnet_tf.errors import InputError, SaveError, first_line
 
@@ -143,7 +143,7 @@ def shrunk(encoded, side, quality, exif_rotation=False):
             kernel_type="keyscubic",
             antialias=True,
         )[0]
-        small = tf.io.encode_jpeg(decoding.to_bytes(small), quality=quality)
+        small = tf.io.encode_jpeg(crops.to_bytes(small), quality=quality)
         return tf.where(tf.strings.length(small) < tf.strings.length(encoded), small, encoded)
 
     def keep():
@@ -236,7 +236,7 @@ def _fidelity(source, recipe, side, quality):
             encoded, _ = records.load(tf.constant(number), tf.constant(""))
             files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
             before, after = (
-                decoding.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
+                crops.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
                 for file in files
             )
         except tf.errors.OpError:

@@ -13,7 +13,7 @@ import tempfile
 import keras
 import tensorflow as tf
 
-from effnet_tf.data import decoding
+from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.errors import InputError
 from effnet_tf.export import folding
 from effnet_tf.export.about import json_text, labels_text
@@ -187,21 +187,11 @@ class _Network:
     def serving_bytes(self):
         """Returns the signature that takes files."""
         about, size = self.about, self.about.image_size
-
-        def image(encoded):
-            return decoding.evaluation_image(
-                encoded,
-                size,
-                about.crop_padding,
-                exif_rotation=about.exif_rotation,
-                scaled_decode=about.scaled_decode,
-            )
+        crop = EvaluationCrop(size, about.crop_padding, about.exif_rotation, about.scaled_decode)
 
         def serving_bytes(encoded_images):
             images = tf.map_fn(
-                image,
-                encoded_images,
-                fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+                crop, encoded_images, fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32)
             )
             return self.traced[False](self._normalized(images))[0]
 

@@ -9,7 +9,7 @@ import math
 import tensorflow as tf
 
 from effnet_tf import optim
-from effnet_tf.data import decoding
+from effnet_tf.data import augment
 from effnet_tf.layers import BatchNorm, masks_from
 
 # The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
@@ -107,7 +107,7 @@ class Step:
         classes, smoothing = self.classes, self.recipe.label_smoothing
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
         if "mixing" in batch:
-            images, targets = decoding.mix(images, targets, batch["mixing"])
+            images, targets = augment.mix(images, targets, batch["mixing"])
         return images, labels, targets
 
     def _losses(self, images, labels, targets):

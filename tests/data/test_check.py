@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import data, programs
 from effnet_tf.data import __main__ as program
-from effnet_tf.data import bad_images, batches, check, decoding, prepare
+from effnet_tf.data import bad_images, batches, check, crops, decoding, prepare
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES, Recipe
 from tests.helpers import broken, hostile
@@ -232,17 +232,11 @@ class TestPrepare:
             data.open_source(dataclasses.replace(self.recipe, dataset=kind, data_dir=str(root)))
             for kind, root in (("folder", photos), ("tfrecord", copy))
         )
+        crop = crops.EvaluationCrop(8, 0, exif_rotation=True)
         small, labels = [], []
         for records in (old.train, new.train):
             rows = [row for row in self.rows(records) if row[0] and not bad_images.fault(row[0])]
-            small.append(
-                np.array(
-                    [
-                        decoding.evaluation_image(tf.constant(encoded), 8, 0, exif_rotation=True)
-                        for encoded, _ in rows
-                    ]
-                )
-            )
+            small.append(np.array([crop(tf.constant(encoded)) for encoded, _ in rows]))
             labels.append([label for _, label in rows])
         for image, label in zip(small[1], labels[1]):
             nearest = np.abs(small[0] - image).mean((1, 2, 3)).argmin()
@@ -296,7 +290,7 @@ class TestPrepare:
         # A smooth image has nothing to lose; half a pixel of shift would be seen.
         encoded = tf.constant(broken.encoded(broken.photo(*shape), "PNG"))
         small = prepare.shrunk(encoded, 74, 95)
-        before, after = (decoding.bicubic(decoding.decode(file), 64) for file in (encoded, small))
+        before, after = (crops.bicubic(decoding.decode(file), 64) for file in (encoded, small))
         assert min(decoding.shape_of(small).numpy()) == 74
         shifted = np.abs(np.roll(before, 1, 1) - before).mean()
         assert np.abs(before - after).mean() < 0.25 * shifted  # chroma of a JPEG

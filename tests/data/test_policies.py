@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.data import policies
-from effnet_tf.data.policies import NOTHING, OPERATIONS, POLICY_V0
+from effnet_tf.data import compiling, operations, policies
+from effnet_tf.data.operations import NOTHING, OPERATIONS
+from effnet_tf.data.policies import POLICY_V0
 from effnet_tf.errors import InputError
 from tests.helpers.goldens import REFERENCE
 
@@ -27,14 +28,14 @@ def noise(height, width):
 
 
 def operate(name, image, argument, style="original"):
-    function, *_ = policies.STYLES[style][name]
+    function, *_ = operations.STYLES[style][name]
     return function(tf.constant(image), argument).numpy()
 
 
 @functools.cache
 def traced(name, style="original"):
     """An operation in a graph, where XLA compiles it."""
-    function, *_ = policies.STYLES[style][name]
+    function, *_ = operations.STYLES[style][name]
     return tf.function(function, autograph=False)
 
 
@@ -129,7 +130,7 @@ class TestQuirks:
     @pytest.mark.parametrize("name", ["TranslateX", "TranslateY"])
     @pytest.mark.parametrize("pixels", [-400, -224, 224, 225, 400])
     def test_translation_may_leave_nothing(self, name, pixels):
-        assert (operate(name, noise(224, 224), float(pixels)) == policies.FILL).all()
+        assert (operate(name, noise(224, 224), float(pixels)) == operations.FILL).all()
 
     @pytest.mark.parametrize(
         "name, argument",
@@ -166,13 +167,13 @@ class TestCutout:
         places = tf.random.stateless_uniform((2000, 2), (0, 5))
         cut = (
             tf.data.Dataset.from_tensor_slices(places)
-            .map(lambda place: policies.cutout(white, 10.0, place[0], place[1]))
+            .map(lambda place: operations.cutout(white, 10.0, place[0], place[1]))
             .batch(2000)
         )
         images = next(cut.as_numpy_iterator())
-        assert set(np.unique(images)) == {policies.FILL, 255}
+        assert set(np.unique(images)) == {operations.FILL, 255}
         assert (images == images[..., :1]).all()
-        return images[..., 0] == policies.FILL
+        return images[..., 0] == operations.FILL
 
     def test_is_a_square_that_the_border_cuts(self, holes):
         rows, columns = holes.any(2), holes.any(1)
@@ -201,8 +202,8 @@ class TestCutout:
 
     def test_may_be_nothing_or_everything(self):
         image = noise(9, 7)
-        assert (policies.cutout(image, 0.0, 0.3, 0.7).numpy() == image).all()
-        assert (policies.cutout(image, 40.0, 0.3, 0.7).numpy() == policies.FILL).all()
+        assert (operations.cutout(image, 0.0, 0.3, 0.7).numpy() == image).all()
+        assert (operations.cutout(image, 40.0, 0.3, 0.7).numpy() == operations.FILL).all()
 
 
 def drawn(draw):
@@ -315,10 +316,10 @@ def trial_fails(monkeypatch):
     def fail(_):
         raise tf.errors.NotFoundError(None, None, "no transfer manager for platform Host")
 
-    monkeypatch.setattr(policies, "_trial", fail)
-    policies._compiles.cache_clear()
+    monkeypatch.setattr(compiling, "_trial", fail)
+    compiling._compiles.cache_clear()
     yield
-    policies._compiles.cache_clear()
+    compiling._compiles.cache_clear()
 
 
 def test_hosts_that_cannot_compile_give_the_same_pixels(trial_fails, capsys):
@@ -341,7 +342,7 @@ def test_hosts_that_cannot_compile_give_the_same_pixels(trial_fails, capsys):
 
 
 def test_this_host_compiles():
-    assert policies._compiles()
+    assert compiling._compiles()
 
 
 BOTH = pytest.mark.parametrize("policy", [policies.autoaugment, policies.randaugment])
@@ -429,7 +430,7 @@ class TestImages:
         if name != "Cutout":
             assert (ours == operate(name, image, np.float32(argument))).all()
         else:
-            assert (ours[ours != image] == policies.FILL).all()
+            assert (ours[ours != image] == operations.FILL).all()
 
     def test_operations_follow_each_other(self, monkeypatch):
         steps = (("Posterize", 3.0), ("Rotate", -20.0), ("Invert", 0.0))
@@ -462,12 +463,12 @@ def photo():
 
 
 class TestClean:
-    LEVELED = [name for name, (*_, kind) in policies.CLEAN.items() if kind != "none"]
+    LEVELED = [name for name, (*_, kind) in operations.CLEAN.items() if kind != "none"]
 
     @staticmethod
     def distort(name, image, level, sign=1):
-        argument = sign * policies.argument_of(name, level, policies.RANDAUGMENT, policies.CLEAN)
-        function = policies.CLEAN[name][0]
+        argument = sign * policies.argument_of(name, level, policies.RANDAUGMENT, operations.CLEAN)
+        function = operations.CLEAN[name][0]
         place = (0.5, 0.5) if name == "Cutout" else ()
         return function(tf.constant(image), argument, *place).numpy()
 
@@ -480,7 +481,7 @@ class TestClean:
     @pytest.mark.parametrize("name", LEVELED)
     @pytest.mark.parametrize("sign", [1, -1])
     def test_strength_grows_with_the_level(self, name, sign, photo):
-        if sign < 0 and policies.CLEAN[name][2] != "signed":
+        if sign < 0 and operations.CLEAN[name][2] != "signed":
             return
         # What is left of a photo may differ more from its place than grey does.
         image = np.full_like(photo, 255) if name.startswith("Translate") else photo
@@ -492,9 +493,9 @@ class TestClean:
             assert stronger >= (1 - tolerance) * weaker, strengths
 
     def test_names_are_those_of_the_original(self):
-        assert list(policies.CLEAN) == NAMES
+        assert list(operations.CLEAN) == NAMES
         for name in ("AutoContrast", "Equalize", "Invert", "SolarizeAdd"):
-            assert policies.CLEAN[name] is OPERATIONS[name]
+            assert operations.CLEAN[name] is OPERATIONS[name]
 
     @pytest.mark.parametrize("level, kept", [(0, 8), (5, 6), (10, 4), (17.5, 1), (30, 1)])
     def test_posterize_keeps_fewer_bits(self, level, kept):
@@ -525,11 +526,11 @@ class TestClean:
     @pytest.mark.parametrize("side", [32, 112])
     def test_lengths_follow_the_side(self, side):
         image = np.zeros((side, 2 * side, 3), "uint8")
-        grey = self.distort("TranslateX", image, 10)[0, :, 0] == policies.FILL
+        grey = self.distort("TranslateX", image, 10)[0, :, 0] == operations.FILL
         assert grey.sum() == math.floor(2 * side * 100 / 224 + 0.5)
-        grey = self.distort("TranslateY", image, 10, -1)[:, 0, 0] == policies.FILL
+        grey = self.distort("TranslateY", image, 10, -1)[:, 0, 0] == operations.FILL
         assert grey.sum() == math.floor(side * 100 / 224 + 0.5)
-        grey = self.distort("Cutout", image, 10)[..., 0] == policies.FILL
+        grey = self.distort("Cutout", image, 10)[..., 0] == operations.FILL
         assert grey.sum() == (2 * math.floor(side * 40 / 224)) ** 2
 
     @BOTH

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import data
-from effnet_tf.data import batches, decoding, tables
+from effnet_tf.data import augment, batches, decoding, tables
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES, Recipe
 from tests import conftest
@@ -656,7 +656,7 @@ class TestAugmentation:
         ones[: len(mixing) // 2] = 200  # the partner, the batch reversed, has the other colour
         scale = np.float32([1, 1, 2, 2, 2, 2])  # boxes were drawn for 32 pixels
         targets = np.eye(2, dtype="float32")[(ones[:, 0, 0, 0] > 0).astype(int)]
-        images, mixed = decoding.mix(ones, targets, mixing * scale)
+        images, mixed = augment.mix(ones, targets, mixing * scale)
         share = np.where(targets[:, 1] == 1, mixing[:, 0], 1 - mixing[:, 0])
         np.testing.assert_allclose(np.mean(images, (1, 2, 3)) / 200, share, atol=1e-5)
         np.testing.assert_allclose(mixed[:, 1], share, atol=1e-6)
@@ -668,7 +668,7 @@ class TestAugmentation:
         seeds = tf.stack([tf.range(2000, dtype=tf.int64)] * 2, 1)
         draw = tf.function(
             lambda: tf.map_fn(
-                lambda seed: decoding.mixing(seed, 32, 0.0, 1.0),
+                lambda seed: augment.mixing(seed, 32, 0.0, 1.0),
                 seeds,
                 fn_output_signature=tf.float32,
             )

@@ -14,7 +14,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 import effnet_tf
 from effnet_tf import variants
-from effnet_tf.data import decoding
+from effnet_tf.data import EvaluationCrop
 from effnet_tf.errors import InputError
 from effnet_tf.export import saved_model, staging
 from effnet_tf.export.about import About
@@ -128,7 +128,7 @@ class TestServing:
         )
         pixels = tf.stack(
             [
-                decoding.evaluation_image(one, 40, 9, exif_rotation=True, scaled_decode=scaled)
+                EvaluationCrop(40, 9, exif_rotation=True, scaled_decode=scaled)(one)
                 for one in encoded
             ]
         )
