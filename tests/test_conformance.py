@@ -1,12 +1,17 @@
 """One property, one test, over every public layer and the small enough variants.
 
 `LAYERS` and `MODELS` are the tables; a public layer, constructor or name that is in
-none of the lists fails `test_the_tables_are_complete`.
+none of the lists fails `test_the_tables_are_complete`. Files that earlier commits wrote are in
+test_held_files.py; that one device and several train the same, in train/test_strategy.py.
 """
 
 import copy
+import doctest
+import importlib
 import inspect
 import json
+import pathlib
+import pkgutil
 import re
 
 import keras
@@ -16,6 +21,8 @@ import tensorflow as tf
 
 import effnet_tf
 from effnet_tf.models.build import CONSTRUCTORS
+
+TESTS = pathlib.Path(__file__).parent
 
 # name -> (make, input shape, expected output shape)
 LAYERS = {
@@ -68,20 +75,20 @@ TOO_LARGE = (
 )
 MODELS = [*ALWAYS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
-# Public names that are no layer and no constructor, and the file that tests them.
+# Public names that are no layer and no constructor, and the tests that are about them.
 OTHERS = {
-    "test_config": (
+    "variants": (
         "VARIANTS",
         "Block",
         "CompoundScaling",
-        "InputError",
+        "Cost",
         "Stage",
         "Variant",
         "blocks",
+        "cost",
     ),
-    "test_cost": ("Cost", "cost"),
-    "test_recipe": ("RECIPES", "Recipe"),
-    "test_optim": (
+    "recipes": ("RECIPES", "Recipe"),
+    "optim": (
         "AdamW",
         "LARS",
         "RMSprop",
@@ -89,16 +96,22 @@ OTHERS = {
         "WarmupCosine",
         "WarmupPolynomial",
         "WarmupStaircase",
+        "optim",
     ),
-    "test_model": ("model_fn", "feature_extractor", "load_model"),
-    "test_weights": ("LoadReport", "load_weights"),
-    "test_published": ("decode_predictions", "preprocess_input"),
-    "test_finetune": ("set_trainable",),
-    "test_optional_packages": ("MissingPackage",),
-    "test_package": ("MissingTensorFlow",),
-    "test_data": ("data",),
-    "test_export": ("export",),
-    "test_train": ("train",),
+    "models": (
+        "decode_predictions",
+        "feature_extractor",
+        "load_model",
+        "model_fn",
+        "preprocess_input",
+        "set_trainable",
+    ),
+    "weights": ("LoadReport", "load_weights"),
+    "data": ("data",),
+    "export": ("export",),
+    "train": ("train",),
+    "test_errors.py": ("InputError",),
+    "test_missing_packages.py": ("MissingPackage", "MissingTensorFlow"),
 }
 
 
@@ -112,15 +125,17 @@ def test_the_tables_are_complete():
     ]
     assert sorted(listed) == sorted(effnet_tf.__all__)
     assert sorted([*ALWAYS, *SLOW, *TOO_LARGE]) == sorted(CONSTRUCTORS)
-    layers = {**vars(effnet_tf.layers), **vars(effnet_tf.mbconv)}
-    public_layers = {
-        name
-        for name, value in layers.items()
-        if inspect.isclass(value)
-        and issubclass(value, keras.layers.Layer)
-        and not name.startswith("_")
-    }
-    assert public_layers == set(LAYERS)
+    assert {name for name in effnet_tf.layers.__all__ if is_layer(name)} == set(LAYERS)
+
+
+def is_layer(name):
+    value = getattr(effnet_tf.layers, name)
+    return inspect.isclass(value) and issubclass(value, keras.layers.Layer)
+
+
+@pytest.mark.parametrize("place", OTHERS)
+def test_the_others_have_tests(place):
+    assert (TESTS / place).exists()
 
 
 @pytest.mark.parametrize("name", effnet_tf.__all__)
@@ -140,14 +155,54 @@ def inputs_for(shape, dtype="float32"):
 
 
 def outputs_equal(one, other, inputs):
-    np.testing.assert_array_equal(
-        one(inputs, training=False) if takes_training(one) else one(inputs),
-        other(inputs, training=False) if takes_training(other) else other(inputs),
-    )
+    np.testing.assert_array_equal(at_inference(one, inputs), at_inference(other, inputs))
+
+
+def at_inference(layer, inputs):
+    return layer(inputs, training=False) if takes_training(layer) else layer(inputs)
 
 
 def takes_training(layer):
     return "training" in inspect.signature(layer.call).parameters
+
+
+def modules():
+    """The names of every module of the library but the programs."""
+    found = pkgutil.walk_packages(effnet_tf.__path__, "effnet_tf.")
+    return sorted(each.name for each in found if not each.name.endswith("__main__"))
+
+
+class LooseOutput(doctest.OutputChecker):
+    """What an example shows must be true; an example that shows nothing must run."""
+
+    def check_output(self, want, got, optionflags):
+        return not want or super().check_output(want, got, optionflags)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_examples_in_docstrings_run(module, tmp_path, monkeypatch):
+    """With the public names, those of their module, np, keras, and a few small images."""
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(module)
+    images = np.zeros((2, 64, 64, 3), "uint8")
+    public = {name: getattr(effnet_tf, name) for name in effnet_tf.__all__}
+    names = {**public, **vars(module), "np": np, "keras": keras, "images": images}
+    names["effnet_tf"] = effnet_tf
+    runner = doctest.DocTestRunner(LooseOutput(), optionflags=doctest.ELLIPSIS, verbose=False)
+    said = []
+    for example in doctest.DocTestFinder(exclude_empty=True).find(module, globs=names):
+        runner.run(example, out=said.append)
+    assert runner.failures == 0, "".join(said)
+
+
+def test_examples_are_found():
+    """Else a change of their form would have all of them pass."""
+    finder, found = doctest.DocTestFinder(), 0
+    for name in modules():
+        module = importlib.import_module(name)
+        found += sum(len(each.examples) for each in finder.find(module, globs={}))
+    sources = pathlib.Path(effnet_tf.__file__).parent.rglob("*.py")
+    assert found == sum(path.read_text().count(">>> ") for path in sources) > 10
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -222,6 +277,51 @@ class TestLayer:
         np.testing.assert_allclose(
             model(inputs_for(shape)), loaded.serve(inputs_for(shape)), rtol=1e-5, atol=1e-6
         )
+
+    def test_xla_computes_the_same(self, name):
+        make, shape, _ = LAYERS[name]
+        layer, inputs = make(), inputs_for(shape)
+        plain = at_inference(layer, inputs)
+        compiled = tf.function(lambda x: at_inference(layer, x), jit_compile=True)
+        np.testing.assert_allclose(compiled(inputs), plain, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("devices", ["one", "two"])
+    def test_every_strategy_computes_the_same(self, name, devices, mirrored):
+        """Weights made under a strategy, each replica with the batch of one device."""
+        make, shape, _ = LAYERS[name]
+        strategy = tf.distribute.OneDeviceStrategy("/cpu:0") if devices == "one" else mirrored
+        plain, inputs = make(), inputs_for(shape)
+        expected = at_inference(plain, inputs)
+        with strategy.scope():
+            layer = make()
+            layer.build(shape)
+        layer.set_weights(plain.get_weights())
+        answer = strategy.run(tf.function(lambda: at_inference(layer, inputs)))
+        for replica in strategy.experimental_local_results(answer):
+            np.testing.assert_allclose(replica, expected, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize("devices", ["one", "two"])
+    def test_every_strategy_trains(self, name, devices, mirrored):
+        """Gradients arrive at the inputs of every replica, finite and equal where they must be."""
+        make, shape, _ = LAYERS[name]
+        strategy = tf.distribute.OneDeviceStrategy("/cpu:0") if devices == "one" else mirrored
+        inputs = inputs_for(shape)
+        with strategy.scope():
+            layer = make()
+            layer.build(shape)
+
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                tape.watch(inputs)
+                outputs = layer(inputs, training=True) if takes_training(layer) else layer(inputs)
+                total = tf.reduce_sum(outputs**2)
+            sources = [inputs, *(weight.value for weight in layer.trainable_weights)]
+            return tape.gradient(total, sources)
+
+        for gradient in strategy.run(step):
+            for replica in strategy.experimental_local_results(gradient):
+                assert replica is not None and np.isfinite(replica).all()
 
     def test_docstring_sections(self, name):
         sections = re.findall(
