@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 import statistics
 import sys
 
@@ -62,6 +63,7 @@ LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}}
 # Lines: a body that fits on a screen, a class that one holds, a file that answers one question.
 MAX_FUNCTION, MEDIAN_FUNCTION, MAX_CLASS, MAX_FILE = 30, 8, 200, 300
 MAX_CONDITIONALS = 10  # conditional expressions per 1,000 lines
+MAX_README_LINES, MAX_README_WORDS = 130, 900
 
 
 def row_of(path):
@@ -243,6 +245,21 @@ def test_public_signatures_are_annotated(room):
             if bare or (node.returns is None and node.name != "__init__"):
                 missing.append(f"{path.name}:{node.lineno} {node.name}({', '.join(bare)})")
     assert missing == []
+
+
+def test_the_readme_is_read_in_two_minutes():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= MAX_README_LINES
+    assert len(text.split()) <= MAX_README_WORDS
+
+
+def test_the_readme_shows_what_the_demo_draws():
+    pictures = re.findall(r"!\[[^]]+\]\((.+?)\)", (ROOT / "README.md").read_text())
+    assert {pathlib.Path(picture).name for picture in pictures} == {
+        "learning_curve.png",
+        "predictions.png",
+    }
+    assert all((ROOT / picture).exists() for picture in pictures)
 
 
 def test_lines_are_short():
