@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import h5py
 import numpy as np
 
-from effnet_tf.variants import VARIANTS
+from effnet_tf import variants
 from effnet_tf.weights import claims, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
@@ -54,12 +54,6 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
 
 # --- names ------------------------------------------------------------------------------------
 
-_LAYER = re.compile(
-    r"(?:.*?/)??(?:block(\d+)([a-z]+)[/_]((?:expand|project)_(?:conv|bn)|dwconv|"
-    r"bn|se[/_](?:reduce|expand))|((?:stem|top)_(?:conv|bn)|predictions))$"
-)
-
-
 def split(paths: Iterable[str]) -> names.Split:
     """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`."""
     return {path: _split(path) for path in paths}
@@ -67,17 +61,14 @@ def split(paths: Iterable[str]) -> names.Split:
 
 def _split(path):
     layer, _, leaf = path.rpartition("/")
-    found = _LAYER.match(layer)
-    if not found:
+    place = variants.place_of(layer)
+    if place is None:
         return None, path
-    stage, letters, inside, outside = found.groups()
     leaf = leaf.split(":")[0].replace("depthwise_kernel", "kernel")
-    if outside:
-        return None, f"{outside}/{leaf}"
-    index = 0
-    for letter in letters:  # a, ..., z, aa: the inverse of variants.block_letter
-        index = 26 * index + ord(letter) - ord("a") + 1
-    return (int(stage), index - 1), f"{inside.replace('se_', 'se/')}/{leaf}"
+    block = None
+    if place.stage is not None:
+        block = place.stage, place.index
+    return block, f"{place.layer}/{leaf}"
 
 
 class Nameless:
@@ -126,7 +117,7 @@ def _find_names(group, target):
     values = dict(_variables(group, nameless))
     if not nameless.asked or _fits_a_variant(values):
         return values
-    for variant in VARIANTS:
+    for variant in variants.VARIANTS:
         others = dict(_variables(group, Nameless(names.layers(variant))))
         if _fits_a_variant(others):
             return others

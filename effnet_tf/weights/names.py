@@ -67,46 +67,21 @@ def block_number(name: str) -> int | None:
 
 def layers(variant: str | variants.Variant) -> list[str]:
     """Returns the canonical names of a classifier's layers, in order."""
-    inside = [
-        "expand_conv",
-        "expand_bn",
-        "dwconv",
-        "bn",
-        "se/reduce",
-        "se/expand",
-        "project_conv",
-        "project_bn",
-    ]
-    kernels, found = block_kernels(variant), ["stem_conv", "stem_bn"]
-    for number in range(len(variants.blocks(variant))):
-        for layer in inside:
-            conv = {"expand_bn": "expand_conv", "bn": "dwconv", "project_bn": "project_conv"}.get(
-                layer, layer
-            )
-            if f"blocks_{number}/{conv}/kernel" in kernels:
-                found.append(f"blocks_{number}/{layer}")
-    return [*found, "top_conv", "top_bn", "predictions"]
+    found = []
+    for convolution in variants.resolve(variant).convolutions():
+        found.append(convolution.name)
+        if convolution.batch_norm is not None:
+            found.append(convolution.batch_norm)
+    return found
 
 
 def block_kernels(variant: str | variants.Variant) -> dict[str, tuple[int, ...]]:
     """Returns {canonical name: shape} of every kernel in the blocks of a variant."""
-    kernels = {}
-    for number, block in enumerate(variants.blocks(variant)):
-        side, hidden = block.kernel_size, block.expanded_filters
-        shapes = {"project_conv": (1, 1, hidden, block.filters)}
-        if block.fused:
-            shapes["expand_conv"] = (side, side, block.input_filters, hidden)
-        else:
-            shapes["dwconv"] = (side, side, hidden, 1)
-            if hidden != block.input_filters:
-                shapes["expand_conv"] = (1, 1, block.input_filters, hidden)
-        if block.se_filters:
-            shapes["se/reduce"] = (1, 1, hidden, block.se_filters)
-            shapes["se/expand"] = (1, 1, block.se_filters, hidden)
-        kernels.update(
-            {f"blocks_{number}/{layer}/kernel": shape for layer, shape in shapes.items()}
-        )
-    return kernels
+    return {
+        f"{convolution.name}/kernel": convolution.kernel_shape
+        for convolution in variants.resolve(variant).convolutions()
+        if block_number(convolution.name) is not None
+    }
 
 
 def identify(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
