@@ -54,6 +54,7 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
 
 # --- names ------------------------------------------------------------------------------------
 
+
 def split(paths: Iterable[str]) -> names.Split:
     """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`."""
     return {path: _split(path) for path in paths}

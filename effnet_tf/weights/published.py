@@ -1,7 +1,8 @@
 """Which weights were published, where are they, and which pixels do they expect?
 
 `fetch` downloads them by name, `preprocess_input` and `decode_predictions` are those of
-keras.applications. Never run here, for want of a network: the downloads themselves.
+keras.applications. The downloads from the real addresses have never been run: tests use a server
+of their own.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.variants import PREPROCESSING
+from effnet_tf.messages import log
+from effnet_tf.variants import ACCURACIES, PREPROCESSING, published_top1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +24,15 @@ class Published:
 
     Attributes:
         url: of the file, with {variant} and {top} for what varies.
-        top1: variant -> published top-1 accuracy on ImageNet's validation images, in
-            percent; None where the publisher names none.
+        variants: names of the variants.
         preprocessing: name in `PREPROCESSING`.
         md5: variant -> hashes of the file with and without its classifier, if published.
     """
 
     url: str
-    top1: dict
+    variants: tuple[str, ...]
     preprocessing: str = "imagenet"
-    md5: dict = dataclasses.field(default_factory=dict)
+    md5: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
 
 
 _GOOGLE = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet/"
@@ -47,85 +48,83 @@ _KERAS_MD5 = {  # keras/src/applications/efficientnet.py: WEIGHTS_HASHES
 }
 
 
-def _b(*top1):
-    return {f"b{number}": accuracy for number, accuracy in enumerate(top1) if accuracy}
+def _variants(name, family=""):
+    """The variants of a family that weights were published for."""
+    return tuple(variant for variant in ACCURACIES[name] if variant.startswith(family))
 
 
-# Accuracies: README.md of the original code, of its lite/ and of its edgetpu/.
+# By the name of the weights. URLs: README.md of the original code, of its lite/ and edgetpu/.
 PUBLISHED = {
     "imagenet": (
         Published(
             "https://storage.googleapis.com/keras-applications/efficientnet{variant}{top}.h5",
-            dict.fromkeys(_KERAS_MD5),
+            tuple(_KERAS_MD5),
             md5=_KERAS_MD5,
         ),
         Published(
-            _GOOGLE + "lite/efficientnet-{variant}.tar.gz",
-            {"lite0": 75.1, "lite1": 76.7, "lite2": 77.6, "lite3": 79.8, "lite4": 81.5},
-            "lite",
+            _GOOGLE + "lite/efficientnet-{variant}.tar.gz", _variants("imagenet", "lite"), "lite"
         ),
         Published(
-            _GOOGLE + "efficientnet-{variant}.tar.gz",
-            {"edgetpu-s": 77.23, "edgetpu-m": 78.69, "edgetpu-l": 80.62},
-            "lite",
+            _GOOGLE + "efficientnet-{variant}.tar.gz", _variants("imagenet", "edgetpu"), "lite"
         ),
     ),
     "baseline": (
-        Published(
-            _GOOGLE + "ckpts/efficientnet-{variant}.tar.gz", _b(76.7, 78.7, 79.8, 81.1, 82.5, 83.1)
-        ),
+        Published(_GOOGLE + "ckpts/efficientnet-{variant}.tar.gz", _variants("baseline")),
     ),
     "autoaugment": (
-        Published(
-            _GOOGLE + "ckptsaug/efficientnet-{variant}.tar.gz",
-            _b(77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3),
-        ),
+        Published(_GOOGLE + "ckptsaug/efficientnet-{variant}.tar.gz", _variants("autoaugment")),
     ),
     "randaugment": (
         Published(
-            _GOOGLE + "randaug/efficientnet-{variant}-randaug.tar.gz", {"b5": 83.7, "b7": 84.7}
+            _GOOGLE + "randaug/efficientnet-{variant}-randaug.tar.gz", _variants("randaugment")
         ),
     ),
     "advprop": (
         Published(
-            _GOOGLE + "advprop/efficientnet-{variant}.tar.gz",
-            _b(77.6, 79.6, 80.5, 81.9, 83.3, 84.3, 84.8, 85.2, 85.5),
-            "inception",
+            _GOOGLE + "advprop/efficientnet-{variant}.tar.gz", _variants("advprop"), "inception"
         ),
     ),
     "noisy-student": (
         Published(
             _GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}.tar.gz",
-            {**_b(78.8, 81.5, 82.4, 84.1, 85.3, 86.1, 86.4, 86.9), "l2": 88.4},
+            _variants("noisy-student"),
         ),
     ),
-    "noisy-student-475": (  # L2 trained and evaluated at 475 pixels
+    "noisy-student-475": (
         Published(
-            _GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}_475.tar.gz", {"l2": 88.2}
+            _GOOGLE + "noisystudent/noisy_student_efficientnet-{variant}_475.tar.gz",
+            _variants("noisy-student-475"),
         ),
     ),
 }
 
 
-def find(name, variant):
-    """Returns the `Published` weights called `name` of a released variant.
+def find(name: str, variant: str) -> Published:
+    """Returns the published weights called `name` of a released variant.
+
+    Args:
+        name: a key of `PUBLISHED`.
+        variant: name of a released variant.
 
     Raises:
         InputError: there are none; the sentence lists those there are.
     """
     for published in PUBLISHED[name]:
-        if variant in published.top1:
+        if variant in published.variants:
             return published
-    others = [
-        other for other, rows in PUBLISHED.items() if any(variant in row.top1 for row in rows)
-    ]
+    others = []
+    for other, rows in PUBLISHED.items():
+        if any(variant in row.variants for row in rows):
+            others.append(f"'{other}'")
     raise InputError(
         f"No weights '{name}' were published for variant '{variant}'; it has "
-        f"{' and '.join(map(repr, others)) if others else 'none'}."
+        f"{' and '.join(others) or 'none'}."
     )
 
 
-def fetch(name, variant, include_top=True):
+def fetch(
+    name: str, variant: str, include_top: bool = True
+) -> tuple[str, tuple[tuple[float, ...], tuple[float, ...]]]:
     """Downloads published weights into Keras' cache, unless they are there.
 
     Args:
@@ -134,26 +133,25 @@ def fetch(name, variant, include_top=True):
         include_top: whether the classifier is needed.
 
     Returns:
-        (path of a file or directory that `load_weights` reads, (mean, std)).
+        (path of a file or directory that `load_weights` reads, (mean, std) per RGB channel on
+        pixels in [0, 255]).
 
     Raises:
         InputError: never published, no network, or a damaged download.
     """
     published = find(name, variant)
-    official = variant[:-1] + variant[-1].upper() if variant.startswith("edgetpu") else variant
-    url = published.url.format(variant=official, top="" if include_top else "_notop")
-    md5 = published.md5.get(variant)
-    options = (
-        dict(file_hash=md5[not include_top])
-        if md5
-        # Archives of different weights have the same file name.
-        else dict(fname=f"effnet_tf-{name}-{variant}", extract=True)
-    )
-    accuracy = published.top1[variant]
-    print(
-        f"Weights '{name}' of {variant}"
-        + (f" ({accuracy} % top-1 as published)" if accuracy else "")
-    )
+    top = "" if include_top else "_notop"
+    url = published.url.format(variant=_official(variant), top=top)
+    # Archives of different weights have the same file name.
+    options = dict(fname=f"effnet_tf-{name}-{variant}", extract=True)
+    if variant in published.md5:
+        whole, without_top = published.md5[variant]
+        options = dict(file_hash=whole if include_top else without_top)
+    said = f"Weights '{name}' of {variant}"
+    accuracy = published_top1(name, variant)
+    if accuracy is not None:
+        said += f" ({accuracy} % top-1 as published)"
+    log.info(said)
     try:
         path = _get_file(url, options)
     except Exception as error:  # get_file raises bare Exceptions
@@ -163,6 +161,13 @@ def fetch(name, variant, include_top=True):
             "path instead of the name; or try again."
         ) from error
     return path, PREPROCESSING[published.preprocessing]
+
+
+def _official(variant):
+    """How Google writes the name of a variant: edgetpu-S."""
+    if variant.startswith("edgetpu"):
+        return variant[:-1] + variant[-1].upper()
+    return variant
 
 
 def _get_file(url, options):
@@ -177,7 +182,7 @@ def _get_file(url, options):
         except (tarfile.TarError, EOFError, zlib.error):
             if force:
                 raise
-    raise OSError("what came is no archive")
+    raise OSError("the download is not an archive")
 
 
 def preprocess_input(x, data_format=None):
