@@ -1,4 +1,4 @@
-"""May a weights file of somebody else be opened? Looks at what it claims, before it is read.
+"""May a weights file from a stranger be opened, by what it claims before it is read?
 
 A few bytes can claim gigabytes (compressed data sets, zip archives, shapes), and an HDF5 file
 can name other files of this machine as the place of its numbers.
@@ -34,14 +34,15 @@ class File:
     content: bytes
     most: int
 
-    def h5(self, content=None):
+    def h5(self, content: bytes | None = None) -> h5py.File:
         """Opens it, or what was inside it, as HDF5, once it is known to be harmless."""
-        content = self.content if content is None else content
+        if content is None:
+            content = self.content
         root = h5py.File(io.BytesIO(content))
         check_h5(self.path, root, len(content), self.most)
         return root
 
-    def archive(self):
+    def archive(self) -> zipfile.ZipFile:
         """Opens it as a zip archive, once its entries are known to be no larger than they may."""
         archive = zipfile.ZipFile(io.BytesIO(self.content))
         check_zip(self.path, archive, len(self.content), self.most)
@@ -62,18 +63,18 @@ def check(path: str, claimed: int, length: int, most: int) -> None:
     """
     if claimed > most or claimed > SMALL + RATIO * length:
         raise InputError(
-            f"'{path}' has {length:,} bytes and claims to hold {claimed:,} bytes of "
-            "weights, more than they can be: it is damaged, or made to exhaust the "
-            "memory, and is not read."
+            f"'{path}' has {length:,} bytes and claims to hold {claimed:,} bytes of weights, "
+            "more than is possible: it is damaged or was made to exhaust memory, so it was not "
+            "read."
         )
 
 
-def check_zip(path: str, archive, length: int, most: int) -> None:
+def check_zip(path: str, archive: zipfile.ZipFile, length: int, most: int) -> None:
     """Refuses a zip archive that claims too much; see `check`."""
     check(path, sum(info.file_size for info in archive.infolist()), length, most)
 
 
-def check_h5(path: str, root, length: int, most: int) -> None:
+def check_h5(path: str, root: h5py.File, length: int, most: int) -> None:
     """Refuses an HDF5 file that reaches outside itself, holds a cycle, or claims too much.
 
     Args:
@@ -91,8 +92,8 @@ def check_h5(path: str, root, length: int, most: int) -> None:
         place = h5py.h5o.get_info(group.id).addr
         if place in seen:
             raise InputError(
-                f"'{path}' holds its group '{group.name}' twice, as a weights file "
-                "never does: it is not read."
+                f"'{path}' holds its group '{group.name}' twice, which no weights file does, so "
+                "it was not read."
             )
         seen.add(place)
         for name in group:
@@ -110,8 +111,8 @@ def _own(path, group, name):
     if not isinstance(link, h5py.HardLink):
         target = getattr(link, "filename", None) or link.path
         raise InputError(
-            f"'{path}' holds '{name}' as a link to '{target}', as a weights file "
-            "never does: it is not read."
+            f"'{path}' holds '{name}' as a link to '{target}', which no weights file does, so it "
+            "was not read."
         )
     return group[name]
 
@@ -121,17 +122,20 @@ def _claimed(path, dataset):
     properties = dataset.id.get_create_plist()
     if properties.get_external_count() or properties.get_layout() == h5py.h5d.VIRTUAL:
         raise InputError(
-            f"'{path}' takes '{dataset.name}' from other files of this machine, as a "
-            "weights file never does: it is not read."
+            f"'{path}' takes '{dataset.name}' from other files on this machine, which no weights "
+            "file does, so it was not read."
         )
     return math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
 
 
-def check_keras_file(path):
-    """Looks at a file that Keras will load: that it claims no more than it holds, and so on.
+def check_keras_file(path: str) -> None:
+    """Checks a file that Keras will load, as `File` checks those that we read.
+
+    Args:
+        path: of a .keras or HDF5 file; any other kind passes.
 
     Raises:
-        InputError: it must not be opened.
+        InputError: it cannot be read, or must not be opened.
     """
     try:
         storage.check_place(path, "model")

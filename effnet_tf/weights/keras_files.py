@@ -93,8 +93,11 @@ class Nameless:
     def find(self, name: str) -> str:
         """Returns the Keras path of the layer called, for example, `conv2d_3`."""
         self.asked = True
-        kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", name).groups()
-        known, number = self.layers.get(kind, []), int(number or 0)
+        kind, number = name, 0
+        beginning, _, digits = name.rpartition("_")
+        if digits.isdigit():
+            kind, number = beginning, int(digits)
+        known = self.layers.get(kind, [])
         if number >= len(known):
             return name
         # As a Keras path, of whose blocks each is a stage.

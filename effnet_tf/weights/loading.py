@@ -64,18 +64,18 @@ def load_weights(
         InputError: nothing readable at `path`, values that are not finite, or (strict) a
             variable is missing, left over, or of another shape. The model is unchanged then.
     """
-    path, constants, variables = str(path), None, _canonical(model)
+    source, constants, variables = str(path), None, _canonical(model)
     ours = _variants(variables, variant)
-    if path in published.PUBLISHED:
-        path, constants = _fetch(path, model, variables, ours)
-    held = _read(path, ema, variables)
+    if source in published.PUBLISHED:
+        source, constants = _fetch(source, model, variables, ours)
+    held = _read(source, ema, variables)
     arrays = {name: value for name, (_, value) in held.values.items()}
     found = match(_shapes(variables), arrays, adapt or not strict)
-    done = report.describe(found, variables, held, path)
+    done = report.describe(found, variables, held, source)
     if strict:
         wrong = found.without_ends(variables) if adapt else found
         report.require_agreement(wrong, done, ours)
-    refuse_not_finite(path, {held.values[name][0]: each for name, each in found.found.items()})
+    refuse_not_finite(source, {held.values[name][0]: each for name, each in found.found.items()})
     for name, value in found.found.items():
         variables[name].assign(value)
     if held.normalization is not None:
@@ -119,8 +119,8 @@ def _canonical(model):
     for weight in model.weights:
         if variables.setdefault(paths[weight.path], weight) is not weight:
             raise InputError(
-                f"Model '{model.name}' holds several networks (two variables are "
-                f"'{weight.path}'): load into each of them."
+                f"Model '{model.name}' holds several networks (two variables are called "
+                f"'{weight.path}'): load weights into each network on its own."
             )
     return variables
 
@@ -168,13 +168,13 @@ def _fetch(name, model, variables, ours):
     """Downloads weights by name; returns (path, (mean, std))."""
     if not ours:
         raise InputError(
-            f"No weights '{name}' were published for '{model.name}', which is none of "
-            "the released variants: pass weights=None, or a file."
+            f"No weights '{name}' were published for '{model.name}', which is not one of the "
+            "released variants: pass weights=None or a file."
         )
     if len(ours) > 1:
         raise InputError(
-            f"Model '{model.name}' could be the first blocks of "
-            f"{' or '.join(ours)}: say which by variant=."
+            f"Model '{model.name}' could be the first blocks of {' or '.join(ours)}: pass "
+            "variant= to say which."
         )
     classifier = variables.get("predictions/kernel")
     classes = VARIANTS[ours[0]].num_classes

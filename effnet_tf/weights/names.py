@@ -104,9 +104,14 @@ def identify(shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     whole, partly = [], []
     for variant in variants.VARIANTS:
         kernels = block_kernels(variant)
-        first = {name: shape for name, shape in kernels.items() if block_number(name) < count}
+        first = {name: shape for name, shape in kernels.items() if _comes_before(count, name)}
         if first == ours and len(first) == len(kernels):
             whole.append(variant)
         elif first == ours:
             partly.append(variant)
     return whole or partly
+
+
+def _comes_before(count, name):
+    number = block_number(name)
+    return number is not None and number < count

@@ -8,7 +8,7 @@ its state.
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import tensorflow as tf
 
@@ -133,19 +133,22 @@ def _others(keys, raw, averages, shapes):
     return found
 
 
-def split(keys: Iterable[str]) -> names.Split:
+def split(keys: Collection[str]) -> names.Split:
     """Splits names such as `efficientnet-b0/blocks_1/conv2d_1/kernel`."""
-    found = {key: _TF1.search(key) for key in keys}
-    layers = {}  # of each part: a name's number counts the layers of its class there
-    for match in filter(None, found.values()):
+    layers: dict[str, set[str]] = {}  # of each part, whose layers are numbered by their class
+    for match in filter(None, map(_TF1.search, keys)):
         layers.setdefault(match[1], set()).add(match[3])
-    result = {}
-    for key, match in found.items():
-        result[key] = (None, key)
-        if match:
-            block = match[2] and int(match[2])  # None in stem and head
-            result[key] = (block, _inside(match, layers[match[1]]))
-    return result
+    return {key: _split(key, layers) for key in keys}
+
+
+def _split(key, layers):
+    match = _TF1.search(key)
+    if match is None:
+        return None, key
+    inside = _inside(match, layers[match[1]])
+    if match[2] is None:
+        return None, inside
+    return int(match[2]), inside
 
 
 def _inside(match, layers):

@@ -7,7 +7,7 @@ their weights are not for this network.
 import dataclasses
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 
@@ -132,24 +132,24 @@ _OUTSIDE = {
 _BATCH_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), names.BATCH_NORM))
 
 
-def split(keys: Iterable[str]) -> names.Split:
+def split(keys: Collection[str]) -> names.Split:
     """Splits names such as `blocks.1.0.conv_pwl.weight`."""
-    found = {key: _NAME.match(key) for key in keys}
-    layers = {}  # of each block: what a layer is depends on the others
-    for match in filter(None, found.values()):
-        layers.setdefault(match.group(1, 2), set()).add(match[3])
-    result = {}
-    for key, match in found.items():
-        if match is None:
-            result[key] = (None, key)
-        elif match[1] is None:
-            layer = _OUTSIDE.get(match[3], match[3])
-            result[key] = (None, f"{layer}/{_leaf(layer, match[4])}")
-        else:
-            layer = _block_layer(match[3], layers[match.group(1, 2)])
-            block = (int(match[1]) + 1, int(match[2]))
-            result[key] = (block, f"{layer}/{_leaf(layer, match[4])}")
-    return result
+    others: dict[tuple, set[str]] = {}  # of each block: what a layer is depends on them
+    for match in filter(None, map(_NAME.match, keys)):
+        others.setdefault(match.group(1, 2), set()).add(match[3])
+    return {key: _split(key, others) for key in keys}
+
+
+def _split(key, others):
+    match = _NAME.match(key)
+    if match is None:
+        return None, key
+    stage, index, layer, leaf = match.groups()
+    if stage is None:
+        layer = _OUTSIDE.get(layer, layer)
+        return None, f"{layer}/{_leaf(layer, leaf)}"
+    layer = _block_layer(layer, others[stage, index])
+    return (int(stage) + 1, int(index)), f"{layer}/{_leaf(layer, leaf)}"
 
 
 def _block_layer(layer, others):

@@ -185,7 +185,7 @@ def test_input_tensor():
         (dict(dropout_rate=1.0), "dropout_rate"),
         (dict(drop_connect_rate=-1), "drop_connect_rate"),
         (dict(include_top=False, pooling="sum"), "pooling"),
-        (dict(weights="imagenet"), "none of the released variants"),
+        (dict(weights="imagenet"), "not one of the released variants"),
         (dict(weights="/no/file"), "no weights at"),
         (dict(preprocessing="caffe"), "must be True"),
     ],

@@ -89,8 +89,8 @@ def claimed(root, name, secret):
 
 
 HARM = {
-    external: "takes '/.*' from other files of this machine",
-    virtual: "takes '/.*' from other files of this machine",
+    external: "takes '/.*' from other files on this machine",
+    virtual: "takes '/.*' from other files on this machine",
     external_link: "as a link to '.*secret.h5'",
     soft_link: "as a link to '/layers'",
     hard_cycle: "holds its group '/.*' twice",

@@ -261,7 +261,7 @@ class TestSmallModels:
 
     def test_without_a_variant_it_asks(self):
         model = effnet_tf.feature_extractor("lite2", "P1")
-        with pytest.raises(InputError, match="lite0 or lite1.* say which by variant="):
+        with pytest.raises(InputError, match="lite0 or lite1.* pass variant= to say which"):
             load_weights(model, "imagenet")
 
     def test_changed_strides_need_no_other_weights(self, tmp_path):

@@ -194,7 +194,7 @@ class TestTable:
             effnet_tf.EfficientNetB8(weights="imagenet", include_top=False)
 
     def test_a_network_of_ones_own(self):
-        with pytest.raises(InputError, match="none of the released variants"):
+        with pytest.raises(InputError, match="not one of the released variants"):
             effnet_tf.model_fn(effnet_tf.CompoundScaling().variant(-2), weights="imagenet")
 
 
