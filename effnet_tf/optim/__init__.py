@@ -3,7 +3,7 @@
 Not handed on lazily: importing this package registers with Keras what saved models may hold.
 """
 
-from effnet_tf.optim.optimizers import LARS, SGD, AdamW, RMSprop, optimizer, stage_of
+from effnet_tf.optim.optimizers import LARS, SGD, AdamW, RMSprop, optimizer
 from effnet_tf.optim.schedules import WarmupCosine, WarmupPolynomial, WarmupStaircase, schedule
 from effnet_tf.optim.updates import clip, decayed, ema_decay, l2_penalty, update_ema
 
@@ -21,6 +21,5 @@ __all__ = [
     "l2_penalty",
     "optimizer",
     "schedule",
-    "stage_of",
     "update_ema",
 ]

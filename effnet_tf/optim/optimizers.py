@@ -5,27 +5,33 @@ give the stages of a network lower rates. Source (main.py, utils.py, lars_optimi
 tensorflow/tpu models/official/efficientnet.
 """
 
-import re
-
 import keras
 import tensorflow as tf
 
 from effnet_tf.optim.schedules import schedule
 from effnet_tf.recipes import Recipe
+from effnet_tf.variants import stage_of
 
-_STAGE = re.compile(r"(?:^|/)(?:(stem)_(?:conv|bn)|block(\d+)[a-z]+|(top)_(?:conv|bn))/")
-_HEAD = 8  # the number of the head among the stages; stem: 0
+_STAGES = 9  # below the classifier: the head, seven of blocks, the stem
 
 
-def stage_of(name: str) -> int | None:
-    """Returns the stage of a variable: 0 stem, 1 to 7 blocks, 8 head, None for all others."""
-    match = _STAGE.search(name)
-    if not match:
+def stages_below_classifier(name: str) -> int | None:
+    """Returns how deep a variable lies: head 1, stage_7 2, ..., stage_1 8, stem 9.
+
+    Args:
+        name: the path of the variable, such as "block2a/bn/gamma".
+
+    Returns:
+        None for the classifier, and for what is no part of an EfficientNet.
+    """
+    stage = stage_of(name)
+    if stage is None or stage == "classifier":
         return None
-    stem, block, _ = match.groups()
-    if stem:
-        return 0
-    return int(block or _HEAD)
+    if stage == "stem":
+        return _STAGES
+    if stage == "head":
+        return 1
+    return _STAGES - int(stage.removeprefix("stage_"))
 
 
 class _StageRates:
@@ -44,9 +50,10 @@ class _StageRates:
         self.body_rate, self.layer_decay = float(body_rate), float(layer_decay)
 
     def update_step(self, gradient, variable, learning_rate):
-        stage = stage_of(variable.name)  # a tf.Variable, whose name is the Keras variable's path
-        if stage is not None:
-            learning_rate *= self.body_rate * self.layer_decay ** (_HEAD + 1 - stage)
+        # A tf.Variable, whose name is the Keras variable's path.
+        depth = stages_below_classifier(variable.name)
+        if depth is not None:
+            learning_rate *= self.body_rate * self.layer_decay**depth
         super().update_step(gradient, variable, learning_rate)
 
     def get_config(self):

@@ -7,6 +7,7 @@ sources' short names).
 import dataclasses
 
 from effnet_tf.recipes.fields import field
+from effnet_tf.variants import BATCH_NORM_MODES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ class FineTuning:
         "trainable",
         "batch norm of the stages that train: trainable; inference: its statistics "
         "stay; frozen: gamma and beta, too",
-        choices=("trainable", "inference", "frozen"),
+        choices=BATCH_NORM_MODES,
     )
     body_rate: float = field(
         1.0, "factor on the learning rate of everything but the classifier", low=0

@@ -1,6 +1,7 @@
 """Which recipes are shipped, and what may one expect of each?"""
 
 from effnet_tf.recipes.recipe import Recipe
+from effnet_tf.variants.accuracies import ACCURACIES
 
 # Those for few images have none of the paper's augmentation, which is for ImageNet; those for
 # photos expect them as phones write them: large, and turned by their Exif data.
@@ -92,11 +93,17 @@ def _on_tpu(recipe, run, tpu="local"):
     )
 
 
+def _published(weights, variant, remark=""):
+    """Returns "77.1 % (paper, table 2)"."""
+    found = ACCURACIES[weights][variant]
+    return f"{found.top1} % ({found.source}{remark})"
+
+
 # What each recipe is for: its command, hardware, hours and accuracy, with the source.
 ABOUT = {
     "imagenet": _on_tpu("imagenet", "b0") + "B0 as the paper trains it; --variant takes any "
-    "other. Cloud TPU; 23 hours on a v2-8 (arXiv 2011.00071); 77.1 % top-1 (paper, table 2)."
-    + _NEVER,
+    "other. Cloud TPU; 23 hours on a v2-8 (arXiv 2011.00071); top-1 "
+    f"{_published('autoaugment', 'b0')}." + _NEVER,
     "large_batch": _on_tpu("large_batch", "b5", tpu="NAME")
     + "B5 with LARS and a batch of 65,536; 1,024 TPU v3 cores, 1 h 04 min, 83 % top-1 (arXiv "
     "2011.00071, abstract)." + _NEVER,
@@ -112,31 +119,31 @@ ABOUT = {
     "minute on a laptop: it shows that things run, nothing else.",
 }
 
-# variant, augmentation and magnitude, published top-1 in % with its source.
-_PUBLISHED = (
-    *(
-        (f"b{number}", "autoaugment", 10.0, f"{top1} % (paper, table 2)")
-        for number, top1 in enumerate((77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3))
-    ),
-    ("b8", "autoaugment", 10.0, "none published (with AdvProp 85.5 %)"),
-    ("l2", "autoaugment", 10.0, "none published (with Noisy Student 88.4 %)"),
-    *(
-        (f"lite{number}", "none", 10.0, f"{top1} % (lite/README.md; its augmentation is not said)")
-        for number, top1 in enumerate((75.1, 76.7, 77.6, 79.8, 81.5))
-    ),
-    *(
-        (
-            f"edgetpu-{size}",
-            "none",
-            10.0,
-            f"{top1} % (edgetpu/README.md; its augmentation is not said)",
-        )
-        for size, top1 in (("s", 77.23), ("m", 78.69), ("l", 80.62))
-    ),
-    ("b5", "randaugment", 17.0, "83.7 % (README.md)"),
-    ("b7", "randaugment", 28.0, "84.7 % (README.md)"),
-)
-for _variant, _augment, _magnitude, _top1 in _PUBLISHED:
-    _name = f"imagenet-{_variant}" + ("-randaugment" if _augment == "randaugment" else "")
-    RECIPES[_name] = Recipe(variant=_variant, augment=_augment, randaugment_magnitude=_magnitude)
-    ABOUT[_name] = f"{_on_tpu(_name, _variant)}Cloud TPU; hours not known; top-1 {_top1}.{_NEVER}"
+
+def _add(name, recipe, top1):
+    """Ships the recipe of one published network."""
+    RECIPES[name] = recipe
+    command = _on_tpu(name, recipe.variant)
+    ABOUT[name] = f"{command}Cloud TPU; hours not known; top-1 {top1}.{_NEVER}"
+
+
+def _none_published(weights, variant, training):
+    return f"none published (with {training} {ACCURACIES[weights][variant].top1} %)"
+
+
+for _variant in ACCURACIES["autoaugment"]:
+    _add(f"imagenet-{_variant}", Recipe(variant=_variant), _published("autoaugment", _variant))
+_add("imagenet-b8", Recipe(variant="b8"), _none_published("advprop", "b8", "AdvProp"))
+_add("imagenet-l2", Recipe(variant="l2"), _none_published("noisy-student", "l2", "Noisy Student"))
+for _variant in ACCURACIES["imagenet"]:  # Lite and EdgeTPU
+    _add(
+        f"imagenet-{_variant}",
+        Recipe(variant=_variant, augment="none"),
+        _published("imagenet", _variant, "; its augmentation is not said"),
+    )
+for _variant, _magnitude in (("b5", 17.0), ("b7", 28.0)):  # README.md
+    _add(
+        f"imagenet-{_variant}-randaugment",
+        Recipe(variant=_variant, augment="randaugment", randaugment_magnitude=_magnitude),
+        _published("randaugment", _variant),
+    )

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import optim
+from effnet_tf.optim.optimizers import stages_below_classifier
 from effnet_tf.recipes import Recipe
 
 FIELDS = {field.name: field for field in dataclasses.fields(Recipe)}
@@ -138,7 +139,7 @@ def test_stages_of_variables():
         "predictions/kernel",
         "my_block2a_head/kernel",
     ]
-    assert [optim.stage_of(name) for name in names] == [0, 1, 7, 8, None, None]
+    assert [stages_below_classifier(name) for name in names] == [9, 8, 2, 1, None, None]
 
 
 def test_layer_decay_lowers_the_rate_per_stage():

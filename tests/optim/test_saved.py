@@ -63,4 +63,4 @@ def test_without_tensorflow_the_package_is_a_sentence():
         "except effnet_tf.MissingTensorFlow as error: print(error)"
     )
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "effnet_tf.optim needs tensorflow" in finished.stdout, finished.stderr[-2000:]
+    assert "effnet_tf.optim needs TensorFlow" in finished.stdout, finished.stderr[-2000:]
