@@ -8,6 +8,7 @@ import shlex
 import pytest
 
 from benchmarks import tables
+from tests.test_structure import FLOORS
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -197,6 +198,18 @@ def test_every_page_is_in_the_menu_and_in_the_index():
             assert f": {inside}\n" in menu, page
             if inside != "index.md" and inside.count("/") == 0:
                 assert f"({inside})" in PAGES["docs/index.md"], page
+
+
+def test_the_map_is_that_of_the_house():
+    """docs/architecture.md has every folder once, on its floor, counted from the ground."""
+    heights = sorted(set(FLOORS.values()))
+    wanted = {name: heights.index(floor) for name, floor in FLOORS.items()}
+    found = {}
+    for floor, names in re.findall(r"^\| (\d+) \| (.+?) \|", PAGES["docs/architecture.md"], re.M):
+        for name in re.findall(r"`(\w+)`", names):
+            assert name not in found, name
+            found[name] = int(floor)
+    assert found == wanted
 
 
 def test_paths_in_the_text_exist():
