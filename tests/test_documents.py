@@ -97,7 +97,7 @@ def test_export_commands_parse(command):
 def test_data_commands_parse(command):
     from effnet_tf.data import __main__ as program
 
-    assert program.parse(shlex.split(command)[3:]).program in ("check", "prepare")
+    assert program.parse(shlex.split(command)[2:]).program in ("check", "prepare")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from effnet_tf.data.bad_images import BadExamples as BadExamples
 from effnet_tf.data.bad_images import TooManyBad as TooManyBad
 from effnet_tf.data.batches import evaluation as evaluation
 from effnet_tf.data.batches import training as training
+from effnet_tf.data.crops import EvaluationCrop as EvaluationCrop
 from effnet_tf.data.records import Chosen as Chosen
 from effnet_tf.data.records import Features as Features
 from effnet_tf.data.records import Listed as Listed

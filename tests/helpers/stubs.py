@@ -53,5 +53,7 @@ def text_of(package: str) -> str:
 
 
 if __name__ == "__main__":
+    for stub in (ROOT / "effnet_tf").glob("*/__init__.pyi"):
+        stub.unlink()  # of a package that has become a plain one, too
     for each in lazy_packages():
         path_of(each).write_text(text_of(each))
