@@ -29,25 +29,35 @@ def parse(content: bytes, where: str) -> tuple[str, ...]:
     Raises:
         InputError: it is not UTF-8 text, is empty, or has an empty line or a name twice.
     """
-    lines = [line.strip() for line in _LINE_END.split(_text(content, where))]
+    names = _lines(_text(content, where))
+    if not names:
+        raise InputError(f"'{where}' holds no class names: write one per line.")
+    _check_each(names, where)
+    return tuple(names)
+
+
+def _lines(text):
+    """The lines of a text, without blanks around them and without empty ones at the end."""
+    lines = [line.strip() for line in _LINE_END.split(text)]
     while lines and not lines[-1]:
         lines.pop()
-    if not lines:
-        raise InputError(f"'{where}' holds no class names: write one per line.")
+    return lines
+
+
+def _check_each(names, where):
+    """Raises InputError where a name is empty or comes twice."""
     first = {}
-    for number, name in enumerate(lines, 1):
+    for number, name in enumerate(names, 1):
         if not name:
             raise InputError(
                 f"'{where}' has an empty line, line {number}: it must hold one class name per line."
             )
         if name in first:
             raise InputError(
-                f"'{where}' has the class '{printable(name)}' twice, in line "
-                f"{first[name]} and in line {number}: every class needs a name of "
-                "its own."
+                f"'{where}' has the class '{printable(name)}' twice, in line {first[name]} and "
+                f"in line {number}: every class needs its own name."
             )
         first[name] = number
-    return tuple(lines)
 
 
 def read(path: str) -> tuple[str, ...]:
@@ -66,6 +76,12 @@ def _text(content, where):
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(f"'{where}' is not UTF-8 text (line {line}): save it as UTF-8.") from error
+    _check_plain(text, where)
+    return text
+
+
+def _check_plain(text, where):
+    """Raises InputError where a text holds a control character."""
     found = _CONTROL.search(text)
     if found:
         line = text.count("\n", 0, found.start()) + 1
@@ -73,7 +89,6 @@ def _text(content, where):
             f"'{where}' holds the control character {found[0]!r} in line {line}: "
             "it must be plain text, one class name per line."
         )
-    return text
 
 
 def text(names: tuple[str, ...], where: str) -> str:
@@ -83,25 +98,24 @@ def text(names: tuple[str, ...], where: str) -> str:
         InputError: it could not, as of a name that holds a line break.
     """
     written = "".join(f"{name}\n" for name in names)
-    try:
-        if parse(written.encode("utf-8"), where) == tuple(names):
-            return written
-    except (InputError, UnicodeEncodeError):
-        pass  # said below, with the name
     for name in names:
-        if not _can_be_a_line(name):
+        if not _reads_as(f"{name}\n", (name,)):
             raise InputError(
                 f"The class name '{printable(name)}' cannot be a line of '{where}': "
                 "rename the class. Names must be UTF-8 text without control "
                 "characters, and without blanks at either end."
             )
-    raise InputError(
-        f"These class names cannot be written to '{where}': one comes twice, or there are too many."
-    )
+    if not _reads_as(written, tuple(names)):
+        raise InputError(
+            f"These class names cannot be written to '{where}': one comes twice, "
+            "or there are too many."
+        )
+    return written
 
 
-def _can_be_a_line(name):
+def _reads_as(written, names):
+    """Whether `parse` makes these names of a text."""
     try:
-        return parse(f"{name}\n".encode(), "") == (name,)
+        return parse(written.encode("utf-8"), "") == names
     except (InputError, UnicodeEncodeError):
         return False

@@ -10,7 +10,8 @@ import importlib
 import importlib.util
 import os
 import sys
-from typing import NamedTuple
+import types
+from typing import Any, NamedTuple
 
 from effnet_tf.errors import InputError, first_line
 
@@ -90,7 +91,7 @@ def require_or_exit(purpose: str, *packages: str) -> None:
         sys.exit(2)
 
 
-def load(module: str, purpose: str):
+def load(module: str, purpose: str) -> types.ModuleType:
     """Imports a module of an optional package.
 
     Args:
@@ -113,7 +114,7 @@ def load(module: str, purpose: str):
         ) from error
 
 
-def require_reader(weights) -> None:
+def require_reader(weights: str | os.PathLike) -> None:
     """Checks that a file of weights can be read, by its name; any other name passes.
 
     Raises:
@@ -124,7 +125,7 @@ def require_reader(weights) -> None:
         require(f"Reading '{weights}'", package)
 
 
-def require_for_training(recipe, is_new: bool) -> None:
+def require_for_training(recipe: Any, is_new: bool) -> None:
     """Checks what a run will need later, before its long work begins.
 
     Args:
@@ -150,11 +151,10 @@ def command(*packages: str) -> str:
 
 def _missing(purpose, packages):
     *others, last = [PACKAGES[package].project for package in packages]
-    names = f"{', '.join(others)} and {last}" if others else last
-    sentence = (
-        f"{purpose} needs {names}, which {'is' if len(packages) == 1 else 'are'} not "
-        f"installed: {command(*packages)}"
-    )
+    which = f"{last}, which is"
+    if others:
+        which = f"{', '.join(others)} and {last}, which are"
+    sentence = f"{purpose} needs {which} not installed: {command(*packages)}"
     if "tensorflow" in packages:
         return MissingTensorFlow(
             sentence.replace("needs tensorflow", "needs TensorFlow") + " (or [gpu], or [tpu])"

@@ -7,11 +7,16 @@ So `import effnet_tf`, counting and `--help` take milliseconds, and need no Tens
 
 import importlib
 import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 from effnet_tf import extras
 
 
-def attach(package, homes):
+def attach(
+    package: str, homes: dict[str, tuple[str, ...]]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Makes what a package needs for names that it hands on.
 
     Args:
@@ -34,7 +39,7 @@ def attach(package, homes):
     return get, listed, sorted(home_of)
 
 
-def load(module, name):
+def load(module: str, name: str) -> ModuleType:
     """Imports a module for what is `effnet_tf.NAME`; without TensorFlow, says which package.
 
     Raises:

@@ -224,7 +224,9 @@ class Walk:
             return
         self._noted.add(path)
         self.left_out[why] += 1
-        self.examples.setdefault(why, f"{path} = {same_as}" if same_as else path)
+        if same_as:
+            path = f"{path} = {same_as}"
+        self.examples.setdefault(why, path)
 
     def report(self) -> list[str]:
         """Returns a line for each reason why something was left out."""
@@ -239,7 +241,9 @@ def _seen(known, found, path):
     if not found.st_ino:  # some network file systems have no such numbers
         return None
     before = known.setdefault((found.st_dev, found.st_ino), path)
-    return None if before is path else before
+    if before is path:
+        return None
+    return before
 
 
 def _kind_of(name):

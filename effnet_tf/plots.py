@@ -13,6 +13,7 @@ import numpy as np
 
 from effnet_tf import extras, storage
 from effnet_tf.errors import first_line, printable
+from effnet_tf.messages import log
 
 MOST = 120  # images in one picture; of 1,000 matplotlib makes none
 COLUMNS = 6
@@ -21,7 +22,7 @@ CAPTION = dict(width=24, max_lines=3, placeholder=" ...")  # characters that fit
 
 @functools.cache
 def _say_once(text):
-    print(text)
+    log.info(text)
 
 
 def require(purpose: str) -> None:
@@ -48,7 +49,7 @@ def _picture(path, draw, columns, rows, size):
             draw(canvas, list(canvas.subplots(rows, columns, squeeze=False).flat))
             canvas.savefig(content, format="png", dpi=110)
     except Exception as error:  # of fonts, layouts and sizes, of any kind
-        print(f"'{path}' could not be drawn ({first_line(error)}). All else goes on.")
+        log.info(f"'{path}' could not be drawn ({first_line(error)}). All else goes on.")
         return False
     storage.write_bytes(path, content.getvalue())
     return True
@@ -78,25 +79,13 @@ def learning_curve(history: list, path: str) -> bool:
 
 def _learning_curve(history, canvas, axes):
     loss, accuracy = axes
-    epochs = [row["epoch"] for row in history]
-    marker = "o" if len(epochs) == 1 else None
-    series = (
-        ("train", "training images", "C7"),
-        ("raw", "held-out, raw weights", "C1"),
-        ("ema", "held-out, averaged weights", "C0"),
-    )
-    for key, label, colour in series:
-        for side, what in ((loss, "loss"), (accuracy, "accuracy")):
-            name = f"train_{what}" if key == "train" else f"eval_{what}_{key}"
-            if name in history[-1]:
-                scale = 100 if what == "accuracy" else 1
-                side.plot(
-                    epochs,
-                    [scale * row[name] for row in history],
-                    colour,
-                    label=label,
-                    marker=marker,
-                )
+    for name, label, colour in (
+        ("train_{}", "training images", "C7"),
+        ("eval_{}_raw", "held-out, raw weights", "C1"),
+        ("eval_{}_ema", "held-out, averaged weights", "C0"),
+    ):
+        _plot(loss, history, name.format("loss"), 1, label, colour)
+        _plot(accuracy, history, name.format("accuracy"), 100, label, colour)
     loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)", yscale="log")
     accuracy.set(
         xlabel="epoch",
@@ -108,6 +97,17 @@ def _learning_curve(history, canvas, axes):
     for side in axes:
         side.grid(alpha=0.3)
         side.legend(frameon=False)
+
+
+def _plot(side, history, name, scale, label, colour):
+    """Draws a number of every epoch, if the last one has it."""
+    if name in history[-1]:
+        epochs = [row["epoch"] for row in history]
+        marker = None
+        if len(epochs) == 1:
+            marker = "o"  # a line of one point cannot be seen
+        values = [scale * row[name] for row in history]
+        side.plot(epochs, values, colour, label=label, marker=marker)
 
 
 def predictions(images: list, captions: list, right: list, path: str) -> bool:
@@ -123,7 +123,7 @@ def predictions(images: list, captions: list, right: list, path: str) -> bool:
         Whether it was drawn.
     """
     if len(images) > MOST:
-        print(f"'{path}' shows the first {MOST} of {len(images):,} images.")
+        log.info(f"'{path}' shows the first {MOST} of {len(images):,} images.")
     count = min(len(images), MOST)
     columns = min(count, COLUMNS)
     rows = -(-count // COLUMNS)

@@ -11,6 +11,8 @@ import os
 import shutil
 import tempfile
 import threading
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import tensorflow as tf
 
@@ -90,7 +92,9 @@ def _problem(path):
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(PATIENCE)
-    return found[0] if found else f"no answer within {PATIENCE} seconds"
+    if not found:
+        return f"no answer within {PATIENCE} seconds"
+    return found[0]
 
 
 # --- reading --------------------------------------------------------------------------------
@@ -98,12 +102,16 @@ def _problem(path):
 
 def exists(path: str) -> bool:
     """Whether there is a file or folder at a path."""
-    return tf.io.gfile.exists(path) if is_remote(path) else os.path.exists(path)
+    if is_remote(path):
+        return tf.io.gfile.exists(path)
+    return os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
     """Whether there is a folder at a path."""
-    return tf.io.gfile.isdir(path) if is_remote(path) else os.path.isdir(path)
+    if is_remote(path):
+        return tf.io.gfile.isdir(path)
+    return os.path.isdir(path)
 
 
 def names(folder: str) -> list[str]:
@@ -128,12 +136,18 @@ def size(path: str) -> int:
     return os.stat(path).st_size
 
 
-def chunks(path: str):
+def chunks(path: str) -> Iterator[bytes]:
     """Yields the bytes of a file, part by part; errors as of `size`."""
     size(path)  # a pipe would be waited for for ever
-    with tf.io.gfile.GFile(path, "rb") if is_remote(path) else open(path, "rb") as file:
+    with _opened(path) as file:
         while chunk := file.read(_CHUNK):
             yield chunk
+
+
+def _opened(path) -> BinaryIO:
+    if is_remote(path):
+        return tf.io.gfile.GFile(path, "rb")
+    return open(path, "rb")
 
 
 def read_bytes(path: str, most: int) -> bytes:
@@ -167,7 +181,7 @@ def parse_json(content: str | bytes) -> object:
 
 
 @contextlib.contextmanager
-def writing(path: str):
+def writing(path: str) -> Iterator[None]:
     """Turns the error of a write inside into a SaveError that names the path."""
     try:
         yield
@@ -210,7 +224,7 @@ def write_rows(path: str, rows: list[dict]) -> None:
 
 
 @contextlib.contextmanager
-def plain_prefix(prefix: str):
+def plain_prefix(prefix: str) -> Iterator[str]:
     """Yields a prefix of the same TensorFlow checkpoint whose name is no pattern.
 
     TensorFlow looks for a checkpoint's files with its name as a pattern, and so cannot open

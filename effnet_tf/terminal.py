@@ -8,6 +8,7 @@ import io
 import os
 import re
 import sys
+from typing import BinaryIO, TextIO
 
 from effnet_tf.errors import printable
 
@@ -27,57 +28,61 @@ class Terminal(io.TextIOBase):
         has_bars: whether tqdm writes here: a return in front of a text is its own then.
     """
 
-    def __init__(self, stream, has_bars: bool = False):
+    def __init__(self, stream: TextIO, has_bars: bool = False):
         self._stream, self._has_bars = stream, has_bars
         self.unread = False  # nobody reads the other end of a pipe any more
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
     def write(self, text: str) -> int:
-        shown = text if isinstance(text, Movement) else self._steady(text)
         try:
-            self._stream.write(shown)
+            self._stream.write(self._steady(text))
         except BrokenPipeError:
             self.unread = True
             raise
         return len(text)
 
     def _steady(self, text):
-        if self._has_bars and re.fullmatch(r"[\r\n]*(\x1b\[A)*\r?", text):
-            return text  # tqdm moves to another line
-        start = "\r" if self._has_bars and text.startswith("\r") else ""
+        """What a text is on the terminal: whatever would steer it is an escape."""
+        if isinstance(text, Movement):
+            return text
+        start = ""
+        if self._has_bars:
+            if re.fullmatch(r"[\r\n]*(\x1b\[A)*\r?", text):
+                return text  # tqdm moves to another line
+            start = re.match(r"\r?", text)[0]
         return start + re.sub(r"[^\n\t]+", lambda part: printable(part[0]), text[len(start) :])
 
-    def flush(self):
+    def flush(self) -> None:
         try:
             self._stream.flush()
         except BrokenPipeError:
             self.unread = True
             raise
 
-    def isatty(self):
+    def isatty(self) -> bool:
         return self._stream.isatty()
 
-    def fileno(self):
+    def fileno(self) -> int:
         return self._stream.fileno()
 
-    def writable(self):
+    def writable(self) -> bool:
         return True
 
     @property
-    def encoding(self):
+    def encoding(self) -> str:
         return self._stream.encoding
 
     @property
-    def errors(self):
+    def errors(self) -> str | None:
         return self._stream.errors
 
     @property
-    def buffer(self):
+    def buffer(self) -> BinaryIO:
         return self._stream.buffer
 
 
-def guard():
+def guard() -> None:
     """Guards the standard streams of this process."""
     # They are None where the shell has closed them.
     if sys.stdout is None:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import plots
+from effnet_tf.errors import SaveError
 from tests.helpers import hostile
 
 ROWS = [
@@ -105,7 +106,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half(tmp_path):
             "write",
             side_effect=tf.errors.ResourceExhaustedError(None, None, "no space left"),
         ),
-        pytest.raises(tf.errors.ResourceExhaustedError),
+        pytest.raises(SaveError, match="curve.png' cannot be written: no space left"),
     ):
         plots.learning_curve(ROWS, str(tmp_path / "curve.png"))
     assert (tmp_path / "curve.png").read_bytes() == b"the one before"
