@@ -5,7 +5,8 @@ from effnet_tf import faces
 __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
-        "loop": ("TrainingStopped", "WorkerLost", "run"),
+        "guard": ("TrainingStopped",),
+        "session": ("WorkerLost", "run"),
         "strategy": ("choose_strategy",),
         "trainer": ("Trainer",),
     },

@@ -8,8 +8,10 @@ import os
 
 from effnet_tf import storage
 from effnet_tf.data import bad_images
+from effnet_tf.messages import log
 from effnet_tf.runs import texts
-from effnet_tf.train.strategy import has_workers
+from effnet_tf.train.strategy import has_workers, is_chief
+from effnet_tf.train.trainer import Trainer
 
 
 class BadList:
@@ -18,18 +20,19 @@ class BadList:
     Args:
         trainer: a `Trainer`.
         workdir: directory of the run.
-        is_chief: whether this is the first worker, or the only one.
     """
 
-    def __init__(self, trainer, workdir: str, is_chief: bool):
+    def __init__(self, trainer: Trainer, workdir: str):
         self._source, self._most = trainer.source, trainer.recipe.max_bad_fraction
-        self._workdir, self._is_chief = workdir, is_chief
+        self._workdir, self._is_chief = workdir, is_chief(trainer.strategy)
         self._several = has_workers(trainer.strategy)
-        number = "" if is_chief else f"-{trainer.strategy.cluster_resolver.task_id}"
+        number = ""
+        if not self._is_chief:
+            number = f"-{trainer.strategy.cluster_resolver.task_id}"
         self.path = os.path.join(workdir, f"bad_examples{number}.jsonl")
         self._noted = 0  # so many of the source's are in the file
 
-    def recall(self):
+    def recall(self) -> None:
         """Looks again at the images that were bad when this run was last interrupted."""
         listed = texts.read_bad(self.path, self._source)
         for entry in listed:
@@ -40,13 +43,12 @@ class BadList:
             storage.write_rows(self.path, self._source.bad.entries)
             self._noted = len(self._source.bad.entries)
 
-    def note(self):
+    def note(self) -> bad_images.TooManyBad | None:
         """Lists the images that have proved bad since; returns a TooManyBad, or None."""
         entries = self._source.bad.entries
         for entry in entries[self._noted :][: bad_images.SHOWN]:
-            print(
-                f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {self.path}",
-                flush=True,
+            log.info(
+                f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {self.path}"
             )
         if len(entries) > self._noted:
             self._noted = len(entries)

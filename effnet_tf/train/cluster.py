@@ -13,6 +13,7 @@ import threading
 import time
 
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.messages import log
 
 EXAMPLE = (
     '{"cluster": {"worker": ["HOST1:PORT", "HOST2:PORT"]}, "task": {"type": "worker", "index": 0}}'
@@ -62,7 +63,7 @@ def _checked(address):
     return address
 
 
-def meet(own: str, others: list[str], timeout: float):
+def meet(own: str, others: list[str], timeout: float) -> None:
     """Returns once all other workers have answered; says meanwhile whom it waits for.
 
     Args:
@@ -91,10 +92,9 @@ def meet(own: str, others: list[str], timeout: float):
                 )
             if absent and now - said > quiet:
                 said, quiet = now, AGAIN
-                print(
+                log.info(
                     f"Waiting for the workers {', '.join(absent)} of TF_CONFIG. This one gives "
-                    f"up after {timeout:g} seconds (--worker_timeout).",
-                    flush=True,
+                    f"up after {timeout:g} seconds (--worker_timeout)."
                 )
 
 

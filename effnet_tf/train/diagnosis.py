@@ -6,9 +6,10 @@ import tensorflow as tf
 
 from effnet_tf import data
 from effnet_tf.layers import masks_from
+from effnet_tf.train.trainer import Trainer
 
 
-def first_not_finite(trainer, position, size):
+def first_not_finite(trainer: Trainer, position: int, size: int) -> str:
     """Runs a batch through a copy of the network, layer by layer, on the CPU.
 
     Args:

@@ -12,9 +12,11 @@ import socket
 import sys
 import threading
 import urllib.request
+from collections.abc import Callable
 
 from effnet_tf import programs
 from effnet_tf.errors import PREEMPTED, Preempted
+from effnet_tf.messages import log
 
 POLL_SECONDS = 1.0
 # https://cloud.google.com/compute/docs/instances/preemptible: instance/preempted;
@@ -47,7 +49,7 @@ class Interruption:
         at_stake: whether steps have been made that are not saved.
     """
 
-    def __init__(self, take_back=lambda: None):
+    def __init__(self, take_back: Callable[[], None] = lambda: None):
         self.reason, self.interrupted, self.at_stake = None, False, False
         self.on_notice, self._take_back = None, take_back
         self._ended = threading.Event()
@@ -57,10 +59,10 @@ class Interruption:
         if threading.current_thread() is threading.main_thread():
             self._watch_signals()
         else:
-            print("Not in the main thread: SIGTERM is not watched.")
+            log.info("Not in the main thread: SIGTERM is not watched.")
         host = _metadata_host()
         if host:
-            print(f"Watching the metadata server {host} for a preemption notice.")
+            log.info(f"Watching the metadata server {host} for a preemption notice.")
             threading.Thread(target=self._poll, args=(host,), daemon=True).start()
         return self
 
@@ -90,7 +92,7 @@ class Interruption:
             raise Preempted(self.nothing_made("SIGTERM"))
 
     @staticmethod
-    def nothing_made(reason):
+    def nothing_made(reason: str) -> str:
         """Returns what to say when a notice comes before the first step of a process."""
         return f"No step was made before the notice ({reason}): run the same command again."
 
@@ -114,7 +116,7 @@ class Interruption:
             print(f"error: {self.nothing_made(self.reason)}", file=sys.stderr)
             programs.leave(PREEMPTED)
 
-    def leaving(self):
+    def leaving(self) -> None:
         """Notes that the run closes its files: from now on it is not ended from here."""
         self._ended.set()
 
@@ -130,12 +132,14 @@ class Interruption:
                 if _metadata(host, name) in values:
                     self.notice(f"{name} of the metadata server")
 
-    def notice(self, reason):
+    def notice(self, reason: str) -> None:
         """Takes down the first notice, and hands it on."""
         if self.reason is None:
             self.reason = reason
-            doing = "Saving after the step in flight" if self.at_stake else "Leaving"
-            print(f"\nNotice: {reason}. {doing} ...", flush=True)
+            doing = "Leaving"
+            if self.at_stake:
+                doing = "Saving after the step in flight"
+            log.info(f"\nNotice: {reason}. {doing} ...")
             self._end_loop()
 
 
@@ -145,9 +149,12 @@ def _metadata_host():
         return os.environ["GCE_METADATA_HOST"]
     try:
         with open("/sys/class/dmi/id/product_name") as file:
-            return "metadata.google.internal" if "Google" in file.read() else None
+            product = file.read()
     except OSError:  # no such file: not a machine of Google Cloud
         return None
+    if "Google" in product:
+        return "metadata.google.internal"
+    return None
 
 
 def _metadata(host, name):

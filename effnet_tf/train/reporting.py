@@ -1,217 +1,110 @@
-"""What does a person see of a run: the line on the terminal, TensorBoard, where the time went?"""
+"""What does a person see of a run while it goes on: the line of progress, TensorBoard?"""
 
-import contextlib
-import json
 import os
-import sys
-import time
 
+import numpy as np
 import tensorflow as tf
 
-from effnet_tf import extras, plots, storage, terminal
-from effnet_tf.errors import first_line
-from effnet_tf.runs import texts
+from effnet_tf import extras, plots, progress, storage
+from effnet_tf.messages import log
+from effnet_tf.recipes import Recipe
+from effnet_tf.train.trainer import Trainer
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
-
-
-class Goodput:
-    """Where the time of a run went: seconds by purpose, which add up to the wall time.
-
-    It goes on from `goodput.json`, so that it covers all processes of a run; what a
-    killed process did after its last checkpoint is lost work.
-
-    Args:
-        workdir: directory of the run.
-    """
-
-    PURPOSES = ("steps", "data_wait", "checkpoint", "evaluation", "start_up", "lost_work", "other")
-    WORK = ("steps", "data_wait")  # what is lost with the steps
-
-    def __init__(self, workdir):
-        self.path = os.path.join(workdir, "goodput.json")
-        self.seconds = dict.fromkeys(self.PURPOSES, 0.0)
-        self._purpose = "start_up"
-        self._since = self._written = time.monotonic()
-        self.saved = dict.fromkeys(self.WORK, 0.0)  # seconds of it that checkpoints hold
-
-    def load(self):
-        """Takes over what earlier processes of this run spent."""
-        if not tf.io.gfile.exists(self.path):
-            return
-        try:
-            before = storage.parse_json(storage.read_bytes(self.path, texts.MOST))
-            earlier = {purpose: float(before["seconds"][purpose]) for purpose in self.PURPOSES}
-            saved = self._shares(before["saved"], earlier)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            OverflowError,
-            OSError,
-            tf.errors.OpError,
-        ) as error:
-            print(
-                f"'{self.path}' is damaged ({first_line(error)}): the time of earlier processes "
-                "is not counted."
-            )
-            return
-        for purpose, spent in earlier.items():
-            self.seconds[purpose] += spent
-        self.saved = saved
-        self.lose()
-
-    def _shares(self, saved, seconds):
-        """Returns the saved seconds by purpose; earlier versions wrote their sum."""
-        if isinstance(saved, dict):
-            return {purpose: float(saved[purpose]) for purpose in self.WORK}
-        work = sum(seconds[purpose] for purpose in self.WORK)
-        share = min(float(saved) / work, 1.0) if work else 0.0
-        return {purpose: share * seconds[purpose] for purpose in self.WORK}
-
-    def lose(self):
-        """Books the work since the last checkpoint as lost."""
-        self._book()
-        for purpose in self.WORK:
-            lost = self.seconds[purpose] - self.saved[purpose]
-            self.move(max(lost, 0.0), purpose, "lost_work")
-
-    def _book(self):
-        now = time.monotonic()
-        self.seconds[self._purpose] += now - self._since
-        self._since = now
-
-    def switch(self, purpose):
-        """Books the time since the last call, and goes on with another purpose."""
-        self._book()
-        before, self._purpose = self._purpose, purpose
-        return before
-
-    @contextlib.contextmanager
-    def timed(self, purpose):
-        """Books the time inside on a purpose; may be nested."""
-        before = self.switch(purpose)
-        try:
-            yield
-        finally:
-            self.switch(before)
-
-    def move(self, seconds, source, target):
-        """Books seconds of one purpose on another."""
-        self.seconds[source] -= seconds
-        self.seconds[target] += seconds
-
-    def checkpointed(self):
-        """Notes that all work so far is in a checkpoint."""
-        self._book()
-        self.saved = {purpose: self.seconds[purpose] for purpose in self.WORK}
-
-    def write(self):
-        """Writes goodput.json."""
-        self._book()
-        self._written = self._since
-        storage.write_text(
-            self.path,
-            json.dumps(
-                {"seconds": self.seconds, "total": sum(self.seconds.values()), "saved": self.saved},
-                indent=2,
-            )
-            + "\n",
-        )
-
-    def write_sometimes(self):
-        """Writes it every ten seconds: a killed process cannot."""
-        if time.monotonic() - self._written > 10:
-            self.write()
-
-    def __str__(self):
-        self._book()
-        total = sum(self.seconds.values())
-        parts = ", ".join(
-            f"{purpose.replace('_', ' ')} {seconds:.1f} s ({seconds / total:.0%})"
-            for purpose, seconds in self.seconds.items()
-        )
-        return f"Time: {total:.1f} s = {parts}"
 
 
 class Progress:
     """The line a person watches: epoch, step, loss, accuracy, rate, images/s, time left.
 
-    On a terminal it is rewritten; a log file gets a line per minute and per epoch.
+    On a terminal it is live; a log file gets a line per minute and per epoch.
 
     Args:
         trainer: a `Trainer`.
         quiet: of several workers, all but the first.
+
+    Attributes:
+        compiled: whether the first step has been made, which takes a while.
+        rate: images per second of the last loop of steps.
+        wait: share of its time, in [0, 1], that the device waited for images.
     """
 
-    def __init__(self, trainer, quiet=False):
-        self.recipe, self.total = trainer.recipe, trainer.total_steps
-        self.rate = self.wait = 0.0
-        self.line = f"step {trainer.step:,}/{self.total:,}"
-        self.compiled, self.quiet, self._advised = False, quiet, False
-        self.live, self.printed = sys.stdout.isatty(), time.monotonic()
-        if trainer.step < self.total:
-            print("Compiling the first step; this takes a while ...", flush=True)
+    def __init__(self, trainer: Trainer, quiet: bool = False):
+        self._recipe, self._total, self._quiet = trainer.recipe, trainer.total_steps, quiet
+        self.compiled, self.rate, self.wait = False, 0.0, 0.0
+        self._text = f"step {trainer.step:,}/{self._total:,}"
+        self._line, self._advised = None, False
+        if trainer.step < self._total:
+            log.info("Compiling the first step; this takes a while ...")
 
-    def next_steps(self):
-        """How many steps to run at once: a single one first, which compiles."""
-        return self.recipe.steps_per_loop if self.compiled else 1
+    def next_steps(self) -> int:
+        """Returns how many steps to run at once: a single one first, which compiles."""
+        if self.compiled:
+            return self._recipe.steps_per_loop
+        return 1
 
-    def steps_done(self, steps, seconds, waited):
+    def steps_done(self, steps: int, seconds: float, waited: float) -> None:
         """Takes down a loop: its steps, its time, and how much of it was waiting for data."""
         if self.compiled and steps:
-            self.rate = steps * self.recipe.batch_size / seconds
+            self.rate = steps * self._recipe.batch_size / seconds
             self.wait = waited / seconds
         self.compiled = True
 
-    def show(self, epoch, step, loss, accuracy, learning_rate):
-        """Prints the state after some steps."""
-        left = (self.total - step) * self.recipe.batch_size / self.rate if self.rate else 0
-        self.line = (
-            f"epoch {epoch}/{self.recipe.epochs}  step {step:,}/{self.total:,}  "
+    def show(
+        self, epoch: int, step: int, loss: float, accuracy: float, learning_rate: float
+    ) -> None:
+        """Shows the state after some steps.
+
+        Args:
+            epoch: number of the running epoch, from 1 on.
+            step: steps that the run has made.
+            loss: mean over the epoch so far.
+            accuracy: of the epoch so far, in [0, 1].
+            learning_rate: of the next step.
+        """
+        self._text = (
+            f"epoch {epoch}/{self._recipe.epochs}  step {step:,}/{self._total:,}  "
             f"loss {loss:.3f}  accuracy {accuracy:.1%}  rate {learning_rate:.3g}  "
-            f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  "
-            f"{_clock(left) if self.rate else '?'} left"
+            f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  {self._left(step)} left"
         )
-        now = time.monotonic()
-        if self.quiet:
-            return
-        if self.live:
-            sys.stdout.write(terminal.Movement(f"\r{self.line}\033[K"))
-            sys.stdout.flush()
-        elif now - self.printed > 60:
-            print(self.line, flush=True)
-            self.printed = now
-        if self.wait > WAITING and not self._advised:
+        self._say(self._text)
+        if self.wait > WAITING and not self._advised and not self._quiet:
             self._advised = True
-            print(
+            log.info(
                 f"\n{self.wait:.0%} of the time the device waits for images: the input pipeline "
-                "is too slow for it (more CPU cores, faster storage, smaller files).",
-                flush=True,
+                "is too slow for it (more CPU cores, faster storage, smaller files)."
             )
 
-    def end_epoch(self, metrics):
+    def _left(self, step):
+        if not self.rate:
+            return "?"
+        return _clock((self._total - step) * self._recipe.batch_size / self.rate)
+
+    def _say(self, text):
+        if self._line is None:
+            self._line = progress.line(shown=not self._quiet)
+        self._line.say(text)
+
+    def end_epoch(self, metrics: dict[str, float]) -> None:
         """Ends the epoch's line with the evaluation."""
-        self.printed = time.monotonic()
-        if not self.quiet:
-            raw = (
-                f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
-                if "eval_accuracy_ema" in metrics
-                else ""
-            )
-            start = "\r" if self.live else ""
-            sys.stdout.write(
-                terminal.Movement(
-                    f"{start}{self.line}  held-out {metrics['eval_accuracy']:.2%}{raw}\n"
-                )
-            )
-            sys.stdout.flush()
+        text = f"{self._text}  held-out {metrics['eval_accuracy']:.2%}"
+        if "eval_accuracy_ema" in metrics:
+            text += f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
+        self._say(text)
+        self.close()
+
+    def close(self) -> None:
+        """Ends the line."""
+        if self._line is not None:
+            self._line.close()
+        self._line = None
 
 
 def _clock(seconds):
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{seconds:02}"
+    return f"{minutes}:{seconds:02}"
 
 
 class TensorBoard:
@@ -222,19 +115,19 @@ class TensorBoard:
         recipe: a `Recipe`.
     """
 
-    def __init__(self, workdir, recipe):
+    def __init__(self, workdir: str, recipe: Recipe):
         self.workdir, self.writer = workdir, None
         try:  # tf.summary is there without it, and fails in its first call
             extras.load("tensorboard.summary.v2", "A record of the run for TensorBoard")
         except extras.MissingPackage as error:
-            print(f"{error}. The same numbers are in metrics.jsonl.")
+            log.info(f"{error}. The same numbers are in metrics.jsonl.")
             return
         with storage.writing(workdir):
             self.writer = tf.summary.create_file_writer(os.path.join(workdir, "tensorboard"))
         with storage.writing(workdir), self.writer.as_default(step=0):
             tf.summary.text("recipe", f"```\n{recipe.to_json()}```")
 
-    def scalars(self, step, values):
+    def scalars(self, step: int, values: dict[str, float]) -> None:
         """Writes numbers; flushes, so that they are seen at once."""
         if self.writer:
             with storage.writing(self.workdir), self.writer.as_default(step=step):
@@ -242,7 +135,7 @@ class TensorBoard:
                     tf.summary.scalar(name, value)
                 self.writer.flush()
 
-    def batch(self, images, labels):
+    def batch(self, images: np.ndarray, labels: list[str]) -> None:
         """Shows images (N, S, S, 3) uint8 with their class names, in TensorBoard and as PNG."""
         with storage.writing(self.workdir):
             if self.writer:
@@ -255,7 +148,8 @@ class TensorBoard:
                 os.path.join(self.workdir, "augmented.png"),
             )
 
-    def close(self):
+    def close(self) -> None:
+        """Ends the record."""
         if self.writer:
             with storage.writing(self.workdir):
                 self.writer.close()

@@ -8,14 +8,18 @@ import tensorflow as tf
 
 from effnet_tf import programs
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.messages import log
 from effnet_tf.recipes import STRATEGIES
 from effnet_tf.train import cluster
 
 
 def choose_strategy(
-    name="auto", tpu=None, virtual_devices=None, worker_timeout: float = cluster.TIMEOUT
-):
-    """Returns the tf.distribute strategy of a name, and prints which it is.
+    name: str = "auto",
+    tpu: str | None = None,
+    virtual_devices: int | None = None,
+    worker_timeout: float = cluster.TIMEOUT,
+) -> tf.distribute.Strategy:
+    """Returns the tf.distribute strategy of a name, and says which it is.
 
     Args:
         name: "tpu"; "mirrored": all GPUs of this machine, or its virtual CPU devices;
@@ -42,9 +46,10 @@ def choose_strategy(
     }.get(chosen)
     if make is None:
         raise InputError(f"There is no strategy '{name}': use {', '.join(STRATEGIES)}.")
-    strategy = make()
-    how = "chosen automatically; --strategy and --tpu take others" if name == "auto" else "as asked"
-    print(
+    strategy, how = make(), "as asked"
+    if name == "auto":
+        how = "chosen automatically; --strategy and --tpu take others"
+    log.info(
         f"Training with strategy '{chosen}' ({how}): {type(strategy).__name__}, "
         f"{strategy.num_replicas_in_sync} replica(s)"
     )
@@ -53,16 +58,14 @@ def choose_strategy(
 
 def _automatic(tpu):
     # Devices of a TPU VM: /dev/accel0 up to v4; v5e and v6e, it seems, /dev/vfio/0.
-    if (
-        tpu
-        or os.environ.get("TPU_NAME")
-        or glob.glob("/dev/accel[0-9]*")
-        or (glob.glob("/dev/vfio/[0-9]*"))
-    ):
+    is_tpu_vm = glob.glob("/dev/accel[0-9]*") or glob.glob("/dev/vfio/[0-9]*")
+    if tpu or os.environ.get("TPU_NAME") or is_tpu_vm:
         return "tpu"
     if os.environ.get("TF_CONFIG"):
         return "multiworker"
-    return "mirrored" if tf.config.list_logical_devices("GPU") else "cpu"
+    if tf.config.list_logical_devices("GPU"):
+        return "mirrored"
+    return "cpu"
 
 
 def _split_cpu(count):
@@ -91,10 +94,10 @@ def _tpu_strategy(tpu):
 
 
 def _mirrored_strategy(virtual_devices):
-    gpus = None if virtual_devices else tf.config.list_logical_devices("GPU")
-    return tf.distribute.MirroredStrategy(
-        [device.name for device in gpus or tf.config.list_logical_devices("CPU")]
-    )
+    devices = tf.config.list_logical_devices("GPU")
+    if virtual_devices or not devices:
+        devices = tf.config.list_logical_devices("CPU")
+    return tf.distribute.MirroredStrategy([device.name for device in devices])
 
 
 def _multiworker_strategy(timeout):
@@ -108,26 +111,28 @@ def _multiworker_strategy(timeout):
         ) from error
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes the files of a run; of several workers, the first does."""
     if not has_workers(strategy):
         return True
     resolver = strategy.cluster_resolver
-    first = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    first = "worker"
+    if "chief" in resolver.cluster_spec().jobs:
+        first = "chief"
     return resolver.task_id == 0 and resolver.task_type == first
 
 
-def has_workers(strategy):
+def has_workers(strategy: tf.distribute.Strategy) -> bool:
     """Whether a strategy spans several processes like this one."""
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def any_worker(strategy, flag):
+def any_worker(strategy: tf.distribute.Strategy, flag: bool) -> bool:
     """Whether `flag` is true on any worker: all of them ask, and all get the same answer."""
     return bool(mean_over_workers(strategy, float(flag)) > 0)
 
 
-def mean_over_workers(strategy, value):
+def mean_over_workers(strategy: tf.distribute.Strategy, value: float) -> float:
     """Returns the mean of a number over all workers, which all ask; a barrier."""
     if not has_workers(strategy):
         return value
@@ -146,3 +151,35 @@ def _adder(strategy):
         return strategy.experimental_local_results(strategy.run(on_replica))[0]
 
     return add_up
+
+
+def replicas_in_sync(bn_sync: str, replicas: int) -> int:
+    """Returns how many replicas share batch statistics.
+
+    Args:
+        bn_sync: of the recipe: none, all, group:N, or auto: the original's rule, utils.py:
+            TpuBatchNormalization.
+        replicas: how many there are.
+
+    Raises:
+        InputError: groups that do not divide the replicas.
+    """
+    size = _group_size(bn_sync, replicas)
+    if replicas % size:
+        raise InputError(
+            f"bn_sync {bn_sync} makes groups of {size} replicas, which do not divide "
+            f"{replicas}: use group:N with a divisor."
+        )
+    return size
+
+
+def _group_size(bn_sync, replicas):
+    if bn_sync == "none":
+        return 1
+    if bn_sync == "all":
+        return replicas
+    if bn_sync != "auto":
+        return int(bn_sync.partition(":")[2])
+    if replicas <= 8:
+        return 1
+    return max(8, replicas // 8)

@@ -1,0 +1,104 @@
+"""What does a run write about itself: metrics, pictures, TensorBoard, its result?
+
+Of several workers only the first writes; all of them keep the history.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+
+from effnet_tf import data, plots, storage
+from effnet_tf.runs import texts
+from effnet_tf.train.reporting import TensorBoard
+from effnet_tf.train.strategy import is_chief
+from effnet_tf.train.trainer import Trainer
+
+SHOWN = 16  # images of the picture of a batch
+REDRAW = 60  # seconds between two learning curves
+
+
+class Journal:
+    """The history of a run, in memory and in its directory.
+
+    Args:
+        trainer: a `Trainer`.
+        workdir: directory of the run.
+        check_claim: function that raises an InputError if another process has taken over.
+
+    Attributes:
+        workdir: directory of the run.
+        history: the metrics of every epoch that has ended, one dict each.
+    """
+
+    def __init__(self, trainer: Trainer, workdir: str, check_claim: Callable[[], None]):
+        self._trainer, self.workdir, self._check_claim = trainer, workdir, check_claim
+        self._is_chief = is_chief(trainer.strategy)
+        self._board, self._drawn = None, time.monotonic()
+        self.history: list[dict] = []
+
+    def read_history(self) -> None:
+        """Reads the rows of metrics.jsonl up to this step; an interrupted epoch leaves none."""
+        rows = texts.read_metrics(os.path.join(self.workdir, "metrics.jsonl"))
+        end = self._trainer.step
+        if self._trainer.is_inside_epoch:
+            end -= 1  # its row may be there all the same, if its save was cut short
+        self.history = [row for row in rows if row["step"] <= end]
+
+    def open(self) -> None:
+        """Opens the record for TensorBoard; a new run begins with a picture of a batch."""
+        if self._is_chief:
+            self._board = TensorBoard(self.workdir, self._trainer.recipe)
+            if not self._trainer.position:
+                self.show_batch()
+
+    def show_batch(self) -> None:
+        """Draws the first images as the network gets them."""
+        trainer, recipe = self._trainer, self._trainer.recipe
+        count = min(SHOWN, recipe.batch_size)
+        batch = next(iter(data.training(trainer.source, recipe, trainer.size, count)))
+        names = [trainer.source.class_names[label] for label in batch["labels"]]
+        with storage.writing(self.workdir):
+            self._board.batch(batch["images"].numpy(), names)
+
+    def scalars(self, values: dict[str, float]) -> None:
+        """Records numbers of this step for TensorBoard."""
+        if self._board:
+            self._board.scalars(self._trainer.step, values)
+
+    def add(self, metrics: dict[str, float]) -> None:
+        """Adds the metrics of an epoch that has ended.
+
+        It comes before the epoch's checkpoint: a resumed run drops rows that lie after its
+        checkpoint, but could not make up one that is missing.
+        """
+        self.history.append(metrics)
+        if not self._is_chief:
+            return
+        evaluated = {name: metrics[name] for name in metrics if name.startswith("eval_")}
+        self.scalars({f"eval/{name}": value for name, value in evaluated.items()})
+        self._check_claim()
+        storage.write_rows(os.path.join(self.workdir, "metrics.jsonl"), self.history)
+        if time.monotonic() - self._drawn > REDRAW:
+            self._draw()
+
+    def finish(self) -> dict[str, float]:
+        """Writes the result and the learning curve; returns the metrics of the last epoch."""
+        last = self.history[-1]
+        if self._is_chief:
+            self._draw()
+            self._check_claim()
+            storage.write_text(
+                os.path.join(self.workdir, "result.json"), json.dumps(last, indent=2) + "\n"
+            )
+        return last
+
+    def _draw(self):
+        self._drawn = time.monotonic()
+        with storage.writing(self.workdir):
+            plots.learning_curve(self.history, os.path.join(self.workdir, "learning_curve.png"))
+
+    def close(self) -> None:
+        """Ends the record for TensorBoard."""
+        if self._board:
+            self._board.close()
