@@ -108,7 +108,7 @@ def _prepare(options):
         recipe.resolved_variant()
         extras.require("Training", "tensorflow", "keras")
         from effnet_tf import train
-        from effnet_tf.train import loop  # noqa: F401  (it takes seconds)
+        from effnet_tf.train import session  # noqa: F401  (it takes seconds)
     return recipe, train
 
 

@@ -20,7 +20,9 @@ class _Plain(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a message without level, time and place."""
-        print(f"{self.prefix}{record.getMessage()}", flush=True)
+        text = record.getMessage()
+        said = text.lstrip("\n")  # what comes before it ends a live line
+        print(f"{text[: len(text) - len(said)]}{self.prefix}{said}", flush=True)
 
 
 _handler = _Plain()

@@ -200,7 +200,7 @@ def training_step(strategy, settings):
     parameters = trainer.models["raw"].count_params()
     if settings["step"] == "eval":
         batches = data.evaluation(source, recipe, trainer.size, trainer.eval_per_replica, 1)
-        return trainer._eval_step, batches.element_spec, parameters
+        return trainer.evaluation.step, batches.element_spec, parameters
     plain = dataclasses.replace(recipe, augment="none")  # the same shapes, sooner
     batches = data.training(source, plain, trainer.size, trainer.per_replica)
     return trainer.train_step, batches.element_spec, parameters

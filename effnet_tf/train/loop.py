@@ -80,8 +80,7 @@ class Loop:
         self._resume()
         self._progress = Progress(trainer, quiet=not self._is_chief)
         journal.open()
-        # An epoch that was interrupted between its last step and its evaluation is not over.
-        while trainer.step < trainer.total_steps or trainer.is_inside_epoch:
+        while not trainer.is_done:
             self._epoch()
         self._saver.leave_together()
         if not journal.history:  # complete, but somebody removed metrics.jsonl
@@ -115,20 +114,10 @@ class Loop:
 
     # --- an epoch -----------------------------------------------------------------------------
 
-    def _current_epoch(self):
-        """Returns (number, its last step) of the epoch that is to be trained or evaluated."""
-        trainer = self._trainer
-        epoch = max(1, int(trainer.step / trainer.steps_per_epoch) - 1)
-        while True:  # ends are rounded, and so found by looking
-            end = min(round(epoch * trainer.steps_per_epoch), trainer.total_steps)
-            if end > trainer.step or (end == trainer.step and trainer.is_inside_epoch):
-                return epoch, end
-            epoch += 1
-
     def _epoch(self):
         """Trains to the next whole epoch, or to where it must go back; evaluates, saves."""
         trainer, every = self._trainer, self._recipe.checkpoint_every
-        epoch, end = self._current_epoch()
+        epoch, end = trainer.current_epoch()
         self._open_images(epoch)
         while trainer.step < end:
             if not self._steps(end):

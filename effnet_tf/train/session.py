@@ -12,7 +12,7 @@ import tensorflow as tf
 from effnet_tf import data, extras, storage, variants
 from effnet_tf.data import bad_images, batches
 from effnet_tf.errors import WorkerLost, first_line
-from effnet_tf.messages import log, name_this_process
+from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
 from effnet_tf.runs import directory
 from effnet_tf.train.goodput import Goodput

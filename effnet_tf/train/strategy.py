@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from effnet_tf import programs
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.messages import log
+from effnet_tf.messages import log, name_this_process
 from effnet_tf.recipes import STRATEGIES
 from effnet_tf.train import cluster
 
@@ -104,11 +104,14 @@ def _multiworker_strategy(timeout):
     cluster.meet(*cluster.addresses(), timeout)
     try:
         with programs.unheard():
-            return tf.distribute.MultiWorkerMirroredStrategy()
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise InputError(
             f"The workers of TF_CONFIG cannot be used: {first_line(error)}."
         ) from error
+    resolver = strategy.cluster_resolver
+    name_this_process(f"{resolver.task_type} {resolver.task_id}")
+    return strategy
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:

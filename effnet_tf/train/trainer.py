@@ -150,6 +150,20 @@ class Trainer:
         """Whether steps of the running epoch have been made, but not yet its evaluation."""
         return bool(self.state.totals["images"].numpy() > 0)
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all steps have been made, and the last epoch has been evaluated too."""
+        return self.step >= self.total_steps and not self.is_inside_epoch
+
+    def current_epoch(self) -> tuple[int, int]:
+        """Returns (number, its last step) of the epoch that is to be trained or evaluated."""
+        epoch = max(1, int(self.step / self.steps_per_epoch) - 1)
+        while True:  # ends are rounded, and so found by looking
+            end = min(round(epoch * self.steps_per_epoch), self.total_steps)
+            if end > self.step or (end == self.step and self.is_inside_epoch):
+                return epoch, end
+            epoch += 1
+
     def learning_rate(self) -> float:
         """Returns the rate of the next step."""
         return float(self.optimizer.learning_rate)

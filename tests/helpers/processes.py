@@ -18,9 +18,9 @@ import tensorboard.plugins.image.summary_v2  # noqa: F401
 import tensorflow as tf
 
 import train_tpu
-from effnet_tf import data, programs, storage, train
+from effnet_tf import data, programs, storage
 from effnet_tf.runs import checkpoints
-from effnet_tf.train import interruption, trainer
+from effnet_tf.train import evaluation, interruption, journal, trainer
 from tests.helpers import tiny_net
 
 _context = multiprocessing.get_context("forkserver")
@@ -65,6 +65,12 @@ PLACES = {
     "rename": (tf.io.gfile, "rename"),
 }
 
+# Compiled loops that may be made to never end.
+STUCK = {
+    "training": (trainer.Trainer, "_train_steps"),
+    "evaluation": (evaluation.Evaluation, "_steps"),
+}
+
 
 def _die_at(place, number, after, signal_number=signal.SIGKILL):
     """Arranges that this process gets a signal at the n-th call of a place."""
@@ -84,7 +90,11 @@ def _die_at(place, number, after, signal_number=signal.SIGKILL):
 
 
 def _get_stuck(name):
-    """Makes a method of Trainer never end, and Python's signal handlers wait, as C++ can."""
+    """Makes a loop of steps never end, and Python's signal handlers wait, as C++ can.
+
+    Args:
+        name: of STUCK.
+    """
     libc, mutex = ctypes.CDLL(None), ctypes.create_string_buffer(128)
 
     @tf.autograph.experimental.do_not_convert
@@ -93,7 +103,7 @@ def _get_stuck(name):
         libc.pthread_mutex_lock(mutex)
         libc.pthread_mutex_lock(mutex)  # unlike a wait in Python, signals do not wake it
 
-    setattr(trainer.Trainer, name, stuck)
+    setattr(*STUCK[name], stuck)
     interruption.PATIENCE = 0.5
 
 
@@ -101,7 +111,7 @@ def _main(workdir, options, place, environment, log, stuck):
     sys.stdout = sys.stderr = open(log, "w", buffering=1, encoding="utf-8")
     os.environ.update(environment)
     tiny_net.register()
-    train._Loop._show_batch = lambda loop: None  # a picture takes as long as all steps
+    journal.Journal.show_batch = lambda journal: None  # a picture takes as long as all steps
     if stuck:
         _get_stuck(stuck)
     if isinstance(place, (int, float)):  # seconds

@@ -64,7 +64,7 @@ def _programs():
     from effnet_tf import dry_run, programs  # noqa: F401  (once, for all forks)
     from effnet_tf.data import __main__ as data
     from effnet_tf.data import prepare, sources  # noqa: F401
-    from effnet_tf.train import loop  # noqa: F401
+    from effnet_tf.train import session  # noqa: F401
     from export import __main__ as export
     from tests.helpers import tiny_net
 

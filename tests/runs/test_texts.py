@@ -12,7 +12,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import checkpoints, directory, texts
 from effnet_tf.runs.checkpoints import Store
-from effnet_tf.train import reporting
+from effnet_tf.train.goodput import Goodput
 
 SMOKE = RECIPES["smoke"]
 SOURCE = data.Source(
@@ -139,7 +139,7 @@ def test_a_row_that_names_no_image(row, tmp_path):
 def test_the_time_of_damaged_files_is_not_counted(tmp_path, capsys):
     for content in DAMAGES.values():
         (tmp_path / "goodput.json").write_bytes(content)
-        goodput = reporting.Goodput(str(tmp_path))
+        goodput = Goodput(str(tmp_path))
         goodput.load()
         assert "goodput.json' is damaged" in capsys.readouterr().out
         assert sum(goodput.seconds.values()) < 1000

@@ -174,9 +174,9 @@ class TestTraining:
     def test_a_compilation_that_does_not_end(self, tmp_path):
         """As C++ does, the first step or evaluation does not let signals through."""
         for number, code, stuck in (
-            (signal.SIGINT, 130, "_train_steps"),
-            (signal.SIGTERM, 75, "_train_steps"),
-            (signal.SIGINT, 130, "_eval_steps"),
+            (signal.SIGINT, 130, "training"),
+            (signal.SIGTERM, 75, "training"),
+            (signal.SIGINT, 130, "evaluation"),
         ):
             workdir = tmp_path / f"{code}{stuck}"
             process, log = processes.start(workdir, "--checkpoint_every", "none", stuck=stuck)

@@ -15,7 +15,7 @@ from effnet_tf import data, dry_run, train
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import checkpoints, directory, texts
-from effnet_tf.train import diagnosis, step
+from effnet_tf.train import diagnosis, session, step
 from effnet_tf.train.trainer import Trainer
 from tests import conftest
 from tests.helpers import tiny_net
@@ -294,7 +294,7 @@ class TestFailures:
             raise KeyboardInterrupt
 
         before = sorted(copy.rglob("*"))
-        monkeypatch.setattr(train, "Trainer", interrupted)
+        monkeypatch.setattr(session, "Trainer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.run(SMOKE, str(copy), CPU)
         assert sorted(copy.rglob("*")) == before
@@ -325,7 +325,7 @@ class TestFailures:
             raise KeyboardInterrupt
 
         (tmp_path / "thesis.txt").write_text("years of work")
-        monkeypatch.setattr(train, "Trainer", interrupted)
+        monkeypatch.setattr(session, "Trainer", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train.run(SMOKE, str(tmp_path), CPU)
         assert os.listdir(tmp_path) == ["thesis.txt"]
@@ -368,7 +368,7 @@ def test_the_recipe_is_written_first(tmp_path, monkeypatch):
         assert texts.read_run(str(tmp_path / "run"))[0] == SMOKE
         raise Stop
 
-    monkeypatch.setattr(train, "Trainer", trainer)
+    monkeypatch.setattr(session, "Trainer", trainer)
     with pytest.raises(Stop):
         train.run(SMOKE, str(tmp_path / "run"), CPU)
 

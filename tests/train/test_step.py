@@ -268,4 +268,4 @@ def test_other_optimisers_learn_the_colours(changes):
     rows = advance(trainer, 24)
     assert rows[:, GOOD].all()
     assert rows[-3:, LOSS].mean() < 0.8 * rows[0, LOSS]
-    assert len(trainer.state) == len(trainer.snapshot())
+    assert len(trainer.state.variables) == len(trainer.snapshot())

@@ -15,7 +15,7 @@ import tensorflow as tf
 from effnet_tf import layers
 from effnet_tf.errors import InputError
 from effnet_tf.train import strategy
-from effnet_tf.train.trainer import replicas_in_sync
+from effnet_tf.train.strategy import replicas_in_sync
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -114,7 +114,8 @@ class TestGroups:
         """Eight replicas in a process of their own: four groups of two, and one of all."""
         code = """
 import numpy as np, tensorflow as tf
-from effnet_tf import layers, strategy
+from effnet_tf import layers
+from effnet_tf.train import strategy
 eight = strategy.choose_strategy("mirrored", virtual_devices=8)
 images = np.random.default_rng(0).normal(3, 2, (8, 2, 3, 3, 5)).astype("float32")
 for size in (2, 8):

@@ -26,18 +26,18 @@ def made():
     with tf.variable_creator_scope(remember):
         trainer = Trainer(recipe, data.open_source(recipe), CPU)
     trainer.start()
-    trainer.constants["mean"].assign([1.0, 2.0, 3.0])  # as initial weights could bring them
-    trainer._hand_on_constants()
+    trainer.state.constants["mean"].assign([1.0, 2.0, 3.0])  # as initial weights could bring them
+    trainer.state.hand_on_constants()
     return trainer, created
 
 
 def test_every_variable_is_registered(made):
     trainer, created = made
-    known = {id(variable) for variable in trainer.state.values()}
+    known = {id(variable) for variable in trainer.state.variables.values()}
     step = trainer.train_step
     # No state: logs and sums that are read before anything is saved, the flag that ends a loop,
     # and Keras' seed generators, which no step uses (see masks_from).
-    excused = [step.log, trainer.stop, *trainer.eval_sums.values()]
+    excused = [step.log, trainer.stop, *trainer.evaluation.sums.values()]
     excused += [
         v.value
         for model in trainer.models.values()
@@ -47,7 +47,7 @@ def test_every_variable_is_registered(made):
     known |= {id(variable) for variable in excused}
     missing = [variable.name for variable in created if id(variable) not in known]
     assert missing == []
-    assert len(known) == len(trainer.state) + len(excused)
+    assert len(known) == len(trainer.state.variables) + len(excused)
 
 
 def test_seed_generators_are_left_alone_by_steps(made):
@@ -64,7 +64,7 @@ def advance(trainer, count):
     """Trains, and adds to the totals as train.py does."""
     position = trainer.position
     trainer.train_steps(trainer.train_iterator(position), tf.constant(count))
-    trainer.totals["loss"].assign_add(trainer.rows_since(position)[:, 0].sum())
+    trainer.state.totals["loss"].assign_add(trainer.rows_since(position)[:, 0].sum())
 
 
 class TestDroppedGroups:
@@ -78,7 +78,7 @@ class TestDroppedGroups:
             name: np.zeros_like(value) if name.partition("/")[0] != "slots" else value
             for name, value in trainer.snapshot().items()
         }
-        trainer.totals["loss"].assign(0.0)
+        trainer.state.totals["loss"].assign(0.0)
         trainer.train_step.seed.assign(77)
         advance(trainer, 4)
         middle = trainer.snapshot()

@@ -1,0 +1,98 @@
+"""reporting.py: the line of progress, on a terminal and in a log, and TensorBoard."""
+
+import io
+import os
+import sys
+import time
+
+import numpy as np
+
+from effnet_tf.recipes import Recipe
+from effnet_tf.train import reporting
+from tests.helpers import tiny_net
+
+
+class _Trainer:
+    """As much of a Trainer as Progress looks at."""
+
+    recipe, step, total_steps = Recipe(batch_size=64, epochs=1), 0, 100
+
+
+class Terminal(io.StringIO):
+    """A stream that says that it is one."""
+
+    def isatty(self):
+        return True
+
+
+class TestProgress:
+    def test_a_log_file_gets_a_line_per_minute_and_per_epoch(self, capsys, monkeypatch):
+        clock = [0.0]
+        monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+        progress = reporting.Progress(_Trainer)
+        for step in range(1, 9):
+            progress.steps_done(1, 25.0, 5.0)
+            progress.show(1, step, 2.5, 0.5, 0.25)
+            clock[0] += 25.0
+        progress.end_epoch({"eval_accuracy": 0.75})
+        out = capsys.readouterr().out
+        lines = out.splitlines()[1:]
+        assert [line.split("step ")[1].split("/")[0] for line in lines] == ["4", "7", "8"]
+        assert (
+            "loss 2.500  accuracy 50.0%  rate 0.25  3 images/s  data wait 20%  38:45 left"
+            in lines[1]
+        )  # 93 steps of 25 seconds
+        assert lines[2].endswith("left  held-out 75.00%")
+        assert "\r" not in out and "\x1b" not in out
+
+    def test_a_terminal_shows_one_line_per_epoch_live(self, monkeypatch):
+        terminal = Terminal()
+        monkeypatch.setattr(sys, "stdout", terminal)
+        progress = reporting.Progress(_Trainer)
+        for epoch in (1, 2):
+            progress.steps_done(1, 25.0, 5.0)
+            progress.show(epoch, 50 * epoch, 2.5, 0.5, 0.25)
+            ends = {"eval_accuracy": 0.75, "eval_accuracy_ema": 0.75, "eval_accuracy_raw": 0.5}
+            progress.end_epoch(ends)
+        lines = terminal.getvalue().split("\n")
+        assert len(lines) == 4 and lines[3] == ""
+        for epoch, line in enumerate(lines[1:3], 1):
+            states = line.rstrip().split("\r")
+            assert states[-1].startswith(f"epoch {epoch}/1  step {50 * epoch}/100  loss 2.500")
+            assert states[-1].endswith("held-out 75.00% (raw weights 50.00%)")
+
+    def test_of_other_workers_is_silent(self, capsys):
+        progress = reporting.Progress(_Trainer, quiet=True)
+        progress.steps_done(1, 1.0, 0.9)
+        progress.steps_done(1, 1.0, 0.9)
+        progress.show(1, 1, 2.5, 0.5, 0.25)
+        progress.end_epoch({"eval_accuracy": 0.75})
+        assert capsys.readouterr().out.splitlines() == [
+            "Compiling the first step; this takes a while ..."
+        ]
+
+    def test_a_starved_device_is_said_once(self, capsys):
+        progress = reporting.Progress(_Trainer)
+        for step in (1, 2, 3):
+            progress.steps_done(1, 1.0, 0.9)
+            progress.show(1, step, 2.5, 0.5, 0.25)
+        assert capsys.readouterr().out.count("90% of the time the device waits for images") == 1
+
+    def test_the_first_step_is_alone(self):
+        progress = reporting.Progress(_Trainer)
+        assert progress.next_steps() == 1
+        progress.steps_done(1, 60.0, 0.0)
+        assert progress.next_steps() == 100 and progress.rate == 0  # compiling is no rate
+
+
+def test_without_tensorboard_a_sentence(tmp_path, monkeypatch, capsys):
+    # TensorFlow's tf.summary.scalar is there all the same, and raises when it is called.
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
+        monkeypatch.delitem(sys.modules, name)
+    board = reporting.TensorBoard(str(tmp_path), tiny_net.recipe())
+    board.scalars(1, {"x": 1.0})
+    board.batch(np.zeros((1, 8, 8, 3), "uint8"), ["a"])
+    board.close()
+    assert "pip install 'effnet_tf[tensorboard]'. The same" in capsys.readouterr().out
+    assert os.listdir(tmp_path) == ["augmented.png"]
