@@ -19,12 +19,11 @@ import argparse
 from effnet_tf import programs
 
 
-def parse(argv):
+def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
     from absl.flags import argparse_flags
 
     from effnet_tf import recipes
-    from effnet_tf.train import cluster
 
     parser = argparse_flags.ArgumentParser(
         prog=programs.as_called("python train_tpu.py"),
@@ -42,21 +41,43 @@ def parse(argv):
         "try the whole path on small images of noise, on 8 virtual devices",
     )
     parser.add_argument(
+        "--profile",
+        action="store_true",
+        help="record five steps after the tenth with TensorFlow's profiler, for TensorBoard",
+    )
+    _add_devices(parser.add_argument_group("Devices"))
+    recipes.add_options(parser)
+    return _checked(parser, parser.parse_args(argv[1:]))
+
+
+def _checked(parser, options):
+    if not options.workdir and not options.dry_run:
+        parser.error("give --workdir, where the run is to be kept (or --dry_run)")
+    if options.profile and options.dry_run:
+        parser.error("--profile has no use with --dry_run, which keeps nothing")
+    return options
+
+
+def _add_devices(group):
+    from effnet_tf import recipes
+    from effnet_tf.train import cluster
+
+    group.add_argument(
         "--strategy",
         default="auto",
         choices=recipes.STRATEGIES,
         help="tpu; mirrored: all GPUs; multiworker: the machines of TF_CONFIG; "
         "cpu; auto: what there is (printed)",
     )
-    parser.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM")
-    parser.add_argument(
+    group.add_argument("--tpu", help="name or address of a Cloud TPU, 'local' on a TPU VM")
+    group.add_argument(
         "--virtual_devices",
         type=int,
         metavar="N",
         help="with --strategy mirrored: so many devices made of the CPU, to try "
         "several replicas out",
     )
-    parser.add_argument(
+    group.add_argument(
         "--worker_timeout",
         type=_seconds,
         default=cluster.TIMEOUT,
@@ -64,11 +85,6 @@ def parse(argv):
         help="with --strategy multiworker: how long to wait "
         f"for the other workers (default {cluster.TIMEOUT:g})",
     )
-    recipes.add_options(parser)
-    options = parser.parse_args(argv[1:])
-    if not options.workdir and not options.dry_run:
-        parser.error("give --workdir, where the run is to be kept (or --dry_run)")
-    return options
 
 
 def _seconds(text):
@@ -81,28 +97,23 @@ def _seconds(text):
     return seconds
 
 
-def main(options):
-    """Trains as `options` say; what a person can help is one sentence and an exit code."""
-    with programs.sentences():
-        recipe, train = _prepare(options)
-        if options.dry_run:
-            programs.on_interruption(lambda: "a dry run keeps nothing")
-            dry_run(recipe, train)
-            return
-        strategy = train.choose_strategy(
-            options.strategy, options.tpu, options.virtual_devices, options.worker_timeout
-        )
-        programs.on_interruption(lambda: _what_is_kept(options.workdir))
-        train.run(recipe, options.workdir, strategy)
+def main(options: argparse.Namespace) -> None:
+    """Trains as `options` say."""
+    recipe, train = _prepare(options)
+    if options.dry_run:
+        dry_run(recipe, train)
+        return
+    strategy = train.choose_strategy(
+        options.strategy, options.tpu, options.virtual_devices, options.worker_timeout
+    )
+    programs.on_interruption(lambda: _what_is_kept(options.workdir))
+    train.run(recipe, options.workdir, strategy, profile=options.profile)
 
 
 def _prepare(options):
     """Returns (recipe, the module train); bad options are refused before TensorFlow starts."""
-    from absl import logging
-
     from effnet_tf import extras, recipes
 
-    logging.set_verbosity(logging.WARNING)
     with programs.nothing_to_undo():
         recipe = recipes.from_options(options)
         recipe.resolved_variant()
@@ -112,10 +123,11 @@ def _prepare(options):
     return recipe, train
 
 
-def dry_run(recipe, train):
+def dry_run(recipe, train) -> None:
     """Tries the whole path of a recipe on virtual devices."""
     with programs.nothing_to_undo():
         from effnet_tf import dry_run
+    programs.on_interruption(dry_run.last_words)
     dry_run.dry_run(recipe, train.choose_strategy("mirrored", None, dry_run.DEVICES))
 
 
@@ -127,15 +139,9 @@ def _what_is_kept(workdir):
     return "no step had been saved; the same command starts anew"
 
 
-def console():
+def console() -> None:
     """The command `effnet-train`."""
-
-    def program():
-        with programs.nothing_to_undo():
-            from absl import app
-        return app.run(main, flags_parser=parse)
-
-    programs.run(program)
+    programs.run(main, parse)
 
 
 if __name__ == "__main__":

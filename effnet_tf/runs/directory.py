@@ -309,6 +309,9 @@ def _own_files():
         (r"checkpoints/\d+(-\d+)?", rf"{checkpoints.PREFIX}\..*|{checkpoints.MANIFEST}(\.tmp)?"),
         (r"checkpoints", r"(?!)"),  # no file: only those folders
         # Host and process are in the names of TensorBoard's files.
+        (r"tensorboard/plugins/profile/[\d_]+", rf"{re.escape(socket.gethostname())}\.xplane\.pb"),
+        (r"tensorboard/plugins/profile", r"(?!)"),
+        (r"tensorboard/plugins", r"(?!)"),
         (
             r"tensorboard",
             rf"events\.out\.tfevents\..*\.{re.escape(socket.gethostname())}"

@@ -6,11 +6,13 @@ Python. All its randomness is a function of (seed, step, replica).
 
 import math
 
+import keras
 import tensorflow as tf
 
 from effnet_tf import optim
 from effnet_tf.data import augment
 from effnet_tf.layers import BatchNorm, masks_from
+from effnet_tf.recipes import Recipe
 
 # The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
 LOSS, CORRECT, IMAGES, NOT_FINITE, GOOD = range(5)
@@ -34,7 +36,14 @@ class Step:
         log: (LOG_LENGTH, 5) float32; the row of batch n is n % LOG_LENGTH.
     """
 
-    def __init__(self, recipe, classes, models, optimizer, replicas):
+    def __init__(
+        self,
+        recipe: Recipe,
+        classes: int,
+        models: dict[str, keras.Model],
+        optimizer: keras.optimizers.Optimizer,
+        replicas: int,
+    ):
         self.recipe, self.classes, self.replicas = recipe, classes, replicas
         self.models, self.optimizer = models, optimizer
         # Equal on all replicas; each assigns its own copy.
@@ -44,36 +53,53 @@ class Step:
         self.log = tf.Variable(tf.zeros((LOG_LENGTH, GOOD + 1)), trainable=False)
 
     @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes seconds
-    def __call__(self, batch):
-        """One step of one replica on its share of a batch; returns whether it was a good one.
-
-        {"images": (N, S, S, 3) uint8, "labels": (N,) int64}, and "mixing" with mixup or cutmix.
+    def __call__(self, batch: dict[str, tf.Tensor]) -> tf.Tensor:
+        """One step of one replica on its share of a batch.
 
         A bad step (not finite, or a spike of the loss) consumes its batch and changes
         nothing else.
+
+        Args:
+            batch: {"images": (N, S, S, 3) uint8, "labels": (N,) int64}, and "mixing"
+                (N, 6) float32 with mixup or cutmix.
+
+        Returns:
+            () bool, whether it was a good one: the same on all replicas.
         """
         recipe, raw = self.recipe, self.models["raw"]
+        # 1. Keep all that the forward pass (moving statistics) and the optimiser change:
+        #    whether the step is good is known only once both have run.
         guarded = [v.value for v in (*raw.weights, *self.optimizer.variables)]
         before = [tf.identity(variable) for variable in guarded]
+        # 2. Each replica's share of the gradient, and of the sums over the batch. Replicas
+        #    judge the sums of all of them, and so come to the same verdict.
         gradients, sums = self._gradients(batch)
         totals = self._add_up(sums)
         good = self._is_good(totals)
+        # 3. Clip by the norm of the whole batch's gradient, not of a replica's share.
         if recipe.clip_norm:
             gradients = optim.clip(gradients, recipe.clip_norm, self.replicas)
-        # Keras' optimisers add up the gradients of all replicas.
+        # 4. Keras' optimisers add up the gradients of all replicas.
         self.optimizer.apply(gradients, raw.trainable_variables)
         self._average_statistics()
+        # 5. Take all of it back if the step was bad, `iterations` too. A choice per variable,
+        #    not a tf.cond: strategies allow no exchange between replicas inside a branch.
         for variable, old in zip(guarded, before):
             variable.assign(tf.where(good, variable, old))
+        # 6. Average what has come of it; after a bad step the average moves by nothing.
         if recipe.ema_decay:
-            decay = optim.ema_decay(recipe.ema_decay, self.optimizer.iterations.value)
-            optim.update_ema(
-                [v.value for v in self.models["ema"].weights],
-                [v.value for v in raw.weights],
-                tf.where(good, decay, 1.0),
-            )
+            self._update_average(good)
+        # 7. Write down what the host reads after the loop, and consume the batch.
         self._record(totals, good)
         return good
+
+    def _update_average(self, good):
+        decay = optim.ema_decay(self.recipe.ema_decay, self.optimizer.iterations.value)
+        optim.update_ema(
+            [v.value for v in self.models["ema"].weights],
+            [v.value for v in self.models["raw"].weights],
+            tf.where(good, decay, 1.0),
+        )
 
     def _gradients(self, batch):
         """Returns this replica's share of the gradients, and of a step's row."""
@@ -82,18 +108,21 @@ class Step:
         parts, sums = recipe.gradient_accumulation, tf.zeros(IMAGES + 1)
         gradients, wait = [0.0] * len(variables), False
         for part, piece in enumerate(zip(*(tf.split(t, parts) for t in (images, labels, targets)))):
-            # False, but only known after the part before: XLA drops control dependencies, and
-            # would work through all parts side by side, in the memory of the whole.
+            # `wait` is False, but only known after the part before: XLA drops control
+            # dependencies, and would work through all parts side by side, in the memory of
+            # the whole.
             piece = [piece[0] + tf.cast(wait, piece[0].dtype), *piece[1:]]
+            # Masks of dropout differ from part to part, and are the same after a resume.
             key = tf.stack([self.seed, self.optimizer.iterations.value * parts + part])
             with masks_from(tf.cast(key, tf.int32)), tf.GradientTape() as tape:
                 losses, row = self._losses(*piece)
                 # Replicas' gradients are added up: each contributes its share of the mean.
                 objective = tf.reduce_sum(losses) / recipe.batch_size
-                if part == 0:
+                if part == 0:  # of the weights, not of the images: once per step
                     objective += optim.l2_penalty(recipe, variables) / self.replicas
             gradients = [a + b for a, b in zip(gradients, tape.gradient(objective, variables))]
             sums += row
+            # A single number that is not finite as soon as anything in the gradients is not.
             size = tf.add_n([tf.nn.l2_loss(gradient) for gradient in gradients])
             wait = size < 0
         size += sums[LOSS]
@@ -128,6 +157,7 @@ class Step:
         """Whether a step may change the state: the same on all replicas."""
         good = totals[NOT_FINITE] == 0
         if self.recipe.loss_spike:
+            # A low loss jumps easily: below twice the loss of guessing nothing is a spike.
             guessing = math.log(self.classes)
             limit = tf.maximum(self.recipe.loss_spike * self.smoothed_loss, 2 * guessing)
             is_first = self.smoothed_loss == 0
@@ -168,6 +198,6 @@ class Step:
                 statistic.assign(mean)
 
 
-def batch_norms(model):
+def batch_norms(model: keras.Model) -> list[BatchNorm]:
     """Returns the batch normalisations of a model, those inside its blocks too."""
     return [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]

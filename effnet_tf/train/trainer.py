@@ -49,11 +49,11 @@ class Trainer:
         self.recipe, self.source, self.strategy = recipe, source, strategy
         self.replicas = strategy.num_replicas_in_sync
         self.size = recipe.resolved_variant().resolution
-        self.per_replica = self._share(recipe.batch_size, "batch_size")
-        self.eval_per_replica = self._share(
-            recipe.eval_batch_size or recipe.batch_size, "eval_batch_size"
+        self.per_replica = _share(recipe.batch_size, self.replicas, "batch_size")
+        self.eval_per_replica = _share(
+            recipe.eval_batch_size or recipe.batch_size, self.replicas, "eval_batch_size"
         )
-        self._check_parts()
+        _check_parts(self.per_replica, recipe.gradient_accumulation)
         self.sync_replicas = replicas_in_sync(recipe.bn_sync, self.replicas)
         self.steps_per_epoch = source.num_train / recipe.batch_size
         self.total_steps = round(recipe.epochs * self.steps_per_epoch)
@@ -69,22 +69,6 @@ class Trainer:
             )
         self.state = State(recipe, source.class_names, self.models, self.optimizer, self.train_step)
         self.train_steps = tf.function(self._train_steps)  # compiled once for any count
-
-    def _share(self, batch_size, name):
-        if batch_size % self.replicas:
-            raise InputError(
-                f"{name} is {batch_size}, which {self.replicas} replicas cannot "
-                f"share: use a multiple of {self.replicas}."
-            )
-        return batch_size // self.replicas
-
-    def _check_parts(self):
-        parts = self.recipe.gradient_accumulation
-        if self.per_replica % parts:
-            raise InputError(
-                f"A replica has {self.per_replica} images of a batch, which cannot be "
-                f"cut into {parts} equal parts (gradient_accumulation)."
-            )
 
     # --- models -------------------------------------------------------------------------------
 
@@ -247,3 +231,21 @@ def _dtype_policy(name):
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def _share(batch_size, replicas, name):
+    """Returns the images of a batch on one replica."""
+    if batch_size % replicas:
+        raise InputError(
+            f"{name} is {batch_size}, which {replicas} replicas cannot "
+            f"share: use a multiple of {replicas}."
+        )
+    return batch_size // replicas
+
+
+def _check_parts(per_replica, parts):
+    if per_replica % parts:
+        raise InputError(
+            f"A replica has {per_replica} images of a batch, which cannot be "
+            f"cut into {parts} equal parts (gradient_accumulation)."
+        )

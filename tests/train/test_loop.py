@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import data, dry_run, train
+from effnet_tf import data, dry_run, storage, train
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import checkpoints, directory, texts
@@ -350,7 +350,7 @@ class TestFailures:
 
 def test_the_recipe_is_the_first_file(tmp_path, monkeypatch):
     written = []
-    monkeypatch.setattr(directory, "write_text", lambda path, text: written.append(path))
+    monkeypatch.setattr(storage, "write_text", lambda path, text: written.append(path))
     with (
         pytest.raises(Stop),
         directory.claimed(str(tmp_path / "run"), SMOKE, data.open_source(SMOKE)),
