@@ -5,6 +5,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -39,7 +40,7 @@ class Goodput:
         if not tf.io.gfile.exists(self.path):
             return
         try:
-            before = storage.parse_json(storage.read_bytes(self.path, texts.MOST))
+            before: Any = storage.parse_json(storage.read_bytes(self.path, texts.MOST))
             earlier = {purpose: float(before["seconds"][purpose]) for purpose in self.PURPOSES}
             saved = self._shares(before["saved"], earlier)
         except (

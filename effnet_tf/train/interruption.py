@@ -50,8 +50,10 @@ class Interruption:
     """
 
     def __init__(self, take_back: Callable[[], None] = lambda: None):
-        self.reason, self.interrupted, self.at_stake = None, False, False
-        self.on_notice, self._take_back = None, take_back
+        self.interrupted, self.at_stake = False, False
+        self.reason: str | None = None
+        self.on_notice: Callable[[], object] | None = None
+        self._take_back = take_back
         self._ended = threading.Event()
 
     def __enter__(self):

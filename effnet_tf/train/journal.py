@@ -34,7 +34,8 @@ class Journal:
     def __init__(self, trainer: Trainer, workdir: str, check_claim: Callable[[], None]):
         self._trainer, self.workdir, self._check_claim = trainer, workdir, check_claim
         self._is_chief = is_chief(trainer.strategy)
-        self._board, self._drawn = None, time.monotonic()
+        self._board: TensorBoard | None = None
+        self._drawn = time.monotonic()
         self.history: list[dict] = []
 
     def read_history(self) -> None:
@@ -58,7 +59,7 @@ class Journal:
         count = min(SHOWN, recipe.batch_size)
         batch = next(iter(data.training(trainer.source, recipe, trainer.size, count)))
         names = [trainer.source.class_names[label] for label in batch["labels"]]
-        with storage.writing(self.workdir):
+        if self._board:
             self._board.batch(batch["images"].numpy(), names)
 
     def scalars(self, values: dict[str, float]) -> None:

@@ -54,7 +54,7 @@ class Loop:
         self._several = has_workers(trainer.strategy)
         self._guard = Guard(trainer, saver, goodput)
         self._bad_list = BadList(trainer, journal.workdir)
-        self._progress = None
+        self._progress: Progress | None = None
         self._iterator = self._image_size = None
         if not self._several:  # several workers must end their loops at the same step
             interruption.on_notice = lambda: trainer.stop.assign(True)
@@ -85,7 +85,7 @@ class Loop:
         self._saver.leave_together()
         if not journal.history:  # complete, but somebody removed metrics.jsonl
             journal.history = [
-                dict(step=trainer.step, epoch=self._recipe.epochs, **trainer.evaluate())
+                dict(step=trainer.step, epoch=self._recipe.epochs, **self._evaluate())
             ]
         last = journal.finish()
         log.info(
@@ -193,13 +193,16 @@ class Loop:
                 }
             )
 
-    def _end_epoch(self, epoch):
-        """Evaluates; returns the row of metrics, which holds nothing of time or chance."""
-        trainer = self._trainer
+    def _evaluate(self):
         with self._goodput.timed("evaluation"):
-            evaluated = trainer.evaluate()
+            evaluated = self._trainer.evaluate()
         if evaluated is None:
             self._saver.check_interrupted()  # leaves; the next process evaluates this epoch
+        return evaluated
+
+    def _end_epoch(self, epoch):
+        """Evaluates; returns the row of metrics, which holds nothing of time or chance."""
+        trainer, evaluated = self._trainer, self._evaluate()
         loss, accuracy = trainer.state.means()
         metrics = dict(
             step=trainer.step,

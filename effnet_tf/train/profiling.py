@@ -51,8 +51,7 @@ class Profiler:
             return
         self._waits = False
         try:
-            with storage.writing(self._workdir):
-                tf.profiler.experimental.start(self._folder)
+            tf.profiler.experimental.start(self._folder)
             self._is_running = True
         except tf.errors.AlreadyExistsError as error:
             log.info(f"Steps are not profiled: {first_line(error)}.")

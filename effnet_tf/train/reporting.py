@@ -71,7 +71,7 @@ class Progress:
             self._advised = True
             log.info(
                 f"\n{self.wait:.0%} of the time the device waits for images: the input pipeline "
-                "is too slow for it (more CPU cores, faster storage, smaller files)."
+                "is too slow. More CPU cores, faster storage or smaller files would help."
             )
 
     def _left(self, step):

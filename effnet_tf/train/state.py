@@ -107,7 +107,7 @@ class State:
             log.info(str(report))
         if self._is_of_other_classes(start):
             classifier.set_weights(fresh)
-            log.info("Its classes are not these: the classifier starts afresh.")
+            log.info("These weights are of other classes: the classifier starts afresh.")
         for name, constants in self.constants.items():
             constants.assign(getattr(raw.get_layer("normalization"), name))
         self.hand_on_constants()

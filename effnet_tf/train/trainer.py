@@ -182,7 +182,7 @@ class Trainer:
 
         The columns are those of step.py: LOSS, CORRECT, IMAGES, NOT_FINITE, GOOD.
         """
-        numbers = np.arange(position, self.position) % LOG_LENGTH
+        numbers: np.ndarray = np.arange(position, self.position) % LOG_LENGTH
         return self.train_step.log.numpy()[numbers]
 
     def train_iterator(

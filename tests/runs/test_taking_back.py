@@ -1,6 +1,7 @@
 """rundir.claimed: a new run that fails takes back what it wrote, and nothing else."""
 
 import os
+import socket
 
 import pytest
 import tensorflow as tf
@@ -25,6 +26,9 @@ def write_as_a_run_does(workdir):
     with writer.as_default(step=0):
         tf.summary.scalar("x", 1.0)
     writer.close()
+    profile = f"{workdir}/tensorboard/plugins/profile/2026_11_30_12_00_00"
+    tf.io.gfile.makedirs(profile)
+    storage.write_text(f"{profile}/{socket.gethostname()}.xplane.pb", "ours")
     for name in (
         "metrics.jsonl",
         "augmented.png",
