@@ -1,26 +1,39 @@
-"""Which Keras layers are the networks made of? Plain numbers in; no layer knows a variant."""
+"""Which Keras layers are the networks made of? Plain numbers in; no layer knows a variant.
 
-from effnet_tf import faces
+Feature maps are (N, H, W, C); padding is TensorFlow's SAME. Not handed on lazily: importing
+this package registers with Keras what saved models may hold.
+"""
 
-__getattr__, __dir__, __all__ = faces.attach(
-    __name__,
-    {
-        "squeeze_excite": (
-            "BatchNorm",
-            "DropConnect",
-            "Dropout",
-            "Normalize",
-            "SqueezeExcite",
-            "batch_norm",
-            "check_batch_norm_mode",
-            "conv",
-            "conv_initializer",
-            "dense_initializer",
-            "flatten",
-            "group_moments",
-            "mask_seed",
-            "masks_from",
-        ),
-        "mbconv": ("FusedMBConv", "MBConv"),
-    },
+from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
+from effnet_tf.layers.mbconv import FusedMBConv, MBConv
+from effnet_tf.layers.norm import (
+    BatchNorm,
+    batch_norm,
+    batch_norms,
+    check_batch_norm_mode,
+    flatten,
+    group_moments,
 )
+from effnet_tf.layers.normalize import Normalize
+from effnet_tf.layers.squeeze_excite import SqueezeExcite
+from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
+
+__all__ = [
+    "BatchNorm",
+    "DropConnect",
+    "Dropout",
+    "FusedMBConv",
+    "MBConv",
+    "Normalize",
+    "SqueezeExcite",
+    "batch_norm",
+    "batch_norms",
+    "check_batch_norm_mode",
+    "conv_initializer",
+    "conv_layer",
+    "dense_initializer",
+    "flatten",
+    "group_moments",
+    "mask_seed",
+    "masks_from",
+]

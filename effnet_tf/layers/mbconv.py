@@ -1,36 +1,39 @@
 """What is a block of an EfficientNet?
 
-MBConv and FusedMBConv: plain numbers in, nothing here rounds, scales or knows a
-variant. Feature maps are (N, H, W, C); padding is TensorFlow's SAME.
+MBConv and FusedMBConv differ in the description of their convolutions alone; another kind of
+block is another description in `variants/convolutions.py`, and a class here.
 """
 
 import keras
+import tensorflow as tf
 
-from effnet_tf.layers import (
-    DropConnect,
-    SqueezeExcite,
-    batch_norm,
-    check_batch_norm_mode,
-    conv,
-    conv_initializer,
-)
+from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.norm import batch_norm as new_batch_norm
+from effnet_tf.layers.norm import check_batch_norm_mode
+from effnet_tf.layers.squeeze_excite import SqueezeExcite
+from effnet_tf.layers.stochastic import DropConnect
+from effnet_tf.variants import Convolution, describe_fused_mbconv, describe_mbconv
+
+Shape = tuple[int | None, ...]
 
 
 class _InvertedBottleneck(keras.layers.Layer):
-    """What MBConv and FusedMBConv share: arguments, squeeze, projection, residual."""
+    """A block: convolutions in a row, squeeze-and-excite among them, and the residual."""
+
+    _describe = None  # of a class: what gives its convolutions, from plain numbers
 
     def __init__(
         self,
-        filters,
-        expanded_filters,
-        kernel_size=3,
-        strides=1,
-        se_filters=0,
-        drop_connect_rate=0.0,
-        activation="swish",
-        skip=True,
-        dilation_rate=1,
-        batch_norm="trainable",
+        filters: int,
+        expanded_filters: int,
+        kernel_size: int = 3,
+        strides: int = 1,
+        se_filters: int = 0,
+        drop_connect_rate: float = 0.0,
+        activation: str = "swish",
+        skip: bool = True,
+        dilation_rate: int = 1,
+        batch_norm: str = "trainable",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -46,64 +49,94 @@ class _InvertedBottleneck(keras.layers.Layer):
         self.dilation_rate = int(dilation_rate)
         self._batch_norm = batch_norm
         self._activate = keras.activations.get(activation)
+        self._input_filters = None  # known once it is built
 
     @property
-    def batch_norm(self):
+    def batch_norm(self) -> str:
         """The mode of the block's batch norms, see `BatchNorm`."""
         return self._batch_norm
 
     @batch_norm.setter
-    def batch_norm(self, mode):
+    def batch_norm(self, mode: str) -> None:
         check_batch_norm_mode(mode)
         self._batch_norm = mode
         self._apply_batch_norm()
 
     def _apply_batch_norm(self):
-        for name in ("expand_bn", "bn", "project_bn"):
-            if hasattr(self, name):
-                getattr(self, name).mode = self._batch_norm
-                getattr(self, name).trainable = self.trainable
+        for convolution in self.convolutions:
+            if convolution.batch_norm is not None:
+                layer = getattr(self, convolution.batch_norm)
+                layer.mode = self._batch_norm
+                layer.trainable = self.trainable
 
-    def _build_expansion(self, input_shape):
-        """Makes and builds the layers that lead to the hidden map."""
-        raise NotImplementedError
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """What the block consists of, in order, once it is built.
 
-    def build(self, input_shape):
-        dtype = self.dtype_policy
-        self._build_expansion(input_shape)
-        hidden = (None, None, None, self.expanded_filters)
-        self.se = None
-        if self.se_filters:
-            self.se = SqueezeExcite(self.se_filters, self.activation, name="se", dtype=dtype)
-            self.se.build(hidden)
-        self.project_conv = conv(self.filters, 1, 1, "project_conv", dtype)
-        self.project_conv.build(hidden)
-        self.project_bn = batch_norm("project_bn", dtype)
-        self.project_bn.build((None, None, None, self.filters))
+        Their layers are attributes of the same names, such as `expand_conv` and `expand_bn`;
+        those of squeeze-and-excite are in `se`.
+        """
+        if self._input_filters is None:
+            return ()
+        return self._describe(
+            self._input_filters,
+            self.expanded_filters,
+            self.filters,
+            kernel_size=self.kernel_size,
+            strides=self.strides,
+            dilation_rate=self.dilation_rate,
+            se_filters=self.se_filters,
+            activation=self.activation,
+        )
+
+    def build(self, input_shape: Shape) -> None:
+        self._input_filters = int(input_shape[-1])
+        self.expand_conv = self.se = None  # not every block has them
+        for convolution in self.convolutions:
+            self._add_layers(convolution)
         self.adds_input = self.skip and self.strides == 1 and input_shape[-1] == self.filters
-        self.drop_connect = DropConnect(self.drop_connect_rate, name="drop_connect", dtype=dtype)
+        self.drop_connect = DropConnect(
+            self.drop_connect_rate, name="drop_connect", dtype=self.dtype_policy
+        )
         # A block that was frozen before it was built, as one loaded from a file, hands that on.
         # (TensorFlow would skip self.trainable = self.trainable.)
         keras.layers.Layer.trainable.fset(self, self.trainable)
         self._apply_batch_norm()
         self.built = True
 
-    def _expand(self, inputs, training):
-        """Returns the hidden map (N, H/s, W/s, expanded_filters)."""
-        raise NotImplementedError
+    def _add_layers(self, convolution):
+        """Makes and builds what computes one convolution of the description."""
+        dtype = self.dtype_policy
+        if convolution.name == "se/reduce":
+            self.se = SqueezeExcite(convolution.filters, self.activation, name="se", dtype=dtype)
+            self.se.build((None, None, None, convolution.input_filters))
+        elif not convolution.pooled:
+            layer = conv_layer(convolution, dtype)
+            layer.build((None, None, None, convolution.input_filters))
+            setattr(self, convolution.name, layer)
+            layer = new_batch_norm(convolution.batch_norm, dtype)
+            layer.build((None, None, None, convolution.filters))
+            setattr(self, convolution.batch_norm, layer)
 
-    def call(self, inputs, training=False):
-        x = self._expand(inputs, training)
-        if self.se is not None:
-            x = self.se(x)
-        x = self.project_bn(self.project_conv(x), training=training)  # linear: no activation
-        return self.drop_connect(x, training=training) + inputs if self.adds_input else x
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x = inputs
+        for convolution in self.convolutions:
+            if convolution.name == "se/reduce":
+                x = self.se(x)  # se/expand is inside it, too
+            elif not convolution.pooled:
+                x = getattr(self, convolution.name)(x)
+                x = getattr(self, convolution.batch_norm)(x, training=training)
+                if convolution.activation is not None:  # the projection is linear
+                    x = self._activate(x)
+        if self.adds_input:
+            x = self.drop_connect(x, training=training) + inputs
+        return x
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, height, width, _ = input_shape
-        return (n, same(height, self.strides), same(width, self.strides), self.filters)
+        return (n, _same(height, self.strides), _same(width, self.strides), self.filters)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         names = (
             "filters",
             "expanded_filters",
@@ -119,9 +152,11 @@ class _InvertedBottleneck(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def same(size, strides):
+def _same(size, strides):
     """Returns the side of a SAME convolution's output; None stays None."""
-    return None if size is None else -(-size // strides)
+    if size is None:
+        return None
+    return -(-size // strides)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -161,35 +196,7 @@ class MBConv(_InvertedBottleneck):
         TensorShape([1, 4, 4, 24])
     """
 
-    def _build_expansion(self, input_shape):
-        dtype, channels = self.dtype_policy, input_shape[-1]
-        hidden = (None, None, None, self.expanded_filters)
-        self.expand_conv = None
-        if self.expanded_filters != channels:
-            self.expand_conv = conv(self.expanded_filters, 1, 1, "expand_conv", dtype)
-            self.expand_conv.build((None, None, None, channels))
-            self.expand_bn = batch_norm("expand_bn", dtype)
-            self.expand_bn.build(hidden)
-        self.dwconv = keras.layers.DepthwiseConv2D(
-            self.kernel_size,
-            self.strides,
-            padding="same",
-            data_format="channels_last",
-            dilation_rate=self.dilation_rate,
-            use_bias=False,
-            depthwise_initializer=conv_initializer(),
-            name="dwconv",
-            dtype=dtype,
-        )
-        self.dwconv.build(hidden)
-        self.bn = batch_norm("bn", dtype)
-        self.bn.build(hidden)
-
-    def _expand(self, inputs, training):
-        x = inputs
-        if self.expand_conv is not None:
-            x = self._activate(self.expand_bn(self.expand_conv(x), training=training))
-        return self._activate(self.bn(self.dwconv(x), training=training))
+    _describe = staticmethod(describe_mbconv)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -228,19 +235,4 @@ class FusedMBConv(_InvertedBottleneck):
         TensorShape([1, 4, 4, 32])
     """
 
-    def _build_expansion(self, input_shape):
-        dtype = self.dtype_policy
-        self.expand_conv = conv(
-            self.expanded_filters,
-            self.kernel_size,
-            self.strides,
-            "expand_conv",
-            dtype,
-            dilation_rate=self.dilation_rate,
-        )
-        self.expand_conv.build((None, None, None, input_shape[-1]))
-        self.expand_bn = batch_norm("expand_bn", dtype)
-        self.expand_bn.build((None, None, None, self.expanded_filters))
-
-    def _expand(self, inputs, training):
-        return self._activate(self.expand_bn(self.expand_conv(inputs), training=training))
+    _describe = staticmethod(describe_fused_mbconv)

@@ -1,0 +1,54 @@
+"""How does the description of a convolution become a Keras layer?
+
+Sources, also for the other files of this folder:
+  builder  the original code, tensorflow/tpu models/official/efficientnet:
+           `efficientnet_builder.py`, `efficientnet_model.py`, `utils.py`.
+"""
+
+import keras
+
+from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.variants import Convolution
+
+
+def conv_initializer() -> keras.initializers.Initializer:
+    """Untruncated normal of variance 2 / fan-out (builder: conv_kernel_initializer).
+
+    keras.applications truncates it. For a depthwise kernel (k, k, C, 1) the fan-out is
+    k * k, as in the original.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
+def dense_initializer() -> keras.initializers.Initializer:
+    """Uniform in +-1/sqrt(classes) (builder: dense_kernel_initializer)."""
+    return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
+
+
+def conv_layer(
+    convolution: Convolution, dtype: str | keras.DTypePolicy | None = None
+) -> keras.layers.Layer:
+    """Returns the Keras layer of a full or depthwise convolution, with SAME padding.
+
+    Its batch norm and its activation are layers of their own.
+
+    Args:
+        convolution: what it is; inside a block the layer has the last part of its name.
+        dtype: dtype policy of the layer; by default Keras' global one.
+
+    Returns:
+        A `Conv2D` or `DepthwiseConv2D` that is not built yet.
+    """
+    shared = dict(
+        kernel_size=convolution.kernel_size,
+        strides=convolution.strides,
+        padding="same",
+        data_format="channels_last",
+        dilation_rate=convolution.dilation_rate,
+        use_bias=convolution.use_bias,
+        name=convolution.name.rpartition("/")[2],
+        dtype=dtype,
+    )
+    if convolution.kind == "depthwise":
+        return keras.layers.DepthwiseConv2D(depthwise_initializer=conv_initializer(), **shared)
+    return keras.layers.Conv2D(convolution.filters, kernel_initializer=conv_initializer(), **shared)
