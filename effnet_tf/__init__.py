@@ -33,9 +33,10 @@ _LAZY = {
         "WarmupStaircase",
     ),
     "weights": ("LoadReport", "load_weights"),
-    "weights.published": ("decode_predictions", "preprocess_input"),
     "models": ("feature_extractor", "load_model", "model_fn", "set_trainable"),
-    "models.build": (
+    "models.applications": (
+        "decode_predictions",
+        "preprocess_input",
         *(f"EfficientNetB{n}" for n in range(9)),
         "EfficientNetL2",
         *(f"EfficientNetLite{n}" for n in range(5)),

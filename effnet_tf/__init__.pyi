@@ -28,6 +28,8 @@ from effnet_tf.models import feature_extractor as feature_extractor
 from effnet_tf.models import load_model as load_model
 from effnet_tf.models import model_fn as model_fn
 from effnet_tf.models import set_trainable as set_trainable
+from effnet_tf.models.applications import decode_predictions as decode_predictions
+from effnet_tf.models.applications import preprocess_input as preprocess_input
 from effnet_tf.optim import LARS as LARS
 from effnet_tf.optim import SGD as SGD
 from effnet_tf.optim import AdamW as AdamW
@@ -47,8 +49,6 @@ from effnet_tf.variants import blocks as blocks
 from effnet_tf.variants import cost as cost
 from effnet_tf.weights import LoadReport as LoadReport
 from effnet_tf.weights import load_weights as load_weights
-from effnet_tf.weights.published import decode_predictions as decode_predictions
-from effnet_tf.weights.published import preprocess_input as preprocess_input
 
 __version__: str
 __all__: list[str]

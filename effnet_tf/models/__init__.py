@@ -4,5 +4,9 @@ from effnet_tf import faces
 
 __getattr__, __dir__, __all__ = faces.attach(
     __name__,
-    {"build": ("feature_extractor", "load_model", "model_fn"), "finetune": ("set_trainable",)},
+    {
+        "applications": ("CONSTRUCTORS", "decode_predictions", "preprocess_input"),
+        "build": ("ENDPOINTS", "feature_extractor", "load_model", "model_fn"),
+        "finetune": ("set_trainable",),
+    },
 )

@@ -1,44 +1,34 @@
 """Which part of a network trains, and what does its batch norm do meanwhile?"""
 
 import math
-import re
 
 import keras
 
-from effnet_tf.errors import InputError, first_line
-from effnet_tf.layers import BatchNorm, check_batch_norm_mode, flatten
-from effnet_tf.layers.mbconv import FusedMBConv, MBConv
+from effnet_tf.errors import InputError
+from effnet_tf.layers import BatchNorm, FusedMBConv, MBConv, check_batch_norm_mode, flatten
+from effnet_tf.messages import log
+from effnet_tf.variants import stage_of
 
 
-def stages(model):
+def stages(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
     """Returns {stage: its layers} of a model, in order, the models inside it included.
 
     The stages are "stem", "stage_1" to "stage_7" (EdgeTPU: 6), "head" (the last
-    convolution and its batch norm) and, where there is one, "classifier".
+    convolution and its batch norm) and, where there is one, "classifier". A model without
+    blocks of this package has none.
     """
     layers = list(flatten(model))
     if not any(isinstance(layer, (MBConv, FusedMBConv)) for layer in layers):
         return {}  # keras.applications' layers have the same names
     found = {}
     for layer in layers:
-        block = re.fullmatch(r"block(\d+)[a-z]+", layer.name)
-        stage = (
-            f"stage_{block[1]}"
-            if block
-            else {
-                "stem_conv": "stem",
-                "stem_bn": "stem",
-                "top_conv": "head",
-                "top_bn": "head",
-                "predictions": "classifier",
-            }.get(layer.name)
-        )
-        if stage:
+        stage = stage_of(layer.name)
+        if stage is not None:
             found.setdefault(stage, []).append(layer)
     return found
 
 
-def set_trainable(model, from_stage="stem", batch_norm="frozen"):
+def set_trainable(model: keras.Model, from_stage: str = "stem", batch_norm: str = "frozen") -> None:
     """Freezes the layers before a stage, and sets what batch norm does in the others.
 
     Frozen layers keep their weights, and their batch norm is in inference mode, also in
@@ -59,31 +49,37 @@ def set_trainable(model, from_stage="stem", batch_norm="frozen"):
         InputError: no such stage or mode, or no EfficientNet in the model.
     """
     found = stages(model)
-    names = [*dict.fromkeys((*found, "classifier"))]
     if not found:
         raise InputError(f"Model '{model.name}' holds no EfficientNet of this package.")
+    names = list(dict.fromkeys((*found, "classifier")))
+    _check_stage(model, from_stage, names)
+    check_batch_norm_mode(batch_norm)
+    _thaw(model)
+    for stage, layers in found.items():
+        trains = names.index(stage) >= names.index(from_stage)
+        for layer in layers:
+            _set_layer(layer, trains, batch_norm)
+    model.train_function = None  # what Keras traced trains the old part
+    training = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+    log.info(
+        f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
+        f"batch norm: {batch_norm}"
+    )
+
+
+def _check_stage(model, from_stage, names):
     if from_stage not in names:
         raise InputError(
             f"There is no stage '{from_stage}' in model '{model.name}'; it has {', '.join(names)}."
         )
-    try:
-        check_batch_norm_mode(batch_norm)
-    except ValueError as error:
-        raise InputError(f"{first_line(error)}.") from error
-    _thaw(model)
-    for stage, layers in found.items():
-        for layer in layers:
-            if isinstance(layer, BatchNorm):
-                layer.mode = batch_norm
-            elif isinstance(layer, (MBConv, FusedMBConv)):
-                layer.batch_norm = batch_norm
-            layer.trainable = names.index(stage) >= names.index(from_stage)
-    model.train_function = None  # what Keras traced trains the old part
-    training = sum(math.prod(weight.shape) for weight in model.trainable_weights)
-    print(
-        f"{training:,} of {model.count_params():,} parameters train, from {from_stage} on; "
-        f"batch norm: {batch_norm}"
-    )
+
+
+def _set_layer(layer, trains, batch_norm):
+    if isinstance(layer, BatchNorm):
+        layer.mode = batch_norm
+    elif isinstance(layer, (MBConv, FusedMBConv)):
+        layer.batch_norm = batch_norm
+    layer.trainable = trains
 
 
 def _thaw(model):

@@ -1,8 +1,7 @@
 """Which weights were published, where are they, and which pixels do they expect?
 
-`fetch` downloads them by name, `preprocess_input` and `decode_predictions` are those of
-keras.applications. The downloads from the real addresses have never been run: tests use a server
-of their own.
+`fetch` downloads them by name. The downloads from the real addresses have never been run: tests
+use a server of their own.
 """
 
 import dataclasses
@@ -11,7 +10,6 @@ import tarfile
 import zlib
 
 import keras
-import numpy as np
 
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log
@@ -183,44 +181,3 @@ def _get_file(url, options):
             if force:
                 raise
     raise OSError("the download is not an archive")
-
-
-def preprocess_input(x, data_format=None):
-    """Returns `x` as it is: the models normalise pixels in [0, 255] themselves.
-
-    It is here for programs written for keras.applications, where it does the same.
-
-    Args:
-        x: images, any dtype, in [0, 255].
-        data_format: unused, as in keras.applications.
-    """
-    del data_format
-    return x
-
-
-def decode_predictions(preds, top=5):
-    """Names the most probable ImageNet classes, as keras.applications does.
-
-    Args:
-        preds: (N, 1000) scores, or (N, 1001) with the background first (EdgeTPU).
-        top: how many classes per image.
-
-    Returns:
-        A list per image of (WordNet id, name, score), best first.
-
-    Raises:
-        InputError: another number of classes, or the names (a file that Keras downloads
-            once and caches) cannot be had.
-    """
-    preds = np.asarray(preds)
-    if preds.ndim != 2 or preds.shape[1] not in (1000, 1001):
-        raise InputError(
-            "decode_predictions names the 1000 classes of ImageNet; it got an array "
-            f"of shape {preds.shape}, not (N, 1000)."
-        )
-    try:
-        return keras.applications.imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
-    except Exception as error:  # get_file raises bare Exceptions
-        raise InputError(
-            f"The names of ImageNet's classes cannot be downloaded: {first_line(error)}."
-        ) from error

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf.models import build
+from effnet_tf.models import applications, build
 from tests.helpers import goldens
 from tests.variants.test_network import fact
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 
 
-@pytest.mark.parametrize("name", build.CONSTRUCTORS)
+@pytest.mark.parametrize("name", applications.CONSTRUCTORS)
 def test_constructors_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(effnet_tf, name)).parameters
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
@@ -33,7 +33,7 @@ def test_constructors_have_the_arguments_of_keras_applications(name):
 
 
 def test_constructors_cover_all_variants():
-    assert sorted(build.CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
+    assert sorted(applications.CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
 
 
 # Without XLA, which takes as long to compile two whole networks as all else here.

@@ -39,9 +39,11 @@ def test_a_wrong_detail_shows(change, monkeypatch):
     import keras
 
     from effnet_tf import layers
+    from effnet_tf.layers import norm
+    from effnet_tf.models import graph
 
     if change == "epsilon":
-        monkeypatch.setattr(layers, "BATCH_NORM_EPSILON", 1e-5)
+        monkeypatch.setattr(norm, "BATCH_NORM_EPSILON", 1e-5)
     elif change == "activation":
         original = layers.SqueezeExcite.__init__
         monkeypatch.setattr(
@@ -52,12 +54,12 @@ def test_a_wrong_detail_shows(change, monkeypatch):
             ),
         )
     else:
-        monkeypatch.setattr(layers, "conv", _symmetric_conv(keras, layers.conv))
+        monkeypatch.setattr(graph, "conv_layer", _symmetric_conv(keras, graph.conv_layer))
     found = goldens.errors("b0")
     assert max(logits for logits, _ in found.values()) > 1e-3
 
 
-def _symmetric_conv(keras, conv):
+def _symmetric_conv(keras, conv_layer):
     """PyTorch's padding: equal at odd sizes, shifted by a pixel at even ones."""
 
     class Symmetric(keras.layers.Conv2D):
@@ -66,9 +68,10 @@ def _symmetric_conv(keras, conv):
                 inputs = keras.ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
             return super().call(inputs)
 
-    def make(filters, kernel_size, strides, name, dtype=None, use_bias=False):
-        if strides == 1:
-            return conv(filters, kernel_size, strides, name, dtype, use_bias)
-        return Symmetric(filters, kernel_size, strides, padding="valid", use_bias=False, name=name)
+    def make(description):
+        layer = conv_layer(description)
+        if description.strides == 1:
+            return layer
+        return Symmetric.from_config({**layer.get_config(), "padding": "valid"})
 
     return make

@@ -1,0 +1,167 @@
+"""What takes the place of `keras.applications.efficientnet` in a program?
+
+A constructor per variant with its arguments, `preprocess_input` and `decode_predictions`.
+"""
+
+import os
+from typing import TypeVar
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from effnet_tf.errors import InputError, first_line
+from effnet_tf.models.build import model_fn
+from effnet_tf.models.graph import Shape
+from effnet_tf.variants import VARIANTS
+
+Images = TypeVar("Images", np.ndarray, tf.Tensor)
+
+
+def _constructor(function_name, variant):
+    """Returns the drop-in constructor of one variant, which has no name of its own yet."""
+
+    def build(
+        include_top: bool = True,
+        weights: str | os.PathLike | None = "imagenet",
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = variant.num_classes,
+        classifier_activation: str | None = "softmax",
+        name: str = function_name.lower(),  # noqa: B008  (of the constructor, not of a call)
+        *,
+        dropout_rate: float | None = None,
+        drop_connect_rate: float = 0.2,
+        preprocessing: bool | str = True,
+    ) -> keras.Model:
+        return model_fn(
+            variant,
+            classes,
+            include_top=include_top,
+            weights=weights,
+            input_tensor=input_tensor,
+            input_shape=input_shape,
+            pooling=pooling,
+            classifier_activation=classifier_activation,
+            dropout_rate=dropout_rate,
+            drop_connect_rate=drop_connect_rate,
+            preprocessing=preprocessing,
+            name=name,
+        )
+
+    return build
+
+
+def _constructor_doc(variant):
+    return f"""Builds EfficientNet-{variant.name.upper()}, as keras.applications does.
+
+    The arguments are those of `keras.applications.EfficientNetB0`, and its meaning is
+    kept: pixels in [0, 255], `include_top=False` gives the feature map of
+    `top_activation`. What differs is that the architecture does not change with
+    `weights`. `model_fn` explains every argument.
+
+    Args:
+        include_top: whether pooling, dropout and classifier are there.
+        weights: "imagenet" or another published name, a file, or None for random weights.
+        input_tensor: a Keras tensor to build on.
+        input_shape: (H, W, C), by default {variant.resolution} pixels with a classifier.
+        pooling: without a classifier: None, "avg" or "max".
+        classes: classes of the classifier.
+        classifier_activation: activation of the classifier; None gives logits.
+        name: of the model.
+        dropout_rate: before the classifier; by default {variant.dropout_rate}.
+        drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
+        preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
+            the pixels; True for what belongs to the weights.
+
+    Returns:
+        A `keras.Model` from images (N, H, W, C) in [0, 255] to float32 class scores
+        (N, classes), or to features.
+
+    Raises:
+        InputError: a bad argument; the sentence says which.
+    """
+
+
+# function -> variant; `effnet_tf` hands on the functions by these names.
+CONSTRUCTORS = {
+    "EfficientNetB0": "b0",
+    "EfficientNetB1": "b1",
+    "EfficientNetB2": "b2",
+    "EfficientNetB3": "b3",
+    "EfficientNetB4": "b4",
+    "EfficientNetB5": "b5",
+    "EfficientNetB6": "b6",
+    "EfficientNetB7": "b7",
+    "EfficientNetB8": "b8",
+    "EfficientNetL2": "l2",
+    "EfficientNetLite0": "lite0",
+    "EfficientNetLite1": "lite1",
+    "EfficientNetLite2": "lite2",
+    "EfficientNetLite3": "lite3",
+    "EfficientNetLite4": "lite4",
+    "EfficientNetEdgeTPUSmall": "edgetpu-s",
+    "EfficientNetEdgeTPUMedium": "edgetpu-m",
+    "EfficientNetEdgeTPULarge": "edgetpu-l",
+}
+
+
+def _define_constructors():
+    """Makes them functions of this module."""
+    for name, variant_name in CONSTRUCTORS.items():
+        variant = VARIANTS[variant_name]
+        function = _constructor(name, variant)
+        function.__name__ = function.__qualname__ = name
+        function.__doc__ = _constructor_doc(variant)
+        globals()[name] = function
+
+
+_define_constructors()
+
+
+def preprocess_input(x: Images, data_format: str | None = None) -> Images:
+    """Returns `x` as it is: the models normalise pixels in [0, 255] themselves.
+
+    It is here for programs written for keras.applications, where it does the same.
+
+    Args:
+        x: images (N, H, W, C), or one of them, of any dtype, in [0, 255].
+        data_format: unused, as in keras.applications.
+    """
+    del data_format
+    return x
+
+
+def decode_predictions(
+    preds: np.ndarray | tf.Tensor, top: int = 5
+) -> list[list[tuple[str, str, float]]]:
+    """Names the most probable ImageNet classes, as keras.applications does.
+
+    Args:
+        preds: (N, 1000) scores, or (N, 1001) with the background first (EdgeTPU).
+        top: how many classes per image.
+
+    Returns:
+        A list per image of (WordNet id, name, score), best first.
+
+    Raises:
+        InputError: another number of classes, or the names (a file that Keras downloads
+            once and caches) cannot be had.
+    """
+    preds = np.asarray(preds)
+    _check_scores(preds)
+    try:
+        return keras.applications.imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
+    except Exception as error:  # get_file raises bare Exceptions
+        raise InputError(
+            f"The names of ImageNet's classes cannot be downloaded: {first_line(error)}."
+        ) from error
+
+
+def _check_scores(preds):
+    if preds.ndim != 2 or preds.shape[1] not in (1000, 1001):
+        raise InputError(
+            "decode_predictions names the 1000 classes of ImageNet; it got an array "
+            f"of shape {preds.shape}, not (N, 1000)."
+        )
