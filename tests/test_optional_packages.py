@@ -115,7 +115,7 @@ def test_optional_packages_are_imported_through_extras():
     ]
     for path in sources:
         others = {*imported(path)} - sys.stdlib_module_names - REQUIRED
-        if path.name == "timm_files.py":
+        if path.name == "torch_files.py":
             others -= {"safetensors"}  # the kind of its errors, after extras.load
         assert not others, f"{path} imports {others}"
 

@@ -36,10 +36,11 @@ def load_weights(
     `train_tpu.py`; a checkpoint of Google's original code (or its extracted archive); a
     legacy `.h5`, a `.weights.h5` or a `.keras` file of keras.applications or of this
     package; a `.safetensors` or (with PyTorch installed) `.pth` file of timm's
-    `tf_efficientnet_*`.
+    `tf_efficientnet_*`, of EfficientNet-PyTorch or of Hugging Face's transformers (or the
+    folder that these save), whatever prefix a training program put before its names.
 
     If the file says which pixels its model takes, the model's `Normalize` layer gets
-    these constants. TF1 and timm files do not say it: build the model with
+    these constants. TF1 and PyTorch files do not say it: build the model with
     `preprocessing="inception"` for AdvProp weights. Models that contain this one and have
     predicted before go on with the old constants: compile them again.
 

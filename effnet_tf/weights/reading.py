@@ -4,16 +4,19 @@
 `names.py`, in Keras' layouts. Each format is a file of its own: names and reader together.
 """
 
+import os
+
 import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.runs.locate import checkpoint_prefix
-from effnet_tf.weights import claims, keras_files, tf_checkpoints, timm_files
+from effnet_tf.weights import claims, keras_files, tf_checkpoints, torch_files
 from effnet_tf.weights.contents import Contents, Target
 
 # Asked in this order whether they recognise a file. A new format is a new file and its name here.
-FORMATS = (keras_files, timm_files)
+FORMATS = (keras_files, torch_files)
+IN_FOLDERS = ("model.safetensors",)  # what Hugging Face's transformers save
 
 
 def read(path: str, ema: bool, target: Target) -> Contents:
@@ -44,6 +47,9 @@ def read(path: str, ema: bool, target: Target) -> Contents:
 
 
 def _open(path, target):
+    for name in IN_FOLDERS:
+        if storage.exists(os.path.join(path, name)):
+            path = os.path.join(path, name)
     if not storage.exists(path) or storage.is_folder(path):
         raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory.")
     most = claims.most_bytes(target.parameters)
