@@ -17,12 +17,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError, NotFinite, SaveError, first_line
+from effnet_tf.messages import log
 
 PREFIX, MANIFEST = "state", "manifest.json"
 _OURS = re.compile(r"\d+(-\d+)?")  # names of checkpoints' folders
@@ -38,14 +40,14 @@ class Store:
         in_background: whether `save` returns before the files are written.
     """
 
-    def __init__(self, folder, keep=3, in_background=False):
+    def __init__(self, folder: str, keep: int = 3, in_background: bool = False) -> None:
         self.folder, self.keep, self.in_background = folder, keep, in_background
         self._writer = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._pending = None
-        self._good = None  # the newest folder known to be unharmed: never removed
-        self._harmed = ()  # newer ones
+        self._pending: concurrent.futures.Future | None = None
+        self._good: str | None = None  # the newest folder known to be unharmed: never removed
+        self._harmed: list[str] = []  # newer ones
 
-    def save(self, step, values):
+    def save(self, step: int, values: Mapping[str, np.ndarray]) -> None:
         """Writes a checkpoint, after the one that is still being written.
 
         Args:
@@ -61,23 +63,23 @@ class Store:
         if not self.in_background:
             self.wait()
 
-    def poll(self):
+    def poll(self) -> None:
         """Raises the error of a background save that has failed."""
         if self._pending and self._pending.done():
             self.wait()
 
-    def wait(self):
+    def wait(self) -> None:
         """Returns once the last save is on disk; raises its error."""
         pending, self._pending = self._pending, None
         if pending:
             pending.result()
 
-    def close(self):
+    def close(self) -> None:
         """Waits, and ends the background thread."""
         self._writer.shutdown()
         self.wait()
 
-    def newest(self):
+    def newest(self) -> tuple[int, dict[str, np.ndarray]] | None:
         """Returns (step, {name: array}) of the newest unharmed checkpoint; None without any.
 
         Says which are damaged.
@@ -119,38 +121,29 @@ class Store:
                 tensors=[values[name] for name in names],
             )
             _write_manifest(folder, step)
-        except (tf.errors.OpError, OSError) as error:
-            left = folder and self._clean_up(folder) or ""
+        except (tf.errors.OpError, OSError, SaveError) as error:
+            cause = error.__cause__ or error  # of storage's SaveError, what the disk said
             raise SaveError(
                 f"The checkpoint of step {step:,} cannot be written to '{self.folder}': "
-                f"{first_line(error)}. Older checkpoints are as they were{left}. Make room or mend "
-                "the disk; the same command then goes on from the newest."
+                f"{first_line(cause)}. Older checkpoints are as they were{_clean_up(folder)}. Make "
+                "room or mend the disk; the same command then goes on from the newest."
             ) from error
         self._good = folder
         try:
             self.sweep()
         except (tf.errors.OpError, OSError) as error:
-            print(f"Older checkpoints cannot be removed now: {first_line(error)}.")
+            log.info(f"Older checkpoints cannot be removed now: {first_line(error)}.")
 
-    def _clean_up(self, folder):
-        """Removes what a failed save has written; returns what to say if that fails, too."""
-        try:
-            _remove(folder)
-            return ""
-        except (tf.errors.OpError, OSError):
-            return f"; '{folder}' is incomplete and will be removed by the next save"
-
-    def sweep(self):
+    def sweep(self) -> None:
         """Removes what interrupted saves left, and all checkpoints but the newest `keep`."""
-        kept = [folder for folder in committed(self.folder) if folder not in self._harmed][
-            -self.keep :
-        ]
+        unharmed = [folder for folder in committed(self.folder) if folder not in self._harmed]
+        kept = unharmed[-self.keep :]
         for folder in _folders(self.folder):
             if folder not in kept and folder != self._good:
                 _remove(folder)
 
 
-def newest(folder):
+def newest(folder: str) -> str | None:
     """Returns the prefix of the newest checkpoint in a folder whose hashes are right, or None.
 
     Says of each newer one why it is passed over.
@@ -159,11 +152,11 @@ def newest(folder):
         harm = verify(candidate)
         if harm is None:
             return os.path.join(candidate, PREFIX)
-        print(f"The checkpoint '{candidate}' is damaged ({harm}): an older one is tried.")
+        log.info(f"The checkpoint '{candidate}' is damaged ({harm}): an older one is tried.")
     return None
 
 
-def verify(folder):
+def verify(folder: str) -> str | None:
     """Returns what is wrong with a checkpoint's folder, in words, or None.
 
     Its files are only read as bytes.
@@ -203,18 +196,29 @@ def _manifest(folder):
     return files
 
 
-def read(prefix):
+def read(prefix: str) -> dict[str, np.ndarray]:
     """Returns {name: array} of a checkpoint; `verify` it first."""
     with storage.plain_prefix(prefix) as plain:
         reader = tf.compat.v1.train.NewCheckpointReader(plain)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
+def _clean_up(folder):
+    """Removes what a failed save has written; returns what to say if that fails, too."""
+    if folder is None:
+        return ""
+    try:
+        _remove(folder)
+        return ""
+    except (tf.errors.OpError, OSError):
+        return f"; '{folder}' is incomplete and will be removed by the next save"
+
+
 def _refuse_not_finite(step, values):
     for name, value in values.items():
         if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
             raise NotFinite(
-                f"The state of step {step:,} is not finite ('{name}'), and so is not "
+                f"The state of step {step:,} is not finite ('{name}'), so it is not "
                 "saved; older checkpoints are as they were."
             )
 
@@ -235,7 +239,7 @@ def _hash(path):
     return digest.hexdigest()
 
 
-def step_of(path):
+def step_of(path: str) -> int:
     """Returns the step of a checkpoint, by its folder or its prefix."""
     return _number(os.path.basename(path.removesuffix(f"/{PREFIX}")))[0]
 
@@ -253,7 +257,10 @@ def _next_folder(root, step):
         for folder in committed(root)
         if step_of(folder) == step
     ]
-    folder = os.path.join(root, f"{step:08}" + (f"-{max(taken) + 1}" if taken else ""))
+    name = f"{step:08}"
+    if taken:
+        name += f"-{max(taken) + 1}"
+    folder = os.path.join(root, name)
     _remove(folder)
     return folder
 
@@ -264,7 +271,7 @@ def _folders(folder):
     return [os.path.join(folder, name) for name in sorted(ours, key=_number)]
 
 
-def committed(folder):
+def committed(folder: str) -> list[str]:
     """Returns the folders of the complete checkpoints in a folder, by step; unverified."""
     return [path for path in _folders(folder) if storage.exists(os.path.join(path, MANIFEST))]
 

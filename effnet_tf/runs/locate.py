@@ -14,7 +14,7 @@ from effnet_tf.errors import InputError, first_line
 from effnet_tf.runs import checkpoints
 
 
-def latest_checkpoint(folder):
+def latest_checkpoint(folder: str) -> str | None:
     """Returns the prefix of the newest checkpoint in a folder, or None.
 
     Raises:
@@ -45,7 +45,7 @@ def latest_checkpoint(folder):
     return next(found, None)
 
 
-def checkpoint_prefix(path):
+def checkpoint_prefix(path: str) -> str | None:
     """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None.
 
     Raises:

@@ -13,6 +13,7 @@ import typing
 import tensorflow as tf
 
 from effnet_tf import programs, storage
+from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.recipes import Recipe
 
@@ -27,7 +28,7 @@ LINES = "remove it, or its damaged lines"
 class Damaged(InputError):
     """A file of a run is not as it was written."""
 
-    def __init__(self, path, why, remedy):
+    def __init__(self, path: str, why: str, remedy: str) -> None:
         super().__init__(f"'{path}' is damaged ({why}): {remedy}.")
 
 
@@ -77,7 +78,7 @@ def read_metrics(path: str) -> list[dict]:
     return rows
 
 
-def read_bad(path: str, source) -> list[dict]:
+def read_bad(path: str, source: Source) -> list[dict]:
     """Returns the rows of bad_examples.jsonl: images of a `Source` that could not be used."""
     rows = read_rows(path)
     for number, row in enumerate(rows, 1):

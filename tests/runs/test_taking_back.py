@@ -1,4 +1,4 @@
-"""rundir.claimed: a new run that fails takes back what it wrote, and nothing else."""
+"""directory.claimed: a new run that fails takes back what it wrote, and nothing else."""
 
 import os
 import socket
@@ -124,7 +124,7 @@ def test_a_start_that_fails_leaves_nothing(tmp_path, monkeypatch):
         (tmp_path / "run" / "recipe.json").write_text(text)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(directory, "write_text", interrupted)
+    monkeypatch.setattr(storage, "write_text", interrupted)
     with pytest.raises(KeyboardInterrupt):
         with directory.claimed(str(tmp_path / "run"), SMOKE, SOURCE):
             pass
