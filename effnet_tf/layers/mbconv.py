@@ -4,23 +4,25 @@ MBConv and FusedMBConv differ in the description of their convolutions alone; an
 block is another description in `variants/convolutions.py`, and a class here.
 """
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
 from effnet_tf.layers.convolutions import conv_layer
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
 from effnet_tf.layers.norm import check_batch_norm_mode
+from effnet_tf.layers.shapes import Shape, channels_of, output_side
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect
 from effnet_tf.variants import Convolution, describe_fused_mbconv, describe_mbconv
-
-Shape = tuple[int | None, ...]
 
 
 class _InvertedBottleneck(keras.layers.Layer):
     """A block: convolutions in a row, squeeze-and-excite among them, and the residual."""
 
-    _describe = None  # of a class: what gives its convolutions, from plain numbers
+    _describe: ClassVar[Callable[..., tuple[Convolution, ...]]]  # of variants/convolutions.py
 
     def __init__(
         self,
@@ -49,7 +51,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         self.dilation_rate = int(dilation_rate)
         self._batch_norm = batch_norm
         self._activate = keras.activations.get(activation)
-        self._input_filters = None  # known once it is built
+        self._input_filters: int | None = None  # known once it is built
 
     @property
     def batch_norm(self) -> str:
@@ -90,11 +92,11 @@ class _InvertedBottleneck(keras.layers.Layer):
         )
 
     def build(self, input_shape: Shape) -> None:
-        self._input_filters = int(input_shape[-1])
+        self._input_filters = channels_of(input_shape)
         self.expand_conv = self.se = None  # not every block has them
         for convolution in self.convolutions:
             self._add_layers(convolution)
-        self.adds_input = self.skip and self.strides == 1 and input_shape[-1] == self.filters
+        self.adds_input = self.skip and self.strides == 1 and self._input_filters == self.filters
         self.drop_connect = DropConnect(
             self.drop_connect_rate, name="drop_connect", dtype=self.dtype_policy
         )
@@ -110,7 +112,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         if convolution.name == "se/reduce":
             self.se = SqueezeExcite(convolution.filters, self.activation, name="se", dtype=dtype)
             self.se.build((None, None, None, convolution.input_filters))
-        elif not convolution.pooled:
+        elif convolution.batch_norm is not None:
             layer = conv_layer(convolution, dtype)
             layer.build((None, None, None, convolution.input_filters))
             setattr(self, convolution.name, layer)
@@ -121,20 +123,31 @@ class _InvertedBottleneck(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         x = inputs
         for convolution in self.convolutions:
-            if convolution.name == "se/reduce":
-                x = self.se(x)  # se/expand is inside it, too
-            elif not convolution.pooled:
-                x = getattr(self, convolution.name)(x)
-                x = getattr(self, convolution.batch_norm)(x, training=training)
-                if convolution.activation is not None:  # the projection is linear
-                    x = self._activate(x)
+            x = self._apply(convolution, x, training)
         if self.adds_input:
             x = self.drop_connect(x, training=training) + inputs
         return x
 
+    def _apply(self, convolution, x, training):
+        """Returns what one convolution, its batch norm and its activation make of a map."""
+        if convolution.name == "se/reduce":
+            return self.se(x)
+        if convolution.name == "se/expand":
+            return x  # `se` has done it
+        x = getattr(self, convolution.name)(x)
+        x = getattr(self, convolution.batch_norm)(x, training=training)
+        if convolution.activation is None:  # the projection is linear
+            return x
+        return self._activate(x)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, height, width, _ = input_shape
-        return (n, _same(height, self.strides), _same(width, self.strides), self.filters)
+        return (
+            n,
+            output_side(height, self.strides),
+            output_side(width, self.strides),
+            self.filters,
+        )
 
     def get_config(self) -> dict:
         names = (
@@ -150,13 +163,6 @@ class _InvertedBottleneck(keras.layers.Layer):
             "batch_norm",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
-
-def _same(size, strides):
-    """Returns the side of a SAME convolution's output; None stays None."""
-    if size is None:
-        return None
-    return -(-size // strides)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

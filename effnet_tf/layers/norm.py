@@ -58,7 +58,7 @@ class BatchNorm(keras.layers.BatchNormalization):
         super().__init__(**kwargs)
         # Replicas that share statistics under tf.distribute; how a model is trained, not saved.
         self.sync_replicas = 1
-        BatchNorm.mode.fset(self, mode)
+        self._set_mode(mode)
 
     @property
     def mode(self) -> str:
@@ -67,10 +67,13 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     @mode.setter
     def mode(self, mode: str) -> None:
+        self._set_mode(mode)
+
+    def _set_mode(self, mode):
         check_batch_norm_mode(mode)
         self._mode = mode
         # Not self.trainable = ...: TensorFlow skips the assignment of what is there already.
-        BatchNorm.trainable.fset(self, self.trainable)
+        self._set_trainable(self.trainable)
 
     @property
     def trainable(self) -> bool:
@@ -79,6 +82,9 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        self._set_trainable(value)
+
+    def _set_trainable(self, value):
         # model.trainable = True reaches every layer; what is frozen stays so.
         keras.layers.Layer.trainable.fset(self, value and self.mode != "frozen")
 

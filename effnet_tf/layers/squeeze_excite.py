@@ -5,9 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.shapes import Shape, channels_of
 from effnet_tf.variants import describe_squeeze_excite
-
-Shape = tuple[int | None, ...]
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -43,7 +42,9 @@ class SqueezeExcite(keras.layers.Layer):
         self._activate = keras.activations.get(activation)
 
     def build(self, input_shape: Shape) -> None:
-        reduce, expand = describe_squeeze_excite(input_shape[-1], self.filters, self.activation)
+        reduce, expand = describe_squeeze_excite(
+            channels_of(input_shape), self.filters, self.activation
+        )
         self.reduce = conv_layer(reduce, self.dtype_policy)
         self.expand = conv_layer(expand, self.dtype_policy)
         self.reduce.build((None, 1, 1, reduce.input_filters))

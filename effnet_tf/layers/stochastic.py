@@ -10,8 +10,7 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
-
-Shape = tuple[int | None, ...]
+from effnet_tf.layers.shapes import Shape
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.layers.shapes import Shape
 from effnet_tf.models.build import model_fn
-from effnet_tf.models.graph import Shape
 from effnet_tf.variants import VARIANTS
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)

@@ -15,8 +15,8 @@ from effnet_tf import (
     variants,
 )
 from effnet_tf.errors import InputError
+from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import graph
-from effnet_tf.models.graph import Shape
 from effnet_tf.variants import Variant
 from effnet_tf.weights import claims, loading
 
@@ -89,7 +89,8 @@ def model_fn(
         InputError: unknown variant, a side below 32, another bad argument, or weights
             that do not fit.
     """
-    extras.require_reader(weights)
+    if weights is not None:
+        extras.require_reader(weights)
     if not include_top:
         num_classes = dropout_rate = None  # whatever they are, nothing takes them
     network = variants.resolve(
@@ -171,7 +172,8 @@ def feature_extractor(
         >>> feature_extractor("b0", ["reduction_3"])(images)["reduction_3"]  # (N, H/8, W/8, 40)
     """
     wanted = _endpoint_names(endpoints)
-    extras.require_reader(weights)
+    if weights is not None:
+        extras.require_reader(weights)
     network = variants.resolve(
         variant,
         num_classes=num_classes,

@@ -11,9 +11,8 @@ from keras import KerasTensor
 from effnet_tf import layers
 from effnet_tf.errors import InputError
 from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.shapes import Shape
 from effnet_tf.variants import Block, Network, check_resolution
-
-Shape = tuple[int | None, ...]
 
 
 def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> int:
@@ -32,16 +31,16 @@ def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> 
         input_shape = input_tensor.shape[1:]
     if input_shape is None:
         return 3
-    _check_shape(tuple(input_shape))
-    return input_shape[2]
+    return _checked_channels(tuple(input_shape))
 
 
-def _check_shape(shape):
+def _checked_channels(shape):
     if len(shape) != 3 or shape[2] is None or shape[2] < 1:
         raise InputError(
             f"The input shape is {shape}; it must be (height, width, channels), "
             "of which height and width may be None."
         )
+    return shape[2]
 
 
 def images(

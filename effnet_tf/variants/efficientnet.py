@@ -17,12 +17,40 @@ EDGETPU_STAGES = (
 )
 
 _MEAN, _STD = PREPROCESSING["lite"]  # EdgeTPU's, too
-# builder, lite/: no squeeze-and-excite, relu6, fixed stem and head.
-_LITE = dict(se_ratio=0.0, activation="relu6", scale_stem_and_head=False, mean=_MEAN, std=_STD)
-# builder, edgetpu/: 1001 classes, of which class 0 is the background.
-_EDGETPU = dict(
-    se_ratio=0.0, activation="relu", stages=EDGETPU_STAGES, mean=_MEAN, std=_STD, num_classes=1001
-)
+
+
+def _lite(name, width, depth, resolution, dropout):
+    """builder, lite/: no squeeze-and-excite, relu6, fixed stem and head."""
+    return Variant(
+        name,
+        width,
+        depth,
+        resolution,
+        dropout,
+        se_ratio=0.0,
+        activation="relu6",
+        scale_stem_and_head=False,
+        mean=_MEAN,
+        std=_STD,
+    )
+
+
+def _edgetpu(name, width, depth, resolution, dropout):
+    """builder, edgetpu/: 1001 classes, of which class 0 is the background."""
+    return Variant(
+        name,
+        width,
+        depth,
+        resolution,
+        dropout,
+        stages=EDGETPU_STAGES,
+        se_ratio=0.0,
+        activation="relu",
+        mean=_MEAN,
+        std=_STD,
+        num_classes=1001,
+    )
+
 
 # name, width, depth, resolution, dropout: builder, `efficientnet_params` and its
 # siblings. The coefficients are hand-set; see CompoundScaling.
@@ -37,12 +65,12 @@ EFFICIENTNETS = (
     Variant("b7", 2.0, 3.1, 600, 0.5),
     Variant("b8", 2.2, 3.6, 672, 0.5),
     Variant("l2", 4.3, 5.3, 800, 0.5),
-    Variant("lite0", 1.0, 1.0, 224, 0.2, **_LITE),
-    Variant("lite1", 1.0, 1.1, 240, 0.2, **_LITE),
-    Variant("lite2", 1.1, 1.2, 260, 0.3, **_LITE),
-    Variant("lite3", 1.2, 1.4, 280, 0.3, **_LITE),
-    Variant("lite4", 1.4, 1.8, 300, 0.3, **_LITE),
-    Variant("edgetpu-s", 1.0, 1.0, 224, 0.2, **_EDGETPU),
-    Variant("edgetpu-m", 1.0, 1.1, 240, 0.2, **_EDGETPU),
-    Variant("edgetpu-l", 1.2, 1.4, 300, 0.3, **_EDGETPU),
+    _lite("lite0", 1.0, 1.0, 224, 0.2),
+    _lite("lite1", 1.0, 1.1, 240, 0.2),
+    _lite("lite2", 1.1, 1.2, 260, 0.3),
+    _lite("lite3", 1.2, 1.4, 280, 0.3),
+    _lite("lite4", 1.4, 1.8, 300, 0.3),
+    _edgetpu("edgetpu-s", 1.0, 1.0, 224, 0.2),
+    _edgetpu("edgetpu-m", 1.0, 1.1, 240, 0.2),
+    _edgetpu("edgetpu-l", 1.2, 1.4, 300, 0.3),
 )

@@ -158,15 +158,14 @@ def resolve(
     stem, head = stem_and_head_filters(row)
     found = _with_endpoints(_plain_blocks(row, stem), drop_connect_rate)
     mean, std = normalization(row, channels, preprocessing)
-    after = dict(activation=row.activation)
     return Network(
         name=row.name,
         side=row.resolution if resolution is None else resolution,
         mean=mean,
         std=std,
-        stem=Convolution("stem_conv", "full", channels, stem, 3, 2, batch_norm="stem_bn", **after),
+        stem=_stem(channels, stem, row.activation),
         blocks=_dilated(found, output_stride),
-        head=Convolution("top_conv", "full", found[-1].filters, head, batch_norm="top_bn", **after),
+        head=_head(found[-1].filters, head, row.activation),
         dropout_rate=dropout_rate,
         classifier=Convolution("predictions", "dense", head, num_classes, pooled=True),
     )
@@ -211,6 +210,18 @@ def check_resolution(resolution: int, what: str) -> None:
 def _check_rate(name, rate):
     if not 0 <= rate < 1:
         raise InputError(f"{name} is {rate}; it must be in [0, 1).")
+
+
+def _stem(channels, filters, activation):
+    return Convolution(
+        "stem_conv", "full", channels, filters, 3, 2, batch_norm="stem_bn", activation=activation
+    )
+
+
+def _head(input_filters, filters, activation):
+    return Convolution(
+        "top_conv", "full", input_filters, filters, batch_norm="top_bn", activation=activation
+    )
 
 
 def _plain_blocks(variant, channels):
