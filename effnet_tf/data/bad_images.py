@@ -1,10 +1,12 @@
 """Which examples of a data set cannot be used, and why?"""
 
 import threading
+from typing import Any
 
 import tensorflow as tf
 
 from effnet_tf.data import decoding
+from effnet_tf.data.records import Records
 from effnet_tf.errors import InputError, first_line
 
 # How files begin that people take for images that TensorFlow decodes: offset, bytes, name.
@@ -28,7 +30,7 @@ NEEDED = "JPEG, PNG, BMP, GIF or WebP is needed"
 SHOWN = 10  # in a message; the list has all
 
 
-def fault(encoded):
+def fault(encoded: bytes) -> str | None:
     """Says in a few words why an image file cannot be used; None: it can.
 
     Args:
@@ -45,13 +47,11 @@ def fault(encoded):
             )
         if height * width:
             shape = decoding.decode(encoded).shape[:2]
+            if shape == (height, width):
+                return None
             return (
-                None
-                if shape == (height, width)
-                else (
-                    f"its first frame has {shape[1]} x {shape[0]} pixels, and it says "
-                    f"{width} x {height}"
-                )
+                f"its first frame has {shape[1]} x {shape[0]} pixels, and it says "
+                f"{width} x {height}"
             )
     except tf.errors.OpError:
         pass  # named below
@@ -86,24 +86,24 @@ class BadExamples:
             "shard"; of a whole file "records", how many are lost.
     """
 
-    def __init__(self, class_names):
+    def __init__(self, class_names: tuple[str, ...]):
         self.class_names, self.entries = class_names, []
         self._known, self._lock = set(), threading.Lock()
 
-    def add(self, entry):
-        """Takes down an entry, once."""
+    def add(self, entry: dict[str, Any]) -> None:
+        """Adds an entry, once."""
         with self._lock:
             mark = entry["split"], entry["key"]
             if mark not in self._known:
                 self._known.add(mark)
                 self.entries.append(entry)
 
-    def count(self, split):
+    def count(self, split: str) -> int:
         """Returns how many examples of "train" or "eval" are bad."""
         return _count(self.entries, split)
 
-    def examine(self, split, records, number, again=False):
-        """Takes down a record that could not be used, with the reason, found by trying again.
+    def examine(self, split: str, records: Records, number: int, again: bool = False) -> None:
+        """Adds a record that could not be used, with the reason, found by trying again.
 
         Args:
             split: "train" or "eval".
@@ -134,8 +134,9 @@ class BadExamples:
 
 
 def _hint(records):
-    first = records.first_label
-    return f", after --first_label {first} was taken off" if first else ""
+    if not records.first_label:
+        return ""
+    return f", after --first_label {records.first_label} was taken off"
 
 
 def _why(error):
@@ -171,7 +172,12 @@ class TooManyBad(InputError):
     """So many examples are bad that training should not go on."""
 
 
-def check(source, max_fraction, path=None, entries=None):
+def check(
+    source: Any,
+    max_fraction: float,
+    path: str | None = None,
+    entries: list[dict[str, Any]] | None = None,
+) -> None:
     """Raises TooManyBad if more than a fraction of a split's images are bad.
 
     Args:
@@ -180,17 +186,25 @@ def check(source, max_fraction, path=None, entries=None):
         path: of the file that lists them, for the message.
         entries: of all hosts; by default, those of the source's `BadExamples`.
     """
-    entries = source.bad.entries if entries is None else entries
+    if entries is None:
+        entries = source.bad.entries
     for split, records in (("train", source.train), ("eval", source.held_out)):
         some = [entry for entry in entries if entry["split"] == split]
         bad = _count(some, split)
         size = records.count + sum(entry.get("records", 0) for entry in some)
         if bad > max_fraction * size:
-            more = f"; and {len(some) - SHOWN} more" if len(some) > SHOWN else ""
-            listed = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in some[:SHOWN])
-            where = f"All are in {path}. " if path else ""
             raise TooManyBad(
                 f"{bad} of {size:,} {split} images cannot be used, more than --max_bad_fraction "
-                f"{max_fraction:g}: {listed}{more}. {where}Put good files in their places, or "
-                "allow more."
+                f"{max_fraction:g}: {_listed(some, path)} Replace them with good files, or allow "
+                "more."
             )
+
+
+def _listed(entries, path):
+    """The first bad images with their reasons, and where all of them are listed."""
+    text = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in entries[:SHOWN])
+    if len(entries) > SHOWN:
+        text += f"; and {len(entries) - SHOWN} more"
+    if path:
+        return f"{text}. All are in {path}."
+    return f"{text}."

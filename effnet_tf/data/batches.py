@@ -11,7 +11,9 @@ import tensorflow as tf
 from effnet_tf import extras
 from effnet_tf.data import augment, crops, order, policies
 from effnet_tf.data.crops import EvaluationCrop
-from effnet_tf.data.records import or_else
+from effnet_tf.data.records import Records, or_else
+from effnet_tf.data.source import Source
+from effnet_tf.recipes import Recipe
 
 ATTEMPTS = 64  # records that are tried for one place in a batch
 # Images that are made one after the other, and only if one of them fails one by one: what
@@ -21,7 +23,16 @@ TOGETHER = 8
 PREFETCHED = 2
 
 
-def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1):
+def training(
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    batch_size: int,
+    *,
+    start: int = 0,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> tf.data.Dataset:
     """Returns the endless training batches of one host.
 
     Order and draws are functions of the recipe's seed and of the example's position, so
@@ -43,12 +54,33 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
     """
     if recipe.random_erasing:  # inside of a graph its absence would be a traceback
         extras.require("Random erasing", "keras_cv")
-    records = source.train
+    made = _maker(source, recipe, size)
+
+    @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes a second
+    def make_some(positions, numbers, raw):
+        def make_all(numbers, raw):
+            rows = tf.data.Dataset.from_tensor_slices((positions, numbers, raw))
+            return rows.map(made).batch(TOGETHER).get_single_element()
+
+        def without_bad():
+            usable = _usable(source, recipe, size, positions, numbers, raw)
+            return make_all(usable, tf.fill(tf.shape(usable), ""))
+
+        return or_else(lambda: make_all(numbers, raw), without_bad)
+
+    stream = shuffled(source.train, recipe.seed, start, shard, num_shards).rebatch(TOGETHER)
+    return _as_batches(
+        stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
+    )
+
+
+def _maker(source, recipe, size):
+    """Returns a function of (position, record, what was read) that makes one training image."""
 
     @tf.function(autograph=False)  # traced once for both its uses
     def make(position, number, raw):
         crop_seed, mix_seed, *seeds = _seeds(recipe, position)
-        encoded, label = records.load(number, raw)
+        encoded, label = source.train.load(number, raw)
         crop = _crop(recipe, encoded, size, crop_seed)
         element = {
             "images": _distorted(recipe, crops.resize(crop, size), *seeds),
@@ -60,64 +92,51 @@ def training(source, recipe, size, batch_size, *, start=0, shard=0, num_shards=1
             )
         return element
 
-    @tf.autograph.experimental.do_not_convert  # nothing to convert, and it takes a second
-    def make_some(positions, numbers, raw):
-        def make_all(numbers, raw):
-            rows = tf.data.Dataset.from_tensor_slices((positions, numbers, raw))
-            return rows.map(make).batch(TOGETHER).get_single_element()
-
-        def without_bad():
-            usable = _usable(source, recipe, size, positions, numbers, raw)
-            return make_all(usable, tf.fill(tf.shape(usable), ""))
-
-        return or_else(lambda: make_all(numbers, raw), without_bad)
-
-    stream = shuffled(records, recipe.seed, start, shard, num_shards).rebatch(TOGETHER)
-    return _as_batches(
-        stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
-    )
+    return make
 
 
 def _usable(source, recipe, size, positions, numbers, raw):
     """Returns the records whose turn it is, but others, drawn, for those that are bad."""
-    records = source.train
 
     @tf.autograph.experimental.do_not_convert
     def find(position, number, raw):
-        def candidate(attempt):
-            spare = order.spare_record(position, attempt, recipe.seed, records.count)
-            return tf.where(attempt == 0, number, spare)
-
-        @tf.autograph.experimental.do_not_convert
-        def attempt(which):
-            # A second attempt means that the one before failed: that one is reported.
-            reported = tf.cond(
-                which > 0,
-                lambda: _report(source, "train", candidate(which - 1)),
-                lambda: tf.constant(0, tf.int64),
-            )
-            with tf.control_dependencies([reported]):
-                mine = candidate(which)
-            encoded, label = records.load(mine, tf.where(which == 0, raw, ""))
-            crop = _crop(recipe, encoded, size, _seeds(recipe, position)[0])
-            with tf.control_dependencies([_checked(source, label)]):
-                # TensorFlow would not decode what nobody looks at.
-                return tf.where(tf.size(crop) > 0, mine, -1)
-
-        return (
-            tf.data.Dataset.range(ATTEMPTS)
-            .map(attempt)
-            .ignore_errors()
-            .take(1)
-            .get_single_element()
-        )
+        attempt = _attempts(source, recipe, size, position, number, raw)
+        found = tf.data.Dataset.range(ATTEMPTS).map(attempt).ignore_errors()
+        return found.take(1).get_single_element()
 
     rows = tf.data.Dataset.from_tensor_slices((positions, numbers, raw))
     return rows.map(find).batch(TOGETHER).get_single_element()
 
 
+def _attempts(source, recipe, size, position, number, raw):
+    """Returns a function of 0, 1, ... that tries the record itself, and then spare ones."""
+    records = source.train
+
+    def candidate(attempt):
+        spare = order.spare_record(position, attempt, recipe.seed, records.count)
+        return tf.where(attempt == 0, number, spare)
+
+    @tf.autograph.experimental.do_not_convert
+    def attempt(which):
+        # A second attempt means that the one before failed: that one is reported.
+        reported = tf.cond(
+            which > 0,
+            lambda: _report(source, "train", candidate(which - 1)),
+            lambda: tf.constant(0, tf.int64),
+        )
+        with tf.control_dependencies([reported]):
+            mine = candidate(which)
+        encoded, label = records.load(mine, tf.where(which == 0, raw, ""))
+        crop = _crop(recipe, encoded, size, _seeds(recipe, position)[0])
+        with tf.control_dependencies([_checked(source, label)]):
+            # TensorFlow would not decode what nobody looks at.
+            return tf.where(tf.size(crop) > 0, mine, -1)
+
+    return attempt
+
+
 def _report(source, split, number):
-    """Has Python look at a record that could not be used, and take it down: () int64."""
+    """Has Python look at a record that could not be used, and note it: () int64."""
 
     def examine(number):
         source.bad.examine(split, source.records(split), int(number))
@@ -126,7 +145,7 @@ def _report(source, split, number):
     return tf.py_function(examine, [number], tf.int64)
 
 
-def draw(recipe, encoded, size, position):
+def draw(recipe: Recipe, encoded: tf.Tensor, size: int, position: int | tf.Tensor) -> tf.Tensor:
     """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
     crop_seed, _, *seeds = _seeds(recipe, tf.cast(position, tf.int64))
     crop = _crop(recipe, encoded, size, crop_seed)
@@ -177,7 +196,16 @@ def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
     return image
 
 
-def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_shards=1):
+def evaluation(
+    source: Source,
+    recipe: Recipe,
+    size: int,
+    batch_size: int,
+    num_batches: int,
+    *,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> tf.data.Dataset:
     """Returns the held-out images of one host, each once, padded to whole batches.
 
     Returns:
@@ -213,7 +241,7 @@ def evaluation(source, recipe, size, batch_size, num_batches, *, shard=0, num_sh
     )
 
 
-def in_order(records, shard=0, num_shards=1):
+def in_order(records: Records, shard: int = 0, num_shards: int = 1) -> tf.data.Dataset:
     """Groups of (records, what was read) of one host: neighbours of files, else every N-th."""
     first, step, count = shard, num_shards, -(-(records.count - shard) // num_shards)
     if records.in_blocks:
@@ -234,7 +262,9 @@ def _as_batches(batches):
     return batches.prefetch(PREFETCHED).with_options(options)
 
 
-def shuffled(records, seed, start, shard, num_shards):
+def shuffled(
+    records: Records, seed: int, start: int, shard: int, num_shards: int
+) -> tf.data.Dataset:
     """Endless groups of (positions, records, what was read) of one host."""
     begin = tf.constant(start * num_shards + shard, tf.int64)
 
@@ -248,7 +278,7 @@ def shuffled(records, seed, start, shard, num_shards):
     return tf.data.Dataset.counter(first).map(read).prefetch(1)
 
 
-def memory(source, size, batch_size):
+def memory(source: Source, size: int, batch_size: int) -> int:
     """Returns about how many bytes a host's training pipeline holds at most.
 
     Finished batches, images in the making, and records read ahead; crops of very large

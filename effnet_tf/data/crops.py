@@ -8,14 +8,11 @@ Source (preprocessing.py below): tensorflow/tpu models/official/efficientnet.
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from effnet_tf.data import decoding
-
-if TYPE_CHECKING:
-    from effnet_tf.recipes import Recipe
+from effnet_tf.recipes import Recipe
 
 # preprocessing.py: distorted_bounding_box_crop.
 MIN_OBJECT_COVERED = 0.1
@@ -46,7 +43,7 @@ class EvaluationCrop:
     scaled_decode: bool = False
 
     @classmethod
-    def of_recipe(cls, recipe: "Recipe", size: int) -> "EvaluationCrop":
+    def of_recipe(cls, recipe: Recipe, size: int) -> "EvaluationCrop":
         """Returns the crop of a `Recipe` at a size in pixels."""
         return cls(
             size, padding_of_recipe(recipe, size), recipe.exif_rotation, recipe.scaled_decode
@@ -119,7 +116,7 @@ def padding_of(fraction: float, size: int) -> int:
     return round(size * (1 / fraction - 1))
 
 
-def padding_of_recipe(recipe: "Recipe", size: int) -> int:
+def padding_of_recipe(recipe: Recipe, size: int) -> int:
     """Returns the padding of a recipe's central crop at a size in pixels."""
     if recipe.eval_crop_fraction is not None:
         return padding_of(recipe.eval_crop_fraction, size)

@@ -221,7 +221,9 @@ def _decode_turned_window(encoded, window, shape, size, turn, scaled):
 
 def _decode_raw_window(encoded, window, size, scaled):
     """Decodes only the window of a JPEG; decodes and slices anything else."""
-    jpeg = functools.partial(_scaled_window, size=size) if scaled else _jpeg_window
+    jpeg = _jpeg_window
+    if scaled:
+        jpeg = functools.partial(_scaled_window, size=size)
     image = tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: jpeg(encoded, window),

@@ -14,12 +14,14 @@ ROUNDS = 8  # of the shuffling cipher; after its usual 4 the epochs correlate
 BLOCK = 16  # neighbours in record files: 1.8 MB of ImageNet, one request to an object store
 
 
-def groups_per_epoch(count):
+def groups_per_epoch(count: int) -> int:
     """Returns how many groups an epoch of `count` records has; the last may be smaller."""
     return -(-count // GROUP)
 
 
-def host_positions(group, start, shard, num_shards, count):
+def host_positions(
+    group: tf.Tensor, start: tf.Tensor, shard: int, num_shards: int, count: int
+) -> tf.Tensor:
     """Returns the positions that one host has in a group: (n,) int64, n >= 0, ascending.
 
     Position P, counted over all epochs, is host P mod `num_shards`'s.
@@ -33,18 +35,22 @@ def host_positions(group, start, shard, num_shards, count):
     """
     epoch, within = group // groups_per_epoch(count), group % groups_per_epoch(count)
     first = epoch * count + within * GROUP
+    # A group ends with its epoch: no record comes twice before all have come once.
     end = tf.minimum(first + GROUP, (epoch + 1) * count)
+    # A resumed run begins inside of a group; what it has seen of it is cut off.
     first = tf.maximum(first, start)
+    # On to the next position that is this host's.
     first += (shard - first) % num_shards
+    # A small last group may hold none of this host's: then the range is empty.
     return tf.range(first, tf.maximum(first, end), num_shards)
 
 
-def group_of(position, count):
-    """Returns the number of the group, over all epochs, that a position lies in."""
+def group_of(position: tf.Tensor, count: int) -> tf.Tensor:
+    """Returns the number of the group, over all epochs, that a position lies in: () int64."""
     return position // count * groups_per_epoch(count) + position % count // GROUP
 
 
-def records_at(positions, seed, count, in_blocks):
+def records_at(positions: tf.Tensor, seed: int, count: int, in_blocks: bool) -> tf.Tensor:
     """Returns the records at positions of one group.
 
     Args:
@@ -57,8 +63,10 @@ def records_at(positions, seed, count, in_blocks):
         (n,) int64 in [0, count).
     """
     padded = tf.concat([positions, [0]], 0)  # shuffling nothing is an error
+    # All positions of a group are of one epoch, and the padding is of none after it.
     epoch = tf.reduce_max(padded) // count
     places, seeds = padded % count, (seed, epoch)
+    # What fits into one group is read at once anyway: then blocks would only shuffle less.
     if not in_blocks or count <= GROUP:
         records = _shuffled(places, _key(seeds), count)
     else:
@@ -84,11 +92,15 @@ def _shuffled(index, key, size):
 
 
 def _blockwise(places, seeds, count):
+    """The records at places of one group of an epoch, block by block: (n,) -> (n,) int64."""
+    # First inside of the group, so that the neighbours of a block do not follow each other.
     place = _in_lanes(places, seeds, count)
+    # Then whole blocks all over the data set: a group has blocks from everywhere.
     block, whole = place // BLOCK, count // BLOCK
-    # The last block is smaller, and stays the last; the blocks begin elsewhere in every epoch.
+    # The last block is smaller. It cannot change places with another, and stays the last.
     moved = _shuffled(tf.minimum(block, whole - 1), _key(seeds), whole)
     block = tf.where(block < whole, moved, block)
+    # Blocks begin elsewhere in every epoch: else the same 16 would be together for ever.
     offset = tf.random.stateless_uniform((), tf.cast(_key(seeds)[:2], tf.int64), 0, count, tf.int64)
     return (block * BLOCK + place % BLOCK + offset) % count
 
@@ -97,7 +109,10 @@ def _in_lanes(places, seeds, count):
     """Shuffles every lane of a group: each has a run of neighbouring places."""
     group, place = places // GROUP, places % GROUP
     size = tf.minimum(count - group * GROUP, GROUP)  # of the group
+    # Position P is in lane P mod 32, whatever the number of hosts: so the order is the same on
+    # one and on many, and a host that has every H-th position has whole lanes.
     lane, number = place % LANES, place // LANES
+    # A group of 1,000 has eight lanes of 32 places and then 24 of 31.
     length = size // LANES + tf.cast(lane < size % LANES, tf.int64)
     start = lane * (size // LANES) + tf.minimum(lane, size % LANES)
     keys = tf.gather(_key(seeds, group[0], shape=(LANES,)), lane)
@@ -106,7 +121,9 @@ def _in_lanes(places, seeds, count):
     return group * GROUP + start + shuffled
 
 
-def spare_record(position, attempt, seed, count):
+def spare_record(position: tf.Tensor, attempt: tf.Tensor, seed: int, count: int) -> tf.Tensor:
     """Draws the record that takes the place of a bad one: () int64 in [0, count)."""
+    # Of the position and not of the record: each copy of a bad one gets another spare. No two
+    # positions share a seed, as there are 64 attempts.
     seeds = tf.stack([tf.cast(seed, tf.int64) + 1, position * 64 + attempt])
     return tf.random.stateless_uniform((), seeds, 0, count, tf.int64)

@@ -86,7 +86,7 @@ def draw_autoaugment(seed: tf.Tensor, style: str = "original") -> tuple[tf.Tenso
     Operations are positions in OPERATIONS, or NOTHING for a step that is skipped.
     """
     table = _operations(style)
-    at_ten = CLEAN_AUTOAUGMENT if style == "clean" else AUTOAUGMENT
+    at_ten = {"original": AUTOAUGMENT, "clean": CLEAN_AUTOAUGMENT}[style]
     rows = tf.constant([_rows(steps, at_ten, table) for steps in POLICY_V0])
     choice, sign, skip, *_ = _uniform(seed, 2)
     operations, probabilities, arguments = tf.unstack(

@@ -7,19 +7,22 @@ Both have a `count`, `read` many records at a time, and `load` one: (image file,
 import bisect
 import dataclasses
 import os
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from effnet_tf.data import tfrecord
+from effnet_tf.data.tfrecord import Scan, Shard
 from effnet_tf.errors import printable
 
 READERS = 32  # runs of neighbours that are read at the same time
 MAX_BUFFER = 4 << 20  # bytes of such a run that are read ahead
 
 
-class Listed:
-    """Images that are a list of (item, label): of encoded images, or of paths.
+class Records(Protocol):
+    """The records of a split, whatever they are stored as, by their numbers from 0 on.
 
     Attributes:
         count: how many records there are.
@@ -28,25 +31,60 @@ class Listed:
         first_label: what was taken off the labels.
     """
 
+    count: int
+    in_blocks: bool
+    mean_bytes: int
+    first_label: int
+
+    def read(self, numbers: tf.Tensor) -> tf.Tensor:
+        """Reads many records ahead: (n,) int64 -> (n,) string, "" where it did not."""
+
+    def load(self, number: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns a record's image file, () string, and label, () int64.
+
+        Args:
+            number: () int64.
+            raw: () string, what `read` gave of it.
+
+        Raises:
+            tf.errors.OpError: it cannot be read.
+        """
+
+    def name(self, number: int) -> dict[str, str]:
+        """Returns what a record is called, for people: {"key"}, of record files {"shard"}, too."""
+
+
+class Listed:
+    """Images that are a list of (item, label): of encoded images, or of paths.
+
+    Attributes:
+        count, in_blocks, mean_bytes, first_label: as of `Records`.
+        items: (count,) string, the encoded images or their paths.
+        labels: (count,) int64.
+        paths: whether the items are paths.
+    """
+
     in_blocks, mean_bytes, first_label = False, 0, 0
 
-    def __init__(self, rows, *, paths=False):
+    def __init__(self, rows: Sequence[tuple[Any, int]], *, paths: bool = False):
         # An empty list still needs the types of its columns; names of files are bytes.
         self.items = tf.constant([os.fsencode(item) for item, _ in rows], tf.string)
         self.labels = np.array([label for _, label in rows], np.int64)
         self.count, self.paths = len(rows), paths
 
-    def read(self, numbers):
+    def read(self, numbers: tf.Tensor) -> tf.Tensor:
         """Nothing is read ahead: (n,) int64 -> (n,) empty strings."""
         return tf.fill(tf.shape(numbers), "")
 
-    def load(self, number, raw):
+    def load(self, number: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the (encoded image, label) of a record; `raw` is what `read` gave."""
         del raw
         item, label = self.items[number], tf.constant(self.labels)[number]
-        return (tf.io.read_file(item) if self.paths else item), label
+        if self.paths:
+            return tf.io.read_file(item), label
+        return item, label
 
-    def name(self, number):
+    def name(self, number: int) -> dict[str, str]:
         """Returns {"key"} of a record: its path, or the number of an image in memory."""
         if not self.paths:
             return {"key": f"image {number}"}
@@ -57,25 +95,27 @@ class Chosen:
     """Some records of others, by their numbers: a held-out part, or the rest.
 
     Attributes:
-        count, in_blocks, mean_bytes, first_label: as of `Listed`.
+        count, in_blocks, mean_bytes, first_label: as of `Records`.
         faults: as of `RecordFiles`.
     """
 
-    def __init__(self, records, numbers, faults=()):
+    def __init__(
+        self, records: Records, numbers: np.ndarray | Sequence[int], faults: Sequence[dict] = ()
+    ):
         self.records, self.numbers, self.count = records, np.asarray(numbers), len(numbers)
         self.in_blocks, self.mean_bytes = records.in_blocks, records.mean_bytes
         self.first_label, self.faults = records.first_label, faults
         self._numbers = tf.constant(self.numbers, tf.int64)
 
-    def read(self, numbers):
+    def read(self, numbers: tf.Tensor) -> tf.Tensor:
         """As of the records themselves."""
         return self.records.read(self._among_all(numbers))
 
-    def load(self, number, raw):
+    def load(self, number: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """As of `Listed`."""
         return self.records.load(self._among_all(number), raw)
 
-    def name(self, number):
+    def name(self, number: int) -> dict[str, str]:
         """As of the record itself."""
         return self.records.name(int(self.numbers[number]))
 
@@ -83,7 +123,7 @@ class Chosen:
         return tf.gather(self._numbers, numbers)
 
 
-def or_else(attempt, fallback):
+def or_else(attempt: Callable[[], Any], fallback: Callable[[], Any]) -> Any:
     """Returns attempt(), or fallback() where that fails; for use in a Dataset.map.
 
     A graph cannot catch errors, a data set can pass over them.
@@ -116,60 +156,38 @@ class RecordFiles:
     """Examples in TFRecord files, read from where the index says that they begin.
 
     Attributes:
-        count, in_blocks, mean_bytes, first_label: as of `Listed`.
+        count, in_blocks, mean_bytes, first_label: as of `Records`.
         faults: list of {"key", "shard", "reason", "records"} of files that lack records.
     """
 
     in_blocks = True
 
-    def __init__(self, shards, features):
+    def __init__(self, shards: Sequence[Shard], features: Features):
         scans = tfrecord.scan(shards)
         self.features, self.paths = features, [shard.path for shard in shards]
         self.first_label = features.first_label
         self.skips = [shard.skip for shard in shards]
         self.sizes = sizes = [max(0, len(scan.offsets) - 1) for scan in scans]
         self.ends = np.cumsum(sizes)
-        self.count = int(self.ends[-1]) if sizes else 0
+        self.count = int(sum(sizes))
         self.faults = [
             _lost(shard, scan, size, sizes)
             for shard, scan, size in zip(shards, scans, sizes)
             if scan.fault
         ]
-        full = [scan.offsets for scan, size in zip(scans, sizes) if size]
-        joined = np.concatenate([offsets[:-1] for offsets in full] or [np.zeros(0, np.int64)])
-        ends = np.concatenate([offsets[1:] for offsets in full] or [np.zeros(0, np.int64)])
-        self.mean_bytes = int((ends - joined).mean()) if self.count else 0
-        self._offsets, self._stops = tf.constant(joined), tf.constant(ends)
+        begins, stops = _places(scans)
+        self.mean_bytes = int((stops - begins).sum() / max(1, self.count))
+        self._begins, self._stops = tf.constant(begins), tf.constant(stops)
         self._ends = tf.constant(self.ends)
         self._paths = tf.constant([os.fsencode(path) for path in self.paths], tf.string)
 
-    def read(self, numbers):
+    def read(self, numbers: tf.Tensor) -> tf.Tensor:
         """Reads records, neighbours together: (n,) int64 -> (n,) string, "" near failures."""
         order = tf.argsort(numbers)
-        numbers = tf.gather(numbers, order)
-        file = self._file_of(numbers)
-        begins = tf.concat([[True], (numbers[1:] != numbers[:-1] + 1) | (file[1:] != file[:-1])], 0)
-        first = tf.boolean_mask(numbers, begins[: tf.size(numbers)])
-        length = tf.math.bincount(
-            tf.cumsum(tf.cast(begins[: tf.size(numbers)], tf.int32)) - 1, dtype=tf.int64
-        )
-
-        @tf.autograph.experimental.do_not_convert
-        def run(first, length):
-            # ignore_errors on the files themselves would hang where one cannot be opened.
-            return or_else(
-                lambda: (
-                    self._from(first, length)
-                    .take(length)
-                    .batch(length, drop_remainder=True)
-                    .get_single_element()
-                ),
-                lambda: tf.fill([length], ""),
-            )
-
+        first, length = self._runs(tf.gather(numbers, order))
         runs = (
             tf.data.Dataset.from_tensor_slices((first, length))
-            .map(run, READERS, deterministic=True)
+            .map(self._run, READERS, deterministic=True)
             .unbatch()
         )
         nothing = tf.data.Dataset.from_tensors("")  # where this host has no share in a group
@@ -177,12 +195,31 @@ class RecordFiles:
         raw = runs.concatenate(nothing).batch(count + 1).get_single_element()[:count]
         return tf.gather(raw, tf.argsort(order))
 
+    def _runs(self, numbers):
+        """Where runs of neighbours in one file begin in ascending numbers, and their lengths."""
+        file = self._file_of(numbers)
+        begins = tf.concat([[True], (numbers[1:] != numbers[:-1] + 1) | (file[1:] != file[:-1])], 0)
+        begins = begins[: tf.size(numbers)]  # of no numbers there is no first
+        length = tf.math.bincount(tf.cumsum(tf.cast(begins, tf.int32)) - 1, dtype=tf.int64)
+        return tf.boolean_mask(numbers, begins), length
+
+    @tf.autograph.experimental.do_not_convert
+    def _run(self, first, length):
+        """Reads a run of neighbours: -> (length,) string, all "" where one of them fails."""
+
+        def read():
+            records = self._from(first, length).take(length)
+            return records.batch(length, drop_remainder=True).get_single_element()
+
+        # ignore_errors on the files themselves would hang where one cannot be opened.
+        return or_else(read, lambda: tf.fill([length], ""))
+
     def _file_of(self, numbers):
         return tf.searchsorted(self._ends, numbers, side="right")
 
     def _from(self, number, length):
         """The records of a file from one on, read ahead as far as `length` of them reach."""
-        offset = self._offsets[number]
+        offset = self._begins[number]
         wanted = self._stops[number + length - 1] - offset
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[self._paths[self._file_of(number[tf.newaxis])[0]]],
@@ -192,7 +229,7 @@ class RecordFiles:
         )
         return tf.data.experimental.from_variant(variant, tf.TensorSpec((), tf.string))
 
-    def load(self, number, raw):
+    def load(self, number: tf.Tensor, raw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the (encoded image, label) of a record; `raw` is what `read` gave."""
         one = tf.constant(1, tf.int64)
         raw = tf.cond(
@@ -208,17 +245,29 @@ class RecordFiles:
         label = example[self.features.label] - self.features.first_label
         return example[self.features.image], label
 
-    def name(self, number):
+    def name(self, number: int) -> dict[str, str]:
         """Returns {"key", "shard"} of a record, as TFDS names it: file__number in the file."""
         file = bisect.bisect_right(self.ends.tolist(), number)
-        before = int(self.ends[file - 1]) if file else 0
+        within = number - int(self.ends[file] - self.sizes[file])
         shard = printable(os.path.basename(self.paths[file]))
-        return {"key": f"{shard}__{self.skips[file] + number - before}", "shard": shard}
+        return {"key": f"{shard}__{self.skips[file] + within}", "shard": shard}
 
 
-def _lost(shard, scan, size, sizes):
+def _places(scans):
+    """The byte where each record of some files begins, and where it ends: (n,) int64 each."""
+    nothing = [np.zeros(0, np.int64)]  # a file may hold no record, and there may be no file
+    begins = [scan.offsets[:-1] for scan in scans]
+    stops = [scan.offsets[1:] for scan in scans]
+    return np.concatenate(nothing + begins), np.concatenate(nothing + stops)
+
+
+def _lost(shard: Shard, scan: Scan, size: int, sizes: list[int]) -> dict:
     """Says what a damaged or missing file lacks; as many as others have, where unknown."""
     name = printable(os.path.basename(shard.path))
-    wanted = shard.take if shard.take is not None else shard.expected
-    lost = max(0, (max(sizes) if wanted is None else wanted) - size)
+    wanted = max(sizes)
+    if shard.take is not None:
+        wanted = shard.take
+    elif shard.expected is not None:
+        wanted = shard.expected
+    lost = max(0, wanted - size)
     return {"key": name, "shard": name, "reason": f"the file {scan.fault}", "records": lost}

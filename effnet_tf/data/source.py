@@ -3,6 +3,7 @@
 import dataclasses
 
 from effnet_tf.data.bad_images import BadExamples
+from effnet_tf.data.records import Records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,16 +13,16 @@ class Source:
     Attributes:
         name: of the data set, for people.
         class_names: one name per label.
-        train: the training images, `records.Listed` or `records.RecordFiles`.
+        train: the training images, read by their numbers.
         held_out: the images to evaluate on.
-        bad: the `BadExamples` that this process has met.
+        bad: the `BadExamples` that this process has met; by default none yet.
     """
 
     name: str
     class_names: tuple[str, ...]
-    train: object
-    held_out: object
-    bad: BadExamples = None
+    train: Records
+    held_out: Records
+    bad: BadExamples = None  # type: ignore[assignment]  # made below, of the class names
 
     def __post_init__(self):
         if self.bad is None:
@@ -30,16 +31,16 @@ class Source:
             for fault in getattr(records, "faults", ()):
                 self.bad.add({"split": split, **fault})
 
-    def records(self, split):
+    def records(self, split: str) -> Records:
         """Returns the records of "train" or "eval"."""
         return {"train": self.train, "eval": self.held_out}[split]
 
     @property
-    def num_train(self):
+    def num_train(self) -> int:
         """Training images that can be found; some of them may prove bad."""
         return self.train.count
 
     @property
-    def num_eval(self):
+    def num_eval(self) -> int:
         """Held-out images."""
         return self.held_out.count
