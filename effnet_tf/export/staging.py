@@ -1,12 +1,11 @@
 """How does a file get to its place whole, or not at all?
 
 Everything is written to a hidden folder beside its place, checked there, and moved by one
-rename. A failure removes the folder; the old file is as it was. What a killed process left
-behind, the next one removes.
+rename; a SavedModel that it replaces goes to the hidden folder first. A failure removes the
+folder; the old file is as it was. What a killed process left behind, the next one undoes.
 """
 
 import contextlib
-import ctypes
 import fcntl
 import glob
 import json
@@ -14,23 +13,23 @@ import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import checksum
 
 # Names in a temporary folder: what is made, and what was in its place.
 _PREFIX, _LOCK, _MADE, _ASIDE = ".partial-", ".lock", "made", "replaced"
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of Linux' renameat2
 
 
 @contextlib.contextmanager
-def staged(path, mark=None):
+def staged(path: str, mark: str | None = None) -> Iterator[str]:
     """Gives a temporary path beside `path`, moved there on success, removed on failure.
 
     What else is written beside the temporary path goes with it.
 
     Args:
-        path: of a file; or of a directory, if there is a
+        path: of a file; or of a directory, if there is a mark.
         mark: name of a file that is in each directory of that kind, such as saved_model.pb.
 
     Raises:
@@ -42,16 +41,9 @@ def staged(path, mark=None):
     if not path:
         raise InputError("The path to write to is empty.")
     path = os.path.abspath(path)
+    put_back(path)
     _refuse_foreign(path, mark)
-    home = os.path.dirname(path)
-    try:
-        os.makedirs(home, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)  # a name that is too long is refused now, not after the work
-        _remove_abandoned(home)
-        folder = tempfile.mkdtemp(prefix=_PREFIX, dir=home)
-    except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {first_line(error)}.") from error
+    folder = _temporary(path)
     with open(os.path.join(folder, _LOCK), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
         try:
@@ -63,8 +55,20 @@ def staged(path, mark=None):
             _remove(folder)
 
 
+def _temporary(path):
+    """Returns a new hidden folder beside `path`."""
+    home = os.path.dirname(path)
+    try:
+        os.makedirs(home, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # a name that is too long is refused now, not after the work
+        return tempfile.mkdtemp(prefix=_PREFIX, dir=home)
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be written: {first_line(error)}.") from error
+
+
 @contextlib.contextmanager
-def plain(path):
+def plain(path: str) -> Iterator[str]:
     """Gives a path of ASCII letters to the same file or directory: itself, or a link.
 
     TensorFlow takes no bytes that are not UTF-8, and reads [, * and \\ as patterns.
@@ -83,16 +87,85 @@ def _put(folder, path):
 
     The report beside `path` is of the file before: it goes with that, or stays with it.
     """
-    report, aside = checksum.report_path(path), os.path.join(folder, "report")
+    report, aside = checksum.report_path(path), os.path.join(folder, _ASIDE)
+    os.mkdir(aside)
+    kept = os.path.join(aside, os.path.basename(report))
     moved = _is_report(report)
     if moved:
-        os.rename(report, aside)
+        os.rename(report, kept)
     try:
-        _replace(os.path.join(folder, _MADE), path)
+        _replace(os.path.join(folder, _MADE), path, aside)
     except BaseException:
         if moved:
-            os.rename(aside, report)
+            os.rename(kept, report)
         raise
+
+
+def _replace(new, path, aside):
+    """Moves `new` to `path`; a directory that lies there is moved to the folder `aside` before.
+
+    No rename replaces a directory that holds something. Between the two there is none at
+    `path`: whoever reads it then is told by `set_aside`, and what a killed process left there
+    `put_back` brings back.
+    """
+    if not os.path.isdir(path):
+        os.replace(new, path)
+        return
+    if not os.path.isdir(new):
+        raise IsADirectoryError(f"'{path}' is a directory and would be replaced by a file")
+    kept = os.path.join(aside, os.path.basename(path))
+    os.rename(path, kept)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(kept, path)
+        raise
+
+
+def put_back(path: str) -> None:
+    """Undoes what killed exports to the folder of `path` have left there, of whatever file.
+
+    Their temporary folders are removed. A SavedModel, or a report, that one had put aside to
+    replace it gets its place again.
+
+    Args:
+        path: of a file or directory that need not exist.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if not path or "://" in path:
+        return
+    home = os.path.dirname(os.path.abspath(path))
+    for lock_file in glob.glob(os.path.join(glob.escape(home), f"{_PREFIX}*", _LOCK)):
+        # BlockingIOError: that export is at work.
+        with contextlib.suppress(OSError), open(lock_file) as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(os.path.dirname(lock_file))
+
+
+def set_aside(path: str) -> str | None:
+    """Returns where an export has put what was at `path` to replace it; None: nothing was."""
+    home, name = os.path.split(os.path.abspath(path))
+    pattern = os.path.join(glob.escape(home), f"{_PREFIX}*", _ASIDE, glob.escape(name))
+    return next(iter(glob.glob(pattern)), None)
+
+
+def _remove(folder):
+    """Removes a temporary folder, but for a directory of the user's that was put aside in it.
+
+    Where a process was killed between the two renames of `_replace`, that is the only one: it
+    goes back to its place. Is there another one now, both stay.
+    """
+    aside = os.path.join(folder, _ASIDE)
+    if os.path.isdir(aside) and os.path.lexists(os.path.join(folder, _MADE)):
+        for name in os.listdir(aside):
+            kept, place = os.path.join(aside, name), os.path.join(os.path.dirname(folder), name)
+            if not os.path.lexists(place):
+                os.rename(kept, place)
+            elif os.path.isdir(kept):
+                return
+    shutil.rmtree(folder)
 
 
 def _is_report(path):
@@ -102,30 +175,6 @@ def _is_report(path):
             return "check" in json.load(file)
     except (OSError, ValueError, TypeError, RecursionError):
         return False
-
-
-def _remove_abandoned(home):
-    """Removes the temporary folders of processes that are no more."""
-    for path in glob.glob(os.path.join(glob.escape(home), f"{_PREFIX}*", _LOCK)):
-        with contextlib.suppress(OSError), open(path) as lock:  # BlockingIOError: it is in use
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove(os.path.dirname(path))
-
-
-def _remove(folder):
-    """Removes a temporary folder, but for a directory of the user's that was put aside in it.
-
-    Where a process ended between the two renames of `_replace_in_two_steps`, that is the only
-    one: it goes back to its place. Is there another one now, both stay.
-    """
-    aside = os.path.join(folder, _ASIDE)
-    if os.path.isdir(aside) and os.path.lexists(os.path.join(folder, _MADE)):
-        for name in os.listdir(aside):
-            place = os.path.join(os.path.dirname(folder), name)
-            if os.path.lexists(place):
-                return
-            os.rename(os.path.join(aside, name), place)
-    shutil.rmtree(folder)
 
 
 def _refuse_foreign(path, mark):
@@ -148,45 +197,19 @@ def _refuse_foreign(path, mark):
         )
 
 
-def _replace(new, path):
-    """Moves `new` to `path`. A directory that is there changes places with it."""
-    if not os.path.isdir(path):
-        os.replace(new, path)
-        return
-    if not os.path.isdir(new):
-        raise IsADirectoryError(f"'{path}' is a directory and would be replaced by a file")
-    exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if exchange is None or exchange(
-        _AT_FDCWD, os.fsencode(new), _AT_FDCWD, os.fsencode(path), _RENAME_EXCHANGE
-    ):
-        home = os.path.join(os.path.dirname(new), _ASIDE)
-        os.makedirs(home, exist_ok=True)
-        _replace_in_two_steps(new, path, os.path.join(home, os.path.basename(path)))
-
-
-def _replace_in_two_steps(new, path, aside):
-    """As `_replace`, where the system cannot exchange two directories at once."""
-    os.rename(path, aside)
-    try:
-        os.rename(new, path)
-    except BaseException:
-        os.rename(aside, path)
-        raise
-
-
-def read(path):
+def read(path: str) -> bytes:
     """Returns the bytes of a file."""
     with open(path, "rb") as file:
         return file.read()
 
 
-def write(path, data):
+def write(path: str, data: bytes) -> None:
     """Writes bytes to a file."""
     with open(path, "wb") as file:
         file.write(data)
 
 
-def size(path):
+def size(path: str) -> int:
     """Returns the bytes of a file, or of all files in a directory."""
     if os.path.isfile(path):
         return os.path.getsize(path)

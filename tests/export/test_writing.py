@@ -2,6 +2,9 @@
 
 import functools
 import os
+import signal
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -93,10 +96,6 @@ class TestFailedChecks:
         assert not before or path.read_text() == before
 
 
-class Killed(BaseException):
-    """The end of a process, after which nothing is done."""
-
-
 class TestPlaces:
     def test_a_saved_model_is_replaced_and_folders_are_made(self, model, images, tmp_path):
         for _ in range(2):
@@ -104,22 +103,37 @@ class TestPlaces:
         assert os.listdir(tmp_path / "a") == ["b"]
         assert "saved_model.pb" in os.listdir(tmp_path / "a" / "b")
 
-    @pytest.mark.parametrize(
-        "replace",
-        [
-            staging._replace,
-            lambda new, path: staging._replace_in_two_steps(new, path, f"{new}.aside"),
-        ],
-    )
-    def test_directories_change_places_or_stay(self, replace, tmp_path):
-        for name in ("old", "new"):
+    def test_directories_change_places_or_stay(self, tmp_path):
+        for name in ("old", "new", "aside"):
             (tmp_path / name).mkdir()
             (tmp_path / name / "saved_model.pb").write_text(name)
-        replace(str(tmp_path / "new"), str(tmp_path / "old"))
+        places = [str(tmp_path / name) for name in ("old", "aside")]
+        staging._replace(str(tmp_path / "new"), *places)
         assert (tmp_path / "old" / "saved_model.pb").read_text() == "new"
+        assert (tmp_path / "aside" / "old" / "saved_model.pb").read_text() == "old"
         with pytest.raises(OSError):
-            replace(str(tmp_path / "missing"), str(tmp_path / "old"))
+            staging._replace(str(tmp_path / "missing"), *places)
         assert (tmp_path / "old" / "saved_model.pb").read_text() == "new"
+
+    def test_a_second_rename_that_fails_is_undone(self, tmp_path, monkeypatch):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "saved_model.pb").write_text("old")
+        (tmp_path / "out.report.json").write_text('{"check": {}}')
+        rename = os.rename
+
+        def fail_for_the_new(old, new):
+            if old.endswith("made"):
+                raise OSError("no more")
+            rename(old, new)
+
+        monkeypatch.setattr(os, "rename", fail_for_the_new)
+        with (
+            pytest.raises(OSError, match="no more"),
+            staging.staged(str(tmp_path / "out"), "saved_model.pb") as temporary,
+        ):
+            os.mkdir(temporary)
+        assert (tmp_path / "out" / "saved_model.pb").read_text() == "old"
+        assert sorted(os.listdir(tmp_path)) == ["out", "out.report.json"]
 
     def test_a_file_never_replaces_a_directory(self, tmp_path):
         """An empty --out once was the directory that the program ran in."""
@@ -127,7 +141,7 @@ class TestPlaces:
         (tmp_path / "directory" / "saved_model.pb").write_text("old")
         (tmp_path / "file").write_text("new")
         with pytest.raises(OSError):
-            staging._replace(str(tmp_path / "file"), str(tmp_path / "directory"))
+            staging._replace(str(tmp_path / "file"), str(tmp_path / "directory"), str(tmp_path))
         assert (tmp_path / "directory" / "saved_model.pb").read_text() == "old"
 
     @pytest.mark.parametrize("path", ["", ".", "..", "/", "sub/.."])
@@ -142,37 +156,51 @@ class TestPlaces:
         assert (tmp_path / "saved_model.pb").read_text() == "mine"
         assert sorted(os.listdir()) == ["saved_model.pb", "sub"]
 
-    def test_a_kill_between_two_renames_loses_nothing(self, tmp_path, monkeypatch):
-        """Where two directories cannot be exchanged, the old one is nowhere for a moment."""
+    @pytest.fixture
+    def killed(self, tmp_path):
+        """A folder in which an export was killed between its two renames."""
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "saved_model.pb").write_text("old")
-        monkeypatch.setattr(staging.ctypes, "CDLL", lambda *names, **more: None)
-        rename, done = os.rename, []
-
-        def rename_once(old, new):
-            if done:
-                raise Killed
-            done.append(old)
-            rename(old, new)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "rename", rename_once)
-            patch.setattr(staging, "_remove", lambda folder: None)  # a killed process does nothing
-            with (
-                pytest.raises(Killed),
-                staging.staged(str(tmp_path / "out"), "saved_model.pb") as temporary,
-            ):
+        (tmp_path / "out.report.json").write_text('{"check": {}}')
+        code = """if True:
+            import os, signal, sys
+            from effnet_tf.export import staging
+            rename = os.rename
+            def kill_before_the_second(old, new):
+                if new == sys.argv[1]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                rename(old, new)
+            os.rename = kill_before_the_second
+            with staging.staged(sys.argv[1], "saved_model.pb") as temporary:
                 os.mkdir(temporary)
+        """
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "out")])
+        assert done.returncode == -signal.SIGKILL
         assert not (tmp_path / "out").exists()
-        with staging.staged(str(tmp_path / "another")) as temporary:
-            staging.write(temporary, b"x")
-        assert (tmp_path / "out" / "saved_model.pb").read_text() == "old"
-        assert sorted(os.listdir(tmp_path)) == ["another", "out"]
+        return tmp_path
 
-    def test_two_steps_without_a_kill_leave_nothing(self, tmp_path, monkeypatch):
+    def test_a_kill_between_two_renames_loses_nothing(self, killed):
+        with staging.staged(str(killed / "another")) as temporary:
+            assert (killed / "out" / "saved_model.pb").read_text() == "old"
+            staging.write(temporary, b"x")
+        assert sorted(os.listdir(killed)) == ["another", "out", "out.report.json"]
+
+    @pytest.mark.parametrize("name", WRITERS)
+    def test_what_is_put_aside_comes_back_before_anything_else(self, killed, name, model):
+        """Even by an export that is refused at its door."""
+        with pytest.raises(InputError, match="verify_with"):
+            WRITERS[name](model, str(killed / "another"), verify_with=np.zeros((0, 40, 40, 3)))
+        assert sorted(os.listdir(killed)) == ["out", "out.report.json"]
+
+    def test_whoever_reads_what_is_put_aside_is_told(self, killed):
+        with pytest.raises(InputError, match="has put the old one aside, to '.*replaced/out'"):
+            export.load(str(killed / "out"))
+        with pytest.raises(InputError, match="There is no file '.*other'"):
+            export.load(str(killed / "other"))
+
+    def test_two_steps_without_a_kill_leave_nothing(self, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "saved_model.pb").write_text("old")
-        monkeypatch.setattr(staging.ctypes, "CDLL", lambda *names, **more: None)
         with staging.staged(str(tmp_path / "out"), "saved_model.pb") as temporary:
             os.mkdir(temporary)
         assert os.listdir(tmp_path) == ["out"] and os.listdir(tmp_path / "out") == []
