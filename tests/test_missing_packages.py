@@ -24,7 +24,7 @@ TINY = (
     "--steps_per_loop",
     "1",
 )
-ONNX_FILE = b"\x3a\x02\x12\x00"  # a graph with an empty name is enough to be taken for one
+ONNX_FILE = b"\x08\x08\x3a\x02\x12\x00"  # version 8, and a graph with an empty name
 
 
 @pytest.fixture(scope="module")

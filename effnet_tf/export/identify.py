@@ -6,28 +6,30 @@
 
 import os
 import zipfile
+from collections.abc import Sequence
+from typing import Any
 
 from effnet_tf import local_files
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.export import onnx_session, staging
 from effnet_tf.export.about import About
 from effnet_tf.export.tflite import flatbuffer, metadata
 
 ONNX_KEY = "effnet_tf"  # of the About in the metadata_props of an ONNX file
-# Fields of ONNX' protobuf messages: ModelProto, StringStringEntryProto.
-_GRAPH, _PROPERTIES, _KEY, _VALUE = 7, 14, 1, 2
-_VARINT, _BITS64, _BYTES, _BITS32 = 0, 1, 2, 5  # protobuf's wire types
-LIMIT = (1 << 31) - 1  # bytes of a flatbuffer or a protocol buffer
+# How fields of ONNX' ModelProto begin (onnx.proto): number of the field x 8 + how it is written.
+_IR_VERSION, _MODEL_VERSION = 1 << 3, 5 << 3  # numbers
+_OF_ONNX_MODEL = (_MODEL_VERSION, *(number << 3 | 2 for number in (2, 3, 4, 6, 7, 8, 14)))
+LIMIT = (1 << 31) - 1  # bytes of a flatbuffer
 _TEXT_LIMIT = 1 << 24  # of a text file in a SavedModel
 
 
-def kind(path):
+def kind(path: str) -> str:
     """Returns "SavedModel", "TFLite", "ONNX" or "Keras".
 
     Raises:
         InputError: nothing lies there, or something else.
     """
-    if "\0" in path or not os.path.exists(path):
-        raise InputError(f"There is no file '{path}'.")
+    _check_exists(path)
     if os.path.isdir(path):
         if os.path.isfile(os.path.join(path, "saved_model.pb")):
             return "SavedModel"
@@ -38,29 +40,47 @@ def kind(path):
         )
     try:
         with open(path, "rb") as file:
-            beginning = file.read(8)
+            beginning = file.read(16)
     except OSError as error:
         raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
-    if beginning[4:] == flatbuffer.IDENTIFIER:
+    if beginning[4:8] == flatbuffer.IDENTIFIER:
         return "TFLite"
     if _is_keras(path, beginning):
         return "Keras"
-    if os.path.getsize(path) <= LIMIT and any(number == _GRAPH for number, _ in _messages(path)):
+    if _is_onnx(path, beginning):
         return "ONNX"
     raise InputError(f"'{path}' is no SavedModel, TFLite, ONNX or Keras file.")
 
 
-def about(path):
+def _check_exists(path):
+    if "\0" in path:
+        raise InputError(f"There is no file '{path}'.")
+    if os.path.exists(path):
+        return
+    aside = staging.set_aside(path)
+    if aside is None:
+        raise InputError(f"There is no file '{path}'.")
+    raise InputError(
+        f"There is no file '{path}' now: an export that was to replace it has put the old one "
+        f"aside, to '{aside}'. If that export was killed, the next one to the same folder puts "
+        "the old one back."
+    )
+
+
+def about(path: str) -> About | None:
     """Returns the `About` inside an exported file, or None: it is somebody else's.
 
     Raises:
         InputError: what lies there is no such file, or its About is damaged.
+        MissingPackage: an ONNX file, and onnxruntime is not installed.
     """
     text = _READERS[kind(path)](path)
-    return None if text is None else About.from_json(text, path)
+    if text is None:
+        return None
+    return About.from_json(text, path)
 
 
-def class_names(path):
+def class_names(path: str) -> tuple[str, ...]:
     """Returns the class names in a file, ours or somebody else's; () where nobody wrote any."""
     known = about(path)
     if known:
@@ -68,10 +88,12 @@ def class_names(path):
     labels_file = os.path.join(path, "assets", "labels.txt")
     if os.path.exists(labels_file):
         return tuple(metadata.lines(_text(labels_file)))
-    return tuple(metadata.labels(content(path))) if kind(path) == "TFLite" else ()
+    if kind(path) == "TFLite":
+        return tuple(metadata.labels(content(path)))
+    return ()
 
 
-def tflite_model(path):
+def tflite_model(path: str) -> Any:
     """Returns the `schema.ModelT` of a .tflite file.
 
     Raises:
@@ -83,7 +105,7 @@ def tflite_model(path):
         raise InputError(f"'{path}' cannot be read. {error}") from error
 
 
-def normalization(path):
+def normalization(path: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Returns (mean, std) that a file wants its pixels normalised with, or None: [0, 255].
 
     Others' integer files take pixels as they are, whatever their metadata say of the float
@@ -91,34 +113,40 @@ def normalization(path):
     """
     known = about(path)
     if known:
-        return None if known.normalizes or not known.mean else (known.mean, known.std)
+        if known.normalizes or not known.mean:
+            return None
+        return known.mean, known.std
     if kind(path) != "TFLite":
         return None
     model, described = tflite_model(path), metadata.read(content(path))
+    if not described or not described.mean:
+        return None
     graph = model.subgraphs[0]
     is_float = all(
         flatbuffer.type_name(graph.tensors[int(number)]).startswith("float")
         for number in graph.inputs
     )
-    return (described.mean, described.std) if is_float and described and described.mean else None
+    if not is_float:
+        return None
+    return described.mean, described.std
 
 
 def _of_saved_model(path):
     file = os.path.join(path, "assets", "about.json")
-    return _text(file) if os.path.exists(file) else None
+    if not os.path.exists(file):
+        return None
+    return _text(file)
 
 
 def _of_tflite(path):
     entry = flatbuffer.get_entry(tflite_model(path), metadata.ABOUT_ENTRY)
-    return None if entry is None else entry.decode("utf-8", "replace")
+    if entry is None:
+        return None
+    return entry.decode("utf-8", "replace")
 
 
 def _of_onnx(path):
-    for number, content in _messages(path):
-        fields = dict(_fields(content)) if number == _PROPERTIES else {}
-        if fields.get(_KEY) == ONNX_KEY.encode():
-            return fields.get(_VALUE, b"").decode("utf-8", "replace")
-    return None
+    return onnx_session.metadata(path).get(ONNX_KEY)
 
 
 _READERS = {
@@ -129,48 +157,25 @@ _READERS = {
 }
 
 
-def _messages(path):
-    """Returns the fields (number, bytes) of a protobuf file; [] if it is none."""
-    try:
-        return list(_fields(memoryview(content(path))))
-    except (ValueError, IndexError):
-        return []
+def _is_onnx(path, beginning):
+    """Whether a file begins as an ONNX model does; the format has no magic number.
 
-
-def _fields(data):
-    """Yields (number, bytes) of the fields of a protobuf message that have a length.
-
-    ONNX needs no package to be recognised that way.
+    It is a protocol buffer whose first field is its `ir_version`. The second one must be of the
+    same message, and end inside of the file.
     """
-    place = 0
-    while place < len(data):
-        key, place = _varint(data, place)
-        wire = key & 7
-        if wire == _VARINT:
-            _, place = _varint(data, place)
-        elif wire == _BYTES:
-            length, place = _varint(data, place)
-            if place + length > len(data):
-                raise ValueError("cut off")
-            yield key >> 3, bytes(data[place : place + length]) if length < 1 << 20 else b""
-            place += length
-        elif wire in (_BITS64, _BITS32):
-            place += 8 if wire == _BITS64 else 4
-        else:
-            raise ValueError("no protobuf")
-
-
-def _varint(data, place):
-    value, shift = 0, 0
-    while True:
-        byte = data[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+    key, version, second = (*beginning, 0, 0, 0)[:3]
+    if key != _IR_VERSION or not 0 < version < 128 or second not in _OF_ONNX_MODEL:
+        return False
+    length = 0
+    for number, byte in enumerate(beginning[3:8]):
+        length |= (byte & 127) << 7 * number
         if byte < 128:
-            return value, place
+            break
+    return second == _MODEL_VERSION or 3 + length < os.path.getsize(path)
 
 
 def _is_keras(path, beginning):
-    if beginning == b"\x89HDF\r\n\x1a\n":
+    if beginning[:8] == b"\x89HDF\r\n\x1a\n":
         return True
     try:
         with zipfile.ZipFile(path) as archive:
