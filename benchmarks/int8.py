@@ -41,7 +41,7 @@ import effnet_tf  # noqa: E402
 from effnet_tf import data, export, train  # noqa: E402
 from effnet_tf.data import batches  # noqa: E402
 from effnet_tf.export import folding, judging
-from effnet_tf.export.tflite import equalize  # noqa: E402
+from effnet_tf.export.tflite import linking, measuring  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "int8.json"
 NETWORKS = {"swish and SE": "b0", "Lite (relu6)": "lite0"}
@@ -73,7 +73,7 @@ def trained(variant, runs):
 def stress(model, seed, octaves):
     """Rescales the channels of every link at random; the float function stays."""
     random = np.random.default_rng(seed)
-    for link in equalize.links(model):
+    for link in linking.links(model):
         link.scale(2 ** random.uniform(-octaves, octaves, link.tensors[0].shape[-1]))
 
 
@@ -157,13 +157,13 @@ def rows_of(variant, runs):
         for how, exporter in EXPORTERS.items():
             with tempfile.TemporaryDirectory() as folder:
                 file, written = exporter(model, folder, calibration, about)
-            logits = judging.logits_of(file, images)
+            logits = measuring.logits_of(file, images)
             yield {
                 "variant": variant,
                 "stress_seed": seed,
                 "how": how,
                 "written": written,
-                "sqnr_db": round(float(judging.sqnr(exact, logits)), 2),
+                "sqnr_db": round(float(measuring.sqnr(exact, logits)), 2),
                 "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
                 "top1": round(judging.accuracy(logits, labels), 4),
                 "float_top1": round(judging.accuracy(exact, labels), 4),

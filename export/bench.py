@@ -53,14 +53,14 @@ def compare(paths, seconds):
     Raises:
         InputError: one is something else, damaged, or takes more than images.
     """
-    from effnet_tf.export import judging
+    from effnet_tf.export.tflite import measuring
 
     data = [_opened(path) for path in paths]
     titles = [printable(os.path.basename(path)) for path in paths]
     width = max(map(len, titles))
     for threads, title in ((1, "1 thread"), (2, "2 threads")):
         print(f"{title}, XNNPACK; time per image, in turns")
-        first, *ratios = judging.latencies(data, threads, seconds)
+        first, *ratios = measuring.latencies(data, threads, seconds)
         rows = [f"{first * 1e3:.2f} ms", *(f"{ratio:.2f} x" for ratio in ratios)]
         for name, row in zip(titles, rows):
             print(f"  {name:<{width}}  {row}")
@@ -71,7 +71,7 @@ def _opened(path):
     from effnet_tf.export import checksum, identify, runtimes
 
     if identify.kind(path) != "TFLite":
-        raise InputError(f"'{path}' is no TFLite file; bench compares those.")
+        raise InputError(f"'{path}' is not a TFLite file; bench compares those.")
     checksum.check(path)
     runtimes.layout_of_tflite(path, identify.tflite_model(path))
     return identify.content(path)

@@ -8,10 +8,13 @@ how evaluation cut its images.
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
 from effnet_tf import layers
+from effnet_tf.data import crops
 from effnet_tf.errors import InputError, first_line
 
 
@@ -24,7 +27,7 @@ class About:
         image_size: side of its square images, in pixels; None for other shapes.
         class_names: in the order of the outputs; empty if nobody named them.
         crop_padding: of the central crop of evaluation, in pixels at `image_size`; see
-            `augment.central_window`.
+            `crops.central_window`.
         exif_rotation: whether evaluation turned photos upright.
         scaled_decode: whether it decoded large JPEGs at a fraction of their size.
         mean: subtracted from pixels in [0, 255], per channel; empty if nothing is.
@@ -48,12 +51,19 @@ class About:
     recipe: dict | None = None
     workdir: str | None = None
 
-    def to_json(self):
+    @property
+    def evaluation_crop(self) -> crops.EvaluationCrop:
+        """How evaluation cuts image files to `image_size`, which must be known."""
+        return crops.EvaluationCrop(
+            self.image_size, self.crop_padding, self.exif_rotation, self.scaled_decode
+        )
+
+    def to_json(self) -> str:
         """Returns the text that `from_json` reads."""
         return json_text(dataclasses.asdict(self))
 
     @classmethod
-    def from_json(cls, text, where):
+    def from_json(cls, text: str, where: str) -> "About":
         """Returns the `About` in a text; `where` names its file in an error.
 
         Raises:
@@ -72,22 +82,22 @@ class About:
             ) from error
 
 
-def json_text(value):
+def json_text(value: object) -> str:
     """Returns a value as a JSON text that is valid UTF-8, whatever names are in it.
 
-    A byte of a file name that is no text is a surrogate in Python; JSON has an escape for it.
+    A byte of a file name that is not text is a surrogate in Python; JSON has an escape for it.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     return re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
-def labels_text(names):
+def labels_text(names: Sequence[str]) -> str:
     """Returns class names as a file of lines, one for each, whatever is in them."""
     lines = "".join(" ".join(name.splitlines()) + "\n" for name in names)
-    return lines.encode("utf-8", "backslashreplace").decode()  # bytes that were no text
+    return lines.encode("utf-8", "backslashreplace").decode()  # bytes that were not text
 
 
-def describe(model, **fields):
+def describe(model: keras.Model, **fields: Any) -> About:
     """Returns the `About` of a Keras model, with what only its user knows in `fields`.
 
     Args:
@@ -95,7 +105,9 @@ def describe(model, **fields):
         **fields: of `About`, such as class_names=("cat", "dog").
     """
     shape = tuple(model.inputs[0].shape)
-    size = shape[1] if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3 else None
+    size = None
+    if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3:
+        size = shape[1]
     found = {
         "variant": model.name.removeprefix("efficientnet-"),
         "image_size": size,

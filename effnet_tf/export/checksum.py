@@ -57,7 +57,9 @@ def check(path: str) -> bool:
         expected = dict(zip(found, expected.values()))
     changed = [name for name, digest in expected.items() if found.get(name) != digest]
     if changed:
-        what = f"'{path}' is" if not os.path.isdir(path) else f"'{path}': {changed[0]} is"
+        what = f"'{path}' is"
+        if os.path.isdir(path):
+            what = f"'{path}': {changed[0]} is"
         raise InputError(
             f"{what} not what its export wrote: its SHA-256 differs from the one in "
             f"'{report_path(path)}'. It is damaged, or was changed: export it again. If it is "

@@ -3,15 +3,16 @@
 import keras
 
 from effnet_tf import layers
-from effnet_tf.export import folding
+from effnet_tf.export import graph
 from effnet_tf.layers import mbconv
+from effnet_tf.messages import log
 
 _FOR_INTEGERS = ("linear", "relu", "relu6", "softmax")  # names of activations
 _FAMILIAR = {"silu": "swish"}
 
 
 def quantize(model: keras.Model, calibrated: bool) -> str:
-    """Returns the kind of file that is written when nobody asked for one; prints why.
+    """Returns the kind of file that is written when nobody asked for one; says why.
 
     Args:
         model: a functional or sequential `keras.Model`.
@@ -19,13 +20,14 @@ def quantize(model: keras.Model, calibrated: bool) -> str:
     """
     found = what_integers_harm(model)
     if found:
-        verb = "loses" if len(found) == 1 else "lose"
-        kind, reason = "weights8", f"{' and '.join(found)} {verb} less in float arithmetic"
+        kind, reason = "weights8", f"{' and '.join(found)} lose less in float arithmetic"
+        if len(found) == 1:
+            reason = f"{found[0]} loses less in float arithmetic"
     elif calibrated:
         kind, reason = "int8", "it has neither swish nor squeeze-and-excite: made for integers"
     else:
         kind, reason = "weights8", "int8 would suit it, but needs calibration images"
-    print(f"quantize {kind}, the default for this network ({reason}); none is float32")
+    log.info(f"quantize {kind}, the default for this network ({reason}); none is float32")
     return kind
 
 
@@ -44,7 +46,7 @@ def what_integers_harm(model: keras.Model) -> list[str]:
 
 def _operations(model):
     """Yields the operations of a model, and those of the models inside it."""
-    for operation in folding.functional(model).operations:
+    for operation in graph.functional(model).operations:
         if isinstance(operation, keras.Model):
             yield from _operations(operation)
         else:
@@ -54,9 +56,12 @@ def _operations(model):
 def _ends(model):
     """Returns the operations that give the outputs of a model, or of one inside it."""
     found = set()
-    for output in folding.functional(model).outputs:
-        operation, _ = folding.source_of(output)
-        found |= _ends(operation) if isinstance(operation, keras.Model) else {operation}
+    for output in graph.functional(model).outputs:
+        operation, _ = graph.source_of(output)
+        if isinstance(operation, keras.Model):
+            found |= _ends(operation)
+        else:
+            found.add(operation)
     return found
 
 

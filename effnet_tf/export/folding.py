@@ -12,6 +12,7 @@ from keras import ops
 
 from effnet_tf import layers
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.export import graph
 from effnet_tf.layers import mbconv
 
 # Of keras.layers. What only training does; not RandomCrop, which crops the centre of others.
@@ -58,7 +59,7 @@ _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _SCORES = ("softmax", "softmax_v2", "sigmoid")  # names of functions; the second: tf.nn.softmax
 
 
-def fold(model):
+def fold(model: keras.Model) -> keras.Model:
     """Returns a `keras.Model` that computes what `model` does at inference.
 
     Args:
@@ -73,12 +74,13 @@ def fold(model):
         InputError: a subclassed model, which has no graph of layers; a layer that cannot be
             copied.
     """
-    model = functional(model)
+    model = graph.functional(model)
     inputs = [
         keras.Input(batch_shape=tensor.shape, dtype="float32", name=f"images{number or ''}")
         for number, tensor in enumerate(model.inputs)
     ]
-    inputs = inputs[0] if len(inputs) == 1 else inputs
+    if len(inputs) == 1:
+        inputs = inputs[0]
     try:
         return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
@@ -88,35 +90,21 @@ def fold(model):
         ) from error
 
 
-def functional(model):
-    """Returns a model that has a graph of layers; a Sequential one has it inside.
-
-    Raises:
-        InputError: a subclassed model, which has none.
-    """
-    if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs, model.outputs[0], name=model.name)
-    if not hasattr(model, "_run_through_graph"):
-        raise InputError(
-            f"The model '{model.name}' is a subclass of keras.Model without a graph "
-            "of layers: build it as a functional or sequential model."
-        )
-    return model
+def score_name(folded: keras.Model) -> str:
+    """Returns what a model of `fold` gives: "probabilities" (softmax or sigmoid) or "logits"."""
+    last, _ = graph.source_of(folded.outputs[0])
+    if gives_scores(last):
+        return "probabilities"
+    return "logits"
 
 
-def source_of(tensor):
-    """Returns the Keras operation that a tensor comes from, and the tensors that this reads."""
-    operation, node, _ = tensor._keras_history
-    return operation, operation._inbound_nodes[node].input_tensors
-
-
-def gives_scores(operation):
+def gives_scores(operation: keras.Operation) -> bool:
     """Whether an operation ends in softmax or sigmoid: a layer, or a function of keras.ops."""
     activation = getattr(getattr(operation, "activation", None), "__name__", "")
     return type(operation).__name__ in ("Softmax", "Sigmoid") or activation in _SCORES
 
 
-def without_scores(layer):
+def without_scores(layer: keras.Layer) -> keras.Layer:
     """Returns a copy of a layer with weights that leaves its softmax or sigmoid out."""
     copy = type(layer).from_config({**layer.get_config(), "activation": "linear"})
     copy.build_from_config(layer.get_build_config())
@@ -132,19 +120,21 @@ class _Folder:
         self._copies = {}
         self._names, self._kept = set(), set()
 
-    def run(self, functional, inputs):
+    def run(self, model, inputs):
         """Returns what a functional model gives on the tensors `inputs`."""
         # What keras.models.clone_model calls; it would copy the graph of nested models.
-        return functional._run_through_graph(
+        return model._run_through_graph(
             inputs, operation_fn=lambda layer: layer, call_fn=self._emit
         )
 
     def _emit(self, layer, *args, **kwargs):
-        x = args[0] if args else None
+        x = None
+        if args:
+            x = args[0]
         if isinstance(layer, _IDENTITIES):
             return x
         if isinstance(layer, keras.Model):
-            return self.run(functional(layer), x)
+            return self.run(graph.functional(layer), x)
         if isinstance(layer, keras.layers.Pipeline):
             for each in layer.layers:
                 x = self._emit(each, x)
@@ -163,6 +153,9 @@ class _Folder:
             return self._conv(layer, x, layer.name)
         if isinstance(layer, keras.layers.BatchNormalization) and _fits(layer, x):
             return self._batch_norm(layer, x)
+        return self._call_copy(layer, args, kwargs)
+
+    def _call_copy(self, layer, args, kwargs):
         if getattr(layer, "_call_has_training_arg", False):
             kwargs["training"] = False  # RandomCrop draws by default
         return self._copy(layer)(*args, **kwargs)
@@ -289,14 +282,19 @@ def _folded(conv, weights, batch_norm):
     gamma, beta, mean, variance = _affine(batch_norm)
     with np.errstate(invalid="ignore"):  # soundness.py names what comes of a variance below 0
         scale = gamma / np.sqrt(variance + batch_norm.epsilon)
-    depthwise = isinstance(conv, keras.layers.DepthwiseConv2D)
-    kernel = kernel * (scale.reshape(kernel.shape[2:]) if depthwise else scale)
+    scale_of_kernel = scale
+    if isinstance(conv, keras.layers.DepthwiseConv2D):
+        scale_of_kernel = scale.reshape(kernel.shape[2:])
+    kernel = kernel * scale_of_kernel
     return [kernel.astype("float32"), (beta + (sum(bias) - mean) * scale).astype("float32")]
 
 
 def _affine(layer):
     """Returns gamma, beta, moving mean and variance of a batch norm, as float64 vectors."""
     mean, variance = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
-    gamma = np.asarray(layer.gamma) if layer.scale else np.ones_like(mean)
-    beta = np.asarray(layer.beta) if layer.center else np.zeros_like(mean)
+    gamma, beta = np.ones_like(mean), np.zeros_like(mean)
+    if layer.scale:
+        gamma = np.asarray(layer.gamma)
+    if layer.center:
+        beta = np.asarray(layer.beta)
     return [np.asarray(value, "float64") for value in (gamma, beta, mean, variance)]

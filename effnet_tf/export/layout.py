@@ -51,8 +51,11 @@ class Layout:
     def __str__(self):
         batch, height, width, _ = self.image_shape
         kind = KINDS.get(self.channels, f"{self.channels}-channel")
-        order = ", channels first" if self.channels_first else ""
-        images = "1 image" if batch == 1 else f"{batch or 'any number of'} images"
+        order, images = "", f"{batch or 'any number of'} images"
+        if self.channels_first:
+            order = ", channels first"
+        if batch == 1:
+            images = "1 image"
         return (
             f"{images} per call: {kind}, {height or 'any'} x {width or 'any'}, {self.dtype}{order}"
         )
@@ -89,7 +92,9 @@ class Layout:
 
     def arranged(self, pixels: np.ndarray) -> np.ndarray:
         """Returns (N, H, W, C) float pixels in the order of the file's axes."""
-        return pixels.transpose(0, 3, 1, 2) if self.channels_first else pixels
+        if self.channels_first:
+            return pixels.transpose(0, 3, 1, 2)
+        return pixels
 
     def as_type(self, pixels: np.ndarray) -> np.ndarray:
         """Returns pixels in [0, 255] in the file's type: signed bytes are 128 less."""
@@ -118,10 +123,16 @@ def of_inputs(path: str, inputs: list) -> Layout:
         raise InputError(
             f"'{path}' takes no images, but {printable(dtype)} in its input '{printable(name)}'."
         )
-    shape = tuple(None if side is None or side < 0 else int(side) for side in shape)
+    shape = tuple(map(_side, shape))
     if len(shape) != 4:
         raise InputError(f"'{path}' takes no images (N, H, W, C), but {shape}.")
     return Layout(path, name, shape, dtype, _is_channels_first(shape))
+
+
+def _side(number):
+    if number is None or number < 0:
+        return None
+    return int(number)
 
 
 def _is_channels_first(shape):

@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import folding, identify
+from effnet_tf.export import folding, graph, identify
+from effnet_tf.export.about import About
 
 
-def write(model, path, about):
-    """Writes a model, batch norm folded, as an ONNX file.
+def write(folded: keras.Model, path: str, about: About) -> None:
+    """Writes a folded model as an ONNX file.
 
     Its only input is `images`, (N, H, W, C) float32 in [0, 255] for any N, its outputs are
     `probabilities` and `logits`, (N, classes) or (N, H, W, classes) float32. Without an
@@ -22,18 +23,17 @@ def write(model, path, about):
     classifier `outputs`.
 
     Args:
-        model: a `keras.Model` with one image input.
+        folded: a model of `fold` with one image input; its last layer is taken apart.
         path: file to write; one there is replaced.
         about: an `About`; its JSON text is the metadata property "effnet_tf".
 
     Raises:
-        InputError: several inputs, a model without a graph of layers, a missing package.
+        InputError: several inputs, an operation that ONNX lacks, a missing package.
     """
     extras.require("Writing ONNX files", *extras.ONNX)
-    folded = folding.fold(model)
     if len(folded.inputs) != 1:
         raise InputError(
-            f"Only models with one batch of images can be written; '{model.name}' "
+            f"Only models with one batch of images can be written; '{folded.name}' "
             f"has {len(folded.inputs)} inputs."
         )
     network = keras.Model(folded.inputs, _named(folded))
@@ -47,7 +47,7 @@ def write(model, path, about):
         raise
     except Exception as error:  # tf2onnx and onnx have kinds of their own for what they lack
         raise InputError(
-            f"The model '{model.name}' cannot be written as ONNX: "
+            f"The model '{folded.name}' cannot be written as ONNX: "
             f"{first_line(error)}. Try a SavedModel or TFLite."
         ) from error
 
@@ -59,13 +59,15 @@ def _named(folded):
         return output
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
-    layer, inputs = folding.source_of(output)
+    layer, inputs = graph.source_of(output)
     if folding.gives_scores(layer) and getattr(layer, "weights", None):
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
     if folding.gives_scores(layer):
         return {"probabilities": output, "logits": inputs[0]}
-    return {"logits" if isinstance(layer, keras.layers.Dense) else "outputs": output}
+    if isinstance(layer, keras.layers.Dense):
+        return {"logits": output}
+    return {"outputs": output}
 
 
 def _finish(path, about):

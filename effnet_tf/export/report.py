@@ -1,6 +1,9 @@
 """What is said of a written file, and what may it differ by from its model?"""
 
 import dataclasses
+from collections.abc import Iterator
+
+from effnet_tf.errors import FAULT
 
 LAYERS_SHOWN = 10
 FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
@@ -35,6 +38,8 @@ TOLERANCE = {
 
 class VerificationError(RuntimeError):
     """A written file does not compute what its model computes; it was removed."""
+
+    exit_code = FAULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,36 +93,19 @@ class Report:
     def __str__(self):
         return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
 
-    def _rows(self):
-        yield (
-            "file",
-            f"{self._title()}, {self.size_bytes / 1e6:.2f} MB"
-            + (
-                f" ({1 / self.size_ratio:.1f} times smaller than float32)"
-                if self.size_ratio
-                else ""
-            ),
-        )
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield "file", self._title()
         yield "checked on", f"{self.images} images, in a fresh process"
         yield "largest difference", f"{self.largest_difference:.1e} of a score"
         if self.sqnr_db is not None:
             yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
         yield "passes", self.tolerance
-        yield (
-            "same best class",
-            (f"{self.top1_agreement:.1%}, the same five best {self.top5_agreement:.1%}"),
-        )
+        best = f"{self.top1_agreement:.1%}, the same five best {self.top5_agreement:.1%}"
+        yield "same best class", best
         if self.accuracy is not None:
             yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
         if self.operators:
-            total = sum(self.operators.values())
-            yield (
-                "operators",
-                (
-                    f"{total}, {self.delegated} of them taken by XNNPACK in "
-                    f"{self.delegated_pieces} piece" + "s" * (self.delegated_pieces != 1)
-                ),
-            )
+            yield "operators", self._operators()
         if self.kept_float:
             yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
         if self.latency_ratio is not None:
@@ -125,18 +113,32 @@ class Report:
         yield from self._layer_rows()
 
     def _title(self):
-        return self.kind if self.kind in ("SavedModel", "ONNX") else f"TFLite, {self.kind}"
+        title = self.kind
+        if self.kind not in ("SavedModel", "ONNX"):
+            title = f"TFLite, {self.kind}"
+        title += f", {self.size_bytes / 1e6:.2f} MB"
+        if self.size_ratio:
+            title += f" ({1 / self.size_ratio:.1f} times smaller than float32)"
+        return title
+
+    def _operators(self):
+        pieces = f"{self.delegated_pieces} pieces"
+        if self.delegated_pieces == 1:
+            pieces = "1 piece"
+        total = sum(self.operators.values())
+        return f"{total}, {self.delegated} of them taken by XNNPACK in {pieces}"
 
     def _layer_rows(self):
-        for number, name in enumerate(self.worst_layers()):
+        title = "worst layers"
+        for name in self.worst_layers():
+            line = f"{self.layers[name]:5.1f} dB  {name}"
             before = self.layers_before.get(name)
-            yield (
-                "worst layers" * (number == 0),
-                f"{self.layers[name]:5.1f} dB  {name}"
-                + (f" ({before:.1f} dB before equalisation)" if before is not None else ""),
-            )
+            if before is not None:
+                line += f" ({before:.1f} dB before equalisation)"
+            yield title, line
+            title = ""
 
-    def worst_layers(self):
+    def worst_layers(self) -> list[str]:
         """Returns the names of the ten worst layers, the worst first; not those in float."""
         worst = sorted(self.layers, key=self.layers.get)[:LAYERS_SHOWN]
         return [name for name in worst if self.layers[name] < FLOAT_DB]

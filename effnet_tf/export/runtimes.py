@@ -4,11 +4,13 @@
 much of a TFLite file the CPU's delegate takes.
 """
 
+from typing import Any
+
 import numpy as np
 
-from effnet_tf import extras, isolated
+from effnet_tf import isolated
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import checksum, identify, layout, safety
+from effnet_tf.export import checksum, identify, layout, onnx_session, safety
 from effnet_tf.export.tflite import flatbuffer, interpreter
 
 _BEST = "probabilities"  # where a file has several outputs
@@ -52,13 +54,13 @@ def load(path: str, trust: bool = False) -> "Classifier":
 class Classifier:
     """A file as a function from images to scores; see `load`."""
 
-    def __init__(self, path, opened):
+    def __init__(self, path: str, opened: Any):
         self.layout = opened.layout
         self.input_shape = self.layout.image_shape
         self._path, self._opened = path, opened
         self._normalize = identify.normalization(path)
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         pixels = np.asarray(images, "float32")
         if pixels.ndim == 4 and not len(pixels):  # which not every runtime takes
             return self(np.zeros((1, *pixels.shape[1:]), "float32"))[:0]
@@ -89,7 +91,9 @@ def _best_of(outputs):
     """Returns the scores among {name: output} or [output]."""
     if isinstance(outputs, dict):
         return outputs.get(_BEST, next(iter(outputs.values())))
-    return outputs[0] if isinstance(outputs, (list, tuple)) else outputs
+    if isinstance(outputs, (list, tuple)):
+        return outputs[0]
+    return outputs
 
 
 class _SavedModel:
@@ -101,13 +105,11 @@ class _SavedModel:
         if "serving_default" not in signatures:
             raise InputError(f"The SavedModel '{path}' has no signature serving_default.")
         self._serve = signatures["serving_default"]
-        self.layout = layout.of_inputs(
-            path,
-            [
-                (name, spec.shape if spec.shape.rank is not None else (), spec.dtype.name)
-                for name, spec in self._serve.structured_input_signature[1].items()
-            ],
-        )
+        inputs = [
+            (name, _known_shape(spec), spec.dtype.name)
+            for name, spec in self._serve.structured_input_signature[1].items()
+        ]
+        self.layout = layout.of_inputs(path, inputs)
 
     def run(self, pixels):
         import tensorflow as tf
@@ -116,12 +118,20 @@ class _SavedModel:
         return _best_of(self._serve(**{self.layout.name: images})).numpy()
 
 
+def _known_shape(spec):
+    if spec.shape.rank is None:
+        return ()
+    return spec.shape
+
+
 class _TFLite:
     def __init__(self, path):
         model = identify.tflite_model(path)
         self.layout = layout_of_tflite(path, model)  # before TensorFlow meets operators of text
         image = model.subgraphs[0].tensors[int(model.subgraphs[0].inputs[0])]
-        self._shift = _raw_shift(image) if identify.about(path) is None else None
+        self._shift = None
+        if identify.about(path) is None:
+            self._shift = _raw_shift(image)
         self._classifier = interpreter.Classifier(identify.content(path))
 
     def run(self, pixels):
@@ -131,7 +141,7 @@ class _TFLite:
         return self._classifier(pixels)[0]
 
 
-def layout_of_tflite(path: str, model) -> layout.Layout:
+def layout_of_tflite(path: str, model: Any) -> layout.Layout:
     """Returns the `Layout` of a .tflite file.
 
     Args:
@@ -150,12 +160,16 @@ def layout_of_tflite(path: str, model) -> layout.Layout:
 
 
 def _described(tensor):
-    shape = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    shape = tensor.shapeSignature
+    if shape is None:
+        shape = tensor.shape
     return flatbuffer.name(tensor.name), _sequence(shape), flatbuffer.type_name(tensor)
 
 
 def _sequence(numbers):
-    return () if numbers is None else numbers
+    if numbers is None:
+        return ()
+    return numbers
 
 
 def _raw_shift(tensor):
@@ -163,47 +177,42 @@ def _raw_shift(tensor):
 
     Others' quantised files mean bytes: 0 to 255, or -128 to 127.
     """
-    scale = tensor.quantization.scale if tensor.quantization else None
-    if scale is None or len(scale) != 1:
+    if not tensor.quantization or tensor.quantization.scale is None:
         return None
-    lowest = -128 if flatbuffer.type_name(tensor) == "int8" else 0
+    scale = tensor.quantization.scale
+    if len(scale) != 1:
+        return None
+    lowest = 0
+    if flatbuffer.type_name(tensor) == "int8":
+        lowest = -128
     return int(tensor.quantization.zeroPoint[0]) - lowest, float(scale[0])
 
 
 class _Onnx:
     def __init__(self, path):
-        onnxruntime = extras.load("onnxruntime", f"Running '{path}'")
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # what it says is in the exception, too
-        self._session = onnxruntime.InferenceSession(
-            _for_library(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = onnx_session.opened(path, f"Running '{path}'")
         names = [output.name for output in self._session.get_outputs()]
-        self._output = _BEST if _BEST in names else names[0]
-        self.layout = layout.of_inputs(
-            path,
-            [
-                (
-                    each.name,
-                    [side if isinstance(side, int) else None for side in each.shape],
-                    _element_type(each.type),
-                )
-                for each in self._session.get_inputs()
-            ],
-        )
+        self._output = names[0]
+        if _BEST in names:
+            self._output = _BEST
+        inputs = [
+            (each.name, _sides(each.shape), _element_type(each.type))
+            for each in self._session.get_inputs()
+        ]
+        self.layout = layout.of_inputs(path, inputs)
 
     def run(self, pixels):
         images = self.layout.as_type(pixels)
         return self._session.run([self._output], {self.layout.name: images})[0]
 
 
-def _for_library(path):
-    """Returns a path, or the content where its name is not UTF-8, which C++ cannot open."""
-    try:
-        path.encode()
-        return path
-    except UnicodeEncodeError:
-        return identify.content(path)
+def _sides(shape):
+    """Returns a shape with None for the sides that have but a name."""
+    sides = [None] * len(shape)
+    for number, side in enumerate(shape):
+        if isinstance(side, int):
+            sides[number] = side
+    return sides
 
 
 def _element_type(text):

@@ -54,10 +54,7 @@ def beyond_tensors(path: str) -> dict[str, list[str]]:
     found = collections.defaultdict(list)
     for meta_graph in read(path).meta_graphs:
         _look_at(meta_graph, found)
-    return {
-        printable(kind): [printable(place) for place in places]
-        for kind, places in sorted(found.items())
-    }
+    return {printable(kind): list(map(printable, found[kind])) for kind in sorted(found)}
 
 
 def read(path: str) -> saved_model_pb2.SavedModel:

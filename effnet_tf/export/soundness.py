@@ -41,7 +41,7 @@ def check_half(folded: keras.Model) -> None:
             )
 
 
-def check_images(name: str, images, model: keras.Model) -> None:
+def check_images(name: str, images: np.ndarray, model: keras.Model) -> None:
     """Raises InputError unless an argument `name` holds images for a model."""
     shape, wanted = np.shape(images), model.inputs[0].shape[1:]
     fits = (
@@ -62,7 +62,7 @@ def check_images(name: str, images, model: keras.Model) -> None:
         )
 
 
-def check_calibration(images, normalizes: bool) -> None:
+def check_calibration(images: np.ndarray, normalizes: bool) -> None:
     """Raises InputError if images tell nothing of the ranges that others have.
 
     Args:
@@ -85,7 +85,7 @@ def check_calibration(images, normalizes: bool) -> None:
         )
 
 
-def not_finite(folded: keras.Model, images, scores) -> str:
+def not_finite(folded: keras.Model, images: np.ndarray, scores: np.ndarray) -> str:
     """Returns the sentence on a model that gives numbers that are not finite.
 
     Args:
@@ -121,5 +121,9 @@ def _numbers(wrong):
     """Returns "number 3" or "numbers 0, 4, 5, ..." of the images that are wrong."""
     numbers = np.flatnonzero(wrong)
     shown = ", ".join(map(str, numbers[:5]))
-    more = ", ..." if len(numbers) > 5 else ""
-    return f"number{'' if len(numbers) == 1 else 's'} {shown}{more}"
+    more = ""
+    if len(numbers) > 5:
+        more = ", ..."
+    if len(numbers) == 1:
+        return f"number {shown}"
+    return f"numbers {shown}{more}"

@@ -13,8 +13,8 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import export, isolated
 from effnet_tf.errors import InputError
-from effnet_tf.export import choice, folding, identify, judging, staging
-from effnet_tf.export.tflite import integers, metadata
+from effnet_tf.export import choice, folding, identify, staging
+from effnet_tf.export.tflite import integers, measuring, metadata
 from tests.helpers import hostile
 
 pytestmark = pytest.mark.processor
@@ -36,7 +36,7 @@ def in_this_process():
                 for function, arguments in jobs
             ],
         )
-        patch.setattr(judging, "SECONDS_OF_TIMING", 0.01)
+        patch.setattr(measuring, "SECONDS_OF_TIMING", 0.01)
         yield
 
 
@@ -166,7 +166,7 @@ def test_one_output_with_a_name_is_a_tflite_classifier(tmp_path):
 def test_outputs_in_one_another(tmp_path):
     inputs = keras.Input((8, 8, 3))
     x = L.Flatten()(inputs)
-    with pytest.raises(InputError, match="lie in one another"):
+    with pytest.raises(InputError, match="are nested"):
         export.to_saved_model(keras.Model(inputs, {"a": {"b": x}}), str(tmp_path / "out"))
 
 

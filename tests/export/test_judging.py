@@ -1,4 +1,4 @@
-"""export/judging.py: what is compared, and what does not pass."""
+"""export/judging.py, reference.py, measuring.py: what is compared, and what does not pass."""
 
 import dataclasses
 import types
@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
-from effnet_tf.export import judging
-from effnet_tf.export.tflite import interpreter
+from effnet_tf.export import folding, judging, reference
+from effnet_tf.export.tflite import interpreter, measuring
 from tests.export.tflite import test_flatbuffer
 
 data = test_flatbuffer.data
@@ -19,11 +19,15 @@ images = test_flatbuffer.images
 def test_sqnr_is_that_of_the_definition():
     exact = np.array([[1.0, 3.0], [2.0, -2.0]])
     noisy = exact + [[0.1, -0.1], [0.2, 0.2]]  # a constant per image is no error
-    assert judging.sqnr(exact, noisy) == pytest.approx(10 * np.log10(10 / 0.02))
-    assert judging.sqnr(exact, exact) == np.inf
-    assert np.isnan(judging.sqnr(exact, exact * np.nan))
+    assert measuring.sqnr(exact, noisy) == pytest.approx(10 * np.log10(10 / 0.02))
+    assert measuring.sqnr(exact, exact) == np.inf
+    assert np.isnan(measuring.sqnr(exact, exact * np.nan))
     one = np.array([[1.0], [2.0]])  # a single score has no mean to take off
-    assert judging.sqnr(one, one * 1.1) == pytest.approx(20)
+    assert measuring.sqnr(one, one * 1.1) == pytest.approx(20)
+
+
+def answer_of(model, images):
+    return reference.answer_of(model, folding.fold(model), images)
 
 
 def answer(scores):
@@ -108,15 +112,15 @@ def test_the_report_shows_the_worst_layers(path):
 
 class TestLayers:
     def test_a_file_against_itself(self, data, images):
-        found = judging.layers(data, data, images)
+        found = measuring.layers(data, data, images)
         assert set(found.values()) == {150.0}
         assert list(found)[0].startswith("full") and list(found)[-1].startswith("dense")
 
     def test_short_names(self):
-        assert judging.short_name("net_1/block1a_dwconv_1/BiasAdd;net_1/x") == (
+        assert measuring.short_name("net_1/block1a_dwconv_1/BiasAdd;net_1/x") == (
             "block1a_dwconv/BiasAdd"
         )
-        assert judging.short_name("StatefulPartitionedCall:0") == "StatefulPartitionedCall:0"
+        assert measuring.short_name("StatefulPartitionedCall:0") == "StatefulPartitionedCall:0"
 
 
 def test_latencies_are_ratios_of_medians(data, monkeypatch):
@@ -135,12 +139,12 @@ def test_latencies_are_ratios_of_medians(data, monkeypatch):
             return super().__call__(images)
 
     monkeypatch.setattr(
-        judging,
+        measuring,
         "time",
         types.SimpleNamespace(monotonic=lambda: clock[0], perf_counter=lambda: clock[0]),
     )
-    monkeypatch.setattr(judging.interpreter, "Classifier", Timed)
-    first, ratio = judging.latencies([data, data], seconds=0.2)
+    monkeypatch.setattr(measuring.interpreter, "Classifier", Timed)
+    first, ratio = measuring.latencies([data, data], seconds=0.2)
     assert first == pytest.approx(0.01) and ratio == pytest.approx(2)
 
 
@@ -162,10 +166,10 @@ class TestAnswerOfAModel:
     )
     def test_logits_of_every_end(self, model, images, end):
         dense = keras.layers.Dense(3)
-        bare = judging.answer_of(self.ends(model, dense), images)
+        bare = answer_of(self.ends(model, dense), images)
         np.testing.assert_array_equal(bare["scores"], bare["logits"])
         whole = self.ends(model, dense, end)
-        found = judging.answer_of(whole, images)
+        found = answer_of(whole, images)
         np.testing.assert_allclose(found["logits"], bare["logits"], atol=1e-5)
         np.testing.assert_allclose(found["scores"], whole(images), atol=1e-5)
         assert np.abs(found["logits"] - found["scores"]).max() > 0.01
@@ -173,7 +177,7 @@ class TestAnswerOfAModel:
     def test_logits_that_float32_probabilities_do_not_hold(self, model, images):
         sharp = self.ends(model, keras.layers.Dense(3, "softmax"))
         sharp.layers[-1].bias.assign([0.0, 200.0, -200.0])
-        found = judging.answer_of(sharp, images)
+        found = answer_of(sharp, images)
         assert found["scores"].min() == 0 and found["logits"].min() < -150
 
     def test_a_model_of_half_precision_is_compared_in_float32(self, images):
@@ -182,18 +186,17 @@ class TestAnswerOfAModel:
             half = test_flatbuffer.small_net()
         finally:
             keras.config.set_dtype_policy("float32")
-        found = judging.answer_of(half, images)["scores"]
+        found = answer_of(half, images)["scores"]
         assert (
             found.dtype == np.float32
             and np.abs(found - np.asarray(half(images), "float32")).max() > 1e-5
         )
 
-    def test_folding_that_changes_the_model_is_no_reference(self, model, images, monkeypatch):
+    def test_folding_that_changes_the_model_is_no_reference(self, model, images):
         wrong = keras.models.clone_model(model)
-        monkeypatch.setattr(judging.folding, "fold", lambda model: wrong)
         wrong.layers[-1].bias.assign(np.arange(32.0))
         with pytest.raises(judging.VerificationError, match="Folding batch norm changed"):
-            judging.answer_of(model, images)
+            reference.answer_of(model, wrong, images)
 
     def test_one_score_is_two_classes(self):
         logits = np.array([[2.0], [-1.0], [3.0]])

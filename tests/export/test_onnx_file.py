@@ -35,7 +35,7 @@ def images():
 @pytest.fixture(scope="module")
 def path(model, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("onnx") / "model.onnx")
-    onnx_file.write(model, path, ABOUT)
+    onnx_file.write(folding.fold(model), path, ABOUT)
     return path
 
 
@@ -89,7 +89,7 @@ def test_every_weight_once_and_batch_norm_folded(path, model):
 
 class TestOtherModels:
     def outputs(self, network, folder, images):
-        onnx_file.write(network, str(folder / "x.onnx"), About("x"))
+        onnx_file.write(folding.fold(network), str(folder / "x.onnx"), About("x"))
         return outputs_of(str(folder / "x.onnx"), images)
 
     def test_logits(self, images, tmp_path):
@@ -133,18 +133,19 @@ class TestRefused:
     def test_two_inputs(self, tmp_path):
         two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
         with pytest.raises(InputError, match="2 inputs"):
-            onnx_file.write(keras.Model(two, keras.layers.Add()(two)), str(tmp_path / "x"), ABOUT)
+            network = folding.fold(keras.Model(two, keras.layers.Add()(two)))
+            onnx_file.write(network, str(tmp_path / "x"), ABOUT)
 
     def test_missing_packages(self, model, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "tf2onnx", None)
         with pytest.raises(InputError, match=r"needs tf2onnx, which is not installed: .*\[onnx\]"):
-            onnx_file.write(model, str(tmp_path / "x"), ABOUT)
+            onnx_file.write(folding.fold(model), str(tmp_path / "x"), ABOUT)
 
     def test_eager_constants(self, tmp_path, images):
         inputs = keras.Input((40, 36, 3))
         x = EagerScale()(inputs)
         with pytest.raises(InputError, match="eager tensor"):
-            onnx_file.write(keras.Model(inputs, x), str(tmp_path / "x.onnx"), ABOUT)
+            onnx_file.write(folding.fold(keras.Model(inputs, x)), str(tmp_path / "x.onnx"), ABOUT)
 
 
 @keras.saving.register_keras_serializable(package="test_onnx")
@@ -161,7 +162,7 @@ class EagerScale(keras.layers.Layer):
 def test_whole_variants(variant, tmp_path):
     network = effnet_tf.model_fn(variant)
     images = np.random.default_rng(0).integers(0, 256, (2, *network.input_shape[1:]))
-    onnx_file.write(network, str(tmp_path / "x.onnx"), About(variant))
+    onnx_file.write(folding.fold(network), str(tmp_path / "x.onnx"), About(variant))
     np.testing.assert_allclose(
         outputs_of(str(tmp_path / "x.onnx"), images)["probabilities"],
         network(images.astype("float32")),

@@ -16,7 +16,7 @@ import effnet_tf
 from effnet_tf import variants
 from effnet_tf.data import EvaluationCrop
 from effnet_tf.errors import InputError
-from effnet_tf.export import saved_model, staging
+from effnet_tf.export import folding, graph, saved_model, staging
 from effnet_tf.export.about import About
 from tests.helpers import tiny_net
 
@@ -31,6 +31,12 @@ ABOUT = About(
     exif_rotation=True,
     recipe={"variant": "tiny", "epochs": 3},
 )
+
+
+def write(model, path, about, **options):
+    """As `to_saved_model` does, without a look at what was written."""
+    network = graph.functional(model) if options.get("keep_batch_norm") else folding.fold(model)
+    saved_model.write(network, path, about, **options)
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +61,7 @@ def both(model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("saved")
     paths = {False: str(folder / "folded"), True: str(folder / "kept")}
     for keep, path in paths.items():
-        saved_model.write(
-            model, path, ABOUT, keep_batch_norm=keep, input_dtype="uint8" if keep else "float32"
-        )
+        write(model, path, ABOUT, keep_batch_norm=keep, input_dtype="uint8" if keep else "float32")
     return paths
 
 
@@ -115,7 +119,7 @@ class TestServing:
     @pytest.mark.parametrize("scaled", [False, True])
     def test_files_are_cut_as_in_evaluation(self, model, tmp_path, scaled):
         about = About("tiny", 40, crop_padding=9, exif_rotation=True, scaled_decode=scaled)
-        saved_model.write(model, str(tmp_path), about)
+        write(model, str(tmp_path), about)
         random = np.random.default_rng(3)
         pictures = [
             random.integers(0, 256, (*sides, 3)).astype("uint8")
@@ -156,13 +160,13 @@ class TestServing:
 
     def test_files_need_the_models_size(self, model, tmp_path):
         for size, name in ((None, "none"), (48, "another")):
-            saved_model.write(model, str(tmp_path / name), About("tiny", size))
+            write(model, str(tmp_path / name), About("tiny", size))
             signatures = tf.saved_model.load(str(tmp_path / name)).signatures
             assert list(signatures) == ["serving_default"]
 
     def test_dynamic_sides(self, tmp_path):
         network = effnet_tf.model_fn(TINY, 3, input_shape=(None, None, 3))
-        saved_model.write(network, str(tmp_path), About("tiny", 40))
+        write(network, str(tmp_path), About("tiny", 40))
         signatures = tf.saved_model.load(str(tmp_path)).signatures
         for sides in ((40, 40), (64, 33)):
             pixels = tf.fill((2, *sides, 3), 99.0)
@@ -185,7 +189,7 @@ class TestServing:
         )
 
     def test_bytes(self, model, images, tmp_path):
-        saved_model.write(model, str(tmp_path), ABOUT, input_dtype="uint8")
+        write(model, str(tmp_path), ABOUT, input_dtype="uint8")
         serve = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
         np.testing.assert_allclose(
             serve(images=images)["probabilities"], model(images.astype("float32")), atol=1e-5
@@ -194,7 +198,7 @@ class TestServing:
     def test_whoever_normalises_elsewhere_is_served_too(self, images, tmp_path):
         inner = effnet_tf.model_fn(TINY, 3, input_shape=(40, 40, 3), preprocessing=False)
         about = About("tiny", 40, mean=(1.0, 2.0, 3.0), std=(50.0, 60.0, 70.0), normalizes=False)
-        saved_model.write(inner, str(tmp_path), about)
+        write(inner, str(tmp_path), about)
         loaded = tf.saved_model.load(str(tmp_path))
         pixels = tf.cast(images, tf.float32)
         normalised = (pixels - about.mean) / about.std
@@ -240,7 +244,7 @@ class TestHub:
         inputs = keras.Input((8, 8, 3))
         conv = keras.layers.Conv2D(2, 3, kernel_regularizer=keras.regularizers.L2(0.5))
         network = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(conv(inputs)))
-        saved_model.write(network, str(tmp_path), About("x"), keep_batch_norm=True)
+        write(network, str(tmp_path), About("x"), keep_batch_norm=True)
         loaded = tf.saved_model.load(str(tmp_path))
         (loss,) = loaded.regularization_losses
         np.testing.assert_allclose(loss(), 0.5 * np.square(conv.kernel).sum(), rtol=1e-6)
@@ -295,14 +299,14 @@ class TestTraining:
         network = effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
         for layer in effnet_tf.layers.flatten(network):
             layer.trainable = layer.name == "top_conv"
-        saved_model.write(network, str(tmp_path), ABOUT, keep_batch_norm=True)
+        write(network, str(tmp_path), ABOUT, keep_batch_norm=True)
         loaded = tf.saved_model.load(str(tmp_path))
         assert len(loaded.trainable_variables) == 1
 
 
 class TestOtherModels:
     def outputs(self, network, path, images, keep):
-        saved_model.write(network, str(path), About("x"), keep_batch_norm=keep)
+        write(network, str(path), About("x"), keep_batch_norm=keep)
         loaded = tf.saved_model.load(str(path))
         pixels = tf.cast(images, tf.float32)
         return loaded.signatures["serving_default"](images=pixels), loaded(pixels / 255), pixels
@@ -358,14 +362,12 @@ class TestOtherModels:
     def test_refused(self, model, tmp_path):
         two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
         with pytest.raises(InputError, match="2 inputs"):
-            saved_model.write(keras.Model(two, keras.layers.Add()(two)), str(tmp_path), ABOUT)
+            write(keras.Model(two, keras.layers.Add()(two)), str(tmp_path), ABOUT)
         with pytest.raises(InputError, match="int8"):
-            saved_model.write(model, str(tmp_path), ABOUT, input_dtype="int8")
+            write(model, str(tmp_path), ABOUT, input_dtype="int8")
         inputs = keras.Input((40, 40, 3))
         with pytest.raises(InputError, match="inside it"):
-            saved_model.write(
-                keras.Model(inputs, model(inputs)), str(tmp_path), ABOUT, keep_batch_norm=True
-            )
+            write(keras.Model(inputs, model(inputs)), str(tmp_path), ABOUT, keep_batch_norm=True)
         assert os.listdir(tmp_path) == []
 
 
@@ -385,7 +387,7 @@ class TestFiles:
         assert gc.isenabled()
 
     def test_no_names_no_recipe(self, model, tmp_path):
-        saved_model.write(model, str(tmp_path), About("tiny"))
+        write(model, str(tmp_path), About("tiny"))
         assert os.listdir(tmp_path / "assets") == ["about.json"]
 
     def test_every_weight_once(self, written, model):
@@ -435,6 +437,6 @@ class TestFiles:
 
 @pytest.mark.slow
 def test_b0_is_half_of_what_keras_writes(tmp_path):
-    saved_model.write(effnet_tf.model_fn("b0"), str(tmp_path / "ours"), About("b0", 224))
+    write(effnet_tf.model_fn("b0"), str(tmp_path / "ours"), About("b0", 224))
     keras.applications.EfficientNetB0(weights=None).export(str(tmp_path / "keras"), verbose=False)
     assert staging.size(str(tmp_path / "ours")) <= 0.5 * staging.size(str(tmp_path / "keras"))

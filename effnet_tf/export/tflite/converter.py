@@ -3,19 +3,20 @@
 Functions of paths: from a SavedModel or a float32 TFLite file to another TFLite file.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from effnet_tf import isolated
-from effnet_tf.export import judging, staging
-from effnet_tf.export.tflite import integers
+from effnet_tf import isolated, progress
+from effnet_tf.export import staging
+from effnet_tf.export.tflite import integers, measuring
 
 COMPARED = 64  # calibration images that tell how good an int8 file is
 SEARCHED = 16  # of them, for each of many files, to find what must stay in float
 
 
-def convert(saved_model, out, quantize):
+def convert(saved_model: str, out: str, quantize: str) -> None:
     """Writes a SavedModel as a TFLite file: "none", "float16" or "dynamic"."""
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     if quantize != "none":
@@ -25,69 +26,90 @@ def convert(saved_model, out, quantize):
     staging.write(out, converter.convert())
 
 
-def int16x8(saved_model, out, images, batch):
-    """Writes a SavedModel as a TFLite file of 16-bit activations and 8-bit weights."""
+def int16x8(saved_model: str, out: str, images: str, batch: int, shown: bool = True) -> None:
+    """Writes a SavedModel as a TFLite file of 16-bit activations and 8-bit weights.
+
+    Args:
+        saved_model: its directory.
+        out: file to write.
+        images: .npy file of (N, H, W, C) images to calibrate on.
+        batch: images per call of the file.
+        shown: whether a person is told how far it is.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ]
-    converter.representative_dataset = lambda: ([x] for x in batches(images, batch, shown=True))
+    converter.representative_dataset = lambda: ([x] for x in batches(images, batch, shown))
     staging.write(out, converter.convert())
 
 
-def int8(float_file, out, images, batch, io, takes_pixels, keep_float=(), target_sqnr=None):
+def int8(
+    float_file: str,
+    out: str,
+    images: str,
+    batch: int,
+    io: str,
+    takes_pixels: bool,
+    keep_float: Sequence[str] | str = (),
+    target_sqnr: float | None = None,
+    shown: bool = True,
+) -> dict:
     """Writes a float TFLite file as an int8 one.
 
     Args:
+        float_file: the float32 .tflite file.
+        out: file to write.
+        images: .npy file of (N, H, W, C) images to calibrate on.
+        batch: images per call of the file.
+        io: type of its input and output: "float", "int8" or "uint8".
         takes_pixels: whether the file takes pixels in [0, 255].
         keep_float: names of blocks that stay float, or "auto": few that reach
             `target_sqnr`, in dB.
+        target_sqnr: for "auto".
+        shown: whether a person is told how far it is.
 
     Returns:
         A dict: the `sqnr` of its logits on some of the images, in dB, the `names` of what
         stayed float, and their `price`, a sentence or None.
     """
     data, pixels = staging.read(float_file), np.load(images)[:COMPARED]
-    exact = judging.logits_of(data, pixels)
+    exact = measuring.logits_of(data, pixels)
 
     def sqnr(file, count=COMPARED):
-        return judging.sqnr(exact[:count], judging.logits_of(file, pixels[:count]))
+        return measuring.sqnr(exact[:count], measuring.logits_of(file, pixels[:count]))
 
-    ranges = integers.calibrated(data, batches(images, batch, shown=True), takes_pixels)
+    def say(text):
+        if shown:
+            print(text, file=isolated.progress.terminal)
+
+    ranges = integers.calibrated(data, batches(images, batch, shown), takes_pixels)
     whole = integers.int8(ranges, io)
-    file, names = whole, []
+    file, names, price = whole, [], None
     if keep_float == "auto":
         file, names = integers.keep_float(
-            ranges,
-            io,
-            lambda file: sqnr(file, SEARCHED),
-            target_sqnr,
-            lambda text: print(text, file=isolated.progress.terminal),
+            ranges, io, lambda file: sqnr(file, SEARCHED), target_sqnr, say
         )
     elif keep_float:
         names = integers.operators_of(data, keep_float)
         file = integers.int8(ranges, io, names)
-    price = integers.price(whole, file) if names else None
+    if names:
+        price = integers.price(whole, file)
     staging.write(out, file)
     return {"sqnr": sqnr(file), "names": names, "price": price}
 
 
-def batches(path, size, shown=False):
-    """Yields the float32 images of a .npy file in batches, with a bar if `shown`."""
+def batches(path: str, size: int, shown: bool = False) -> Iterator[np.ndarray]:
+    """Yields the float32 images of a .npy file in batches (size, H, W, C), with a bar if `shown`.
+
+    The last batch is filled up with its last image: the ranges stay what they are.
+    """
     images = np.load(path, mmap_mode="r")
-    bar = tqdm(
-        total=len(images),
-        desc="Calibrating",
-        file=isolated.progress.terminal,
-        unit=" images",
-        disable=not shown,
-    )
-    with bar:
+    terminal = isolated.progress.terminal
+    with progress.bar("Calibrating", len(images), file=terminal, shown=shown) as bar:
         for start in range(0, len(images), size):
             part = images[start : start + size]
-            # The last batch is filled with its last image: the ranges stay what they are.
-            yield np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)]).astype(
-                "float32"
-            )
+            filling = np.repeat(part[-1:], size - len(part), 0)
+            yield np.concatenate([part, filling]).astype("float32")
             bar.update(len(part))

@@ -6,6 +6,7 @@ TFLite has no option for 8-bit weights that are computed in float: `weights8` wr
 """
 
 import collections
+from collections.abc import Iterable
 
 import flatbuffers
 import numpy as np
@@ -26,14 +27,14 @@ _TYPES = {
 _SMALL = 256
 
 
-def read(data):
+def read(data: bytes) -> schema.ModelT:
     """Returns the `schema.ModelT` in the bytes of a .tflite file.
 
     Raises:
         InputError: they are none.
     """
     if bytes(data[4:8]) != IDENTIFIER:
-        raise InputError("It is no TFLite file: its bytes 4 to 8 are not 'TFL3'.")
+        raise InputError("It is not a TFLite file: its bytes 4 to 8 are not 'TFL3'.")
     try:
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data, 0))
     except Exception as error:  # whatever the offsets of a damaged file lead to
@@ -47,19 +48,21 @@ class _Builder(flatbuffers.Builder):
         return super().StartVector(element_size, count, 16 if element_size == 1 else alignment)
 
 
-def write(model):
+def write(model: schema.ModelT) -> bytes:
     """Returns the bytes of a `schema.ModelT`."""
     builder = _Builder(1 << 20)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
 
 
-def name(text):
+def name(text: bytes | str | None) -> str:
     """Returns a name of the file, which may be bytes, as text."""
-    return text.decode("utf-8", "replace") if isinstance(text, bytes) else text or ""
+    if isinstance(text, bytes):
+        return text.decode("utf-8", "replace")
+    return text or ""
 
 
-def operator_names(model, subgraph=0):
+def operator_names(model: schema.ModelT, subgraph: int = 0) -> list[str]:
     """Returns the name of every operator of a subgraph, such as "CONV_2D", in order."""
     return [
         _operator_name(model.operatorCodes[operator.opcodeIndex])
@@ -67,7 +70,7 @@ def operator_names(model, subgraph=0):
     ]
 
 
-def result_names(model, subgraph=0):
+def result_names(model: schema.ModelT, subgraph: int = 0) -> list[str]:
     """Returns the name of the first result of every operator of a subgraph, in order."""
     graph = model.subgraphs[subgraph]
     return [name(graph.tensors[operator.outputs[0]].name) for operator in graph.operators]
@@ -80,12 +83,12 @@ def _operator_name(code):
     return _OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
 
 
-def type_name(tensor):
+def type_name(tensor: schema.TensorT) -> str:
     """Returns the element type of a tensor, such as "float32"."""
     return _TYPES.get(tensor.type, f"type {tensor.type}")
 
 
-def constant(model, tensor):
+def constant(model: schema.ModelT, tensor: schema.TensorT) -> np.ndarray | None:
     """Returns the array of a constant float32 tensor, or None: it is computed, or another type."""
     data = model.buffers[tensor.buffer].data
     if data is None or len(data) == 0 or type_name(tensor) != "float32":
@@ -93,7 +96,7 @@ def constant(model, tensor):
     return np.frombuffer(np.asarray(data, "uint8").tobytes(), "<f4").reshape(tensor.shape)
 
 
-def get_entry(model, entry):
+def get_entry(model: schema.ModelT, entry: str) -> bytes | None:
     """Returns the bytes of a metadata entry, or None."""
     for metadata in model.metadata or []:
         if name(metadata.name) == entry:
@@ -101,7 +104,7 @@ def get_entry(model, entry):
     return None
 
 
-def put_entry(model, entry, data):
+def put_entry(model: schema.ModelT, entry: str, data: bytes) -> None:
     """Sets a metadata entry to some bytes."""
     model.metadata = [metadata for metadata in model.metadata or [] if name(metadata.name) != entry]
     metadata = schema.MetadataT()
@@ -117,7 +120,7 @@ def _add_buffer(model, data):
     return len(model.buffers) - 1
 
 
-def with_outputs(data, tensors):
+def with_outputs(data: bytes, tensors: Iterable[int]) -> bytes:
     """Returns a file that gives these tensors (numbers) too, in a signature of its own.
 
     The interpreter computes them as it would without: what a delegate keeps to itself
@@ -134,7 +137,7 @@ def with_outputs(data, tensors):
     return write(model)
 
 
-def logits(model):
+def logits(model: schema.ModelT) -> int:
     """Returns the number of the tensor of class scores, before a last softmax or sigmoid."""
     graph = model.subgraphs[0]
     makers = {
@@ -149,7 +152,7 @@ def logits(model):
     return int(graph.outputs[0])
 
 
-def weights8(data):
+def weights8(data: bytes) -> bytes:
     """Returns a TFLite file whose large weights are int8, with their operators in float.
 
     Every output channel c of a kernel has a scale: w[c] ~ scale[c] * q[c], q in
@@ -193,7 +196,7 @@ def _unpack(model, number, values, axis):
     return _dequantize(model, number, len(graph.tensors) - 1)
 
 
-def with_uint8_input(data):
+def with_uint8_input(data: bytes) -> bytes:
     """Returns a float file that takes pixels as bytes: a DEQUANTIZE of scale 1 comes first.
 
     (XNNPACK takes no CAST from bytes.)
@@ -238,7 +241,7 @@ def _dequantize(model, packed, unpacked):
     return operator
 
 
-def quantize_weights(values, axis):
+def quantize_weights(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns (scale per channel, int8 values): symmetric, as TFLite's own converter does.
 
     Args:
@@ -249,7 +252,8 @@ def quantize_weights(values, axis):
     others = tuple(number for number in range(values.ndim) if number != axis)
     scale = np.abs(values).max(others) / 127
     scale = np.where(scale > 0, scale, 1)  # a channel of zeros
-    shape = [-1 if number == axis else 1 for number in range(values.ndim)]
+    shape = [1] * values.ndim
+    shape[axis] = -1
     return scale, np.clip(np.round(values / scale.reshape(shape)), -127, 127).astype("int8")
 
 

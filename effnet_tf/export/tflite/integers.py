@@ -5,20 +5,21 @@ XNNPACK and once for all operators, which takes seconds where TFLiteConverter ta
 minutes, and the range of the pixels is exact. Runs in a process of its own (isolated.py).
 """
 
+from collections.abc import Callable, Iterable, Sequence
+
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert
 from tensorflow.lite.python import schema_py_generated as schema
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import judging
-from effnet_tf.export.tflite import flatbuffer, interpreter
+from effnet_tf.export.tflite import flatbuffer, interpreter, measuring
 
 PIXELS = (0.0, 255.0)
 TRIED = 5  # of the blocks with the largest errors, in each round of keep_float
 
 
-def calibrated(data, images, takes_pixels=True):
+def calibrated(data: bytes, images: Iterable[np.ndarray], takes_pixels: bool = True) -> bytes:
     """Returns a float TFLite file that knows the range of each of its activations.
 
     Args:
@@ -56,15 +57,17 @@ def _usable(least, most, name):
     """
     if not np.isfinite([least, most]).all():
         raise InputError(
-            f"On the calibration images, '{judging.short_name(name)}' gives "
+            f"On the calibration images, '{measuring.short_name(name)}' gives "
             "numbers that are not finite. Look at the weights of that layer."
         )
     if least == most == 0:
         return 0.0, 1.0
-    return (least, most) if least < most else (min(least, 0.0), max(most, 0.0))
+    if least == most:
+        return min(least, 0.0), max(most, 0.0)
+    return least, most
 
 
-def int8(data, io, keep_float=()):
+def int8(data: bytes, io: str, keep_float: Sequence[str] = ()) -> bytes:
     """Returns the int8 file of a calibrated one.
 
     Args:
@@ -78,7 +81,7 @@ def int8(data, io, keep_float=()):
     )
 
 
-def blocks(data):
+def blocks(data: bytes) -> dict[str, list[str]]:
     """Returns {block: names of its operators} of a file, such as "block2a", in their order.
 
     An operator in float between integers gains little: what it takes and gives is rounded
@@ -87,12 +90,12 @@ def blocks(data):
     found, block = {}, "pixels"
     for name in flatbuffer.result_names(flatbuffer.read(data)):
         if name.split(";")[0].count("/") > 1:  # else an operation without a layer
-            block = judging.short_name(name).split("/")[0].split("_")[0]
+            block = measuring.short_name(name).split("/")[0].split("_")[0]
         found.setdefault(block, []).append(name)
     return found
 
 
-def operators_of(data, wanted):
+def operators_of(data: bytes, wanted: Sequence[str]) -> list[str]:
     """Returns the names of the operators of blocks.
 
     Args:
@@ -111,7 +114,13 @@ def operators_of(data, wanted):
     return [name for block in wanted for name in known[block]]
 
 
-def keep_float(data, io, sqnr_of, target, say):
+def keep_float(
+    data: bytes,
+    io: str,
+    sqnr_of: Callable[[bytes], float],
+    target: float,
+    say: Callable[[str], None],
+) -> tuple[bytes, list[str]]:
     """Returns (int8 file, names of the operators that stayed float): few that reach a target.
 
     Greedy: of the blocks that cause the largest errors at the logits, and the neighbours of
@@ -166,13 +175,16 @@ def _candidates(alone, kept):
     return dict.fromkeys([*worst, *beside])
 
 
-def price(integers, mixed):
+def price(integers: bytes, mixed: bytes) -> str:
     """Returns what operators in float cost, as a sentence: size, and what XNNPACK takes."""
-    said = []
-    for data in (mixed, integers):
-        taken, pieces, operators = interpreter.delegation(data)
-        said.append(
-            f"{len(data) / 1e6:.2f} MB, XNNPACK takes {taken} of {operators} operators in "
-            f"{pieces} piece{'s' * (pieces != 1)}"
-        )
-    return f"{said[0]}; all in integers {said[1]}"
+    return f"{_cost(mixed)}; all in integers {_cost(integers)}"
+
+
+def _cost(data):
+    taken, pieces, operators = interpreter.delegation(data)
+    in_pieces = f"{pieces} pieces"
+    if pieces == 1:
+        in_pieces = "1 piece"
+    return (
+        f"{len(data) / 1e6:.2f} MB, XNNPACK takes {taken} of {operators} operators in {in_pieces}"
+    )

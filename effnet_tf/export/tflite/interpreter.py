@@ -5,6 +5,7 @@ XNNPACK, its delegate for the CPU.
 """
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ from effnet_tf.export.tflite import flatbuffer
 SIGNATURE = "serving_default"
 
 
-def open_file(data, threads=1):
+def open_file(data: bytes, threads: int = 1) -> tf.lite.Interpreter:
     """Returns an interpreter of the bytes of a .tflite file.
 
     Raises:
@@ -50,10 +51,10 @@ class Classifier:
         A list: what the file's output gives, (N, ...) float32, and then the tensors.
     """
 
-    def __init__(self, data, tensors=(), threads=1):
-        self._interpreter = open_file(
-            flatbuffer.with_outputs(data, tensors) if tensors else data, threads
-        )
+    def __init__(self, data: bytes, tensors: Sequence[int] = (), threads: int = 1):
+        if tensors:
+            data = flatbuffer.with_outputs(data, tensors)
+        self._interpreter = open_file(data, threads)
         (self._input,) = self._interpreter.get_input_details()
         details = {detail["index"]: detail for detail in self._interpreter.get_output_details()}
         first = self._interpreter.get_output_details()[0]
@@ -62,9 +63,11 @@ class Classifier:
         self.shape = tuple(int(side) for side in self._input["shape"])  # of one call
         self.batch = self.shape[0]
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
         images = np.asarray(images)
-        size = max(len(images), 1) if self.is_dynamic else self.batch
+        size = self.batch
+        if self.is_dynamic:
+            size = max(len(images), 1)
         rows = []
         for start in range(0, len(images), size):
             part = images[start : start + size]
@@ -89,7 +92,7 @@ def _filled(images, size):
     return np.concatenate([images, np.repeat(images[-1:], size - len(images), 0)])
 
 
-def to_type(values, detail):
+def to_type(values: np.ndarray, detail: dict) -> np.ndarray:
     """Returns float values as the tensor of an interpreter's detail wants them."""
     scale, zero = detail["quantization"]
     kind = np.dtype(detail["dtype"])
@@ -99,7 +102,7 @@ def to_type(values, detail):
     return np.clip(np.round(values / scale) + zero, limits.min, limits.max).astype(kind)
 
 
-def to_float(values, detail):
+def to_float(values: np.ndarray, detail: dict) -> np.ndarray:
     """Returns a tensor of an interpreter as float32."""
     scale, zero = detail["quantization"]
     if not scale:
@@ -107,12 +110,12 @@ def to_float(values, detail):
     return ((values.astype("float32") - zero) * scale).astype("float32")
 
 
-def delegation_of(path):
+def delegation_of(path: str) -> tuple[int, int, int]:
     """Returns `delegation` of the file at a path."""
     return delegation(staging.read(path))
 
 
-def delegation(data):
+def delegation(data: bytes) -> tuple[int, int, int]:
     """Returns (operators that XNNPACK computes, pieces they are in, all operators).
 
     The interpreter lists the operators of the file and, after them, the delegate's nodes,

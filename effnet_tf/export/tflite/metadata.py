@@ -12,13 +12,12 @@ import zipfile
 
 import flatbuffers
 import numpy as np
-from flatbuffers import number_types
 from flatbuffers.table import Table
 
 from effnet_tf import __version__
 from effnet_tf.errors import InputError
-from effnet_tf.export.about import labels_text
-from effnet_tf.export.tflite import flatbuffer
+from effnet_tf.export.about import About, labels_text
+from effnet_tf.export.tflite import fields, flatbuffer
 
 ENTRY, ABOUT_ENTRY, LABELS = "TFLITE_METADATA", "EFFNET_TF", "labels.txt"
 
@@ -54,7 +53,7 @@ class Metadata:
     labels_file: str | None = None
 
 
-def attach(data, about):
+def attach(data: bytes, about: About) -> bytes:
     """Returns a .tflite file with metadata: for MediaPipe, for our own programs, class names.
 
     Args:
@@ -82,7 +81,7 @@ def attach(data, about):
     return _with_labels(flatbuffer.write(model), names)
 
 
-def model_metadata(about, input_type="float32", logits=False):
+def model_metadata(about: About, input_type: str = "float32", logits: bool = False) -> bytes:
     """Returns the bytes of the flatbuffer "M001" that describes a classifier.
 
     Args:
@@ -90,11 +89,30 @@ def model_metadata(about, input_type="float32", logits=False):
         input_type: element type of its images, such as "uint8".
         logits: whether it gives logits instead of probabilities.
     """
-    mean, std = _normalization(about)
-    low, high = _FULL_RANGE.get(input_type) or (
-        [(pixel - m) / s for m, s in zip(mean, std)] for pixel in (0, 255)
+    text = f"EfficientNet image classifier {about.variant}, by effnet_tf {__version__}."
+    model = (
+        about.variant,
+        text,
+        __version__,
+        [(None, None, [_image(about, input_type)], [_score(about, logits)])],
+        None,
+        None,
+        None,
+        "1.0.0",
     )
-    image = (
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(fields.put(builder, model), _IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def _image(about, input_type):
+    """Returns the table of the images, for `_put`."""
+    mean, std = _normalization(about)
+    low, high = _FULL_RANGE.get(input_type, (None, None))
+    if low is None:
+        low = [(0 - m) / s for m, s in zip(mean, std)]
+        high = [(255 - m) / s for m, s in zip(mean, std)]
+    return (
         "image",
         "RGB image of the size of this tensor. Its pixels, in [0, 255], become "
         "(pixel - mean) / std with the mean and std of NormalizationOptions.",
@@ -103,33 +121,19 @@ def model_metadata(about, input_type="float32", logits=False):
         [(_NORMALIZATION, (_floats(mean), _floats(std)))],
         (_floats(high), _floats(low)),
     )
-    files = [(LABELS, "Names of the classes, one per line.", _AXIS_LABELS)]
-    score = (
-        "logit" if logits else "probability",
-        "One score per class.",
-        None,
-        None,
-        None,
-        None if logits else (_floats([1]), _floats([0])),
-        files if about.class_names else None,
-    )
-    text = f"EfficientNet image classifier {about.variant}, by effnet_tf {__version__}."
-    model = (
-        about.variant,
-        text,
-        __version__,
-        [(None, None, [image], [score])],
-        None,
-        None,
-        None,
-        "1.0.0",
-    )
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(_put(builder, model), _IDENTIFIER)
-    return bytes(builder.Output())
 
 
-def read(data):
+def _score(about, logits):
+    """Returns the table of the scores, for `_put`."""
+    name, range_, files = "probability", (_floats([1]), _floats([0])), None
+    if logits:
+        name, range_ = "logit", None
+    if about.class_names:
+        files = [(LABELS, "Names of the classes, one per line.", _AXIS_LABELS)]
+    return name, "One score per class.", None, None, None, range_, files
+
+
+def read(data: bytes) -> Metadata | None:
     """Returns the `Metadata` of a .tflite file's bytes, or None where there are none.
 
     Anybody's file; what is missing in it, or damaged, is empty.
@@ -143,13 +147,15 @@ def read(data):
         return Metadata()
 
 
-def labels(data):
+def labels(data: bytes) -> list[str]:
     """Returns the class names that are packed behind a .tflite file's bytes; [] without."""
     described = read(data)
-    wanted = described.labels_file if described else None
+    wanted = LABELS
+    if described and described.labels_file:
+        wanted = described.labels_file
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            entry = archive.getinfo(wanted or LABELS)
+            entry = archive.getinfo(wanted)
             if entry.file_size > _MAX_LABELS:
                 return []
             with archive.open(entry) as file:  # the claimed size may be wrong
@@ -159,10 +165,12 @@ def labels(data):
     return lines(text)
 
 
-def lines(text):
+def lines(text: str) -> list[str]:
     """Returns the lines of a file of class names; ends of files of any system."""
     found = text.replace("\r\n", "\n").split("\n")
-    return found[:-1] if found[-1] == "" else found
+    if found[-1] == "":
+        found.pop()
+    return found
 
 
 def _gives_logits(model):
@@ -195,90 +203,31 @@ def _floats(values):
     return np.asarray(values, "float32").reshape(-1)
 
 
-def _put(builder, value):
-    """Writes a string, floats, a table or a list of tables; returns where it lies.
-
-    A table is the tuple of its fields in the schema's order: None where absent, an int for
-    an enum or the kind of a union. Children come before their parents in the buffer.
-    """
-    if isinstance(value, str):
-        return builder.CreateString(value)
-    if isinstance(value, np.ndarray):
-        return builder.CreateNumpyVector(value)
-    if isinstance(value, list):
-        places = [_put(builder, item) for item in value]
-        builder.StartVector(4, len(places), 4)
-        for place in reversed(places):
-            builder.PrependUOffsetTRelative(place)
-        return builder.EndVector()
-    places = [
-        item if isinstance(item, (int, type(None))) else _put(builder, item) for item in value
-    ]
-    builder.StartObject(len(value))
-    for slot, (item, place) in enumerate(zip(value, places)):
-        if isinstance(item, int):
-            builder.PrependInt8Slot(slot, place, 0)
-        elif item is not None:
-            builder.PrependUOffsetTRelativeSlot(slot, place, 0)
-    return builder.EndObject()
-
-
 def _parse(entry):
     model = Table(entry, int(np.frombuffer(entry, "<u4", 1)[0]))
-    graph = (_tables(model, _MODEL_SUBGRAPHS) or [None])[0]
+    graph = (fields.tables(model, _MODEL_SUBGRAPHS) or [None])[0]
     mean, std, labels_file = (), (), None
     for unit in _of_first(graph, _GRAPH_INPUTS, _TENSOR_UNITS):
-        if _byte(unit, 0) == _NORMALIZATION:
-            options = _table(unit, 1)
-            mean, std = _vector(options, 0), _vector(options, 1)
+        if fields.byte(unit, 0) == _NORMALIZATION:
+            options = fields.table(unit, 1)
+            mean, std = fields.vector(options, 0), fields.vector(options, 1)
     for file in reversed(_of_first(graph, _GRAPH_OUTPUTS, _TENSOR_FILES)):
-        if _byte(file, _FILE_KIND) == _AXIS_LABELS:
-            labels_file = _text(file, _FILE_NAME)  # the first of several is the default
+        if fields.byte(file, _FILE_KIND) == _AXIS_LABELS:
+            labels_file = fields.text(file, _FILE_NAME)  # the first of several is the default
     return Metadata(
-        _text(model, _MODEL_NAME), _text(model, _MODEL_DESCRIPTION), mean, std, labels_file
+        fields.text(model, _MODEL_NAME),
+        fields.text(model, _MODEL_DESCRIPTION),
+        mean,
+        std,
+        labels_file,
     )
 
 
 def _of_first(graph, tensors, slot):
     """Returns the tables in a field of a graph's first input or output."""
-    described = _tables(graph, tensors) if graph else []
-    return _tables(described[0], slot) if described else []
-
-
-def _place(table, slot):
-    """Returns where a field lies, or None where it is absent."""
-    offset = table.Offset(4 + 2 * slot)
-    return table.Pos + offset if offset else None
-
-
-def _byte(table, slot):
-    place = _place(table, slot)
-    return 0 if place is None else table.Get(number_types.Int8Flags, place)
-
-
-def _text(table, slot):
-    place = _place(table, slot)
-    return "" if place is None else table.String(place).decode("utf-8", "replace")
-
-
-def _table(table, slot):
-    return Table(table.Bytes, table.Indirect(_place(table, slot)))
-
-
-def _tables(table, slot):
-    place = _place(table, slot)
-    if place is None:
+    if not graph:
         return []
-    start = table.Vector(place - table.Pos)
-    return [
-        Table(table.Bytes, table.Indirect(start + 4 * number))
-        for number in range(table.VectorLen(place - table.Pos))
-    ]
-
-
-def _vector(table, slot):
-    place = _place(table, slot)
-    if place is None:
-        return ()
-    count, start = table.VectorLen(place - table.Pos), table.Vector(place - table.Pos)
-    return tuple(float(value) for value in np.frombuffer(table.Bytes, "<f4", count, start))
+    described = fields.tables(graph, tensors)
+    if not described:
+        return []
+    return fields.tables(described[0], slot)

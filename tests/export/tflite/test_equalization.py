@@ -1,4 +1,4 @@
-"""equalize.py: which channels are rescaled, that the function stays, and what int8 gains."""
+"""equalization.py: which channels are rescaled, that the function stays, what int8 gains."""
 
 import functools
 import tempfile
@@ -11,7 +11,7 @@ from keras import layers
 
 import effnet_tf
 from effnet_tf.export.folding import fold
-from effnet_tf.export.tflite import equalize
+from effnet_tf.export.tflite import equalization, linking
 
 pytestmark = pytest.mark.processor
 
@@ -39,12 +39,12 @@ def folded(base, phi, seed=0):
 
 def stress(model, seed=1, octaves=3, random=None):
     random = random or np.random.default_rng(seed)
-    for link in equalize.links(model):
+    for link in linking.links(model):
         link.scale(2 ** random.uniform(-octaves, octaves, link.tensors[0].shape[-1]))
 
 
 def names(model):
-    return sorted(map(str, equalize.links(model)))
+    return sorted(map(str, linking.links(model)))
 
 
 # Of the logits' deviation: kernels of AVX2 and AVX-512 add in another order; 1.1e-5 was seen.
@@ -105,8 +105,8 @@ class TestLinks:
     def test_of_a_model_without_any(self):
         inputs = keras.Input((8, 8, 3))
         model = keras.Model(inputs, layers.Conv2D(4, 3, activation="swish")(inputs))
-        assert equalize.links(model) == []
-        assert equalize.equalize(model, np.zeros((2, 8, 8, 3))) == []
+        assert linking.links(model) == []
+        assert equalization.equalize(model, np.zeros((2, 8, 8, 3))) == []
 
 
 def conv(name, **options):
@@ -159,7 +159,7 @@ def test_models_of_users(body):
     before = run(model, images)
     stress(model)
     assert change(model, before, images) < 1e-5
-    equalize.equalize(model, images)
+    equalization.equalize(model, images)
     assert change(model, before, images) < 1e-5
 
 
@@ -172,7 +172,7 @@ def test_a_head_of_ones_own():
     model = fold(keras.Model(base.input, layers.Dense(2, "softmax", name="classes")(x)))
     assert {"neck -> hidden", "hidden -> classes"} < set(names(model))
     before = run(model)
-    equalize.equalize(model, IMAGES)
+    equalization.equalize(model, IMAGES)
     assert change(model, before) < ROUNDING
 
 
@@ -182,15 +182,15 @@ def test_a_head_of_ones_own():
 @pytest.mark.parametrize("base", ["b0", "lite0", "edgetpu-s"])
 def test_the_function_stays_and_every_stress_is_undone(base):
     model = network(base)
-    before, weights, links = run(model), model.get_weights(), equalize.links(model)
+    before, weights, links = run(model), model.get_weights(), linking.links(model)
     watched = keras.Model(model.input, [tensor for link in links for tensor in link.tensors])
-    assert [link for link, _ in equalize.equalize(model, IMAGES)] == links and len(links) > 6
+    assert [link for link, _ in equalization.equalize(model, IMAGES)] == links and len(links) > 6
     equalised = run(watched)
     assert change(model, before) < ROUNDING
     model.set_weights(weights)
     stress(model, octaves=6)
     assert change(model, before) < ROUNDING
-    equalize.equalize(model, IMAGES)
+    equalization.equalize(model, IMAGES)
     assert change(model, before) < ROUNDING
     for ours, theirs in zip(run(watched), equalised):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
@@ -201,7 +201,7 @@ def test_weights_come_out_the_same_however_they_were_stressed():
     for seed in (1, 2):
         model = network("lite0")
         stress(model, seed)
-        equalize.equalize(model, IMAGES)
+        equalization.equalize(model, IMAGES)
         found.append(model.get_weights())
     for one, other in zip(*found):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-4 * np.abs(one).max())
@@ -210,12 +210,12 @@ def test_weights_come_out_the_same_however_they_were_stressed():
 def test_channels_come_out_with_one_range():
     model = network("lite0")
     stress(model)
-    equalize.equalize(model, IMAGES)
-    link = equalize.links(model)[0]
+    equalization.equalize(model, IMAGES)
+    link = linking.links(model)[0]
     values = np.abs(run(keras.Model(model.input, link.tensors[0])))
     largest = values.max(axis=(0, 1, 2))
     assert largest.max() / largest.min() < 4
-    again = equalize.equalize(model, IMAGES)
+    again = equalization.equalize(model, IMAGES)
     for _, factors in again:
         np.testing.assert_allclose(factors, 1, rtol=1e-3)
 
@@ -223,10 +223,10 @@ def test_channels_come_out_with_one_range():
 @pytest.mark.parametrize("base", ["b0", "edgetpu-s"])
 def test_dead_channels(base):
     model = network(base)
-    links = equalize.links(model)
+    links = linking.links(model)
     for number, link in enumerate(links):
         for layer in link.producers:
-            if not equalize._is_depthwise(layer):
+            if not linking.is_depthwise(layer):
                 kernel, bias = layer.get_weights()
                 kernel[..., 1], bias[1] = 0, 0
                 layer.set_weights([kernel, bias])
@@ -236,7 +236,7 @@ def test_dead_channels(base):
             layer.set_weights([kernel, bias])
     before = run(model)
     stress(model)
-    for _, factors in equalize.equalize(model, IMAGES):
+    for _, factors in equalization.equalize(model, IMAGES):
         assert np.isfinite(factors).all() and factors.min() > 0
     assert all(np.isfinite(weight).all() for weight in model.get_weights())
     assert change(model, before) < ROUNDING
@@ -248,7 +248,7 @@ def test_weights_of_a_dead_channel_do_not_drown_the_others():
     first, last = model.layers[1:]
     first.set_weights([first.get_weights()[0] * [0, 1, 1, 1], np.zeros(4)])
     last.set_weights([last.get_weights()[0] * [[1000], [1], [1], [1]], np.zeros(4)])
-    equalize.equalize(model, IMAGES[:, :8, :8])
+    equalization.equalize(model, IMAGES[:, :8, :8])
     largest = np.abs(last.get_weights()[0]).max(axis=(0, 1, 3))
     assert 0 < largest[0] <= 1.001 * largest[1:].max()
 
@@ -262,16 +262,16 @@ def test_what_relu_hides_is_not_taken_for_small():
     kernel = first.get_weights()[0] * 0.01
     kernel[..., 1] = kernel[..., 0]
     first.set_weights([kernel, np.array([3, -3, 0, 0])])
-    ((_, factors),) = equalize.equalize(model, IMAGES[:, :8, :8])
+    ((_, factors),) = equalization.equalize(model, IMAGES[:, :8, :8])
     assert 0.3 < factors[1] / factors[0] < 3
 
 
 def test_progress_counts_images():
     calls = []
-    equalize.equalize(network("b0"), IMAGES, lambda *done: calls.append(done))
+    equalization.equalize(network("b0"), IMAGES, lambda *done: calls.append(done))
     assert calls[-1] == (20, 20) and calls == sorted(calls)
     calls.clear()
-    equalize.correct_biases(network("b0"), IMAGES, lambda *done: calls.append(done))
+    equalization.correct_biases(network("b0"), IMAGES, lambda *done: calls.append(done))
     assert calls[-1] == (20, 20)
 
 
@@ -296,12 +296,14 @@ def test_corrected_biases_keep_the_mean_of_each_channel():
     kernels = {
         layer.name: layer.get_weights()[0]
         for layer in model.layers
-        if isinstance(layer, equalize._KERNELS)
+        if isinstance(layer, linking._KERNELS)
     }
-    int8 = {name: equalize.rounded(kernel, "dwconv" in name) for name, kernel in kernels.items()}
+    int8 = {
+        name: equalization.rounded(kernel, "dwconv" in name) for name, kernel in kernels.items()
+    }
     exact, before = means_of(model, kernels), means_of(model, int8)
     biases = {layer.name: layer.get_weights()[1] for layer in model.layers if layer.name in kernels}
-    corrections = equalize.correct_biases(model, IMAGES)
+    corrections = equalization.correct_biases(model, IMAGES)
     assert corrections.keys() == kernels.keys()
     for name in kernels:
         error = np.abs(before[name] - exact[name]).max()
@@ -317,7 +319,7 @@ def test_biases_that_cannot_be_corrected_stay():
     inputs = keras.Input((40, 36, 3))
     x = layers.Conv2D(4, 1, use_bias=False, name="plain")(inputs)
     model = keras.Model(inputs, layers.Dense(2, "softmax", name="classes")(layer(layer(x))))
-    assert set(equalize.correct_biases(model, IMAGES)) == {"classes"}
+    assert set(equalization.correct_biases(model, IMAGES)) == {"classes"}
 
 
 # --- int8 ----------------------------------------------------------------------------------
@@ -365,7 +367,7 @@ def test_int8_survives_a_stress():
     stock = sqnr(model, expected)
     stress(model)
     stressed = sqnr(model, expected)
-    equalize.equalize(model, IMAGES)
+    equalization.equalize(model, IMAGES)
     ours = sqnr(model, expected)
     assert stressed < stock - 12
     assert ours > stock - 1.5
@@ -397,11 +399,11 @@ def test_weights_are_rounded_as_the_converter_does():
                 )
             )
     ours = [
-        np.moveaxis(equalize.rounded(model.get_layer(name).get_weights()[0]), -1, 0)
+        np.moveaxis(equalization.rounded(model.get_layer(name).get_weights()[0]), -1, 0)
         for name in ("first", "last")
     ]
     kernel = model.get_layer("depthwise").get_weights()[0]
-    ours.append(equalize.rounded(kernel, depthwise=True).reshape(1, 3, 3, 8))
+    ours.append(equalization.rounded(kernel, depthwise=True).reshape(1, 3, 3, 8))
     for kernel in ours:
         assert any(
             kernel.shape == other.shape and np.allclose(kernel, other, atol=1e-6) for other in found

@@ -5,8 +5,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import judging
-from effnet_tf.export.tflite import flatbuffer, integers, interpreter
+from effnet_tf.export.tflite import flatbuffer, integers, interpreter, measuring
 from tests.export.tflite import test_flatbuffer
 
 data = test_flatbuffer.data
@@ -60,9 +59,9 @@ def test_as_good_as_tensorflows_own_converter(model, data, ranges, images):
         optimizations=[tf.lite.Optimize.DEFAULT],
         representative_dataset=lambda: ([images[n : n + 1].astype("float32")] for n in range(16)),
     )
-    exact = judging.logits_of(data, images)
+    exact = measuring.logits_of(data, images)
     ours, theirs = (
-        judging.sqnr(exact, judging.logits_of(file, images))
+        measuring.sqnr(exact, measuring.logits_of(file, images))
         for file in (integers.int8(ranges, "float"), stock)
     )
     assert ours > theirs - 1 and ours > 20
@@ -84,10 +83,10 @@ class TestKeepFloat:
 
     @pytest.mark.parametrize("extra", [-100, 4])
     def test_the_target_is_reached(self, data, ranges, images, extra):
-        exact = judging.logits_of(data, images)
+        exact = measuring.logits_of(data, images)
 
         def sqnr(file):
-            return judging.sqnr(exact, judging.logits_of(file, images))
+            return measuring.sqnr(exact, measuring.logits_of(file, images))
 
         start = sqnr(integers.int8(ranges, "float"))
         lines = []

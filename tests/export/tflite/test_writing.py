@@ -12,7 +12,7 @@ import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import folding, identify
-from effnet_tf.export.tflite import equalize, flatbuffer, interpreter
+from effnet_tf.export.tflite import flatbuffer, interpreter, linking
 from tests.helpers.tiny_net import randomise_batch_norm
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
@@ -263,7 +263,7 @@ def test_without_preprocessing_ranges_are_those_of_the_images(images, tmp_path):
 def test_best_of_both_is_written(model, images, tmp_path, capsys):
     """A net whose channels were rescaled, the same function, loses much without equalisation."""
     network, random = folding.fold(model), np.random.default_rng(0)
-    for link in equalize.links(network):
+    for link in linking.links(network):
         link.scale(2 ** random.uniform(-5, 5, link.tensors[0].shape[-1]))
     reports = [
         export.to_tflite(

@@ -1,0 +1,126 @@
+"""Can this model, with these images and labels, become a file?"""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from effnet_tf.errors import InputError
+from effnet_tf.export import graph, soundness
+from effnet_tf.export.about import About, describe
+from effnet_tf.export.tflite.options import CALIBRATED, Options
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A model that can be exported, and what its file is compared on.
+
+    Attributes:
+        model: a functional `keras.Model`.
+        about: what it is.
+        images: (N, H, W, C) float32.
+        labels: (N,) integers, -1 where unknown; or None.
+    """
+
+    model: keras.Model
+    about: About
+    images: np.ndarray
+    labels: np.ndarray | None
+
+
+def prepared(
+    model: keras.Model, about: About | None, images: np.ndarray | None, labels: np.ndarray | None
+) -> Subject:
+    """Returns a model with a graph, its `About`, and images to compare on.
+
+    Args:
+        model: a functional or sequential `keras.Model`.
+        about: None: `describe(model)`.
+        images: (N, H, W, C); None: 8 of seeded noise.
+        labels: of these, (N,) integers, -1 where unknown; or None.
+
+    Raises:
+        InputError: one of them cannot be used, or they do not go together.
+    """
+    model = graph.functional(model)
+    _check_outputs(model)
+    soundness.check_weights(model)
+    about = about or describe(model)
+    classes = model.outputs[0].shape[-1]
+    if about.class_names and len(about.class_names) != classes:
+        raise InputError(
+            f"There are {len(about.class_names)} class names for {classes} classes: "
+            "give one name for each, or none."
+        )
+    if images is None:
+        shape = (8, *(side or 64 for side in model.inputs[0].shape[1:]))
+        images = np.random.default_rng(0).integers(0, 256, shape)
+    soundness.check_images("verify_with", images, model)
+    if labels is not None:
+        _check_labels(labels, images, model)
+    return Subject(model, about, np.asarray(images, "float32"), labels)
+
+
+def _check_labels(labels, images, model):
+    if len(labels) != len(images):
+        raise InputError(f"There are {len(labels)} labels for {len(images)} images to verify with.")
+    if len(model.outputs[0].shape) != 2:
+        raise InputError(
+            "labels are for a classifier, which gives (N, classes); the model "
+            f"'{model.name}' gives {model.outputs[0].shape}."
+        )
+
+
+def _check_outputs(model):
+    """Refuses outputs inside of outputs, which no file has names for."""
+    outputs = model.output
+    if isinstance(outputs, keras.KerasTensor):
+        return
+    if isinstance(outputs, dict):
+        outputs = outputs.values()
+    if any(not isinstance(part, keras.KerasTensor) for part in outputs):
+        raise InputError(
+            f"The outputs of '{model.name}' are nested: give the model a plain list or dict of "
+            "outputs."
+        )
+
+
+def classifier(model: keras.Model) -> keras.Model:
+    """Returns a model that can become a TFLite file, as one with a graph.
+
+    Raises:
+        InputError: it cannot become a TFLite file.
+    """
+    model = graph.functional(model)
+    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+        raise InputError(
+            f"The model '{model.name}' must take one image and give one score per "
+            f"class, (N, classes); it has {len(model.inputs)} inputs and gives "
+            f"{[tuple(output.shape) for output in model.outputs]}."
+        )
+    shape = model.inputs[0].shape
+    if len(shape) != 4 or None in shape[1:]:
+        raise InputError(
+            f"TFLite needs a static input size; this model's input is {shape}. "
+            "Build it with input_shape=(H, W, C)."
+        )
+    if not isinstance(model.output, keras.KerasTensor):  # one in a dict or list
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+    return model
+
+
+def check_tflite(options: Options, about: About, calibration: np.ndarray | None) -> None:
+    """Raises InputError if a classifier cannot become the TFLite file that is asked for."""
+    if options.io != "float" and not about.normalizes:
+        raise InputError(
+            f"io '{options.io}' means the bytes of an image, but this model wants "
+            "pixels that its caller has normalised: use io 'float'."
+        )
+    if options.quantize in CALIBRATED and calibration is None:
+        raise InputError(
+            f"quantize '{options.quantize}' needs calibration images: they tell the "
+            "ranges of the activations. Give calibration=, some hundred images "
+            "(N, H, W, C)."
+        )
+    if options.quantize in CALIBRATED:
+        soundness.check_calibration(calibration, about.normalizes)

@@ -1,0 +1,89 @@
+"""What kind of TFLite file is wanted, and do the wishes go together?"""
+
+import dataclasses
+import math
+
+from effnet_tf.errors import InputError
+
+QUANTIZE = ("none", "float16", "weights8", "int8", "int16x8", "dynamic")
+IO = ("float", "int8", "uint8")
+CALIBRATED = ("int8", "int16x8")
+TARGET_SQNR = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What kind of TFLite file is wanted.
+
+    Attributes:
+        quantize: None: what suits the network, see choice.py; it is printed. "none":
+            float32. "float16": weights of 16 bits, computed in float.
+            "weights8": weights of 8 bits per output channel, computed in float. "int8":
+            all in integers. "int16x8": activations of 16 bits, weights of 8; slow on CPUs.
+            "dynamic": TensorFlow's dynamic range; slow, and bad for B0 and B1.
+        io: type of the file's input, and of its output if all is in integers: "float",
+            "uint8" (bytes of an image as they are) or "int8" (those minus 128).
+        batch: images per call, or "dynamic".
+        equalize: whether to equalise the ranges of channels before int8 and int16x8.
+        correct_biases: whether to take the mean error of rounded weights off the biases.
+        keep_float: names of blocks that stay float in an int8 file, such as ("block7a",
+            "top"), or "auto": few that reach `target_sqnr`.
+        target_sqnr: of the logits, in dB, for "auto".
+        min_sqnr: below it, in dB, nothing is written; by default that of `TOLERANCE`.
+
+    Raises:
+        InputError: an unknown value, or values that do not go together.
+    """
+
+    quantize: str | None = None
+    io: str = "float"
+    batch: int | str = 1
+    equalize: bool = True
+    correct_biases: bool = False
+    keep_float: tuple[str, ...] | str = ()
+    target_sqnr: float = TARGET_SQNR
+    min_sqnr: float | None = None
+
+    def __post_init__(self):
+        if self.quantize is not None:
+            _check_known("quantize", self.quantize, QUANTIZE)
+        _check_known("io", self.io, IO)
+        if self.batch != "dynamic" and not (isinstance(self.batch, int) and self.batch > 0):
+            raise InputError(
+                f"batch is {self.batch!r}; it must be a number of images, at least 1, or 'dynamic'."
+            )
+        if self.quantize is not None:
+            self._check_kind()
+        if isinstance(self.keep_float, str) and self.keep_float not in ("", "auto"):
+            raise InputError(
+                f"keep_float is '{self.keep_float}'; it must be 'auto', or a tuple of "
+                "names of blocks."
+            )
+        if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
+            raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
+
+    def _check_kind(self):
+        """Refuses options that do not go with `quantize`."""
+        if self.io == "int8" and self.quantize != "int8":
+            raise InputError(
+                f"io 'int8' goes with quantize 'int8'; a file of '{self.quantize}' "
+                "takes 'float' or 'uint8'."
+            )
+        if self.io != "float" and self.quantize == "int16x8":
+            raise InputError("quantize 'int16x8' takes io 'float' only.")
+        if self.keep_float and self.quantize != "int8":
+            raise InputError("keep_float is for quantize 'int8'.")
+        if self.batch == "dynamic" and self.quantize == "int16x8":
+            raise InputError("quantize 'int16x8' needs a fixed batch: give a number.")
+
+    @property
+    def static_batch(self) -> int | None:
+        """The batch as a tensor's shape wants it."""
+        if isinstance(self.batch, int):
+            return self.batch
+        return None
+
+
+def _check_known(field, value, known):
+    if value not in known:
+        raise InputError(f"{field} is '{value}'; it must be one of {', '.join(known)}.")
