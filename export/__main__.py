@@ -9,11 +9,12 @@ python -m export bench runs/digits/digits.tflite another.tflite
 """
 
 import argparse
+from typing import NoReturn
 
 from effnet_tf import extras, programs
 
 
-def parse(argv):
+def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line; `run` is the chosen program."""
     from absl.flags import argparse_flags
 
@@ -26,6 +27,7 @@ def parse(argv):
         description=programs.as_called(__doc__),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.set_defaults(in_a_child=False)
     subparsers = parser.add_subparsers(required=True, metavar="PROGRAM")
     convert.add_programs(subparsers)
     classify.add_program(subparsers)
@@ -34,17 +36,14 @@ def parse(argv):
     return parser.parse_args(argv[1:])
 
 
-def main(options):
+def main(options: argparse.Namespace) -> None:
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
-    from absl import logging
-
-    logging.set_verbosity(logging.WARNING)
     programs.on_interruption(_last_words(options))
-    with programs.sentences():
-        with programs.nothing_to_undo():
-            extras.require("This program", "tensorflow", "keras")
-            from effnet_tf import export  # noqa: F401  (it takes seconds)
-        options.run(options)
+    with programs.nothing_to_undo():
+        extras.require("This program", "tensorflow", "keras")
+        if not options.in_a_child:
+            from effnet_tf.export import writing  # noqa: F401  (it takes seconds)
+    options.run(options)
 
 
 def _last_words(options):
@@ -65,15 +64,9 @@ def _last_words(options):
     return last_words
 
 
-def console():
+def console() -> NoReturn:
     """The command `effnet-export`."""
-
-    def program():
-        with programs.nothing_to_undo():
-            from absl import app
-        return app.run(main, flags_parser=parse)
-
-    programs.run(program)
+    programs.run(main, parse)
 
 
 if __name__ == "__main__":

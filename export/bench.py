@@ -1,12 +1,14 @@
 """The program `bench`: how fast are TFLite files, compared with each other?"""
 
+import argparse
 import os
+from typing import Any
 
 from effnet_tf import isolated
 from effnet_tf.errors import InputError, printable
 
 
-def add_program(programs):
+def add_program(programs: Any) -> None:
     """Adds the program to the parser's subcommands."""
     text = "compare the latency of TFLite files on this machine's CPU"
     parser = programs.add_parser(
@@ -21,7 +23,7 @@ def add_program(programs):
     parser.add_argument(
         "--seconds", type=_seconds, default=10.0, help="for each comparison (default 10)"
     )
-    parser.set_defaults(run=bench)
+    parser.set_defaults(run=bench, in_a_child=True)
 
 
 def _seconds(text):
@@ -31,23 +33,20 @@ def _seconds(text):
     return seconds
 
 
-def bench(options):
+def bench(options: argparse.Namespace) -> None:
     """Prints time per image of the first file, and the others' as ratios, for 1 and 2 threads.
 
     In a process of its own: a damaged file of others may end it.
     """
+    job = compare, {"paths": options.files, "seconds": options.seconds}
     try:
-        isolated.call(
-            (compare, {"paths": options.files, "seconds": options.seconds}),
-            shown=True,
-            silence=options.seconds + isolated.SILENCE,
-        )
+        isolated.call(job, shown=True, silence=options.seconds + isolated.SILENCE)
     except isolated.WorkerError as error:
         which = " or ".join(f"'{path}'" for path in options.files)
         raise InputError(f"{which} cannot be run: {error.reason}.") from error
 
 
-def compare(paths, seconds):
+def compare(paths: list[str], seconds: float) -> None:
     """Times TFLite files in turns and prints a table; see the program's options.
 
     Raises:

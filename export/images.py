@@ -5,11 +5,17 @@ subset, spread evenly, made as evaluation makes its images.
 """
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
+
+if TYPE_CHECKING:
+    from effnet_tf.export import About
+
+    from .opened import KerasFile, Run
 
 SOURCES = (
     "run (held-out images of the run), run:train (its training images), a folder of image "
@@ -17,17 +23,19 @@ SOURCES = (
 )
 
 
-def read(where, opened, about, most):
+def read(
+    where: str, source: "Run | KerasFile", about: "About", most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns ((N, H, W, 3) uint8 images, (N,) labels, -1 where unknown), N <= most.
 
     Args:
         where: one of `SOURCES`.
-        opened: the `run.Run` or `run.KerasFile` that is exported.
+        source: the `Run` or `KerasFile` that is exported.
         about: its `About`: how images are cut.
         most: how many images at most.
     """
     if where in ("run", "run:train"):
-        return opened.images(most, training=where == "run:train")
+        return source.images(most, training=where == "run:train")
     if about.image_size is None:
         raise InputError(
             "This model takes other than square RGB images of one size: images "
@@ -36,13 +44,13 @@ def read(where, opened, about, most):
     if os.path.isdir(where):
         found = _folder(where, about.class_names, most)
     elif ":" in where:
-        found = _tfds(where, opened.data_dir, about.class_names, most)
+        found = _tfds(where, source.data_dir, about.class_names, most)
     else:
         raise InputError(f"There are no images at '{where}'. Give {SOURCES}.")
     return _prepared(found, about, where)
 
 
-def spread(count, most):
+def spread(count: int, most: int) -> np.ndarray:
     """Returns at most `most` whole numbers below `count`, evenly spread."""
     return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
@@ -56,15 +64,23 @@ def _folder(folder, class_names, most):
     paths = walk.images(folder)
     for line in walk.report():
         print(line)
-    for number in spread(len(paths), most) if paths else ():
-        name = os.path.basename(os.path.dirname(paths[number]))
-        label = class_names.index(name) if name in class_names else -1
+    if not paths:
+        return
+    for number in spread(len(paths), most):
         try:
             encoded = local_files.read(paths[number], local_files.MAX_IMAGE_BYTES)
         except (OSError, InputError) as error:  # since it was listed
             print(f"Left out {paths[number]}: {first_line(error)}")
             continue
-        yield paths[number], encoded, label
+        yield paths[number], encoded, _label(paths[number], class_names)
+
+
+def _label(path, class_names):
+    """Returns the number of the class that the folder of an image file is named after, or -1."""
+    name = os.path.basename(os.path.dirname(path))
+    if name not in class_names:
+        return -1
+    return class_names.index(name)
 
 
 def _tfds(where, data_dir, class_names, most):
@@ -75,35 +91,37 @@ def _tfds(where, data_dir, class_names, most):
         builder = tfds.builder(name, data_dir=data_dir)
         features = builder.info.features
         count = builder.info.splits[split].num_examples
-        keys = [
-            next(key for key, value in features.items() if isinstance(value, kind))
-            for kind in (tfds.features.Image, tfds.features.ClassLabel)
-        ]
-        rows = builder.as_dataset(split=split, decoders={keys[0]: tfds.decode.SkipDecoding()})
+        image, label_key = (
+            _key_of(kind, features) for kind in (tfds.features.Image, tfds.features.ClassLabel)
+        )
+        rows = builder.as_dataset(split=split, decoders={image: tfds.decode.SkipDecoding()})
     except Exception as error:  # builders, features and readers have kinds of their own
         raise InputError(
             f"The TFDS split '{where}' cannot be read from data_dir {data_dir!r}: "
             f"{first_line(error)}."
         ) from error
     wanted = set(spread(count, most).tolist())
-    known = tuple(features[keys[1]].names) == tuple(class_names)
+    known = tuple(features[label_key].names) == tuple(class_names)
     for number, row in enumerate(rows.as_numpy_iterator()):
         if number in wanted:
-            yield (f"{where}[{number}]", row[keys[0]], int(row[keys[1]]) if known else -1)
+            label = -1
+            if known:
+                label = int(row[label_key])
+            yield f"{where}[{number}]", row[image], label
+
+
+def _key_of(kind, features):
+    return next(key for key, value in features.items() if isinstance(value, kind))
 
 
 def _prepared(found, about, where):
     """Decodes and cuts images; names those that cannot be used."""
-    from tqdm import tqdm
+    from effnet_tf import local_files, progress
+    from effnet_tf.data import bad_images
 
-    from effnet_tf import local_files
-    from effnet_tf.data import EvaluationCrop, bad_images
-
-    crop = EvaluationCrop(
-        about.image_size, about.crop_padding, about.exif_rotation, about.scaled_decode
-    )
+    crop = about.evaluation_crop
     images, labels = [], []
-    for place, encoded, label in tqdm(found, f"Reading {where}", unit=" images", leave=False):
+    for place, encoded, label in progress.bar(f"Reading {where}", iterable=found, leave=False):
         fault = bad_images.fault(encoded)
         if fault:
             print(f"Left out {place}: {fault}")

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import checksum
 
+MARK = "saved_model.pb"  # of a SavedModel's directory
 # Names in a temporary folder: what is made, and what was in its place.
 _PREFIX, _LOCK, _MADE, _ASIDE = ".partial-", ".lock", "made", "replaced"
 
@@ -30,19 +31,14 @@ def staged(path: str, mark: str | None = None) -> Iterator[str]:
 
     Args:
         path: of a file; or of a directory, if there is a mark.
-        mark: name of a file that is in each directory of that kind, such as saved_model.pb.
+        mark: name of a file that is in each directory of that kind: `MARK`.
 
     Raises:
         InputError: `path` is not on this machine, its folder cannot be written, or what
             lies there is something else: it stays as it is.
     """
-    if "://" in path:
-        raise InputError(f"'{path}' is not on this machine: write to a local path, and copy it.")
-    if not path:
-        raise InputError("The path to write to is empty.")
+    prepare(path, mark)
     path = os.path.abspath(path)
-    put_back(path)
-    _refuse_foreign(path, mark)
     folder = _temporary(path)
     with open(os.path.join(folder, _LOCK), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process
@@ -55,16 +51,44 @@ def staged(path: str, mark: str | None = None) -> Iterator[str]:
             _remove(folder)
 
 
+def prepare(path: str, mark: str | None = None) -> None:
+    """Refuses a place that cannot be written to; to be asked before the work is done.
+
+    First of all it undoes what killed exports to the same folder have left: see `put_back`.
+
+    Args:
+        path: as for `staged`.
+        mark: as for `staged`.
+
+    Raises:
+        InputError: as `staged`.
+    """
+    put_back(path)
+    if "://" in path:
+        raise InputError(f"'{path}' is not on this machine: write to a local path, and copy it.")
+    if not path:
+        raise InputError("The path to write to is empty.")
+    path = os.path.abspath(path)
+    _refuse_foreign(path, mark)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # whether the name is too long, or its folder is a file
+    except OSError as error:
+        raise _cannot_be_written(path, error) from error
+
+
+def _cannot_be_written(path, error):
+    return InputError(f"'{path}' cannot be written: {first_line(error)}.")
+
+
 def _temporary(path):
     """Returns a new hidden folder beside `path`."""
     home = os.path.dirname(path)
     try:
         os.makedirs(home, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)  # a name that is too long is refused now, not after the work
         return tempfile.mkdtemp(prefix=_PREFIX, dir=home)
     except OSError as error:
-        raise InputError(f"'{path}' cannot be written: {first_line(error)}.") from error
+        raise _cannot_be_written(path, error) from error
 
 
 @contextlib.contextmanager

@@ -71,14 +71,14 @@ def to_saved_model(
         VerificationError: the written model computes something else. `path` is as before.
         SaveError: it cannot be written. `path` is as before.
     """
-    staging.put_back(path)
+    staging.prepare(path, staging.MARK)
     given = subject.prepared(model, about, verify_with, labels)
     folded = folding.fold(given.model)
     exact = reference.answer_of(given.model, folded, given.images)
     network = folded
     if keep_batch_norm:
         network = given.model
-    with placing.placed(path, "saved_model.pb") as temporary:
+    with placing.placed(path, staging.MARK) as temporary:
         saved_model.write(
             network,
             temporary,
@@ -128,7 +128,7 @@ def to_tflite(
         VerificationError: the written file computes something else. `path` is as before.
         SaveError: it cannot be written. `path` is as before.
     """
-    staging.put_back(path)
+    staging.prepare(path)
     wanted = Options(quantize=quantize, **options)
     model = subject.classifier(model)
     if quantize is None:
@@ -207,7 +207,7 @@ def to_onnx(
         VerificationError: the written file computes something else. `path` is as before.
         SaveError: it cannot be written. `path` is as before.
     """
-    staging.put_back(path)
+    staging.prepare(path)
     extras.require("Writing ONNX files", *extras.ONNX)
     given = subject.prepared(model, about, verify_with, labels)
     folded = folding.fold(given.model)

@@ -12,7 +12,7 @@ import effnet_tf
 from effnet_tf.errors import InputError
 from effnet_tf.export import checksum, identify
 from effnet_tf.recipes import RECIPES
-from export import images, run
+from export import images, opened
 from tests import conftest
 from tests.export.test_inputs import in_this_process  # noqa: F401 (a fixture)
 from tests.helpers import hostile
@@ -174,9 +174,9 @@ class TestImages:
         os.mkfifo(folder / "cat" / "pipe.jpg")
         (folder / "cat" / "scan.tif").write_bytes(b"II*\0")
         (folder / "cat" / "broken.jpg").write_bytes(b"no image")
-        opened = run.KerasFile("x.keras", ("cat", "dog"), None)
+        source = opened.KerasFile("x.keras", ("cat", "dog"), None)
         about = effnet_tf.export.About("x", image_size=32, class_names=("cat", "dog"))
-        pixels, labels = images.read(str(folder), opened, about, 10)
+        pixels, labels = images.read(str(folder), source, about, 10)
         assert len(pixels) == 2 and labels.tolist() == [0, 0]
         out = capsys.readouterr().out
         for text in ("FIFO", "TIFF", "broken.jpg", "links to folders"):
@@ -186,8 +186,8 @@ class TestImages:
         recipe = dataclasses.replace(RECIPES["smoke"], dataset="folder", data_dir="photos")
         monkeypatch.chdir(tmp_path)
         with pytest.raises(InputError, match="data_dir is 'photos', sought in .*--data_dir"):
-            run.Run("run", recipe, ("cat", "dog")).images(3)
+            opened.Run("run", recipe, ("cat", "dog")).images(3)
         monkeypatch.chdir(place)
-        assert len(run.Run("run", recipe, ("cat", "dog")).images(3)[0]) == 3
-        with pytest.raises(InputError, match="learnt the classes cat, cow .2.*have cat, dog .2"):
-            run.Run("run", recipe, ("cat", "cow")).images(3)
+        assert len(opened.Run("run", recipe, ("cat", "dog")).images(3)[0]) == 3
+        with pytest.raises(InputError, match="trained on .* cat, cow .2.*have cat, dog .2"):
+            opened.Run("run", recipe, ("cat", "cow")).images(3)

@@ -15,8 +15,9 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
+from effnet_tf import programs
 from effnet_tf.export import staging
-from export import __main__ as programs
+from export import __main__ as export
 from tests import conftest
 from tests.helpers import tiny_dataset
 
@@ -343,7 +344,8 @@ def export_here(*arguments):
     """Runs an export program in this process, which has TensorFlow already."""
     before = signal.getsignal(signal.SIGTERM)
     try:
-        programs.main(programs.parse(["export", *map(str, arguments)]))
+        with programs.sentences():
+            export.main(export.parse(["export", *map(str, arguments)]))
     finally:
         signal.signal(signal.SIGTERM, before)
 

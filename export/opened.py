@@ -1,43 +1,25 @@
-"""A trained run, opened for export: its recipe, class names, model and held-out images."""
+"""What is exported: a trained run or a .keras file, with its model, class names and images."""
 
 import argparse
 import dataclasses
 import functools
 import json
 import os
+from typing import TYPE_CHECKING, NoReturn
+
+import numpy as np
 
 from effnet_tf.errors import InputError, first_line
 
 from . import images
 
+if TYPE_CHECKING:
+    import keras
+
+    from effnet_tf.export import About
+    from effnet_tf.recipes import Recipe
+
 CROP_PADDING = 32  # main.py's; of a .keras file whose crop nobody said
-
-
-def add_options(parser, required=True):
-    """Adds the options that name a run and the place of its data."""
-    parser.add_argument("--workdir", required=required, help="directory of a training run")
-    parser.add_argument("--data_dir", help="where the run's data set lies now, if elsewhere")
-
-
-def count(text):
-    """The argparse type of a number of images: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images (1 or more)")
-    return int(text)
-
-
-def crop(text):
-    """The argparse type of --crop: pixels, an int, or a fraction of the short side, a float."""
-    try:
-        value = int(text) if text.isdigit() else float(text)
-    except ValueError:
-        value = None
-    if value is None or (isinstance(value, float) and not 0.01 <= value <= 1):
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a crop: give the padding in whole pixels (0: the whole image), or "
-            "the fraction of the short side, such as 0.875 or 1.0"
-        )
-    return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,15 +33,15 @@ class Run:
     """
 
     workdir: str
-    recipe: object
+    recipe: "Recipe"
     class_names: tuple[str, ...]
 
     @property
-    def data_dir(self):
+    def data_dir(self) -> str | None:
         """Where TFDS data sets lie."""
         return self.recipe.data_dir
 
-    def load_model(self):
+    def load_model(self) -> "keras.Model":
         """Returns the classifier with averaged weights, giving probabilities."""
         from effnet_tf.models import build
         from effnet_tf.weights import loading
@@ -70,7 +52,7 @@ class Run:
             print(report)
         return classifier
 
-    def about(self, model):
+    def about(self, model: "keras.Model") -> "About":
         """Returns the `About` of its classifier."""
         from effnet_tf import export
         from effnet_tf.data import crops
@@ -86,7 +68,7 @@ class Run:
             recipe=json.loads(self.recipe.to_json()),
         )
 
-    def images(self, most, training=False):
+    def images(self, most: int, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, without augmentation.
 
         Held-out ones, or of training. Spread evenly, since images may come in the order of
@@ -108,9 +90,7 @@ class Run:
 
     def _source(self):
         """Returns its data, which may lie elsewhere by now, and must have its classes."""
-        place = f"data_dir is '{self.data_dir}'"
-        if self.data_dir and not os.path.isabs(self.data_dir) and "://" not in self.data_dir:
-            place += f", sought in '{os.getcwd()}'"
+        place = self._place()
         try:
             source = _opened(self.recipe)
         except InputError as error:
@@ -120,11 +100,17 @@ class Run:
             ) from error
         if tuple(source.class_names) != tuple(self.class_names):
             raise InputError(
-                f"The run '{self.workdir}' has learnt the classes {_some(self.class_names)}; the "
-                f"images have {_some(source.class_names)} ({place}). Say with --data_dir where "
+                f"The run '{self.workdir}' was trained on the classes {_some(self.class_names)}; "
+                f"the images have {_some(source.class_names)} ({place}). Say with --data_dir where "
                 "its own lie."
             )
         return source
+
+    def _place(self):
+        place = f"data_dir is '{self.data_dir}'"
+        if self.data_dir and not os.path.isabs(self.data_dir) and "://" not in self.data_dir:
+            place += f", sought in '{os.getcwd()}'"
+        return place
 
 
 @functools.cache  # opened once, for calibration and for verification
@@ -135,7 +121,10 @@ def _opened(recipe):
 
 
 def _some(names):
-    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"
+    shown = list(names[:5])
+    if len(names) > 5:
+        shown.append("...")
+    return f"{', '.join(shown)} ({len(names)})"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +144,7 @@ class KerasFile:
     data_dir: str | None
     crop: int | float | None = None
 
-    def load_model(self):
+    def load_model(self) -> "keras.Model":
         """Returns the model; nothing in the file can run code."""
         import effnet_tf
 
@@ -170,31 +159,35 @@ class KerasFile:
                 f"'{self.path}' cannot be loaded as a .keras model: {first_line(error)}."
             ) from error
 
-    def about(self, model):
+    def about(self, model: "keras.Model") -> "About":
         """Returns its `About`; without --crop, the crop is that of the original code."""
         from effnet_tf import export
-        from effnet_tf.data import crops
 
         about = export.describe(model, class_names=self.class_names)
-        size, padding = about.image_size, self.crop
-        if padding is None:
-            padding = CROP_PADDING
+        return dataclasses.replace(about, crop_padding=self._padding(about.image_size))
+
+    def _padding(self, size):
+        """Returns the padding of the central crop in pixels; tells a default."""
+        from effnet_tf.data import crops
+
+        if self.crop is None:
             if size:
                 print(
-                    f"--crop {padding}, the default: images are cut to the middle "
-                    f"{size / (size + padding):.0%} of their short side, as the original code "
-                    "does it. Was this network trained on whole images, give --crop 0."
+                    f"--crop {CROP_PADDING}, the default: images are cut to the middle "
+                    f"{size / (size + CROP_PADDING):.0%} of their short side, as the original "
+                    "code does it. If this network was trained on whole images, give --crop 0."
                 )
-        elif isinstance(padding, float):
-            if not size:
-                raise InputError(
-                    f"--crop {padding} is a fraction of an image size, and this model "
-                    "has none: give pixels."
-                )
-            padding = crops.padding_of(padding, size)
-        return dataclasses.replace(about, crop_padding=padding)
+            return CROP_PADDING
+        if isinstance(self.crop, int):
+            return self.crop
+        if not size:
+            raise InputError(
+                f"--crop {self.crop} is a fraction of an image size, and this model "
+                "has none: give pixels."
+            )
+        return crops.padding_of(self.crop, size)
 
-    def images(self, most, training=False):
+    def images(self, most: int, training: bool = False) -> NoReturn:
         """There are none of its own."""
         raise InputError(
             f"'{self.path}' is not a run and has no images of its own: give a folder "
@@ -202,26 +195,28 @@ class KerasFile:
         )
 
 
-def open_run(options):
-    """Returns the `Run` that --workdir and --data_dir name."""
+def open_run(workdir: str, data_dir: str | None = None) -> Run:
+    """Returns the `Run` in a directory, with its data in `data_dir` if they lie elsewhere now."""
     from effnet_tf.runs import texts
 
-    recipe, class_names = texts.read_run(options.workdir)
-    if options.data_dir:
-        recipe = dataclasses.replace(recipe, data_dir=options.data_dir)
-    return Run(options.workdir, recipe, class_names)
+    recipe, class_names = texts.read_run(workdir)
+    if data_dir:
+        recipe = dataclasses.replace(recipe, data_dir=data_dir)
+    return Run(workdir, recipe, class_names)
 
 
-def open_model(options):
+def open_model(options: argparse.Namespace) -> Run | KerasFile:
     """Returns what --workdir or --model names: a `Run` or a `KerasFile`."""
     if bool(options.workdir) == bool(options.model):
         raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
     if options.workdir:
-        return open_run(options)
+        return open_run(options.workdir, options.data_dir)
     return KerasFile(options.model, _labels(options.labels), options.data_dir, options.crop)
 
 
 def _labels(path):
     from effnet_tf import class_names
 
-    return () if path is None else class_names.read(path)
+    if path is None:
+        return ()
+    return class_names.read(path)
