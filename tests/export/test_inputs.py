@@ -237,6 +237,33 @@ class TestAugmentation:
             np.testing.assert_array_equal(layer(images, **more), images)
 
 
+class TestFoldedOnce:
+    """The answer that a file is compared with, and the file, come of the same folded network."""
+
+    @pytest.fixture
+    def calls(self, monkeypatch):
+        """The models that were folded."""
+        models, fold = [], folding.fold
+        monkeypatch.setattr(folding, "fold", lambda model: models.append(model) or fold(model))
+        return models
+
+    @pytest.mark.parametrize("name", WRITERS)
+    def test_whole_files(self, name, calls, images, tmp_path):
+        WRITERS[name](classifier(), str(tmp_path / "out"), verify_with=images)
+        assert len(calls) == 1
+
+    def test_a_saved_model_that_keeps_batch_norm(self, calls, images, tmp_path):
+        path = str(tmp_path / "out")
+        export.to_saved_model(classifier(), path, verify_with=images, keep_batch_norm=True)
+        assert len(calls) == 1
+
+    @pytest.mark.parametrize("kind", ["none", "int8"])
+    def test_tflite(self, kind, calls, images, tmp_path):
+        path = str(tmp_path / "out")
+        export.to_tflite(classifier(), path, quantize=kind, calibration=images, min_sqnr=-50)
+        assert len(calls) == 1
+
+
 class TestWeightsThatCannotWork:
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     @pytest.mark.parametrize(

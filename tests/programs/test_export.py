@@ -11,6 +11,7 @@ import pytest
 import effnet_tf
 from effnet_tf.errors import InputError
 from effnet_tf.export import checksum, identify
+from effnet_tf.export.tflite.options import Options
 from effnet_tf.recipes import RECIPES
 from export import images, opened
 from tests import conftest
@@ -161,6 +162,15 @@ def test_a_report_beside_any_name(place, tmp_path):
             file.write(b"x")
         with pytest.raises(InputError, match="damaged, or was changed"):
             checksum.check(out)
+
+
+def test_options_are_built_once(place, tmp_path, monkeypatch):
+    built, check = [], Options.__post_init__
+    monkeypatch.setattr(
+        Options, "__post_init__", lambda options: built.append(options) or check(options)
+    )
+    assert export("tflite", "--model", place / "swish.keras", "--out", tmp_path / "m.tflite") == 0
+    assert [options.quantize for options in built] == ["weights8"]
 
 
 class TestImages:
