@@ -141,12 +141,8 @@ class _Folder:
             return x
         if isinstance(layer, layers.Normalize):
             return self._normalize(layer, x)
-        if isinstance(layer, mbconv.MBConv):
-            return self._block(layer, self._mbconv_expansion(layer, x), x)
-        if isinstance(layer, mbconv.FusedMBConv):
-            return self._block(
-                layer, self._conv_bn_activation(layer, x, layer.expand_conv, layer.expand_bn), x
-            )
+        if isinstance(layer, (mbconv.MBConv, mbconv.FusedMBConv)):
+            return self._block(layer, x)
         if isinstance(layer, layers.SqueezeExcite):
             return self._squeeze_excite(layer, x, layer.name)
         if type(layer) in _CONVOLUTIONS:
@@ -230,26 +226,29 @@ class _Folder:
             conv, conv.input, conv.name, _folded(conv, conv.get_weights(), layer)
         )
 
-    def _conv_bn_activation(self, block, x, conv, batch_norm):
-        x = self._conv(conv, x, f"{block.name}_{conv.name}", batch_norm)
-        return self._activation(block.activation, x, f"{block.name}_{conv.name}_activation")
-
     def _activation(self, activation, x, name):
         return keras.layers.Activation(activation, name=self._name(name), dtype="float32")(x)
 
-    def _mbconv_expansion(self, layer, x):
-        if layer.expand_conv is not None:
-            x = self._conv_bn_activation(layer, x, layer.expand_conv, layer.expand_bn)
-        return self._conv_bn_activation(layer, x, layer.dwconv, layer.bn)
-
-    def _block(self, layer, x, inputs):
-        """Emits what follows the hidden map of a block: squeeze, projection, addition."""
-        if layer.se is not None:
-            x = self._squeeze_excite(layer.se, x, f"{layer.name}_se")
-        x = self._conv(layer.project_conv, x, f"{layer.name}_project_conv", layer.project_bn)
-        if layer.adds_input:
-            x = keras.layers.Add(name=self._name(f"{layer.name}_add"), dtype="float32")([x, inputs])
+    def _block(self, block, inputs):
+        """Emits the convolutions of a block in the order of their description."""
+        x = inputs
+        for convolution in block.convolutions:
+            if convolution.name == "se/reduce":
+                x = self._squeeze_excite(block.se, x, f"{block.name}_se")  # with se/expand
+            elif not convolution.pooled:
+                x = self._convolution(block, convolution, x)
+        if block.adds_input:
+            x = keras.layers.Add(name=self._name(f"{block.name}_add"), dtype="float32")([x, inputs])
         return x
+
+    def _convolution(self, block, described, x):
+        """Emits a convolution of a block, its batch norm inside, and its activation."""
+        name = f"{block.name}_{described.name}"
+        batch_norm = getattr(block, described.batch_norm)
+        x = self._conv(getattr(block, described.name), x, name, batch_norm)
+        if described.activation is None:
+            return x
+        return self._activation(block.activation, x, f"{name}_activation")
 
     def _squeeze_excite(self, layer, x, name):
         gate = keras.layers.GlobalAveragePooling2D(
