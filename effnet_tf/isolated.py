@@ -31,8 +31,6 @@ threading.Thread(target=watch, daemon=True).start()
 from effnet_tf import isolated
 isolated.main(*sys.argv[2:])
 """
-# Names and paths of any bytes pass between the processes.
-_TEXT = {"encoding": "utf-8", "errors": "surrogateescape"}
 # A library that ends the process writes its reason to the log; so much of it is shown.
 LINES_OF_LOG = 3
 # A file that has not been opened, or an image not been answered, after so many seconds never
@@ -43,7 +41,7 @@ SILENCE = 600.0
 class _Progress:
     """Where a job tells a person how far it is: None, or the terminal of `call`'s process."""
 
-    terminal = None
+    terminal: Terminal | None = None
 
 
 progress = _Progress()
@@ -73,9 +71,9 @@ def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | Non
         InputError: a job raised one.
         WorkerError: it failed otherwise, or was killed.
     """
-    jobs = [(_name(function), arguments) for function, arguments in jobs]
+    named = [(_name(function), arguments) for function, arguments in jobs]
     with tempfile.TemporaryDirectory() as folder:
-        _write(folder, "jobs.json", jobs)
+        _write(folder, "jobs.json", named)
         code = _run(folder, shown, silence)
         result = _read(folder, "result.json")
         if code == 0 and "result" in result:
@@ -83,7 +81,7 @@ def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | Non
         if "input_error" in result:
             raise InputError(result["input_error"])
         reason = result.get("error") or _reason(code, silence) + _end_of_log(folder)
-        names = ", ".join(name.rpartition(":")[2] for name, _ in jobs)
+        names = ", ".join(name.rpartition(":")[2] for name, _ in named)
         raise WorkerError(f"The process ({names}) failed: {reason}.", reason)
 
 
@@ -187,7 +185,11 @@ def main(folder: str, terminal: str, shown: str) -> None:
     """
     progress.terminal = Terminal(os.fdopen(int(terminal), "w", buffering=1), has_bars=True)
     if shown:
-        sys.stdout = os.fdopen(int(shown), "w", buffering=1, **_TEXT)
+        # Names and paths of any bytes pass between the processes.
+        sys.stdout = os.fdopen(
+            int(shown), "w", buffering=1, encoding="utf-8", errors="surrogateescape"
+        )
+    result: dict[str, object]
     try:
         result = {
             "result": [

@@ -119,7 +119,7 @@ def _prepared(found, about, where):
     from effnet_tf import local_files, progress
     from effnet_tf.data import bad_images
 
-    crop = about.evaluation_crop
+    crop = about.evaluation_crop(about.image_size)
     images, labels = [], []
     for place, encoded, label in progress.bar(f"Reading {where}", iterable=found, leave=False):
         fault = bad_images.fault(encoded)

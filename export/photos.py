@@ -1,6 +1,5 @@
 """How does an image file become what an exported file takes?"""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -127,7 +126,7 @@ def _rgb_preparation(file, about, height, width):
 
     if height == width:
         if about:
-            crop = dataclasses.replace(about.evaluation_crop, size=height)
+            crop = about.evaluation_crop(height)
         else:
             crop = crops.EvaluationCrop(height, padding=0)
             _say_assumption(file, "the central square of every image")

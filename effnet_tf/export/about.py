@@ -51,12 +51,9 @@ class About:
     recipe: dict | None = None
     workdir: str | None = None
 
-    @property
-    def evaluation_crop(self) -> crops.EvaluationCrop:
-        """How evaluation cuts image files to `image_size`, which must be known."""
-        return crops.EvaluationCrop(
-            self.image_size, self.crop_padding, self.exif_rotation, self.scaled_decode
-        )
+    def evaluation_crop(self, size: int) -> crops.EvaluationCrop:
+        """Returns what makes of image files what evaluation did, at a size in pixels."""
+        return crops.EvaluationCrop(size, self.crop_padding, self.exif_rotation, self.scaled_decode)
 
     def to_json(self) -> str:
         """Returns the text that `from_json` reads."""

@@ -1,6 +1,6 @@
 """Which layers does a Keras model consist of, and what does each one read?
 
-Keras keeps that in private attributes; this file alone knows them.
+Keras keeps that in private attributes.
 """
 
 import collections

@@ -74,7 +74,7 @@ def _logits(folded, images, scores):
 def named_answer(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns the scores and logits in what a file, or a model, gives by name."""
     if set(outputs) <= {"probabilities", "logits"}:
-        scores = outputs.get("probabilities", outputs.get("logits"))
+        scores = next(outputs[name] for name in ("probabilities", "logits") if name in outputs)
         return {"scores": scores, "logits": outputs.get("logits", scores)}
     scores = _joined(outputs)
     return {"scores": scores, "logits": scores}

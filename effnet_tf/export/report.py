@@ -140,5 +140,5 @@ class Report:
 
     def worst_layers(self) -> list[str]:
         """Returns the names of the ten worst layers, the worst first; not those in float."""
-        worst = sorted(self.layers, key=self.layers.get)[:LAYERS_SHOWN]
+        worst = sorted(self.layers, key=lambda name: self.layers[name])[:LAYERS_SHOWN]
         return [name for name in worst if self.layers[name] < FLOAT_DB]

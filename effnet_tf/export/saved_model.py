@@ -76,7 +76,7 @@ def write(
             f"input_dtype is {input_dtype!r}; it must be one of "
             f"{', '.join(map(repr, INPUT_DTYPES))}."
         )
-    modes = (False, True)
+    modes: tuple[bool, ...] = (False, True)
     if not keep_batch_norm:
         modes = (False,)
         model = _without_gradients(model)

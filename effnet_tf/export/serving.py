@@ -83,10 +83,10 @@ class Network:
         """Returns a tf.function of images and `training`, for all its values."""
         if self.modes == (False,):  # with a signature it is traced once less
             return self._function(function, [self._spec()])
-        function = self._function(function)
+        traced = self._function(function)
         for mode in self.modes:
-            function.get_concrete_function(self._spec(), training=mode)
-        return function
+            traced.get_concrete_function(self._spec(), training=mode)
+        return traced
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns what the classifier reads, (N, F) float32, of images (N, H, W, C) in [0, 1]."""
@@ -106,7 +106,7 @@ class Network:
 
     def serving_bytes(self) -> tf.types.experimental.PolymorphicFunction:
         """Returns the signature that takes files."""
-        crop = self.about.evaluation_crop
+        crop = self.about.evaluation_crop(self.about.image_size)
         shape = tf.TensorSpec((crop.size, crop.size, 3), tf.float32)
 
         def serving_bytes(encoded_images):

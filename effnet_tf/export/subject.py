@@ -116,11 +116,12 @@ def check_tflite(options: Options, about: About, calibration: np.ndarray | None)
             f"io '{options.io}' means the bytes of an image, but this model wants "
             "pixels that its caller has normalised: use io 'float'."
         )
-    if options.quantize in CALIBRATED and calibration is None:
+    if options.quantize not in CALIBRATED:
+        return
+    if calibration is None:
         raise InputError(
             f"quantize '{options.quantize}' needs calibration images: they tell the "
             "ranges of the activations. Give calibration=, some hundred images "
             "(N, H, W, C)."
         )
-    if options.quantize in CALIBRATED:
-        soundness.check_calibration(calibration, about.normalizes)
+    soundness.check_calibration(calibration, about.normalizes)

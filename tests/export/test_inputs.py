@@ -11,11 +11,11 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import export, isolated
+from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import choice, folding, identify, staging
-from effnet_tf.export.tflite import integers, measuring, metadata
-from tests.helpers import hostile
+from effnet_tf.export.tflite import integers, metadata
+from tests.helpers import hostile, in_process
 
 pytestmark = pytest.mark.processor
 
@@ -27,16 +27,7 @@ WRITERS = {"saved_model": export.to_saved_model, **({"onnx": export.to_onnx} if 
 @pytest.fixture(autouse=True, scope="module")
 def in_this_process():
     """What is tested here is what is done; that it is done in a fresh process costs seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            isolated,
-            "call",
-            lambda *jobs, **how: [
-                isolated._function(isolated._name(function))(**json.loads(json.dumps(arguments)))
-                for function, arguments in jobs
-            ],
-        )
-        patch.setattr(measuring, "SECONDS_OF_TIMING", 0.01)
+    with in_process.jobs_here():
         yield
 
 

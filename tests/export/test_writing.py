@@ -14,6 +14,9 @@ import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify, staging
+from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
+
+pytestmark = pytest.mark.usefixtures("in_this_process")  # but the files of `written` are not
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 WRITERS = {

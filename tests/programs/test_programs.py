@@ -20,6 +20,7 @@ from effnet_tf.export import staging
 from export import __main__ as export
 from tests import conftest
 from tests.helpers import tiny_dataset
+from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("--recipe", "smoke", "--epochs", "1", "--batch_size", "8", "--holdout", "0.3")
@@ -385,6 +386,7 @@ class TestExport:
         shown = capfd.readouterr().out
         assert "1 thread" in shown and "2 threads" in shown and " x" in shown
 
+    @pytest.mark.usefixtures("in_this_process")
     def test_a_keras_file(self, tmp_path, capfd):
         keras_file, names = tmp_path / "mine.keras", tmp_path / "names.txt"
         tiny = effnet_tf.CompoundScaling().variant(-8)
@@ -418,6 +420,7 @@ class TestExport:
             export_here("tflite", "--model", tmp_path / "evil.keras", "--out", tmp_path / "x")
         assert "cannot be loaded" in capfd.readouterr().err and not mark.exists()
 
+    @pytest.mark.usefixtures("in_this_process")
     def test_a_file_that_fails_its_check_is_exit_code_1(self, run, tmp_path, capfd):
         with pytest.raises(SystemExit) as stopped:
             export_here(

@@ -11,6 +11,7 @@ import tensorflow as tf
 from effnet_tf import isolated, progress
 from effnet_tf.export import staging
 from effnet_tf.export.tflite import integers, measuring
+from effnet_tf.export.tflite.options import TARGET_SQNR
 
 COMPARED = 64  # calibration images that tell how good an int8 file is
 SEARCHED = 16  # of them, for each of many files, to find what must stay in float
@@ -53,7 +54,7 @@ def int8(
     io: str,
     takes_pixels: bool,
     keep_float: Sequence[str] | str = (),
-    target_sqnr: float | None = None,
+    target_sqnr: float = TARGET_SQNR,
     shown: bool = True,
 ) -> dict:
     """Writes a float TFLite file as an int8 one.
@@ -81,8 +82,8 @@ def int8(
         return measuring.sqnr(exact[:count], measuring.logits_of(file, pixels[:count]))
 
     def say(text):
-        if shown:
-            print(text, file=isolated.progress.terminal)
+        with progress.line(file=isolated.progress.terminal, shown=shown) as line:
+            line.say(text)
 
     ranges = integers.calibrated(data, batches(images, batch, shown), takes_pixels)
     whole = integers.int8(ranges, io)

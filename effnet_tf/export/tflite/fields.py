@@ -11,7 +11,7 @@ from flatbuffers import number_types
 from flatbuffers.table import Table
 
 
-def put(builder: flatbuffers.Builder, value: Any) -> int:
+def put(builder: flatbuffers.Builder, value: Any) -> Any:
     """Writes a string, floats, a table or a list of tables; returns where it lies.
 
     A table is the tuple of its fields in the schema's order: None where absent, an int for
