@@ -29,6 +29,9 @@ def normalization(statistics: Mapping[str, np.ndarray], config: object) -> tuple
     layers = _layers_with_stem(config)
     if layers:
         return _composed(layers, statistics)
+    rescales = _rescales(config)
+    if rescales is not None:
+        return (np.zeros(1), np.full(1, 255.0)) if rescales else ()
     if "variance" not in statistics:
         return None
     mean, variance = np.ravel(statistics["mean"]), np.ravel(statistics["variance"])
@@ -53,6 +56,22 @@ def _layers_with_stem(config):
         return layers
     found = (_layers_with_stem(layer) for layer in layers)
     return next((layers for layers in found if layers is not None), None)
+
+
+def _rescales(config):
+    """Whether a network of keras_cv divides pixels by 255; None if it is none.
+
+    Its configuration names no layers, only whether there is a Rescaling.
+    """
+    if not isinstance(config, dict):
+        return None
+    settings = config.get("config")
+    if not isinstance(settings, dict):
+        return None
+    if str(config.get("class_name")).startswith("EfficientNet"):
+        return settings.get("include_rescaling")
+    found = map(_rescales, settings.values())  # a classifier holds its backbone
+    return next((each for each in found if each is not None), None)
 
 
 def _composed(layers, statistics):

@@ -134,6 +134,52 @@ def test_a_file_without_layer_names_or_statistics(tmp_path):
         effnet_tf.model_fn("b0", weights=str(tmp_path / "a.weights.h5"))
 
 
+class TestKerasCv:
+    """Its networks hold a Rescaling to [0, 1], or leave pixels to their caller."""
+
+    LITE0 = dict(
+        width_coefficient=1.0,
+        depth_coefficient=1.0,
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+        stackwise_input_filters=[32, 16, 24, 40, 80, 112, 192],
+        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+    )
+
+    @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+    @pytest.mark.parametrize("name", ["backbone.keras", "backbone.h5", "classifier.keras"])
+    def test_rescaling_reaches_the_model(self, name, tmp_path, capsys):
+        import keras_cv
+
+        theirs = keras_cv.models.EfficientNetLiteBackbone(
+            include_rescaling=True, input_shape=(64, 64, 3), **self.LITE0
+        )
+        files.seed_keras(theirs, None, None)
+        whole = theirs
+        if "classifier" in name:
+            whole = keras_cv.models.ImageClassifier(backbone=theirs, num_classes=5)
+        whole.save(tmp_path / name)
+        images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("float32")
+        expected = np.asarray(theirs(images))
+        loaded = effnet_tf.model_fn(
+            "lite0", include_top=False, weights=str(tmp_path / name), input_shape=(64, 64, 3)
+        )
+        np.testing.assert_allclose(loaded(images), expected, atol=2e-5 * expected.std())
+        assert "(x - [0, 0, 0]) / [255, 255, 255]" in capsys.readouterr().out
+
+    def test_without_rescaling_the_caller_normalises(self, tmp_path, capsys):
+        import keras_cv
+
+        theirs = keras_cv.models.EfficientNetLiteBackbone(
+            include_rescaling=False, input_shape=(64, 64, 3), **self.LITE0
+        )
+        theirs.save(tmp_path / "a.keras")
+        effnet_tf.model_fn("lite0", include_top=False, weights=str(tmp_path / "a.keras"))
+        assert "the file's model left normalising to its caller" in capsys.readouterr().out
+
+
 # --- names ---
 
 
