@@ -47,7 +47,7 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
     statistics = {leaf: values.pop(name) for leaf, name in _statistics(values).items()}
     return Contents(
         kind,
-        name_values(values, split(values), target),
+        name_values(values, _with_classifier(split(values)), target),
         normalization=keras_pixels.normalization(statistics, config),
     )
 
@@ -70,6 +70,19 @@ def _split(path):
     if place.stage is not None:
         block = place.stage, place.index
     return block, f"{place.layer}/{leaf}"
+
+
+def _with_classifier(divided):
+    """Understands the classifier of qubvel/efficientnet, which is called "probs" there."""
+    if any(inside.startswith("predictions/") for _, inside in divided.values()):
+        return divided
+    found = {}
+    for path, (block, inside) in divided.items():
+        match = re.search(r"(?:^|/)probs/(kernel|bias)(?::0)?$", path)
+        if match:
+            inside = f"predictions/{match[1]}"
+        found[path] = block, inside
+    return found
 
 
 class Nameless:

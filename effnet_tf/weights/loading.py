@@ -51,7 +51,8 @@ def load_weights(
         strict: raise unless file and model have the same variables. Otherwise what
             fits is loaded, adapted as below, and the report printed.
         adapt: accept, although strict, and print, what transfer learning needs. A
-            classifier of other size, or missing on either side, keeps its initial values.
+            classifier of other size, or missing on either side, keeps its initial values; one
+            of the right size under another name is taken.
             Less than 3 input channels each get the sum of the RGB kernels over their
             number; more get R, G, B, R, ... times 3 over their number: responses keep
             their size. A model that ends early takes what it has.
@@ -63,7 +64,8 @@ def load_weights(
 
     Raises:
         InputError: nothing readable at `path`, values that are not finite, or (strict) a
-            variable is missing, left over, or of another shape. The model is unchanged then.
+            variable is missing, left over, or of another shape, or (not strict) nothing fits. The
+            model is unchanged then.
     """
     source, constants, variables = str(path), None, _canonical(model)
     ours = _variants(variables, variant)
@@ -76,7 +78,10 @@ def load_weights(
     if strict:
         wrong = found.without_ends(variables) if adapt else found
         report.require_agreement(wrong, done, ours)
-    refuse_not_finite(source, {held.values[name][0]: each for name, each in found.found.items()})
+    report.require_something(found, done)
+    refuse_not_finite(
+        source, {held.values[found.in_file(name)][0]: each for name, each in found.found.items()}
+    )
     for name, value in found.found.items():
         variables[name].assign(value)
     if held.normalization is not None:

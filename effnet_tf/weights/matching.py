@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from effnet_tf.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Match:
@@ -17,6 +19,7 @@ class Match:
         reshaped: names that the file has in another shape, and that were not adapted.
         missing: names of the model that the file lacks.
         unused: names of the file that the model lacks.
+        renamed: of `found`, those that the file has under another name -> that name.
     """
 
     found: dict[str, np.ndarray]
@@ -24,11 +27,16 @@ class Match:
     reshaped: tuple[str, ...]
     missing: tuple[str, ...]
     unused: tuple[str, ...]
+    renamed: dict[str, str]
 
     @property
     def wrong(self) -> tuple[str, ...]:
         """The names on which file and model do not agree."""
         return self.adapted + self.reshaped + self.missing + self.unused
+
+    def in_file(self, name: str) -> str:
+        """Returns what a variable of the model is called in the file."""
+        return self.renamed.get(name, name)
 
     def without_ends(self, ours: Mapping[str, object]) -> "Match":
         """Returns what is left to complain about where the ends of networks may differ.
@@ -74,10 +82,17 @@ def match(
     Args:
         shapes: canonical name -> shape, of the model's variables.
         values: canonical name -> array, of the file.
-        adapt: whether the stem of RGB images may serve other channels.
+        adapt: whether the stem of RGB images may serve other channels, and a classifier may
+            have another name in the file.
+
+    Raises:
+        InputError: several layers of the file could be the classifier.
     """
     found, adapted, reshaped = {}, [], []
+    renamed = _find_classifier(shapes, values) if adapt else {}
     for name, shape in shapes.items():
+        if name in renamed:
+            found[name] = values[renamed[name]]
         if name not in values:
             continue
         value = values[name]
@@ -92,8 +107,39 @@ def match(
         found,
         tuple(adapted),
         tuple(reshaped),
-        missing=tuple(name for name in shapes if name not in values),
-        unused=tuple(name for name in values if name not in shapes),
+        missing=tuple(name for name in shapes if name not in values and name not in renamed),
+        unused=tuple(
+            name for name in values if name not in shapes and name not in renamed.values()
+        ),
+        renamed=renamed,
+    )
+
+
+def _find_classifier(shapes, values):
+    """Returns {name in the model: name in the file} of a classifier that has another name.
+
+    It would stay random otherwise, beside the trained one.
+    """
+    if "predictions/kernel" not in shapes or any(map(_is_classifier, values)):
+        return {}
+    found = []
+    for name in values:
+        before, _, after = name.rpartition("kernel")  # Keras 2 writes "kernel:0"
+        theirs = {"predictions/kernel": name, "predictions/bias": f"{before}bias{after}"}
+        if name not in shapes and _have_shapes(theirs, shapes, values):
+            found.append(theirs)
+    if len(found) > 1:
+        kernels = " or ".join(theirs["predictions/kernel"] for theirs in found)
+        raise InputError(
+            f"The file has no classifier called 'predictions', and {kernels} could be it: save "
+            "the network with one of them."
+        )
+    return next(iter(found), {})
+
+
+def _have_shapes(theirs, shapes, values):
+    return all(
+        name in values and values[name].shape == shapes[ours] for ours, name in theirs.items()
     )
 
 

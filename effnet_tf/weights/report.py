@@ -23,7 +23,7 @@ class LoadReport:
             None where the file has one set only.
         matched: names of the variables that were set from the file as it is.
         reshaped: "name (shape in file) -> (shape in model): what was done" of those that
-            the file has in another shape.
+            the file has in another shape, or under another name.
         missing: "name (shape)" of the model's variables that were not set.
         unused: "name (shape)" of the file's variables that the model did not take, by
             their names in the file.
@@ -83,17 +83,24 @@ def describe(
 
     def changed(name, done):
         variable = variables[name]
-        return f"{variable.path} {theirs[name]} -> {tuple(variable.shape)}: {done}"
+        shape = theirs[match.in_file(name)]
+        return f"{variable.path} {shape} -> {tuple(variable.shape)}: {done}"
 
-    exact = [name for name in match.found if name not in match.adapted]
+    exact = [
+        name for name in match.found if name not in match.adapted and name not in match.renamed
+    ]
     adapted = [changed(name, "adapted from RGB") for name in match.adapted]
+    renamed = [
+        changed(name, f"taken from {held.values[other][0]}")
+        for name, other in match.renamed.items()
+    ]
     kept = [changed(name, "keeps its initial values") for name in match.reshaped]
     return LoadReport(
         source,
         held.kind,
         held.ema,
         matched=tuple(variables[name].path for name in exact),
-        reshaped=(*adapted, *kept),
+        reshaped=(*adapted, *renamed, *kept),
         missing=tuple(ours[name] for name in match.missing),
         unused=tuple(f"{held.values[name][0]} {theirs[name]}" for name in match.unused),
         variants=tuple(names.identify(theirs)),
@@ -124,6 +131,15 @@ def require_agreement(match: Match, report: LoadReport, ours: Sequence[str]) -> 
         )
     if others:
         raise InputError(f"'{report.source}' holds weights of variant {theirs}, not of {mine}.")
+
+
+def require_something(match: Match, report: LoadReport) -> None:
+    """Raises InputError if nothing of a file fits the model, although not all has to."""
+    if not match.found and (match.missing or match.reshaped):
+        raise InputError(
+            f"Nothing in '{report.source}' ({report.kind}) fits this model: reshaped "
+            f"{_shorten(report.reshaped)}; unused {_shorten(report.unused)}."
+        )
 
 
 def _differences(report):

@@ -134,6 +134,28 @@ def test_a_file_without_layer_names_or_statistics(tmp_path):
         effnet_tf.model_fn("b0", weights=str(tmp_path / "a.weights.h5"))
 
 
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+def test_the_classifier_of_qubvel_efficientnet(tmp_path):
+    # github.com/qubvel/efficientnet calls it "probs"; all else is as in keras.applications.
+    model = effnet_tf.model_fn("lite0", 4, input_shape=(32, 32, 3))
+    model.save(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "r+") as root:
+        weights = root["model_weights"]
+        for name in ("kernel", "bias"):
+            value = weights["predictions"].visititems(
+                lambda path, item, name=name: (
+                    item[()] if isinstance(item, h5py.Dataset) and path.endswith(name) else None
+                )
+            )
+            weights[f"probs/probs/{name}:0"] = value
+        del weights["predictions"]
+    again = effnet_tf.model_fn("lite0", 4, input_shape=(32, 32, 3))
+    report = effnet_tf.load_weights(again, tmp_path / "a.h5")
+    assert report.exact
+    for one, other in zip(model.get_weights(), again.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
 class TestKerasCv:
     """Its networks hold a Rescaling to [0, 1], or leave pixels to their caller."""
 

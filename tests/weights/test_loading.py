@@ -246,6 +246,66 @@ class TestNothingIsLostInSilence:
             effnet_tf.model_fn(TINY, weights="noisystudent")
 
 
+class TestClassifiersOfOtherNames:
+    """A classifier that stands in the file is not left random because of its name."""
+
+    @pytest.fixture
+    def outer(self, tmp_path):
+        """(a network with a classifier of one's own, its file)."""
+        body = effnet_tf.model_fn(TINY, include_top=False, pooling="avg", input_shape=(32, 32, 3))
+        scores = keras.layers.Dense(4, name="my_scores")(body.output)
+        model = keras.Model(body.input, scores)
+        model.save_weights(tmp_path / "a.weights.h5")
+        return model, str(tmp_path / "a.weights.h5")
+
+    def build(self, classes=4):
+        return effnet_tf.model_fn(
+            TINY, classes, input_shape=(32, 32, 3), classifier_activation=None
+        )
+
+    def test_it_is_taken_and_that_is_said(self, outer, capsys):
+        model = self.build()
+        report = load_weights(model, outer[1], adapt=True)
+        assert len(model.get_weights()) == len(outer[0].get_weights())
+        for one, other in zip(model.get_weights(), outer[0].get_weights()):
+            np.testing.assert_array_equal(one, other)
+        said = "predictions/kernel (600, 4) -> (600, 4): taken from my_scores/kernel"
+        assert said in capsys.readouterr().out and said in report.reshaped
+        assert not report.missing and not report.unused
+
+    def test_strictly_it_is_asked_for(self, outer):
+        model = self.build()
+        before = model.get_weights()
+        with pytest.raises(InputError, match="missing 2: predictions/kernel"):
+            load_weights(model, outer[1])
+        assert_untouched(model, before)
+
+    def test_another_number_of_classes_is_another_classifier(self, outer):
+        model = self.build(5)
+        report = load_weights(model, outer[1], adapt=True)
+        assert len(report.missing) == len(report.unused) == 2
+
+    def test_one_of_several_is_not_guessed(self, outer, tmp_path):
+        source, path = outer
+        features = source.layers[-2].output
+        heads = [keras.layers.Dense(4, name=name)(features) for name in ("age", "mood")]
+        keras.Model(source.input, heads).save_weights(path)
+        with pytest.raises(InputError, match="age/kernel or mood/kernel"):
+            load_weights(self.build(), path, adapt=True)
+
+
+def test_nothing_that_fits_is_an_error(tmp_path):
+    other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="mine")])
+    other.save_weights(tmp_path / "a.weights.h5")
+    model = effnet_tf.model_fn(TINY, 4)
+    before = model.get_weights()
+    with pytest.raises(
+        InputError, match=r"Nothing in '.*a.weights.h5' .* fits .*mine/kernel \(3, 2\)"
+    ):
+        load_weights(model, tmp_path / "a.weights.h5", strict=False)
+    assert_untouched(model, before)
+
+
 class TestSmallModels:
     @pytest.mark.parametrize("variant, endpoint", [("b2", "P1"), ("lite2", "P2"), ("b0", "stem")])
     def test_a_name_fetches_the_right_variant(self, variant, endpoint, monkeypatch):
