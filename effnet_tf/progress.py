@@ -54,7 +54,7 @@ class _Lines:
 
     def __init__(self, stream):
         self._stream, self.flush = stream, stream.flush
-        self._printed, self._latest = time.monotonic(), ""
+        self._printed, self._latest, self._said = time.monotonic(), "", ""
 
     def isatty(self):
         return False
@@ -62,7 +62,7 @@ class _Lines:
     def write(self, text):
         """Takes what tqdm writes: a return and a state, or a line break when the bar ends."""
         state = text.strip("\r\n ")
-        if state and not state.startswith("\x1b"):
+        if state and state != self._said and not state.startswith("\x1b"):
             self._latest = state
         if "\n" in text or time.monotonic() - self._printed >= EVERY:
             self._print()
@@ -70,6 +70,7 @@ class _Lines:
     def _print(self):
         if self._latest:
             self._stream.write(f"{self._latest}\n")
+            self._said = self._latest
         self._printed, self._latest = time.monotonic(), ""
 
 

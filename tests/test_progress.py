@@ -86,6 +86,13 @@ class TestInALog:
                 line.say(f"step {step}")
         assert file.getvalue() == "step 3\nstep 6\nstep 7\n"
 
+    def test_a_line_that_was_just_said_is_not_said_again_at_the_end(self, clock):
+        file = io.StringIO()
+        with progress.line(file) as line:
+            clock[0] += 60
+            line.say("step 1")
+        assert file.getvalue() == "step 1\n"
+
 
 class TestOnATerminal:
     def test_is_rewritten(self):
