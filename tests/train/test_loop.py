@@ -232,6 +232,23 @@ def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
         "The dry run is complete",
     ):
         assert text in out, text
+    assert dry_run.SHRUNKEN not in effnet_tf.VARIANTS
+
+
+def test_an_interrupted_dry_run_keeps_nothing():
+    """Ctrl-C may end the process from inside TensorFlow: then the last words tidy up."""
+    with dry_run._folder() as folder:
+        os.makedirs(f"{folder}/run/checkpoints")
+        assert dry_run.last_words() == "a dry run keeps nothing"
+        assert not os.path.exists(folder)
+
+
+def test_the_network_of_a_dry_run_has_both_kinds_of_block():
+    for variant, fused in (("b0", [False, False]), ("edgetpu-s", [True, False])):
+        with dry_run._shrunken(variant) as count:
+            blocks = effnet_tf.blocks(dry_run.SHRUNKEN)
+        assert count == len(blocks) == 2
+        assert [block.fused for block in blocks] == fused
 
 
 def test_the_dry_run_counts_the_classes_of_the_data_set(photos, monkeypatch, capsys):
