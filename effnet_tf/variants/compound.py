@@ -76,13 +76,14 @@ class CompoundScaling:
             resolution = round(row.resolution * self.gamma**phi)
         except (OverflowError, ValueError):  # ValueError: the round of a nan
             raise InputError(
-                f"phi is {phi}; it must be a finite number, and not so large that "
-                "the network overflows."
+                f"phi is {phi}; it must be a finite number, and small enough for the network's "
+                "size to be one, too."
             ) from None
         if max(depth, width, resolution / VARIANTS["b0"].resolution) > MAX_SCALE:
             raise InputError(
                 f"phi = {phi:g} asks for depth {depth:.3g}, width {width:.3g} and {resolution:,} "
-                f"pixels; more than {MAX_SCALE} times B0 is surely a mistake (L2: 5.3)."
+                f"pixels. More than {MAX_SCALE} times B0 (L2: 5.3 times) must be a mistake: "
+                "use a smaller phi."
             )
         scaled = dataclasses.replace(
             row,

@@ -1,0 +1,102 @@
+"""layers/normalize.py: pixels in, and a warning where they are none."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from effnet_tf import layers
+
+pytestmark = pytest.mark.processor
+
+
+class TestNormalize:
+    def test_takes_bytes_and_floats(self):
+        layer = layers.Normalize([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+        pixels = np.random.default_rng(0).integers(0, 256, (2, 3, 3, 3)).astype("uint8")
+        expected = (pixels - np.array([123.675, 116.28, 103.53])) / [58.395, 57.12, 57.375]
+        for dtype in ("uint8", "int32", "float32", "float16"):
+            np.testing.assert_allclose(
+                np.asarray(layer(pixels.astype(dtype))), expected, rtol=1e-5, atol=1e-6
+            )
+
+    def test_computes_in_float32_under_bfloat16(self):
+        # 201 is no bfloat16 number: casting the pixels first would give 200 or 202.
+        layer = layers.Normalize([200.0], [1.0], dtype="mixed_bfloat16")
+        outputs = layer(tf.fill((1, 1, 1, 1), 201.0))
+        assert outputs.dtype == tf.bfloat16 and float(outputs[0, 0, 0, 0]) == 1.0
+
+    @pytest.mark.parametrize("mean, std", [([1.0], [1.0, 2.0]), ([1.0], [0.0])])
+    def test_refuses_wrong_constants(self, mean, std):
+        with pytest.raises(ValueError, match="mean and a non-zero std"):
+            layers.Normalize(mean, std)
+
+    def test_refuses_other_channels(self):
+        with pytest.raises(ValueError, match="constants for 3 channels"):
+            layers.Normalize([1.0] * 3, [1.0] * 3)(tf.zeros((1, 2, 2, 4)))
+
+
+class TestPixelsThatAreScaledAlready:
+    PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
+
+    def model(self, nested=False, **options):
+        inputs = keras.Input((32, 32, 3))
+        network = layers.Normalize([123.0] * 3, [58.0] * 3)(inputs)
+        network = keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(network))
+        network = keras.Model(inputs, network)
+        if nested:
+            inputs = keras.Input((32, 32, 3))
+            network = keras.Model(inputs, keras.layers.Dense(3)(network(inputs)))
+        network.compile("sgd", "mse", **options)
+        return network
+
+    @pytest.mark.parametrize(
+        "nested, use",
+        [
+            (False, lambda model, x: model.fit(x, np.zeros((4, 3)), verbose=0)),
+            (
+                True,
+                lambda model, x: model.fit(
+                    tf.data.Dataset.from_tensors((x, np.zeros((4, 3)))), verbose=0, shuffle=False
+                ),
+            ),
+            (True, lambda model, x: model.predict(x, verbose=0)),
+            (False, lambda model, x: model.evaluate(x, np.zeros((4, 3)), verbose=0)),
+            (True, lambda model, x: model(x)),
+        ],
+    )
+    def test_scaled_pixels_are_noticed_once(self, nested, use):
+        model, scaled = self.model(nested), (self.PIXELS / 255).astype("float32")
+        with pytest.warns(UserWarning, match=r"scaled to \[0, 1\], but this model takes pixels"):
+            use(model, scaled)
+        use(model, scaled)  # a second warning would be an error
+
+    @pytest.mark.parametrize(
+        "scale, offset, words",
+        [(2 / 255, -1, r"scaled to \[-1, 1\]"), (1 / 58, -2.1, "normalised already")],
+    )
+    def test_other_scalings(self, scale, offset, words):
+        with pytest.warns(UserWarning, match=words):
+            self.model().predict((self.PIXELS * scale + offset).astype("float32"), verbose=0)
+
+    @pytest.mark.parametrize(
+        "pixels",
+        [PIXELS.astype("uint8"), PIXELS.astype("float32"), np.zeros((4, 32, 32, 3), "float32")],
+    )
+    def test_pixels_as_they_should_be_pass(self, pixels):
+        self.model().predict(pixels, verbose=0)
+        self.model()(pixels)
+
+    def test_nothing_of_it_is_exported_or_compiled_by_xla(self, tmp_path):
+        model, scaled = self.model(jit_compile=True), (self.PIXELS / 255).astype("float32")
+        model.predict(scaled, verbose=0)  # would fail on a call to Python
+        model.export(tmp_path / "saved", verbose=False)
+        operations = tf.saved_model.load(tmp_path / "saved").signatures["serving_default"].graph
+        assert not [op for op in operations.get_operations() if "PyFunc" in op.type]
+
+    def test_constants_are_saved_with_the_weights(self, tmp_path):
+        one, other = self.model(), self.model()
+        one.layers[1].mean, one.layers[1].std = [1.0, 2.0, 3.1], [4.0, 5.0, 6.7]
+        one.save_weights(tmp_path / "a.weights.h5")
+        other.load_weights(tmp_path / "a.weights.h5")
+        assert (other.layers[1].mean, other.layers[1].std) == ([1.0, 2.0, 3.1], [4.0, 5.0, 6.7])
