@@ -1,7 +1,7 @@
 """What is done in a process of its own?
 
 TensorFlow's converter keeps 100 to 300 MB per conversion, a file is checked where nothing is
-left of what wrote it, and files of others may kill who opens them. `call` runs functions in
+left of what wrote it, and a damaged file may kill who opens it. `call` runs functions in
 a new Python, with a folder between both: jobs.json has the jobs and their arguments,
 result.json the answers, and log what libraries say.
 """

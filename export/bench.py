@@ -36,7 +36,7 @@ def _seconds(text):
 def bench(options: argparse.Namespace) -> None:
     """Prints time per image of the first file, and the others' as ratios, for 1 and 2 threads.
 
-    In a process of its own: a damaged file of others may end it.
+    In a process of its own, which a damaged file may kill.
     """
     job = compare, {"paths": options.files, "seconds": options.seconds}
     try:

@@ -23,7 +23,8 @@ def add_program(programs: Any) -> None:
         "used: all others are answered",
     )
     parser.add_argument(
-        "file", help="a .tflite, .onnx or .keras file or SavedModel, of this program or of others"
+        "file",
+        help="a .tflite, .onnx or .keras file or SavedModel, written by this program or any other",
     )
     parser.add_argument("images", nargs="*", help="image files")
     options.add_run(parser)
@@ -51,7 +52,7 @@ def _add_options(parser):
 def classify(options: argparse.Namespace) -> None:
     """Prints the five best classes of every image.
 
-    In a process of its own: a damaged file of others may end it.
+    In a process of its own, which a damaged file may kill.
     """
     if bool(options.images) == bool(options.workdir):
         raise InputError("Give either image files, or --workdir for held-out images of a run.")

@@ -15,7 +15,7 @@ def add_program(programs: Any) -> None:
     text = "say what an exported file is, holds and expects"
     parser = programs.add_parser("inspect", help=text, description=text)
     parser.add_argument(
-        "file", help="a .tflite or .onnx file or SavedModel, of this program or of others"
+        "file", help="a .tflite or .onnx file or SavedModel, written by this program or any other"
     )
     parser.set_defaults(run=inspect)
 

@@ -7,7 +7,7 @@ from effnet_tf.errors import InputError
 
 
 def taken(layout: Callable[[], Any]) -> str:
-    """Returns what a file takes, or why that is no images."""
+    """Returns what a file takes, or why that is not images."""
     try:
         return str(layout())
     except InputError as error:

@@ -58,7 +58,7 @@ def from_files(paths: Iterable[str], file: str, layout: "Layout") -> Iterator[Ex
 
 
 def _why(error, path):
-    """Says why a file cannot be read; the message of others names it, too."""
+    """Says why a file cannot be read; some messages name it already."""
     if isinstance(error, FileNotFoundError):
         return "there is no such image file"
     if isinstance(error, OSError):

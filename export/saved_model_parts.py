@@ -12,7 +12,7 @@ _PLACES = 3  # of one kind of operation that are shown
 def parts(path: str) -> list[tuple[str, list[str]]]:
     """Returns [(title, lines)] of all that is known of a SavedModel.
 
-    Reads its description only: others' may hold operations that write files.
+    Reads its description only: it may hold operations that write files.
     """
     from effnet_tf.export import safety
 

@@ -114,5 +114,5 @@ def describe(model: keras.Model, **fields: Any) -> About:
         if isinstance(layer, layers.Normalize):
             found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}
         elif isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
-            found["normalizes"] = True  # a network of others, such as of keras.applications
+            found["normalizes"] = True  # another kind of network, such as of keras.applications
     return About(**{**found, **fields})

@@ -78,7 +78,7 @@ def _expected(path):
             content = json.load(file)
         expected = content.get(FIELD)
         if expected is not None and not all(isinstance(each, str) for each in expected.values()):
-            raise ValueError(f"its {FIELD} is no table of texts")
+            raise ValueError(f"its {FIELD} is not a table of texts")
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise InputError(
             f"The report '{report}' is damaged ({first_line(error)}), so that the "

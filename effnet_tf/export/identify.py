@@ -1,7 +1,7 @@
 """What is this file, and what does it say about itself?
 
 `kind` recognises SavedModels, TFLite, ONNX and Keras files by their content; `about`,
-`class_names` and `normalization` find what is written in them. Others' files, too.
+`class_names` and `normalization` find what is written in them, whoever wrote them.
 """
 
 import os
@@ -33,7 +33,9 @@ def kind(path: str) -> str:
     if os.path.isdir(path):
         if os.path.isfile(os.path.join(path, "saved_model.pb")):
             return "SavedModel"
-        raise InputError(f"'{path}' is a directory without saved_model.pb: no SavedModel.")
+        raise InputError(
+            f"'{path}' is a directory without saved_model.pb, so it is not a SavedModel."
+        )
     if local_files.not_regular(path):
         raise InputError(
             f"'{path}' is {local_files.not_regular(path)}: give a file or a SavedModel."
@@ -49,7 +51,7 @@ def kind(path: str) -> str:
         return "Keras"
     if _is_onnx(path, beginning):
         return "ONNX"
-    raise InputError(f"'{path}' is no SavedModel, TFLite, ONNX or Keras file.")
+    raise InputError(f"'{path}' is not a SavedModel, a TFLite, ONNX or Keras file.")
 
 
 def _check_exists(path):
@@ -61,9 +63,9 @@ def _check_exists(path):
     if aside is None:
         raise InputError(f"There is no file '{path}'.")
     raise InputError(
-        f"There is no file '{path}' now: an export that was to replace it has put the old one "
-        f"aside, to '{aside}'. If that export was killed, the next one to the same folder puts "
-        "the old one back."
+        f"There is no file '{path}' at the moment: an export that was about to replace it has "
+        f"moved the old one to '{aside}'. If that export was killed, the next export to the same "
+        "folder moves it back."
     )
 
 
@@ -108,8 +110,8 @@ def tflite_model(path: str) -> Any:
 def normalization(path: str) -> tuple[Sequence[float], Sequence[float]] | None:
     """Returns (mean, std) that a file wants its pixels normalised with, or None: [0, 255].
 
-    Others' integer files take pixels as they are, whatever their metadata say of the float
-    model behind them: so does MediaPipe.
+    Integer files from elsewhere take pixels as they are, whatever their metadata say of the
+    float model behind them: so does MediaPipe.
     """
     known = about(path)
     if known:
@@ -192,7 +194,7 @@ def content(path: str) -> bytes:
     """Returns the bytes of a file.
 
     Raises:
-        InputError: it is no regular file, cannot be read, or is larger than any that works.
+        InputError: it is not a regular file, cannot be read, or is larger than any that works.
     """
     try:
         return local_files.read(path, LIMIT)

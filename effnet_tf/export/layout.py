@@ -121,11 +121,11 @@ def of_inputs(path: str, inputs: list) -> Layout:
     name, shape, dtype = inputs[0]
     if dtype not in FLOATS + INTEGERS:
         raise InputError(
-            f"'{path}' takes no images, but {printable(dtype)} in its input '{printable(name)}'."
+            f"'{path}' does not take images: its input '{printable(name)}' is {printable(dtype)}."
         )
     shape = tuple(map(_side, shape))
     if len(shape) != 4:
-        raise InputError(f"'{path}' takes no images (N, H, W, C), but {shape}.")
+        raise InputError(f"'{path}' does not take images (N, H, W, C): its input is {shape}.")
     return Layout(path, name, shape, dtype, _is_channels_first(shape))
 
 

@@ -19,8 +19,8 @@ def write(folded: keras.Model, path: str, about: About) -> None:
 
     Its only input is `images`, (N, H, W, C) float32 in [0, 255] for any N, its outputs are
     `probabilities` and `logits`, (N, classes) or (N, H, W, classes) float32. Without an
-    activation there are only `logits`; a model whose outputs are a dict gives that; what is no
-    classifier `outputs`.
+    activation there are only `logits`; a model whose outputs are a dict gives that; what is
+    not a classifier gives `outputs`.
 
     Args:
         folded: a model of `fold` with one image input; its last layer is taken apart.

@@ -21,8 +21,7 @@ _ONNX_TYPES = {"float": "float32", "double": "float64"}
 def load(path: str, trust: bool = False) -> "Classifier":
     """Opens a classifier: any kind, any element type, any batch.
 
-    In this process, which a damaged file of others may end: the programs do it in one of
-    their own.
+    In this process, which a damaged file may kill: the programs do it in one of their own.
 
     Args:
         path: a SavedModel, a .tflite, .onnx or .keras file; one image input, one output.
@@ -175,7 +174,7 @@ def _sequence(numbers):
 def _raw_shift(tensor):
     """Returns what makes pixels a quantised tensor's own integers, when it dequantises them.
 
-    Others' quantised files mean bytes: 0 to 255, or -128 to 127.
+    Quantised files from elsewhere mean bytes: 0 to 255, or -128 to 127.
     """
     if not tensor.quantization or tensor.quantization.scale is None:
         return None

@@ -1,4 +1,4 @@
-"""May a SavedModel of others be opened: does it do more than compute on tensors?
+"""May a SavedModel from elsewhere be opened, or does it do more than compute on tensors?
 
 Opening a SavedModel already runs parts of it, its initialisers. So its description is read,
 nothing is run: every node of every graph and function, whether something calls it or not,

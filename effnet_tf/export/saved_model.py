@@ -45,7 +45,7 @@ def write(
 
     Signature `serving_default`: `images`, (N, H, W, C) in [0, 255], to `probabilities` and
     `logits`, (N, classes) or (N, H, W, classes) float32. Without an activation there are only
-    `logits`; a model whose outputs are a dict gives that; what is no classifier gives
+    `logits`; a model whose outputs are a dict gives that; what is not a classifier gives
     `outputs`. An empty batch gives empty results.
 
     Signature `serving_bytes`, if `about.image_size` is a size that the model takes:

@@ -196,7 +196,7 @@ class TestPlaces:
         assert sorted(os.listdir(killed)) == ["out", "out.report.json"]
 
     def test_whoever_reads_what_is_put_aside_is_told(self, killed):
-        with pytest.raises(InputError, match="has put the old one aside, to '.*replaced/out'"):
+        with pytest.raises(InputError, match="has moved the old one to '.*replaced/out'"):
             export.load(str(killed / "out"))
         with pytest.raises(InputError, match="There is no file '.*other'"):
             export.load(str(killed / "other"))

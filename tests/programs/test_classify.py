@@ -143,7 +143,7 @@ class TestShapes:
             lambda x: {"y": tf.strings.length(x)}, [tf.TensorSpec((None,), tf.string, "encoded")]
         )
         tf.saved_model.save(module, str(tmp_path / "s"), {"serving_default": module.serve})
-        with pytest.raises(InputError, match="takes no images, but string in its input 'encoded'"):
+        with pytest.raises(InputError, match="does not take images: its input 'encoded' is string"):
             answered(capsys, str(tmp_path / "s"), photo)
 
     @pytest.mark.parametrize(

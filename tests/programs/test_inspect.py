@@ -112,7 +112,7 @@ class TestKind:
         ],
     )
     def test_of_something_else(self, tmp_path, content):
-        with pytest.raises(InputError, match="no SavedModel, TFLite, ONNX or Keras"):
+        with pytest.raises(InputError, match="not a SavedModel, a TFLite, ONNX or Keras"):
             identify.kind(write(tmp_path / "f", content))
 
     def test_of_nothing(self, tmp_path):
@@ -224,7 +224,7 @@ class TestLoad:
     def test_what_takes_no_images(self, tmp_path):
         model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         model.save(tmp_path / "m.keras")
-        with pytest.raises(InputError, match="takes no images"):
+        with pytest.raises(InputError, match="does not take images"):
             runtimes.load(str(tmp_path / "m.keras"))
 
     def test_a_cut_file(self, tmp_path, plain):

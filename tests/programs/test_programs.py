@@ -256,10 +256,10 @@ class TestBadInput:
             (["classify", "{tmp}/none.tflite", "photo.jpg"], "There is no file"),
             (
                 ["classify", "{run}/recipe.json", "photo.jpg"],
-                "no SavedModel, TFLite, ONNX or Keras",
+                "not a SavedModel, a TFLite, ONNX or Keras",
             ),
-            (["inspect", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
-            (["bench", "{run}/recipe.json"], "no SavedModel, TFLite, ONNX or Keras"),
+            (["inspect", "{run}/recipe.json"], "not a SavedModel, a TFLite, ONNX or Keras"),
+            (["bench", "{run}/recipe.json"], "not a SavedModel, a TFLite, ONNX or Keras"),
             (
                 ["tflite", "--out", "{tmp}/x.tflite"],
                 "either --workdir, a run directory, or --model",
