@@ -8,7 +8,8 @@ from typing import Any
 from effnet_tf import isolated
 from effnet_tf.errors import InputError
 
-from . import answers, opened, options, photos
+from . import answers, opened, photos
+from . import options as command_line
 
 AT_ONCE = 8  # images that are answered together: answers appear while others are computed
 
@@ -27,7 +28,7 @@ def add_program(programs: Any) -> None:
         help="a .tflite, .onnx or .keras file or SavedModel, written by this program or any other",
     )
     parser.add_argument("images", nargs="*", help="image files")
-    options.add_run(parser)
+    command_line.add_run(parser)
     _add_options(parser)
     parser.set_defaults(run=classify, in_a_child=True)
 
@@ -35,7 +36,7 @@ def add_program(programs: Any) -> None:
 def _add_options(parser):
     parser.add_argument(
         "--count",
-        type=options.count,
+        type=command_line.count,
         default=12,
         metavar="N",
         help="with --workdir: how many of the run's held-out images to classify (default 12)",

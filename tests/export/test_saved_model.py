@@ -398,7 +398,7 @@ class TestFiles:
             for name, shape in shapes.get_variable_to_shape_map().items()
             if name.endswith("VARIABLE_VALUE")
         ]
-        weights = model.variables if kept else saved_model.fold.fold(model).variables
+        weights = model.variables if kept else folding.fold(model).variables
         ours = [list(weight.shape) for weight in weights]
         assert sorted(stored) == sorted(ours)
 
