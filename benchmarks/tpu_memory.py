@@ -19,12 +19,13 @@ import signal
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tools"))
-
-import tpu_check  # noqa: E402
+sys.path.insert(0, str(HERE.parent))  # this checkout's effnet_tf and tools
 
 from effnet_tf import extras  # noqa: E402
 from effnet_tf.recipes import Recipe  # noqa: E402
+from tools import tpu_stages  # noqa: E402
+from tools.tpu_chips import REPLICAS  # noqa: E402
+from tools.tpu_compiler import Refused  # noqa: E402
 
 RESULTS = HERE / "tpu_memory.json"
 TOPOLOGY = "v5e:2x4"
@@ -79,24 +80,24 @@ def keras_step(strategy, settings):
 def measure(network, images, keras_name, full):
     """Returns one entry of the results: the figures of ours and of Keras'."""
     common = {"topology": TOPOLOGY, "full": full, "time_limit": TIME_LIMIT, "step": "train"}
-    recipe = Recipe(variant=network, batch_size=images * tpu_check.REPLICAS, bn_sync="all")
+    recipe = Recipe(variant=network, batch_size=images * REPLICAS, bn_sync="all")
     entry = {"network": network, "images_per_replica": images, "topology": TOPOLOGY}
     print(f"{network}, effnet_tf:", flush=True)
     entry["effnet_tf"] = _figures(
-        common | {"recipe": dataclasses.asdict(recipe)}, "fake_tpu:training_step"
+        common | {"recipe": dataclasses.asdict(recipe)}, "tools.fake_tpu:training_step"
     )
     if keras_name:
         print(f"{network}, keras.applications:", flush=True)
         entry["keras"] = _figures(
-            common | {"network": keras_name, "images": images}, "tpu_memory:keras_step"
+            common | {"network": keras_name, "images": images}, "benchmarks.tpu_memory:keras_step"
         )
     return entry
 
 
 def _figures(settings, make_step):
     try:
-        return tpu_check.check(settings, make_step)
-    except tpu_check.Refused as refusal:
+        return tpu_stages.check(settings, make_step)
+    except Refused as refusal:
         return {"refused": str(refusal)}
 
 

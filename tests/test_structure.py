@@ -296,6 +296,8 @@ OUR_ERRORS = {
     "VerificationError",
     "WorkerError",
     "MissingPackage",
+    "CommandFailed",
+    "Refused",
 }
 
 

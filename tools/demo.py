@@ -1,4 +1,4 @@
-"""The main job, with the real programs: train, export, verify, classify.
+"""Does the main job work here: train, export, verify, classify, with the real programs?
 
 `make demo` runs this; the digits come with scikit-learn, so nothing is downloaded.
 """
@@ -15,39 +15,10 @@ from effnet_tf import programs
 RUN = pathlib.Path("runs/digits")
 
 
-def run(*command):
-    """Prints a command and runs it with this Python; a failure ends the demo."""
-    print(f"\n$ python {shlex.join(command)}", flush=True)
-    finished = subprocess.run([sys.executable, *command])
-    if finished.returncode:
-        sys.exit(f"The demo stops: that command failed with exit code {finished.returncode}.")
+NEXT = """
+Done in {minutes:.1f} minutes. {run}/ now holds
 
-
-def main():
-    """Runs the four programs and says what to do next."""
-    start = time.monotonic()
-    run("train_tpu.py", "--recipe", "digits", "--workdir", str(RUN))
-    run("-m", "export", "saved_model", "--workdir", str(RUN), "--out", str(RUN / "saved_model"))
-    run("-m", "export", "tflite", "--workdir", str(RUN), "--out", str(RUN / "digits.tflite"))
-    run(
-        "-m",
-        "export",
-        "classify",
-        str(RUN / "digits.tflite"),
-        "--workdir",
-        str(RUN),
-        "--picture",
-        str(RUN / "predictions.png"),
-    )
-    activate = pathlib.Path(sys.prefix, "bin", "activate")
-    if activate.is_relative_to(pathlib.Path.cwd()):
-        activate = activate.relative_to(pathlib.Path.cwd())
-    result = json.loads((RUN / "result.json").read_text())
-    print(f"""
-Done in {(time.monotonic() - start) / 60:.1f} minutes. {RUN}/ now holds
-
-  checkpoints/         the trained network: {result["eval_accuracy"]:.2%} of \
-{result["eval_images"]} held-out digits right
+  checkpoints/         the trained network: {accuracy:.2%} of {images} held-out digits right
   learning_curve.png   loss and accuracy of every epoch
   saved_model/         for TensorFlow Serving and Python, verified
   digits.tflite        for phones, verified
@@ -61,7 +32,44 @@ Next, your own images, one folder per class (`source {activate}` first):
 or ImageNet on a Cloud TPU:
 
   python train_tpu.py --variant b0 --dataset imagenet2012 --data_dir gs://BUCKET/tfds \\
-      --tpu local --workdir gs://BUCKET/b0""")
+      --tpu local --workdir gs://BUCKET/b0"""
+
+
+def run(*command: str) -> None:
+    """Prints a command and runs it with this Python; a failure ends the demo."""
+    print(f"\n$ python {shlex.join(command)}", flush=True)
+    finished = subprocess.run([sys.executable, *command])
+    if finished.returncode:
+        sys.exit(f"The demo stops: that command failed with exit code {finished.returncode}.")
+
+
+def main() -> None:
+    """Runs the four programs and says what to do next."""
+    start = time.monotonic()
+    workdir = ("--workdir", str(RUN))
+    model, picture = str(RUN / "digits.tflite"), str(RUN / "predictions.png")
+    run("train_tpu.py", "--recipe", "digits", *workdir)
+    run("-m", "export", "saved_model", *workdir, "--out", str(RUN / "saved_model"))
+    run("-m", "export", "tflite", *workdir, "--out", model)
+    run("-m", "export", "classify", model, *workdir, "--picture", picture)
+    result = json.loads((RUN / "result.json").read_text())
+    print(
+        NEXT.format(
+            minutes=(time.monotonic() - start) / 60,
+            run=RUN,
+            accuracy=result["eval_accuracy"],
+            images=result["eval_images"],
+            activate=_activate(),
+        )
+    )
+
+
+def _activate():
+    """Where this environment's `activate` is, from here if it is below."""
+    path = pathlib.Path(sys.prefix, "bin", "activate")
+    if path.is_relative_to(pathlib.Path.cwd()):
+        return path.relative_to(pathlib.Path.cwd())
+    return path
 
 
 if __name__ == "__main__":

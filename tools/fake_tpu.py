@@ -20,8 +20,8 @@ from tensorflow.python.tpu import tpu_system_metadata
 
 from effnet_tf import data, recipes
 from effnet_tf.train import trainer as trainer_lib
+from tools.tpu_chips import REPLICAS
 
-REPLICAS = 8
 # An AllToAll is how a TPUStrategy hands the first replica's step counter to all: 8 numbers.
 _COUNTERS = (tf.int32.as_datatype_enum, tf.int64.as_datatype_enum)
 _REPLICATED = ("TPUReplicatedInput", "TPUReplicatedOutput", "CrossReplicaSum", "AllToAll")

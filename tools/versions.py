@@ -26,6 +26,7 @@ EXTRAS = {
     "constraints.txt": "cpu,demo,examples,timm,onnx,clients,tpu-check,test,docs",
     "constraints-tpu.txt": "tpu,demo,test",
 }
+INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
 HEADER = """\
 # Installed by `make` and CI; `make test LATEST=1` takes the newest instead. `make constraints`
 # writes today's versions: run the tests on them before they are committed.
@@ -73,19 +74,8 @@ def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
         subprocess.run([python, "-m", "venv", folder], check=True)
         inside = os.path.join(folder, "bin", "python")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        for command in (
-            [
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--disable-pip-version-check",
-                "--constraint",
-                str(constraints),
-                ".[cpu]",
-            ],
-            [str(ROOT / "tools" / "smoke.py")],
-        ):
+        install = [*INSTALL, "--constraint", str(constraints), ".[cpu]"]
+        for command in (install, [str(ROOT / "tools" / "smoke.py")]):
             # From here: pip takes a "[" in the checkout's own path for the beginning of extras.
             finished = subprocess.run([inside, *command], cwd=ROOT, env=environment)
             if finished.returncode:
@@ -128,15 +118,20 @@ def write_constraints() -> None:
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         python = os.path.join(folder, "bin", "python")
         for name, extras in EXTRAS.items():
-            versions = todays(python, f".[{extras}]")
-            del versions["effnet-tf"]
-            tensorflow = versions.get("tensorflow-cpu") or versions["tensorflow-tpu"]
-            # What the Makefile installs by itself, beside the TensorFlow of the same number.
-            minor = ".".join(tensorflow.split(".")[:2])
-            versions |= todays(python, "--no-deps", f"tf_keras=={minor}.*")
-            if name == CONSTRAINTS.name:
-                versions["tensorflow"] = tensorflow  # the same under its other name
-            write(ROOT / name, versions)
+            write(ROOT / name, versions_for(python, extras))
+
+
+def versions_for(python: str, extras: str) -> dict[str, str]:
+    """Returns {package: version} of today for extras, and of TensorFlow beside them."""
+    versions = todays(python, f".[{extras}]")
+    del versions["effnet-tf"]
+    tensorflow = versions.get("tensorflow-cpu") or versions["tensorflow-tpu"]
+    # What the Makefile installs by itself, beside the TensorFlow of the same number.
+    minor = ".".join(tensorflow.split(".")[:2])
+    versions |= todays(python, "--no-deps", f"tf_keras=={minor}.*")
+    if "tensorflow-cpu" in versions:
+        versions["tensorflow"] = tensorflow  # the same under its other name
+    return versions
 
 
 def write(path: pathlib.Path, versions: dict[str, str]) -> None:

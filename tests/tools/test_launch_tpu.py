@@ -9,13 +9,13 @@ import sys
 
 import pytest
 
-from tools import launch_tpu
+from tools import launch_commands, launch_steps, launch_tpu, tpu_check, tpu_chips
 
 ROOT = pathlib.Path(__file__).parents[2]
 DOC = (ROOT / "docs/tpu.md").read_text()
 PLACE = ("--name", "effnet", "--zone", "us-west4-a", "--bucket", "gs://my-bucket")
 ONE, SLICE = "v5litepod-8", "v5litepod-32"
-SINGLE_STEPS = [step for step in launch_tpu.STEPS if step != "all"]
+SINGLE_STEPS = [step for step in launch_steps.STEPS if step != "all"]
 
 
 def words_of(step, accelerator=ONE, *more):
@@ -25,7 +25,7 @@ def words_of(step, accelerator=ONE, *more):
 
 def commands(step, accelerator=ONE, *more):
     """The commands that a step composes."""
-    return launch_tpu.STEPS[step][0](launch_tpu.parse(words_of(step, accelerator, *more)))
+    return launch_steps.STEPS[step][0](launch_tpu.parse(words_of(step, accelerator, *more)))
 
 
 def dry_run(capsys, *words):
@@ -44,9 +44,9 @@ class FakeShell:
 
     def __init__(self, monkeypatch, *answers):
         self.ran, self.answers, self.slept = [], list(answers), []
-        monkeypatch.setattr(launch_tpu.subprocess, "run", self.run)
-        monkeypatch.setattr(launch_tpu.shutil, "which", lambda program: f"/bin/{program}")
-        monkeypatch.setattr(launch_tpu.time, "sleep", self.slept.append)
+        monkeypatch.setattr(launch_commands.subprocess, "run", self.run)
+        monkeypatch.setattr(launch_commands.shutil, "which", lambda program: f"/bin/{program}")
+        monkeypatch.setattr(launch_commands.time, "sleep", self.slept.append)
 
     def run(self, words, cwd, text, stdout):
         assert cwd == ROOT and text
@@ -63,7 +63,7 @@ class FakeShell:
 
 class TestComposing:
     def test_create_asks_for_the_right_machine(self):
-        for name, (_, image) in launch_tpu.ACCELERATORS.items():
+        for name, (_, image) in launch_steps.ACCELERATORS.items():
             if name != "v6e-32":
                 words = commands("create", name)[0].words
                 assert f"--accelerator-type={name}" in words
@@ -116,13 +116,13 @@ class TestComposing:
 
     def test_what_is_printed_is_what_is_run(self, capsys):
         for accelerator in (ONE, SLICE):
-            for step in launch_tpu.STEPS:
+            for step in launch_steps.STEPS:
                 printed = dry_run(capsys, *words_of(step, accelerator, "--spot"))
                 composed = commands(step, accelerator, "--spot")
                 assert split(printed) == [word for command in composed for word in command.words]
 
     def test_the_first_line_says_why(self, capsys):
-        for step in launch_tpu.STEPS:
+        for step in launch_steps.STEPS:
             assert re.match(r"# [A-Z].+\.\n", dry_run(capsys, *words_of(step)))
 
 
@@ -212,7 +212,7 @@ class TestRunning:
 
     def test_without_gcloud(self, monkeypatch, capsys):
         shell = FakeShell(monkeypatch)
-        monkeypatch.setattr(launch_tpu.shutil, "which", lambda program: None)
+        monkeypatch.setattr(launch_commands.shutil, "which", lambda program: None)
         assert launch_tpu.main(words_of("create")) == 2
         assert shell.ran == [] and "no program gcloud" in capsys.readouterr().err
 
@@ -223,7 +223,7 @@ class TestRunning:
 
     def test_dry_run_runs_nothing(self, monkeypatch, capsys):
         shell = FakeShell(monkeypatch)
-        for step in launch_tpu.STEPS:
+        for step in launch_steps.STEPS:
             dry_run(capsys, *words_of(step))
         assert shell.ran == []
 
@@ -307,17 +307,23 @@ class TestDocumentation:
         printed = "".join(
             dry_run(capsys, *words_of(step, accelerator, "--spot"))
             for accelerator in (ONE, SLICE)
-            for step in launch_tpu.STEPS
+            for step in launch_steps.STEPS
         )
-        blocks = [block for block in self.BLOCKS if "tools/launch_tpu.py" not in block]
+        blocks = [block for block in self.BLOCKS if not block.startswith("python tools/")]
         assert len(blocks) > 10
         for block in blocks:
             assert block in printed
 
+    def test_the_commands_of_the_check_are_ones(self):
+        (block,) = [block for block in self.BLOCKS if "tools/tpu_check.py" in block]
+        for line in block.splitlines():
+            options = tpu_check.parse(shlex.split(line, comments=True)[2:])
+            tpu_chips.chip_of(options.topology)
+
     def test_every_step_is_there(self, capsys):
         block_of = {
             step: dry_run(capsys, *words_of(step, ONE, "--spot")).partition("\n")[2]
-            for step in launch_tpu.STEPS
+            for step in launch_steps.STEPS
         }
         block_of["resume"] = block_of["resume"].removesuffix(block_of.pop("all"))
         for step, block in block_of.items():
@@ -325,9 +331,9 @@ class TestDocumentation:
             assert re.search(rf"^## .*\b{step}\b", DOC, re.MULTILINE)
 
     def test_names_the_versions_and_accelerators(self):
-        for package in launch_tpu.PACKAGES:
+        for package in launch_steps.PACKAGES:
             assert f"**{package.partition('==')[2]}**" in DOC
-        for name in launch_tpu.ACCELERATORS:
+        for name in launch_steps.ACCELERATORS:
             assert f"`{name}`" in DOC
 
     def test_links_lead_somewhere(self):

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from effnet_tf import recipes
-from tools import tpu_check
+from tools import tpu_check, tpu_chips, tpu_compiler, tpu_stages
 
 ROOT = pathlib.Path(__file__).parents[2]
 TINY = ["--variant", "b0", "--phi", "-8", "--image_size", "32", "--batch_size", "64"]
@@ -20,14 +20,15 @@ TINY = ["--variant", "b0", "--phi", "-8", "--image_size", "32", "--batch_size", 
 
 GRAPHS = """
 import dataclasses, json, sys
-import fake_tpu, tensorflow as tf, tpu_check
-from effnet_tf import recipe
+import tensorflow as tf
+from effnet_tf import recipes
+from tools import fake_tpu, tpu_check, tpu_compiler
 
 strategy = fake_tpu.strategy()
 assert isinstance(strategy, tf.distribute.TPUStrategy) and strategy.num_replicas_in_sync == 8
 
 options = tpu_check.parse(sys.argv[1:])
-settings = {"recipe": dataclasses.asdict(recipe.from_options(options)), "step": options.step}
+settings = {"recipe": dataclasses.asdict(recipes.from_options(options)), "step": options.step}
 step, specs, parameters = fake_tpu.training_step(strategy, settings)
 nodes = fake_tpu.trace(strategy, step, specs).graph.as_graph_def().node
 
@@ -47,7 +48,7 @@ hlo = fake_tpu.one_replica_hlo(fake_tpu.trace(strategy, good, small))
 try:
     fake_tpu.one_replica_hlo(fake_tpu.trace(strategy, bad, small))
 except ValueError as error:
-    refusal = tpu_check.unsupported(str(error))
+    refusal = tpu_compiler.unsupported(str(error))
 print(json.dumps({"parameters": parameters, "images": specs["images"].shape.as_list(),
                   "operations": [node.op for node in nodes], "refusal": refusal,
                   "all_reduces": hlo.count(b"all-reduce")}))
@@ -57,9 +58,8 @@ print(json.dumps({"parameters": parameters, "images": specs["images"].shape.as_l
 @pytest.fixture(scope="module")
 def graphs():
     """What a process with a fake TPU traced; it would leak into this one."""
-    paths = [str(ROOT), str(ROOT / "tools")]
     finished = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = {paths}{GRAPHS}", *TINY],
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}){GRAPHS}", *TINY],
         capture_output=True,
         text=True,
     )
@@ -108,10 +108,10 @@ def test_every_recipe_option_is_known():
     assert recipes.from_options(tpu_check.parse(["--bn_sync", "none"])).bn_sync == "none"
 
 
-@pytest.mark.parametrize("name, chip", tpu_check.CHIPS.items())
+@pytest.mark.parametrize("name, chip", tpu_chips.CHIPS.items())
 def test_examples_of_topologies(name, chip):
     assert chip.example.startswith(f"{name}:")
-    assert tpu_check.chip_of(chip.example) is chip
+    assert tpu_chips.chip_of(chip.example) is chip
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_bad_input_of_the_child_is_bad_input(found, capsys):
 
 def test_a_crash_shows_the_end_of_the_log():
     with pytest.raises(RuntimeError, match="building the network:(.|\n)*No module named 'nowhere'"):
-        tpu_check.check(SETTINGS, "nowhere:step")
+        tpu_stages.check(SETTINGS, "nowhere:step")
 
 
 def test_interrupted_run_leaves_nothing(found, monkeypatch, tmp_path, capsys):
@@ -170,8 +170,8 @@ def test_interrupted_run_leaves_nothing(found, monkeypatch, tmp_path, capsys):
         processes.append(process)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tpu_check.tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(tpu_check, "_wait", interrupt)
+    monkeypatch.setattr(tpu_stages.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tpu_stages, "_wait", interrupt)
     assert tpu_check.main(TINY) == 130
     assert processes[0].returncode is not None
     assert not list(tmp_path.iterdir())
@@ -179,8 +179,8 @@ def test_interrupted_run_leaves_nothing(found, monkeypatch, tmp_path, capsys):
 
 def test_time_limit(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    with pytest.raises(tpu_check.Refused, match="time limit ended optimising.*--time_limit"):
-        tpu_check._wait(process, tmp_path, "optimising", "never", time.monotonic() - 1)
+    with pytest.raises(tpu_compiler.Refused, match="time limit ended optimising.*--time_limit"):
+        tpu_stages._wait(process, tmp_path, "optimising", "never", time.monotonic() - 1)
     process.communicate(b"\n")
 
 
@@ -198,7 +198,7 @@ allocation 4: size 5, color 0, page 0, parameter 1, shape |u8[5]| at ShapeIndex 
 
 
 def test_buffers_of_device_memory_only():
-    assert tpu_check.read_buffers(BUFFERS) == {
+    assert tpu_compiler.read_buffers(BUFFERS) == {
         "total": 48 + 4096 + 7 + 5,
         "arguments": 53,
         "temporaries": 4096,
@@ -222,7 +222,7 @@ def compiled(folder):
 
 def test_figures(tmp_path):
     compiled(tmp_path)
-    figures = tpu_check.read_figures(tmp_path)
+    figures = tpu_compiler.read_figures(tmp_path)
     assert figures == {
         "parameters": 12,
         "total_mib": 0.0,
@@ -237,7 +237,7 @@ def test_figures(tmp_path):
     )
     text = "\n".join(
         tpu_check.report(
-            recipes.Recipe(batch_size=1024), SETTINGS, tpu_check.read_figures(tmp_path)
+            recipes.Recipe(batch_size=1024), SETTINGS, tpu_compiler.read_figures(tmp_path)
         )
     )
     assert "128 images on each of 8 replicas, v5e:2x4: it fits" in text
@@ -256,7 +256,7 @@ def test_figures(tmp_path):
     ],
 )
 def test_unsupported(message, sentence):
-    assert tpu_check.unsupported(message) == sentence
+    assert tpu_compiler.unsupported(message) == sentence
 
 
 # --- the largest batch ----------------------------------------------------------------------------
@@ -290,7 +290,7 @@ def test_search_prints_each_try(found, monkeypatch, capsys, tmp_path):
     def check(settings):
         count = settings["recipe"]["batch_size"] // 8
         if count > 40:
-            raise tpu_check.Refused("RESOURCE_EXHAUSTED: too much")
+            raise tpu_compiler.Refused("RESOURCE_EXHAUSTED: too much")
         return {
             "parameters": 1,
             "total_mib": 2.0,
@@ -300,7 +300,7 @@ def test_search_prints_each_try(found, monkeypatch, capsys, tmp_path):
             "all_reduces_compiled": 2,
         }
 
-    monkeypatch.setattr(tpu_check, "check", check)
+    monkeypatch.setattr(tpu_stages, "check", check)
     path = tmp_path / "tries.json"
     assert (
         tpu_check.main([*TINY, "--batch_size", "256", "--largest_batch", "--json", str(path)]) == 0
