@@ -8,7 +8,6 @@ Every optional package is asked for here, so that its absence reads the same eve
 
 import importlib
 import importlib.util
-import os
 import sys
 import types
 from typing import Any, NamedTuple
@@ -32,7 +31,6 @@ PACKAGES = {
     "matplotlib": Package("plots", "matplotlib"),
     "tensorboard": Package("tensorboard", "tensorboard"),
     "sklearn": Package("demo", "scikit-learn"),
-    "safetensors": Package("timm", "safetensors"),
     "torch": Package("torch", "torch"),
     "onnx": Package("onnx", "onnx"),
     "onnxruntime": Package("onnx", "onnxruntime"),
@@ -44,9 +42,6 @@ PACKAGES = {
     "openvino": Package("clients", "openvino"),
 }
 
-
-# By the ending of a file of weights.
-READERS = {".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}
 # What is written is read again, and compared with the model.
 ONNX = ("onnx", "tf2onnx", "onnxruntime")
 
@@ -114,31 +109,17 @@ def load(module: str, purpose: str) -> types.ModuleType:
         ) from error
 
 
-def require_reader(weights: str | os.PathLike) -> None:
-    """Checks that a file of weights can be read, by its name; any other name passes.
-
-    Raises:
-        MissingPackage: safetensors or PyTorch is not installed.
-    """
-    package = READERS.get(os.path.splitext(str(weights))[1].lower())
-    if package:
-        require(f"Reading '{weights}'", package)
-
-
-def require_for_training(recipe: Any, is_new: bool) -> None:
+def require_for_training(recipe: Any) -> None:
     """Checks what a run will need later, before its long work begins.
 
     Args:
         recipe: a `Recipe`.
-        is_new: whether its initial weights will be read; a resumed run has its own.
 
     Raises:
         MissingPackage: a package is not installed.
     """
     if recipe.random_erasing:
         require("Random erasing", "keras_cv")
-    if is_new and recipe.init_weights:
-        require_reader(recipe.init_weights)
 
 
 def command(*packages: str) -> str:

@@ -115,8 +115,6 @@ def test_optional_packages_are_imported_through_extras():
     ]
     for path in sources:
         others = {*imported(path)} - sys.stdlib_module_names - REQUIRED
-        if path.name == "torch_files.py":
-            others -= {"safetensors"}  # the kind of its errors, after extras.load
         assert not others, f"{path} imports {others}"
 
 

@@ -103,7 +103,7 @@ def main(options: argparse.Namespace) -> int:
         extras.require("This program", "tensorflow", "keras")
         from effnet_tf.data import sources  # it takes seconds
     if options.program == "check":
-        extras.require_for_training(recipe, is_new=False)  # it draws what training sees
+        extras.require_for_training(recipe)  # it draws what training sees
     source = sources.open_source(recipe, for_training=False)
     if options.program == "check":
         _make_folder(options.out)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 import keras
 
 from effnet_tf import (
-    extras,
     optim,  # noqa: F401  registers what load_model may meet
     variants,
 )
@@ -18,7 +17,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import graph
 from effnet_tf.variants import Variant
-from effnet_tf.weights import claims, loading
+from effnet_tf.weights import claims, loading, reading
 
 ENDPOINTS = (
     "stem",
@@ -90,7 +89,7 @@ def model_fn(
             that do not fit.
     """
     if weights is not None:
-        extras.require_reader(weights)
+        reading.require_package(weights)
     if not include_top:
         num_classes = dropout_rate = None  # whatever they are, nothing takes them
     network = variants.resolve(
@@ -173,7 +172,7 @@ def feature_extractor(
     """
     wanted = _endpoint_names(endpoints)
     if weights is not None:
-        extras.require_reader(weights)
+        reading.require_package(weights)
     network = variants.resolve(
         variant,
         num_classes=num_classes,

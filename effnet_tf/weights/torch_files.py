@@ -15,16 +15,22 @@ import numpy as np
 from effnet_tf import extras
 from effnet_tf.errors import InputError
 from effnet_tf.messages import log
-from effnet_tf.weights import claims, hugging_face_names, lukemelas_names, names, timm_names
+from effnet_tf.weights import (
+    claims,
+    hugging_face_names,
+    lukemelas_names,
+    names,
+    safetensors,
+    timm_names,
+)
 from effnet_tf.weights.contents import Contents, Target, name_values
 
 # Whose names a file may have. Names of somebody else are one new file, and its name here.
 NAMINGS = (timm_names, lukemelas_names, hugging_face_names)
-PACKAGES = {".safetensors": "safetensors", ".pth": "torch", ".pt": "torch"}  # by its ending
+PACKAGES = {".pth": "torch", ".pt": "torch"}  # by its ending
 
 _TORCHVISION = re.compile(r"(?:.*\.)?features\.\d+\.\d+\.block\.\d+\.")
 _PICKLE = b"\x80\x02"  # a .pth of PyTorch before 1.6
-_LONGEST_HEADER = 100_000_000  # of .safetensors, in bytes: the format's own limit
 _BATCH_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), names.BATCH_NORM))
 
 
@@ -32,44 +38,25 @@ def recognises(file: claims.File) -> bool:
     """Whether this is a .safetensors or .pth file, by its first bytes and what it lists."""
     if file.content.startswith(claims.ZIP):
         return any(name.endswith("/data.pkl") for name in file.archive().namelist())
-    return _is_safetensors(file) or file.content.startswith(_PICKLE)
+    return safetensors.recognises(file.content) or file.content.startswith(_PICKLE)
 
 
 def read(file: claims.File, ema: bool, target: Target) -> Contents:
     """Reads a file that `recognises` knows.
 
     Raises:
-        MissingPackage: safetensors or PyTorch is not installed.
+        MissingPackage: PyTorch is not installed, and it is a .pth file.
         InputError: it holds more than tensors, tensors of an unknown type, or no EfficientNet
             that is known.
         ValueError: it is damaged.
     """
-    if _is_safetensors(file):
-        return _contents(_safetensors(file), file.path, ".safetensors", target)
+    if safetensors.recognises(file.content):
+        return _contents(safetensors.tensors(file), file.path, ".safetensors", target)
     state, averaged = _unpickled(file, ema)
     contents = _contents(state, file.path, ".pth", target)
     if averaged:
         contents = dataclasses.replace(contents, ema=ema)
     return contents
-
-
-def _is_safetensors(file):
-    content = file.content
-    return content[8:9] == b"{" and int.from_bytes(content[:8], "little") < _LONGEST_HEADER
-
-
-def _safetensors(file):
-    library = extras.load("safetensors.numpy", f"Reading '{file.path}'")
-    from safetensors import SafetensorError
-
-    try:
-        return library.load(file.content)
-    except SafetensorError as error:
-        raise ValueError(error) from error
-    except KeyError as error:
-        raise InputError(
-            f"'{file.path}' holds tensors of type {error.args[0]}: save them as float32 or float16."
-        ) from error
 
 
 def _unpickled(file, ema):
