@@ -11,9 +11,13 @@ images for `--dataset tfrecord`. Exit codes: 0 all is well; 1 `check` found faul
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
 from effnet_tf import extras, programs, recipes
 from effnet_tf.errors import InputError, first_line
+
+if TYPE_CHECKING:  # it needs TensorFlow, which takes seconds
+    from effnet_tf.data.source import Source
 
 FAULTS = 1  # exit code of `check`
 
@@ -50,28 +54,29 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv[1:])
 
 
-def check(source, recipe, options):
+def check(source: "Source", recipe: recipes.Recipe, options: argparse.Namespace) -> int:
     """Runs `check`; returns the exit code."""
     from effnet_tf import storage
-    from effnet_tf.data import check as check_lib
+    from effnet_tf.data import check as data_check
 
-    findings = check_lib.scan(source)
-    print("\n".join(check_lib.table(source, findings)))
+    findings = data_check.scan(source)
+    print("\n".join(data_check.table(source, findings)))
     path = os.path.join(options.out, "bad_examples.jsonl")
     storage.write_rows(path, source.bad.entries)
     print(f"\nBad images: {path}")
     sheet = os.path.join(options.out, "contact_sheet.png")
-    if check_lib.contact_sheet(source, recipe, sheet):
+    if data_check.contact_sheet(source, recipe, sheet):
         print(f"In each row an image as evaluation sees it, then as training does: {sheet}")
-    faults = source.bad.entries or findings.across_splits() or findings.across_classes()
-    return FAULTS if faults else 0
+    if source.bad.entries or findings.across_splits() or findings.across_classes():
+        return FAULTS
+    return 0
 
 
-def prepare(source, recipe, options):
+def prepare(source: "Source", recipe: recipes.Recipe, options: argparse.Namespace) -> int:
     """Runs `prepare`; returns the exit code."""
-    from effnet_tf.data import prepare as prepare_lib
+    from effnet_tf.data import prepare as copying
 
-    about = prepare_lib.prepare(source, recipe, options.out, quality=options.quality)
+    about = copying.prepare(source, recipe, options.out, quality=options.quality)
     train = about["train"]
     listed = os.path.join(options.out, "bad_examples.jsonl")
     if train["left_out"]:

@@ -289,5 +289,5 @@ def memory(source: Source, size: int, batch_size: int) -> int:
     """
     image = size * size * 3
     batches = (PREFETCHED + 2) * batch_size * image
-    making = 2 * os.cpu_count() * TOGETHER * image
+    making = 2 * (os.cpu_count() or 1) * TOGETHER * image
     return batches + making + 4 * order.GROUP * source.train.mean_bytes

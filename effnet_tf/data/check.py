@@ -6,14 +6,17 @@ import dataclasses
 import hashlib
 import itertools
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from effnet_tf import plots, progress
 from effnet_tf.data import bad_images, batches, decoding
 from effnet_tf.data.crops import EvaluationCrop
-from effnet_tf.data.records import or_else
+from effnet_tf.data.records import Records, or_else
+from effnet_tf.data.source import Source
 from effnet_tf.errors import printable
+from effnet_tf.recipes import Recipe
 
 ROWS, DRAWS = 8, 5  # of the contact sheet: images, and how often each is augmented
 SHOWN_CLASSES = 20
@@ -42,16 +45,21 @@ class Findings:
     splits: dict
     equal: list
 
-    def across_splits(self):
+    def across_splits(self) -> list[list[tuple]]:
         """Groups of equal images that are in both splits."""
-        return [group for group in self.equal if len({split for split, _, _ in group}) > 1]
+        return [group for group in self.equal if _varies(group, 0)]
 
-    def across_classes(self):
+    def across_classes(self) -> list[list[tuple]]:
         """Groups of equal images that have different labels."""
-        return [group for group in self.equal if len({label for _, label, _ in group}) > 1]
+        return [group for group in self.equal if _varies(group, 1)]
 
 
-def scan(source):
+def _varies(group, column):
+    """Whether not all of a group have the same in a column."""
+    return len({each[column] for each in group}) > 1
+
+
+def scan(source: Source) -> Findings:
     """Reads and decodes every image of a `Source`; shows progress.
 
     Returns:
@@ -83,7 +91,7 @@ def _count(source, name, found, hashes, one, seen):
     hashes.setdefault(digest, []).append((name, label, records.name(number)["key"]))
 
 
-def examples(records):
+def examples(records: Records) -> Iterator[tuple[int, bytes, int]]:
     """Yields (record, bytes of the image, label) in their order; b"" where it fails."""
 
     @tf.autograph.experimental.do_not_convert
@@ -100,19 +108,20 @@ def examples(records):
 def _look(one):
     """Returns (what is wrong, hash, (height, width)) of an example."""
     encoded = one[1]
-    fault = bad_images.fault(encoded)
-    shape = None if fault else tuple(decoding.shape_of(tf.constant(encoded)).numpy())
+    fault, shape = bad_images.fault(encoded), None
+    if not fault:
+        shape = tuple(decoding.shape_of(tf.constant(encoded)).numpy())
     return fault, hashlib.sha256(encoded).digest()[:16], shape
 
 
-def table(source, findings):
+def table(source: Source, findings: Findings) -> list[str]:
     """Returns the findings as lines for people."""
     lines = [f"{'':6} {'images':>10} {'bad':>6} {'short side':>18} {'kB each':>8}"]
     for name, found in findings.splits.items():
         short = sorted(min(shape) for shape in found.sides) or [0]
+        sides = f"{short[0]}..{short[len(short) // 2]}..{short[-1]}"
         lines.append(
-            f"{name:6} {found.images:>10,} {source.bad.count(name):>6,} "
-            f"{f'{short[0]}..{short[len(short) // 2]}..{short[-1]}':>18} "
+            f"{name:6} {found.images:>10,} {source.bad.count(name):>6,} {sides:>18} "
             f"{found.bytes / max(1, len(short)) / 1000:>8.1f}"
         )
     lines += [
@@ -124,44 +133,57 @@ def table(source, findings):
         *_repeated("in several classes", findings.across_classes()),
     ]
     again = sum(len(group) - 1 for group in findings.equal)
-    lines += [f"{again:,} image(s) are copies of another one."] if again else []
-    for entry in source.bad.entries[: bad_images.SHOWN]:
+    if again:
+        lines.append(f"{again:,} image(s) are copies of another one.")
+    return lines + _bad(source.bad.entries)
+
+
+def _bad(entries):
+    """Lines on the first bad images."""
+    lines = []
+    for entry in entries[: bad_images.SHOWN]:
         lines.append(f"bad: {entry['split']} {entry['key']}: {entry['reason']}")
-    more = len(source.bad.entries) - bad_images.SHOWN
-    return lines + ([f"... and {more:,} more bad ones"] if more > 0 else [])
+    more = len(entries) - bad_images.SHOWN
+    if more > 0:
+        lines.append(f"... and {more:,} more bad ones")
+    return lines
 
 
 def _classes(source, splits):
     """Images per class; of many classes, of the smallest and the largest."""
-    numbers = {
-        label: [found.classes[label] for found in splits.values()]
-        for label in range(len(source.class_names))
-    }
-    labels = sorted(numbers, key=lambda label: numbers[label][0])
+    train, held_out = (found.classes for found in splits.values())
+    labels = sorted(range(len(source.class_names)), key=lambda label: train[label])
     if len(labels) > SHOWN_CLASSES:
         half = SHOWN_CLASSES // 2
         yield f"{len(labels):,} classes; the {half} smallest and largest:"
         labels = labels[:half] + labels[-half:]
     for label in labels:
-        train, held_out = numbers[label]
         name = printable(source.class_names[label])
-        none = (
-            ""
-            if train and held_out
-            else "   <- none" + (" to train on" if not train else " held out")
-        )
-        yield f"{train:>10,} train {held_out:>8,} eval  {name}{none}"
+        counts = f"{train[label]:>10,} train {held_out[label]:>8,} eval"
+        yield f"{counts}  {name}{_lacking(train[label], held_out[label])}"
+
+
+def _lacking(train, held_out):
+    """What is said of a class without images to train on or to evaluate on."""
+    if not train:
+        return "   <- none to train on"
+    if not held_out:
+        return "   <- none held out"
+    return ""
 
 
 def _repeated(what, groups):
     if groups:
-        listed = "; ".join(
-            " = ".join(f"{split} {key}" for split, _, key in group) for group in groups[:5]
-        )
+        listed = "; ".join(map(_equation, groups[:5]))
         yield f"{len(groups):,} image(s) are {what}: {listed}"
 
 
-def contact_sheet(source, recipe, path):
+def _equation(group):
+    """Equal images: "train a.jpg = eval b.jpg"."""
+    return " = ".join(f"{split} {key}" for split, _, key in group)
+
+
+def contact_sheet(source: Source, recipe: Recipe, path: str) -> bool:
     """Draws some training images: as evaluation would see them, and augmented some times.
 
     Returns:
@@ -176,9 +198,10 @@ def contact_sheet(source, recipe, path):
             except tf.errors.OpError:
                 continue  # the scan has named it
             images += some
-            known = 0 <= label < len(source.class_names)
-            captions += [source.class_names[label] if known else f"label {label}"]
-            captions += [""] * DRAWS
+            caption = f"label {label}"
+            if 0 <= label < len(source.class_names):
+                caption = source.class_names[label]
+            captions += [caption, *[""] * DRAWS]
             break
     return plots.predictions(images, captions, [None] * len(images), path)
 

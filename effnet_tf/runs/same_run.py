@@ -4,7 +4,7 @@ import os
 import re
 
 from effnet_tf import storage
-from effnet_tf.data import fingerprint
+from effnet_tf.data import changes, fingerprint
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import Recipe, differences
@@ -93,7 +93,7 @@ def _other_images(path, source, new, bad):
         return changed
     if not fingerprint.is_one(before):
         raise texts.Damaged(path, "its fingerprint is not one", texts.ANEW)
-    return changed + fingerprint.differences(
+    return changed + changes.differences(
         before, new["fingerprint"], source.class_names, source, bad
     )
 

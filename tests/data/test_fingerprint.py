@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import data, storage
-from effnet_tf.data import fingerprint
+from effnet_tf.data import changes, fingerprint
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import Recipe
 from effnet_tf.runs import directory, texts
@@ -156,7 +156,7 @@ def test_an_image_that_could_not_be_read_may_come_back(tmp_path):
     lacking = fingerprint.of(source)
     with open(rows[0][0], "wb") as file:
         file.write(image(0))
-    assert fingerprint.differences(lacking, fingerprint.of(source), ("a", "b"), source) == []
+    assert changes.differences(lacking, fingerprint.of(source), ("a", "b"), source) == []
 
 
 def test_a_table_with_other_labels(tmp_path, photos):
@@ -219,6 +219,22 @@ def test_record_files_with_exchanged_labels(tmp_path):
     )
 
 
+def test_record_files_of_which_a_part_is_held_out(tmp_path):
+    recipe = dataclasses.replace(FOLDER, dataset="tfrecord", holdout=0.25)
+    write_records(tmp_path / "a", lambda number: 1 + number % 2)
+    for file in (tmp_path / "a").glob("validation-*"):
+        file.unlink()
+    before = start(tmp_path, tmp_path / "a", recipe)
+    ((name, count),) = before["fingerprint"]["train"]["names"]
+    assert name.startswith("train-") and count == before["num_train"] == 9
+    assert before["fingerprint"]["eval"]["names"] == [[name, 3]]
+    assert start(tmp_path, tmp_path / "a", recipe) == before
+    write_records(tmp_path / "a", lambda number: 2 - number % 2)
+    for file in (tmp_path / "a").glob("validation-*"):
+        file.unlink()
+    refuses(tmp_path, tmp_path / "a", "9 of 9 training images", "another label", recipe=recipe)
+
+
 def test_images_in_memory_are_known_by_their_labels():
     rows = [(image(number), number % 2) for number in range(6)]
     source = data.Source("some", ("a", "b"), data.Listed(rows), data.Listed(rows[:2]))
@@ -226,7 +242,7 @@ def test_images_in_memory_are_known_by_their_labels():
     assert first["train"]["sample"] == []
     rows[0] = (image(9), 1)
     other = data.Source("some", ("a", "b"), data.Listed(rows), data.Listed(rows[2:4]))
-    assert fingerprint.differences(first, fingerprint.of(other), ("a", "b"), other) == [
+    assert changes.differences(first, fingerprint.of(other), ("a", "b"), other) == [
         "1 training changed ('0': a -> b)"
     ]
 
