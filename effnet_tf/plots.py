@@ -39,7 +39,7 @@ def _picture(path, draw, columns, rows, size):
     try:
         figure = extras.load("matplotlib.figure", "Drawing pictures")
     except extras.MissingPackage as error:
-        _say_once(f"{error}. All else goes on without them.")
+        _say_once(f"{error}. Everything else continues without them.")
         return False
     content = io.BytesIO()
     try:
@@ -49,7 +49,7 @@ def _picture(path, draw, columns, rows, size):
             draw(canvas, list(canvas.subplots(rows, columns, squeeze=False).flat))
             canvas.savefig(content, format="png", dpi=110)
     except Exception as error:  # of fonts, layouts and sizes, of any kind
-        log.info(f"'{path}' could not be drawn ({first_line(error)}). All else goes on.")
+        log.info(f"'{path}' could not be drawn ({first_line(error)}). Everything else continues.")
         return False
     storage.write_bytes(path, content.getvalue())
     return True

@@ -114,7 +114,7 @@ def _farewell(number):
     try:
         return f"{what}: {_state.last_words()}."
     except Exception as error:  # the disk or the network that it looks at
-        return f"{what}; what is left cannot be seen: {first_line(error)}."
+        return f"{what}; what it leaves could not be determined: {first_line(error)}."
 
 
 def is_running() -> bool:
@@ -206,7 +206,7 @@ def _code(program, parse):
         print(code, file=sys.stderr)
         return FAULT
     if _state.received is not None and not code:  # a library has swallowed it
-        print("\nInterrupted, but too late: all was done.", file=sys.stderr)
+        print("\nInterrupted too late: everything was already done.", file=sys.stderr)
         return _code_of(_state.received)
     return code
 

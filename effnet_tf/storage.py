@@ -187,8 +187,8 @@ def writing(path: str) -> Iterator[None]:
         yield
     except (tf.errors.OpError, OSError) as error:
         raise SaveError(
-            f"'{path}' cannot be written: {first_line(error)}. Whatever was written "
-            "before is whole: mend that, and run the command again."
+            f"'{path}' cannot be written: {first_line(error)}. Everything written "
+            "before is intact: fix the cause, and run the command again."
         ) from error
 
 

@@ -118,5 +118,5 @@ def test_without_matplotlib_it_is_said_once(tmp_path, monkeypatch, capsys):
     plots._say_once.cache_clear()
     for _ in range(3):
         plots.learning_curve(ROWS, str(tmp_path / "curve.png"))
-    assert capsys.readouterr().out.count("pip install 'effnet_tf[plots]'. All else") == 1
+    assert capsys.readouterr().out.count("pip install 'effnet_tf[plots]'. Everything else") == 1
     assert os.listdir(tmp_path) == []

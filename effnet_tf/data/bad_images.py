@@ -67,7 +67,7 @@ def _named(encoded):
         return "it is an animated WebP image: save one of its frames as a still image"
     if _is_webp(encoded) or encoded[:2] in (b"\xff\xd8", b"\x89P", b"GI", b"BM"):
         return f"it is damaged or cut off after {len(encoded):,} bytes"
-    return f"it is no image: it begins with {encoded[:8]!r}"
+    return f"it is not an image: it begins with {encoded[:8]!r}"
 
 
 def _flags(encoded):
@@ -111,16 +111,23 @@ class BadExamples:
             number: of the record.
             again: whether it is no news: then it is left out if it is good by now.
         """
+        name = records.name(number)
+        if self._knows(split, name["key"]):  # it comes again in every epoch
+            return
         reason = self._reason(records, number)
         if reason or not again:
             self.add(
                 {
                     "split": split,
-                    **records.name(number),
+                    **name,
                     "record": number,
-                    "reason": reason or "it could be read when it was tried again",
+                    "reason": reason or "it was readable when tried again",
                 }
             )
+
+    def _knows(self, split, key):
+        with self._lock:
+            return (split, key) in self._known
 
     def _reason(self, records, number):
         try:
@@ -144,7 +151,7 @@ def _why(error):
     kinds = (
         (tf.errors.DataLossError, "it is damaged: its checksum is wrong, or it is cut off"),
         (tf.errors.NotFoundError, "the file is missing"),
-        (tf.errors.PermissionDeniedError, "the file may not be read"),
+        (tf.errors.PermissionDeniedError, "permission to read the file is denied"),
     )
     for kind, text in kinds:
         if isinstance(error, kind):
@@ -160,7 +167,7 @@ def _why(error):
     if "Feature: " in text:
         return "it has no feature " + text.partition("Feature: ")[2].split()[0]
     if "Dataset was empty" in text:
-        return "the file ends before it"
+        return "the file ends before this record"
     return f"it cannot be read: {first_line(error)}"
 
 

@@ -13,9 +13,11 @@ from effnet_tf.data import splits
 from effnet_tf.data.records import Listed
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.messages import log
+from effnet_tf.recipes import Recipe
 
 
-def open_folder(recipe) -> Source:
+def open_folder(recipe: Recipe) -> Source:
     """Opens the folder `data_dir` of a `Recipe`: see `_parts` for what may be in it."""
     root = recipe.data_dir
     if not root or not storage.is_folder(root):
@@ -23,24 +25,23 @@ def open_folder(recipe) -> Source:
             f"--dataset folder needs --data_dir, a folder with one folder of images "
             f"per class; '{root}' is not a folder."
         )
-    tree = _Remote() if storage.is_remote(root) else local_files.Walk()
+    tree = _tree(root)
     tree.enter(root)
     train_name, eval_name = _parts(root, tree.folders(root), recipe)
-    parts = [os.path.join(root, name or "") for name in (train_name, eval_name)]
-    if eval_name is None:
-        parts.pop()
+    parts = [os.path.join(root, train_name or "")]
+    if eval_name is not None:
+        parts.append(os.path.join(root, eval_name))
     try:
         class_names, train, *held_out = _read_parts(tree, root, parts)
     finally:
         for line in tree.report():
-            print(line)
-    if held_out:
-        how = f"folders {train_name}/ and {eval_name}/"
+            log.info(line)
+    how = f"folders {train_name}/ and {eval_name}/"
+    if eval_name is not None:
         (held_out,) = held_out
     else:
         train, held_out = _divided(root, train, recipe.holdout)
-        inside = f"folder {train_name}/, " if train_name else ""
-        how = f"{inside}{100 * recipe.holdout:g}% of each class held out by a hash of the file name"
+        how = _said(train_name, recipe.holdout)
     return Source(
         f"Folder '{root}' ({how})",
         tuple(class_names),
@@ -49,13 +50,24 @@ def open_folder(recipe) -> Source:
     )
 
 
+def _tree(root):
+    """What walks the folders of a data set."""
+    if storage.is_remote(root):
+        return _Remote()
+    return local_files.Walk()
+
+
+def _said(train_name, fraction):
+    """Says how a part to evaluate on was drawn."""
+    how = f"{100 * fraction:g}% of each class held out by a hash of the file name"
+    if train_name:
+        return f"folder {train_name}/, {how}"
+    return how
+
+
 def _divided(root, rows, fraction):
     keys = [os.path.relpath(path, root).replace(os.sep, "/") for path, _ in rows]
-    marks = splits.hold_out(keys, [label for _, label in rows], fraction)
-    return (
-        [row for row, mark in zip(rows, marks) if not mark],
-        [row for row, mark in zip(rows, marks) if mark],
-    )
+    return splits.divide(rows, keys, [label for _, label in rows], fraction)
 
 
 # --- classes or parts? ------------------------------------------------------------------------
@@ -80,7 +92,7 @@ def _parts(root, names, recipe):
     others += [name for name in with_classes if not _is_part(name)]
     if train and (held_out or not others):
         if flat or others:
-            print(f"{where}: training on {train}/; not used: {_listed(sorted(flat + others))}")
+            log.info(f"{where}: training on {train}/; not used: {_listed(sorted(flat + others))}")
         return train, held_out
     if recipe.num_classes == len(names):
         return None, None
@@ -89,6 +101,13 @@ def _parts(root, names, recipe):
             f"{where} holds nothing but the folder {names[0]}/, which holds folders: "
             f"is --data_dir {os.path.join(root, names[0])} meant?"
         )
+    _check_no_parts(where, names)
+    _check_not_repeated(root, names, with_classes)
+    return None, None
+
+
+def _check_no_parts(where, names):
+    """Refuses names of parts among the classes."""
     suspicious = [name for name in names if _is_part(name)]
     if suspicious:
         raise InputError(
@@ -97,8 +116,6 @@ def _parts(root, names, recipe):
             "the folder to train on with --train_split; or, if each folder is a class, confirm it "
             f"with --num_classes {len(names)}."
         )
-    _check_not_repeated(root, names, with_classes)
-    return None, None
 
 
 def _is_part(name):
@@ -107,7 +124,9 @@ def _is_part(name):
 
 def _listed(names):
     shown = ", ".join(f"{name}/" for name in names[:10])
-    return f"{shown} and {len(names) - 10:,} more" if len(names) > 10 else shown
+    if len(names) > 10:
+        return f"{shown} and {len(names) - 10:,} more"
+    return shown
 
 
 def _asked_for(root, names, recipe):
@@ -161,14 +180,16 @@ def _read_parts(tree, root, parts):
     # All before any is read: a link from one to another must not take what is the other's.
     for part, names in zip(parts, classes):
         if not names:
-            what = "has files but no folders" if _names(part) else "is empty"
+            what = "is empty"
+            if _names(part):
+                what = "has files but no folders"
             raise InputError(f"'{part}' {what}: it must hold one folder of images per class.")
         for name in names:
             _enter(tree, root, os.path.join(part, name))
     if classes[0] != classes[-1]:
         odd = ", ".join(sorted(set(classes[0]) ^ set(classes[-1])))
         names = " and ".join(f"{os.path.basename(part)}/" for part in parts)
-        raise InputError(f"{names} of '{root}' have other classes: {odd} only in one of them.")
+        raise InputError(f"{names} of '{root}' hold different classes: {odd} only in one of them.")
     return classes[0], *(_rows(tree, part, classes[0]) for part in parts)
 
 
@@ -196,7 +217,7 @@ def _rows(tree, root, class_names):
 
 
 class _Remote:
-    """As `files.Walk`, of an object store: it has neither links nor pipes."""
+    """As `local_files.Walk`, of an object store: it has neither links nor pipes."""
 
     def __init__(self):
         self._ignored = collections.Counter()

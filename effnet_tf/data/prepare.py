@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,7 +16,9 @@ import tensorflow as tf
 from effnet_tf import class_names, progress, storage
 from effnet_tf.data import batches, crops, decoding
 from effnet_tf.data.records import or_else
+from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, SaveError, first_line
+from effnet_tf.recipes import Recipe
 
 MARGIN = 1.15  # short side over the largest training size
 PER_FILE = 1000  # records, as in the original's 1,024 files
@@ -30,7 +33,7 @@ _OURS = re.compile(
 )
 
 
-def prepare(source, recipe, out, *, quality=95):
+def prepare(source: Source, recipe: Recipe, out: str, *, quality: int = 95) -> dict[str, Any]:
     """Writes a pre-shrunk copy of a `Source` as TFRecord files for `--dataset tfrecord`.
 
     Bad training images are left out, and listed in bad_examples.jsonl of the copy.
@@ -52,38 +55,32 @@ def prepare(source, recipe, out, *, quality=95):
     if storage.exists(out):
         raise InputError(f"'{out}' exists already: give another --out, or remove it.")
     names = class_names.text(source.class_names, os.path.join(out, "classes.txt"))
-    side = math.ceil(MARGIN * recipe.resolved_variant().resolution)
     temporary = f"{out.rstrip('/')}.incomplete"
     _begin(temporary)
     try:
-        about = {
-            "short_side": side,
-            "quality": quality,
-            "source": source.name,
-            **_fidelity(source, recipe, side, quality),
-        }
-        for name, records, shrink in (
-            ("train", source.train, True),
-            ("validation", source.held_out, False),
-        ):
-            about[name] = _write(
-                source,
-                recipe,
-                records,
-                os.path.join(temporary, name),
-                (side, quality) if shrink else None,
-            )
-        for name, text in (
-            ("classes.txt", names),
-            ("prepared.json", json.dumps(about, indent=2) + "\n"),
-        ):
-            storage.write_text(os.path.join(temporary, name), text)
-        storage.write_rows(os.path.join(temporary, "bad_examples.jsonl"), source.bad.entries)
+        about = _write_all(source, recipe, quality, names, temporary)
         tf.io.gfile.rename(temporary, out)
     except BaseException:
         _remove(temporary)
         raise
     tf.io.gfile.remove(os.path.join(out, MARK))
+    return about
+
+
+def _write_all(source, recipe, quality, names, folder):
+    """Writes all files of the copy into a folder; returns what prepared.json says."""
+    side = math.ceil(MARGIN * recipe.resolved_variant().resolution)
+    about = {
+        "short_side": side,
+        "quality": quality,
+        "source": source.name,
+        **_fidelity(source, recipe, side, quality),
+        "train": _write(source, recipe, "train", os.path.join(folder, "train"), (side, quality)),
+        "validation": _write(source, recipe, "eval", os.path.join(folder, "validation"), None),
+    }
+    storage.write_text(os.path.join(folder, "classes.txt"), names)
+    storage.write_text(os.path.join(folder, "prepared.json"), json.dumps(about, indent=2) + "\n")
+    storage.write_rows(os.path.join(folder, "bad_examples.jsonl"), source.bad.entries)
     return about
 
 
@@ -120,8 +117,8 @@ def _remove(folder):
         tf.io.gfile.rmtree(folder)  # empty by now
 
 
-def shrunk(encoded, side, quality, exif_rotation=False):
-    """Shrinks an image file to a short side, as a JPEG.
+def shrunk(encoded: tf.Tensor, side: int, quality: int, exif_rotation: bool = False) -> tf.Tensor:
+    """Shrinks an image file to a short side in pixels, as a JPEG: () string -> () string.
 
     One that is not longer stays as it is, and so does a file that would take more bytes
     afterwards: one that was compressed strongly, or a drawing.
@@ -153,10 +150,10 @@ def shrunk(encoded, side, quality, exif_rotation=False):
     return tf.cond(short > side, shrink, keep)
 
 
-def _write(source, recipe, records, prefix, shrink):
+def _write(source, recipe, split, prefix, shrink):
     """Writes the files of a split; returns how many images and bytes there are."""
+    records = source.records(split)
     files = max(1, -(-records.count // PER_FILE))
-    split = "train" if shrink else "eval"
     done = {"images": 0, "left_out": 0, "bytes_before": 0, "bytes": 0}
     rows = progress.bar(split, records.count, iterable=_converted(recipe, records, shrink))
     per_file, writer = -(-records.count // files), None

@@ -15,6 +15,8 @@ from effnet_tf.data.records import Chosen, Features, RecordFiles
 from effnet_tf.data.source import Source
 from effnet_tf.data.tfrecord import Shard
 from effnet_tf.errors import InputError, first_line, nearest
+from effnet_tf.messages import log
+from effnet_tf.recipes import Recipe
 
 # --- TFRecord files --------------------------------------------------------------------------
 
@@ -22,7 +24,7 @@ _NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)", re.DOTALL)
 MOST_FILES = 1_000_000  # that a name may claim; the original's ImageNet has 1,024
 
 
-def open_tfrecord(recipe) -> Source:
+def open_tfrecord(recipe: Recipe) -> Source:
     """TFRecord files as the original code reads them: train-00000-of-01024, labels from 1."""
     root = recipe.data_dir
     if not root or not storage.is_folder(root):
@@ -43,7 +45,8 @@ def open_tfrecord(recipe) -> Source:
     how = f"{train} / {held_out}"
     if held_out is None:
         how, records = _drawn(train, records[0], recipe.holdout)
-    return Source(f"TFRecords '{root}' ({how})", _class_names(recipe), *records)
+    train_records, eval_records = records
+    return Source(f"TFRecords '{root}' ({how})", _class_names(recipe), train_records, eval_records)
 
 
 def _drawn(train, records, fraction):
@@ -62,7 +65,9 @@ def _numbered(root, names, split):
         found[3] for name in names if (found := _NUMBERED.fullmatch(name)) and found[1] == split
     }
     if len(totals) != 1:
-        what = "several sets of" if totals else "no"
+        what = "no"
+        if totals:
+            what = "several sets of"
         raise InputError(
             f"'{root}' has {what} files {split}-00000-of-NNNNN; give --train_split "
             "and --eval_split if they begin with other names."
@@ -84,11 +89,13 @@ def _check_no_file_twice(shards):
     """Refuses links from one file to another: images would be trained on and held out."""
     known = {}
     for path in (shard.path for shard in shards):
+        if storage.is_remote(path):
+            continue
         try:
-            found = None if storage.is_remote(path) else os.stat(path)
+            found = os.stat(path)
         except OSError:
             continue  # missing files are named when they are read
-        if found and found.st_ino:
+        if found.st_ino:
             first = known.setdefault((found.st_dev, found.st_ino), path)
             if first is not path:
                 raise InputError(
@@ -112,7 +119,7 @@ def _class_names(recipe):
             "called: write the names into classes.txt beside them, one per line."
         )
     tfds = extras.load("tensorflow_datasets", "Naming ImageNet's classes")
-    print(f"There is no classes.txt in '{recipe.data_dir}': taking ImageNet's 1,000 classes.")
+    log.info(f"There is no classes.txt in '{recipe.data_dir}': taking ImageNet's 1,000 classes.")
     names = tfds.core.tfds_path("datasets/imagenet2012/labels.txt")
     return tuple(names.read_text().split())
 
@@ -131,7 +138,7 @@ def _without_background(names, path, recipe):
     ):
         return names
     if recipe.num_classes == len(names) - 1:
-        print(f"'{path}' begins with '{names[0]}', for label 0: it is left out.")
+        log.info(f"'{path}' begins with '{names[0]}', for label 0: it is left out.")
         return names[1:]
     raise InputError(
         f"'{path}' begins with '{names[0]}'. If that is label 0, which the files do not use, "
@@ -143,31 +150,18 @@ def _without_background(names, path, recipe):
 # --- TensorFlow Datasets -----------------------------------------------------------------------
 
 
-def open_tfds(recipe) -> Source:
+def open_tfds(recipe: Recipe) -> Source:
     """A prepared TFDS data set; its images stay encoded until they are cropped."""
     # Here: the other sources do not need its import.
     tfds = extras.load("tensorflow_datasets", f"The data set '{recipe.dataset}'")
     builder = _tfds_builder(tfds, recipe)
     image_key, label_key = _tfds_keys(tfds, builder)
     train, held_out = _tfds_splits(builder, recipe)
-    if builder.info.file_format.value != "tfrecord":
-        raise InputError(
-            f"TFDS '{builder.name}' is stored as {builder.info.file_format.value}; "
-            "prepare it as TFRecord files: tfds convert_format --out_file_format="
-            f"tfrecord --dataset_dir={builder.data_path} --out_path=..."
-        )
+    _check_format(builder)
 
     def records(split):
-        shards = [
-            Shard(
-                str(part.filename),
-                part.skip,
-                None if part.take < 0 else part.take,
-                part.examples_in_shard,
-            )
-            for part in builder.info.splits[split].file_instructions
-        ]
-        return RecordFiles(shards, Features(image_key, label_key))
+        parts = builder.info.splits[split].file_instructions
+        return RecordFiles([_shard(part) for part in parts], Features(image_key, label_key))
 
     if held_out:
         how, both = f"{train} / {held_out}", (records(train), records(held_out))
@@ -178,6 +172,23 @@ def open_tfds(recipe) -> Source:
         tuple(builder.info.features[label_key].names),
         *both,
     )
+
+
+def _check_format(builder):
+    if builder.info.file_format.value != "tfrecord":
+        raise InputError(
+            f"TFDS '{builder.name}' is stored as {builder.info.file_format.value}; "
+            "prepare it as TFRecord files: tfds convert_format --out_file_format="
+            f"tfrecord --dataset_dir={builder.data_path} --out_path=..."
+        )
+
+
+def _shard(part):
+    """The `Shard` of what TFDS says of a file: -1 records are all of them."""
+    take = part.take
+    if take < 0:
+        take = None
+    return Shard(str(part.filename), part.skip, take, part.examples_in_shard)
 
 
 def _tfds_builder(tfds, recipe):

@@ -15,11 +15,13 @@ from effnet_tf.data.record_sets import open_tfds, open_tfrecord
 from effnet_tf.data.records import Listed
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, printable
+from effnet_tf.messages import log
+from effnet_tf.recipes import Recipe
 
 __all__ = ["Source", "open_source", "synthetic"]
 
 
-def open_source(recipe, *, for_training=True):
+def open_source(recipe: Recipe, *, for_training: bool = True) -> Source:
     """Opens the data set of a `Recipe`, and says what it found.
 
     Args:
@@ -40,6 +42,19 @@ def open_source(recipe, *, for_training=True):
     else:
         _check_place(recipe)
         source = on_disk.get(recipe.dataset, open_tfds)(recipe)
+    _check_classes(source, recipe)
+    for fault in source.bad.entries:
+        log.info(f"{fault['key']}: {fault['reason']}; about {fault['records']:,} records are lost.")
+    _check_counts(source, recipe, for_training)
+    log.info(
+        f"{source.name}: {source.num_train:,} images to train on, {source.num_eval:,} held "
+        f"out, {len(source.class_names)} classes"
+    )
+    _say_what_is_empty(source)
+    return source
+
+
+def _check_classes(source, recipe):
     if len(source.class_names) < 2:
         raise InputError(
             f"{source.name} has only the class '{source.class_names[0]}'; a "
@@ -52,8 +67,9 @@ def open_source(recipe, *, for_training=True):
             f"num_classes is {recipe.num_classes}, but {source.name} has "
             f"{len(source.class_names)}: {names}."
         )
-    for fault in source.bad.entries:
-        print(f"{fault['key']}: {fault['reason']}; about {fault['records']:,} records are lost.")
+
+
+def _check_counts(source, recipe, for_training):
     if not source.num_train or not source.num_eval:
         raise InputError(
             f"{source.name} has {source.num_train} images to train and "
@@ -64,12 +80,6 @@ def open_source(recipe, *, for_training=True):
             f"batch_size is {recipe.batch_size}, but {source.name} has only "
             f"{source.num_train} training images: use a smaller --batch_size."
         )
-    print(
-        f"{source.name}: {source.num_train:,} images to train on, {source.num_eval:,} held "
-        f"out, {len(source.class_names)} classes"
-    )
-    _say_what_is_empty(source)
-    return source
 
 
 def _say_what_is_empty(source):
@@ -79,7 +89,7 @@ def _say_what_is_empty(source):
             there = set(records.labels.tolist())
             empty = [name for label, name in enumerate(source.class_names) if label not in there]
             if empty:
-                print(
+                log.info(
                     f"No images {what} of {len(empty):,} class(es): "
                     f"{printable(', '.join(empty[:10]))}"
                 )
@@ -104,8 +114,8 @@ def _digits(recipe):
         (tf.io.encode_png(image[..., np.newaxis]).numpy(), label)
         for image, label in zip(grey, digits.target)
     ]
-    marks = splits.hold_out(map(str, range(len(rows))), digits.target, recipe.holdout)
-    train, held_out = _divided(rows, marks)
+    keys = map(str, range(len(rows)))
+    train, held_out = splits.divide(rows, keys, digits.target, recipe.holdout)
     return Source(
         "Handwritten digits",
         tuple(str(name) for name in digits.target_names),
@@ -114,16 +124,13 @@ def _digits(recipe):
     )
 
 
-def _divided(rows, marks):
-    """Returns (rows without a mark, rows with one)."""
-    return (
-        [row for row, mark in zip(rows, marks) if not mark],
-        [row for row, mark in zip(rows, marks) if mark],
-    )
+def synthetic(recipe: Recipe, num_classes: int = 10) -> Source:
+    """Coloured noise, one colour per class: two batches, for trying a run out without data.
 
-
-def synthetic(recipe, num_classes=10):
-    """Coloured noise, one colour per class: two batches, for trying a run out without data."""
+    Args:
+        recipe: a `Recipe`; its seed, batch size and number of classes count.
+        num_classes: where the recipe names none.
+    """
     classes = recipe.num_classes or num_classes
     random = np.random.default_rng(recipe.seed)
     colours = random.integers(0, 256, (classes, 3))
@@ -150,36 +157,37 @@ def _table(recipe):
     """A CSV or JSONL file of paths and labels."""
     where = f"Table '{recipe.data_dir}'"
     table = tables.read(recipe.data_dir, recipe.num_classes)
-    parts = sorted({row.split for row in table.rows} - {None})
-    train_name, eval_name = splits.choose(parts, recipe, where)
-    if parts or train_name or eval_name:
-        train_name = train_name or "train"
-        for name in (train_name, eval_name):
-            if name and name not in parts:
-                raise InputError(
-                    f"'{recipe.data_dir}' has no rows of the split '{name}'; it has "
-                    f"{', '.join(parts) or 'no splits'}: see --train_split and "
-                    "--eval_split."
-                )
+    train_name, eval_name = _parts(table, recipe, where)
     train = [row for row in table.rows if row.split == train_name]
     if eval_name:
         held_out = [row for row in table.rows if row.split == eval_name]
         how = f"splits {train_name} and {eval_name}"
     else:
-        marks = splits.hold_out(
-            [row.name for row in train], [row.label for row in train], recipe.holdout
-        )
-        train, held_out = _divided(train, marks)
-        inside = f"split {train_name}, " if train_name else ""
-        how = f"{inside}{100 * recipe.holdout:g}% of each class held out by a hash of the path"
+        keys, labels = [row.name for row in train], [row.label for row in train]
+        train, held_out = splits.divide(train, keys, labels, recipe.holdout)
+        how = f"{100 * recipe.holdout:g}% of each class held out by a hash of the path"
+        if train_name:
+            how = f"split {train_name}, {how}"
     others = len(table.rows) - len(train) - len(held_out)
     if others:
-        print(f"Ignored {others} row(s) of '{recipe.data_dir}' that are of other splits.")
-    return Source(
-        f"{where} ({how})",
-        table.class_names,
-        *(
-            Listed([(row.path, row.label) for row in part], paths=True)
-            for part in (train, held_out)
-        ),
-    )
+        log.info(f"Ignored {others} row(s) of '{recipe.data_dir}' that are of other splits.")
+    return Source(f"{where} ({how})", table.class_names, _files(train), _files(held_out))
+
+
+def _parts(table, recipe, where):
+    """Returns the splits to train and to evaluate on; None, None where there are none."""
+    parts = sorted({row.split for row in table.rows} - {None})
+    train_name, eval_name = splits.choose(parts, recipe, where)
+    if parts or train_name or eval_name:
+        train_name = train_name or "train"
+    for name in (train_name, eval_name):
+        if name and name not in parts:
+            raise InputError(
+                f"'{recipe.data_dir}' has no rows of the split '{name}'; it has "
+                f"{', '.join(parts) or 'no splits'}: see --train_split and --eval_split."
+            )
+    return train_name, eval_name
+
+
+def _files(rows):
+    return Listed([(row.path, row.label) for row in rows], paths=True)

@@ -8,10 +8,14 @@ import hashlib
 import math
 import os
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from effnet_tf.errors import InputError
+from effnet_tf.messages import log
+from effnet_tf.recipes import Recipe
 
 TRAIN_NAMES = ("train", "training", "trn")
 # The first that is there is evaluated on: what belongs to development before the last test.
@@ -55,7 +59,7 @@ def is_eval(name: str) -> bool:
     return _plain(name) in EVAL_NAMES
 
 
-def choose(names, recipe, where: str) -> tuple[str | None, str | None]:
+def choose(names: Sequence[str], recipe: Recipe, where: str) -> tuple[str | None, str | None]:
     """Returns the names of the parts (to train on, to evaluate on); None where there is none.
 
     --train_split and --eval_split are returned as they are given, whether there or not. Prints
@@ -75,7 +79,7 @@ def choose(names, recipe, where: str) -> tuple[str | None, str | None]:
     if recipe.eval_split:
         return train, recipe.eval_split
     if len(held_out) > 1:
-        print(
+        log.info(
             f"{where}: evaluating on '{held_out[0]}'; not used: {', '.join(held_out[1:])} "
             "(choose with --eval_split)."
         )
@@ -94,7 +98,7 @@ def _training(names, where):
     return next(iter(found), None)
 
 
-def hold_out(keys, labels, fraction: float) -> list[bool]:
+def hold_out(keys: Iterable[str], labels: Iterable[Any], fraction: float) -> list[bool]:
     """Draws within every class which rows are held out.
 
     In each class those whose names have the smallest hashes: the same for the same names, in
@@ -127,7 +131,20 @@ def _hash(name):
     return hashlib.sha256(os.fsencode(name)).digest()
 
 
-def hold_out_records(sizes, skips, fraction: float) -> np.ndarray:
+def divide(
+    rows: Sequence[Any], keys: Iterable[str], labels: Iterable[Any], fraction: float
+) -> tuple[list, list]:
+    """Returns (rows to train on, held-out rows), as `hold_out` draws them."""
+    train, held_out = [], []
+    for row, is_held_out in zip(rows, hold_out(keys, labels, fraction)):
+        if is_held_out:
+            held_out.append(row)
+        else:
+            train.append(row)
+    return train, held_out
+
+
+def hold_out_records(sizes: Sequence[int], skips: Sequence[int], fraction: float) -> np.ndarray:
     """Draws which records of numbered files are held out, without reading any of them.
 
     One in each window of 1 / `fraction` neighbours, at a place that a hash of the file's

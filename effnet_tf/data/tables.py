@@ -55,7 +55,7 @@ def read(path: str, num_classes: int | None = None) -> Table:
     Raises:
         InputError: no such file, a missing column, or a row that cannot be used.
     """
-    lines = list((_jsonl if path and path.lower().endswith(".jsonl") else _csv)(path, _text(path)))
+    lines = list(_lines(path))
     if not lines:
         raise InputError(f"'{path}' has no rows.")
     for number, line in lines:
@@ -63,8 +63,7 @@ def read(path: str, num_classes: int | None = None) -> Table:
     labels = collections.Counter(line["label"] for _, line in lines)
     if num_classes != len(labels):
         _check_labels(path, lines, labels)
-    whole = all(label.isdecimal() and len(label) < 19 for label in labels)
-    names = sorted(labels, key=(lambda label: (int(label), label)) if whole else None)
+    names = _in_order(labels)
     numbers = {name: number for number, name in enumerate(names)}
     rows = tuple(
         Row(
@@ -80,6 +79,22 @@ def read(path: str, num_classes: int | None = None) -> Table:
         tuple(names),
         tuple(dataclasses.replace(row, name=same.get(row.name, row.name)) for row in rows),
     )
+
+
+def _in_order(labels):
+    """Labels in the order of their classes: by number if all are whole numbers."""
+    if all(label.isdecimal() and len(label) < 19 for label in labels):
+        return sorted(labels, key=lambda label: (int(label), label))
+    return sorted(labels)
+
+
+def _lines(path):
+    """Yields (number, {column: value}) of the rows of a table."""
+    text = _text(path)
+    if path.lower().endswith(".jsonl"):
+        yield from _jsonl(path, text)
+    else:
+        yield from _csv(path, text)
 
 
 def _text(path):
@@ -98,7 +113,9 @@ def _text(path):
 
 
 def _place(table, path):
-    return path if "://" in path else os.path.join(os.path.dirname(table), path)
+    if storage.is_remote(path):
+        return path
+    return os.path.join(os.path.dirname(table), path)
 
 
 # --- rows ---------------------------------------------------------------------------------------
@@ -119,7 +136,7 @@ def _csv(path, text):
 def _check_columns(path, columns, text):
     missing = [column for column in COLUMNS if column not in columns]
     if missing:
-        first = text.splitlines()[0] if text else ""
+        first = "".join(text.splitlines()[:1])
         raise InputError(
             f"'{path}' has no column {' and no column '.join(missing)}; its first "
             f"line must name them, separated by commas, and is "
@@ -131,7 +148,9 @@ def _check_columns(path, columns, text):
 
 
 def _stripped(value):
-    return value.strip() if isinstance(value, str) else value
+    if isinstance(value, str):
+        return value.strip()
+    return value
 
 
 def _jsonl(path, text):
@@ -169,9 +188,11 @@ def _as_text(where, name, value):
         return _stripped(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    wanted = "text"
+    if name == "label":
+        wanted = "text or a whole number"
     raise InputError(
-        f"{where}: the {name} is {printable(json.dumps(value)[:80])}; it must be a "
-        "text" + (" or a whole number." if name == "label" else ".")
+        f"{where}: the {name} is {printable(json.dumps(value)[:80])}; it must be {wanted}."
     )
 
 
@@ -185,20 +206,20 @@ def _check_row(where, line):
         )
     if any(line.get(column) in (None, "") for column in COLUMNS):
         raise InputError(
-            f"{where}: path and label are needed; there is path "
+            f"{where}: a row needs a path and a label; this one has path "
             f"{line.get('path')!r} and label {line.get('label')!r}."
         )
     if line["label"].casefold() in MISSING:
         raise InputError(
-            f"{where}: the label is '{line['label']}', which programs write where "
-            "there is none. Give a label, or remove the row."
+            f"{where}: the label is '{line['label']}', which programs write for "
+            "a missing value. Give a label, or remove the row."
         )
     for column in (*COLUMNS, "split"):
         value = line.get(column) or ""
         if "\0" in value or _is_not_text(value):
             raise InputError(
-                f"{where}: the {column} '{printable(value)}' is not text that a file "
-                "or a class can be called."
+                f"{where}: the {column} '{printable(value)}' cannot be the name "
+                "of a file or a class."
             )
 
 
@@ -223,7 +244,7 @@ def _check_labels(path, lines, labels):
         if _FRACTION.fullmatch(line["label"]):
             raise InputError(
                 f"'{path}', line {number}: the label {line['label']} is a floating point number, "
-                "as of a measurement; effnet_tf predicts classes. Give class names or whole "
+                "like a measurement; effnet_tf predicts classes. Give class names or whole "
                 "numbers. "
                 f"{confirm}"
             )
@@ -232,7 +253,7 @@ def _check_labels(path, lines, labels):
         some = ", ".join(printable(label) for label in once[:5])
         raise InputError(
             f"'{path}': {len(once):,} of {len(lines):,} rows have a label that no other row has "
-            f"({some}), as measurements and names of images have it; a class needs several images. "
+            f"({some}), as is usual for measurements and image names; a class needs several images. "
             f"{confirm}"
         )
 
@@ -248,7 +269,9 @@ def _same_files(path, numbers, rows, names):
     for number, row in zip(numbers, rows):
         where = f"'{path}', line {number}: '{printable(row.name)}'"
         _check_place(where, row.path, schemes)
-        mark = row.path if "://" in row.path else local_files.identity(row.path)
+        mark = row.path
+        if not storage.is_remote(row.path):
+            mark = local_files.identity(row.path)
         before, one = first.setdefault(mark, (number, row))
         if one.label != row.label:
             raise InputError(
@@ -258,7 +281,7 @@ def _same_files(path, numbers, rows, names):
         if one.split != row.split:
             raise InputError(
                 f"{where} is of the split '{row.split}', and in line {before} of "
-                f"'{one.split}': an image belongs to one."
+                f"'{one.split}': an image belongs to one split."
             )
         of_file.setdefault(mark, set()).add(row.name)
     return {name: min(same) for same in of_file.values() if len(same) > 1 for name in same}

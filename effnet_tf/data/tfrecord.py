@@ -11,11 +11,12 @@ import os
 import tempfile
 import time
 import zipfile
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import local_files, progress
+from effnet_tf import local_files, progress, storage
 from effnet_tf.errors import first_line
 from effnet_tf.messages import log
 
@@ -50,7 +51,7 @@ class Scan:
     fault: str = ""
 
 
-def scan(shards):
+def scan(shards: Sequence[Shard]) -> list[Scan]:
     """Finds the records of every `Shard`; shows progress, and keeps the result if it took long.
 
     Returns:
@@ -85,44 +86,60 @@ def _cut(shard, whole):
         fault = f"has {records} records instead of {shard.expected}"
     if not fault and not records and shard.expected is None:
         fault = "is empty"
-    end = records if shard.take is None else min(records, shard.skip + shard.take)
+    end = records
+    if shard.take is not None:
+        end = min(records, shard.skip + shard.take)
     return Scan(whole.offsets[min(shard.skip, end) : end + 1], fault)
 
 
 def _state(path):
     """Returns (bytes, time of the last change) of a file; (-1, 0) if there is none to read."""
     try:
-        if "://" in path:
+        if storage.is_remote(path):
             found = tf.io.gfile.stat(path)
             return found.length, found.mtime_nsec
         found = os.stat(path)
     except (OSError, tf.errors.OpError):
         return -1, 0
-    return (-1, 0) if local_files.not_regular(path) else (found.st_size, found.st_mtime_ns)
+    if local_files.not_regular(path):
+        return -1, 0
+    return found.st_size, found.st_mtime_ns
 
 
 def _scan_file(path, state):
     size, position, headers, offsets, fault = state[0], 0, [], [], ""
     if size < 0:
-        kind = None if "://" in path else local_files.not_regular(path)
-        return Scan(np.zeros(1, np.int64), f"is {kind}, not a file" if kind else "is missing")
-    with tf.io.gfile.GFile(path, "rb") if "://" in path else open(path, "rb", 0) as file:
+        return Scan(np.zeros(1, np.int64), _unreadable(path))
+    with _opened(path) as file:
         while position < size:
             file.seek(position)
             header = file.read(HEADER)
             end = position + HEADER + int.from_bytes(header[:8], "little") + FOOTER
             if len(header) < HEADER or end > size:
-                packed = position == 0 and header[:2] == b"\x1f\x8b"
-                fault = (
-                    "is compressed: unpack it"
-                    if packed
-                    else f"is damaged at byte {position:,} of {size:,}"
-                )
+                fault = f"is damaged at byte {position:,} of {size:,}"
+                if position == 0 and header[:2] == b"\x1f\x8b":
+                    fault = "is compressed: unpack it"
                 break
             headers.append(header)
             offsets.append(position)
             position = end
     return _verified(headers, np.array([*offsets, position], np.int64), fault)
+
+
+def _unreadable(path):
+    """Says what a file is that cannot be read at all."""
+    kind = None
+    if not storage.is_remote(path):
+        kind = local_files.not_regular(path)
+    if kind:
+        return f"is {kind}, not a file"
+    return "is missing"
+
+
+def _opened(path):
+    if storage.is_remote(path):
+        return tf.io.gfile.GFile(path, "rb")
+    return open(path, "rb", 0)  # a header every 100 KB: what is read ahead would be thrown away
 
 
 def _verified(headers, offsets, fault):
@@ -181,7 +198,7 @@ def _kept(paths, states):
                 tf.errors.OpError,
             ) as error:
                 log.info(
-                    f"The index '{place}' cannot be read ({first_line(error)}); it is made anew."
+                    f"The index '{place}' cannot be read ({first_line(error)}); it will be rebuilt."
                 )
                 continue
             if np.array_equal(kept["states"], states):

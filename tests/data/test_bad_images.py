@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+import shutil
 
 import numpy as np
 import pytest
@@ -33,6 +35,11 @@ def source_of(train_rows, eval_rows=None):
 
 def take(dataset, count):
     return list(dataset.take(count).as_numpy_iterator())
+
+
+def images_of(dataset, count):
+    """The images of some batches, one after the other."""
+    return np.concatenate([batch["images"] for batch in take(dataset, count)])
 
 
 class TestReasons:
@@ -72,32 +79,17 @@ class TestTraining:
         for number, (_, expected) in enumerate(BAD.values(), 20):
             assert expected in reasons[f"image {number}"]
 
+    @pytest.fixture(scope="class")
+    def whole(self):
+        """What one host sees, (48, SIZE, SIZE, 3)."""
+        return images_of(data.training(source_of(self.rows), RECIPE, SIZE, 6), 8)
+
     @pytest.mark.parametrize("hosts", [2, 3])
-    def test_replacements_are_the_same_on_many_hosts_and_from_anywhere(self, hosts):
-        whole = np.concatenate(
-            [
-                batch["images"]
-                for batch in take(data.training(source_of(self.rows), RECIPE, SIZE, 6), 8)
-            ]
-        )
+    def test_replacements_are_the_same_on_many_hosts_and_from_anywhere(self, hosts, whole):
+        source = source_of(self.rows)
         for host in range(hosts):
-            part = np.concatenate(
-                [
-                    batch["images"]
-                    for batch in take(
-                        data.training(
-                            source_of(self.rows),
-                            RECIPE,
-                            SIZE,
-                            2,
-                            start=3,
-                            shard=host,
-                            num_shards=hosts,
-                        ),
-                        4,
-                    )
-                ]
-            )
+            shard = dict(start=3, shard=host, num_shards=hosts)
+            part = images_of(data.training(source, RECIPE, SIZE, 2, **shard), 4)
             np.testing.assert_array_equal(part, whole[host::hosts][3:11])
 
     def test_good_images_are_what_they_would_be_without_bad_ones(self):
@@ -194,35 +186,49 @@ class TestRuns:
         assert train.run(recipe, workdir, CPU) == metrics  # nothing is listed twice
         assert len(texts.read_text(f"{workdir}/bad_examples.jsonl").splitlines()) == 2
 
-    def test_stop_with_the_list_when_there_are_too_many(self, tmp_path):
-        recipe = self.write(tmp_path / "photos", list(BAD)[:12])
-        workdir = str(tmp_path / "run")
-        with pytest.raises(
-            bad_images.TooManyBad,
-            match=r"images cannot be used, more than "
+    @pytest.fixture(scope="class")
+    def stopped(self, tmp_path_factory, tiny_variants):
+        """A folder with photos and the run that stopped because of them; and why it did."""
+        folder = tmp_path_factory.mktemp("stopped")
+        recipe = self.write(folder / "photos", list(BAD)[:12])
+        with pytest.raises(bad_images.TooManyBad) as caught:
+            train.run(recipe, str(folder / "run"), CPU)
+        return folder, str(caught.value)
+
+    @pytest.fixture
+    def copied(self, stopped, tmp_path):
+        """(recipe, photos, run) of a copy of the stopped run."""
+        photos, workdir = tmp_path / "photos", tmp_path / "run"
+        shutil.copytree(stopped[0] / "photos", photos)
+        shutil.copytree(stopped[0] / "run", workdir)
+        return dataclasses.replace(self.recipe, data_dir=str(photos)), photos, workdir
+
+    def test_stop_with_the_list_when_there_are_too_many(self, stopped, copied):
+        recipe, photos, workdir = copied
+        assert re.search(
+            r"images cannot be used, more than "
             r"--max_bad_fraction 0.1: .*dog/.*All are in .*bad_examples.jsonl",
-        ):
-            train.run(recipe, workdir, CPU)
+            stopped[1],
+        )
         assert texts.read_text(f"{workdir}/bad_examples.jsonl")
         # The images are mended, the run goes on: what was bad is looked at again.
         for seed, name in enumerate(list(BAD)[:12], 100):  # the good ones stay what they are
-            (tmp_path / "photos" / "dog" / name).write_bytes(
-                broken.encoded(broken.photo(seed=seed))
-            )
-        assert train.run(recipe, workdir, CPU)["epoch"] == 3  # from where it stopped
+            (photos / "dog" / name).write_bytes(broken.encoded(broken.photo(seed=seed)))
+        assert train.run(recipe, str(workdir), CPU)["epoch"] == 3  # from where it stopped
         assert texts.read_rows(f"{workdir}/bad_examples.jsonl") == []
 
-    def test_what_was_bad_counts_after_a_resume(self, tmp_path):
-        recipe = self.write(tmp_path / "photos", list(BAD)[:12])
-        workdir = str(tmp_path / "run")
-        for _ in range(2):
-            with pytest.raises(bad_images.TooManyBad):
-                train.run(recipe, workdir, CPU)
-            steps = {folder.name for folder in (tmp_path / "run" / "checkpoints").iterdir()}
-            found = len(texts.read_rows(f"{workdir}/bad_examples.jsonl"))
-        assert found >= 5 and len(steps) < 4
+    def test_what_was_bad_counts_after_a_resume(self, copied):
+        recipe, _, workdir = copied
+        self.check_stopped(workdir)
+        with pytest.raises(bad_images.TooManyBad):
+            train.run(recipe, str(workdir), CPU)
+        self.check_stopped(workdir)
+        assert len(texts.read_rows(f"{workdir}/bad_examples.jsonl")) >= 5
         allowed = dataclasses.replace(recipe, max_bad_fraction=0.5)
-        assert train.run(allowed, workdir, CPU)["epoch"] == 3  # from where it stopped
+        assert train.run(allowed, str(workdir), CPU)["epoch"] == 3  # from where it stopped
+
+    def check_stopped(self, workdir):
+        assert len({folder.name for folder in (workdir / "checkpoints").iterdir()}) < 4
 
     def test_a_bad_held_out_image_counts_as_wrong(self):
         from effnet_tf.train.trainer import Trainer

@@ -428,8 +428,8 @@ class TestTable:
             ("file,label\na,b\n", "no column path; its first line must name them"),
             ("path,label\n", "has no rows"),
             ("", "no column path and no column label"),
-            ("path,label\na.jpg,\n", "line 2: path and label are needed"),
-            ("path,label\na.jpg\n", "line 2: path and label are needed"),
+            ("path,label\na.jpg,\n", "line 2: a row needs a path and a label"),
+            ("path,label\na.jpg\n", "line 2: a row needs a path and a label"),
             ("path,label,split\na,b,x\nc,b,x\n", "no rows of the split 'train'; it has x"),
         ],
     )

@@ -359,7 +359,7 @@ class TestTables:
         [
             ("http://host/a.jpg,cat", "line 3: 'http://host/a.jpg' is a web address"),
             ("s3://bucket/a.jpg,cat", "line 3: 's3://bucket/a.jpg' cannot be reached"),
-            ("a.jpg,", "line 3: path and label are needed"),
+            ("a.jpg,", "line 3: a row needs a path and a label"),
             ("a.jpg,nan", "line 3: the label is 'nan'"),
             ("a,b.jpg,cat", r"line 3: there are more values than columns \('cat'\)"),
             ("/dev/zero,cat", "line 3: '/dev/zero' is a device"),
@@ -390,10 +390,10 @@ class TestTables:
             ("0.5", "the label 0.5 is a floating point number"),
             ("1.0", "the label 1.0 is a floating"),
             ("NaN", "the label nan is a floating"),
-            ("null", "path and label are needed"),
+            ("null", "a row needs a path and a label"),
             ("true", "the label is true"),
             ("[1]", r"the label is \[1\]"),
-            ('"\\ud83d"', "is not text that a file or a class can be called"),
+            ('"\\ud83d"', "cannot be the name of a file or a class"),
             ("[" * 100_000, "line 2, is not a JSON object"),
         ],
     )

@@ -137,7 +137,7 @@ class TestSentences:
         monkeypatch.setattr(programs, "_state", programs._State())
         programs.on_interruption(last_words)
         assert self.end(KeyboardInterrupt()) == 130
-        assert "what is left cannot be seen: [Errno 5]" in capsys.readouterr().err
+        assert "what it leaves could not be determined: [Errno 5]" in capsys.readouterr().err
 
 
 PROGRAM = """
@@ -236,7 +236,7 @@ def test_a_signal_that_a_library_swallows():
     for number in (signal.SIGINT, signal.SIGTERM):
         assert signalled(code, number) == (
             128 + number,
-            "\nInterrupted, but too late: all was done.\n",
+            "\nInterrupted too late: everything was already done.\n",
         )
 
 
@@ -284,7 +284,7 @@ def test_signals_of_a_program_with_a_command_line():
         (
             """try: print('ready', flush=True); time.sleep(600)
     except BaseException: pass""",
-            "Interrupted, but too late: all was done.",
+            "Interrupted too late: everything was already done.",
         ),
     ):
         process = subprocess.Popen(
