@@ -253,8 +253,8 @@ def _check_labels(path, lines, labels):
         some = ", ".join(printable(label) for label in once[:5])
         raise InputError(
             f"'{path}': {len(once):,} of {len(lines):,} rows have a label that no other row has "
-            f"({some}), as is usual for measurements and image names; a class needs several images. "
-            f"{confirm}"
+            f"({some}), as is usual for measurements and image names; a class needs several "
+            f"images. {confirm}"
         )
 
 
