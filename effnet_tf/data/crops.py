@@ -27,7 +27,7 @@ class EvaluationCrop:
     One for evaluation batches, checks, exports and serving; it works eagerly, in a tf.function
     and in a tf.data pipeline:
 
-        crop = EvaluationCrop(224)
+        crop = EvaluationCrop(224, padding=32)
         images = files.map(crop)
 
     Attributes:
@@ -38,7 +38,7 @@ class EvaluationCrop:
     """
 
     size: int
-    padding: int = 32
+    padding: int
     exif_rotation: bool = False
     scaled_decode: bool = False
 
