@@ -20,9 +20,8 @@ class _Plain(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Prints a message without level, time and place."""
-        text = record.getMessage()
-        said = text.lstrip("\n")  # what comes before it ends a live line
-        print(f"{text[: len(text) - len(said)]}{self.prefix}{said}", flush=True)
+        lines = [line and f"{self.prefix}{line}" for line in record.getMessage().split("\n")]
+        print("\n".join(lines), flush=True)
 
 
 _handler = _Plain()

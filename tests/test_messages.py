@@ -32,4 +32,7 @@ def test_a_caller_can_silence_it(restored, capsys):
 def test_workers_tell_themselves_apart(restored, capsys):
     messages.name_this_process("worker 1")
     log.info("saved")
-    assert capsys.readouterr().out == "[worker 1] saved\n"
+    log.info("\nNotice\nof two lines")
+    assert capsys.readouterr().out == (
+        "[worker 1] saved\n\n[worker 1] Notice\n[worker 1] of two lines\n"
+    )

@@ -32,9 +32,13 @@ def worker(out, devices, **environment):
 
 
 def finish(*processes):
+    """Waits for the end of processes; returns what each has printed."""
+    said = []
     for process in processes:
         out, _ = process.communicate(timeout=500)
         assert process.returncode == 0, out[-3000:]
+        said.append(out)
+    return said
 
 
 def free_ports(count):
@@ -70,7 +74,7 @@ def test_eight_devices_equal_one(one, tmp_path):
 
 def test_two_processes_equal_one(one, tmp_path):
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    finish(
+    said = finish(
         *[
             worker(
                 tmp_path / f"{index}.npz",
@@ -82,6 +86,8 @@ def test_two_processes_equal_one(one, tmp_path):
             for index in (0, 1)
         ]
     )
+    for index, out in enumerate(said):
+        assert f"[worker {index}] Training with strategy 'multiworker'" in out
     first, second = (np.load(tmp_path / f"{index}.npz") for index in (0, 1))
     assert_same(first, one)
     for name in set(first) - {"metrics"}:  # and bit for bit the same in both
