@@ -12,7 +12,7 @@ VERSION = re.search(
 # The lower bounds are tested (tools/versions.py). The upper ones stand where the code uses what
 # is not public: of TensorFlow the schema and the quantizer of TFLite (effnet_tf/export/tflite/),
 # of Keras the graph of a functional model and batch norm's moments
-# (export/folding.py, export/tflite/equalize.py, train/step.py, layers/), of libtpu the flags
+# (export/graph.py, export/folding.py, export/tflite/linking.py, layers/), of libtpu the flags
 # (tools/tpu_check.py).
 TENSORFLOW = ">=2.20,<2.22"
 

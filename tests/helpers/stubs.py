@@ -7,6 +7,7 @@
 
 import importlib
 import pathlib
+import re
 
 ROOT = pathlib.Path(__file__).parents[2]
 _HEADER = '"""The names of this package, for type checkers (written by tests/helpers/stubs.py)."""'
@@ -27,14 +28,17 @@ def path_of(package: str) -> pathlib.Path:
 
 
 def home_of(package: str, name: str) -> str:
-    """Returns the module that defines a name; of plain values, the one that hands them on."""
+    """Returns the module that defines a name; of a plain value, the one that assigns it."""
     value = getattr(importlib.import_module(package), name)
     home = getattr(value, "__module__", None) or ""
     if home.startswith("effnet_tf.") and getattr(importlib.import_module(home), name, 0) is value:
         return home
+    assigned = re.compile(rf"^{name}\b.*=", re.MULTILINE)
     return next(
-        module for module in modules_of(package) if vars(module).get(name) is value
-    ).__name__
+        module.__name__
+        for module in modules_of(package)
+        if assigned.search(pathlib.Path(module.__file__).read_text())
+    )
 
 
 def modules_of(package):
