@@ -16,6 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from effnet_tf.errors import FAULT, InputError, first_line
 from effnet_tf.terminal import Terminal
@@ -41,7 +42,7 @@ SILENCE = 600.0
 class _Progress:
     """Where a job tells a person how far it is: None, or the terminal of `call`'s process."""
 
-    terminal: Terminal | None = None
+    terminal: Any = None  # a Terminal, which tqdm takes for a file
 
 
 progress = _Progress()

@@ -87,8 +87,8 @@ def write(
         )
     network = serving.Network(model, about, modes)
     signatures = {"serving_default": network.serving_default(input_dtype)}
-    if _takes(model, about.image_size):
-        signatures["serving_bytes"] = network.serving_bytes()
+    if about.image_size and _takes(model, about.image_size):
+        signatures["serving_bytes"] = network.serving_bytes(about.image_size)
     with tempfile.TemporaryDirectory() as folder:
         root = _Root(network, _write_assets(folder, about))
         tf.saved_model.save(root, path, signatures)

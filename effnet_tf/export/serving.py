@@ -104,10 +104,10 @@ class Network:
 
         return self._function(serving_default, [self._spec(dtype)])
 
-    def serving_bytes(self) -> tf.types.experimental.PolymorphicFunction:
-        """Returns the signature that takes files."""
-        crop = self.about.evaluation_crop(self.about.image_size)
-        shape = tf.TensorSpec((crop.size, crop.size, 3), tf.float32)
+    def serving_bytes(self, size: int) -> tf.types.experimental.PolymorphicFunction:
+        """Returns the signature that takes files, cut to a size in pixels."""
+        crop = self.about.evaluation_crop(size)
+        shape = tf.TensorSpec((size, size, 3), tf.float32)
 
         def serving_bytes(encoded_images):
             images = tf.map_fn(crop, encoded_images, fn_output_signature=shape)
