@@ -141,11 +141,9 @@ def _plain(variables):
 
 def _takes(model, size):
     """Whether a model takes square RGB images of a size."""
-    return (
-        bool(size)
-        and model.input_shape[-1] == 3
-        and all(side in (None, size) for side in model.input_shape[1:3])
-    )
+    if model.input_shape[-1] != 3:
+        return False
+    return all(side in (None, size) for side in model.input_shape[1:3])
 
 
 def _without_gradients(folded):
