@@ -41,8 +41,8 @@ class Network:
 
     num_classes: int | None = field(
         None,
-        "classes of the classifier; none: as many as the data set has, which is all that "
-        "it may be: give it to have it checked",
+        "classes of the classifier, which must be as many as the data set has: give it to have "
+        "that checked; none: take the data set's number",
         low=2,
     )
 
@@ -63,8 +63,8 @@ class FineTuning:
     )
     batch_norm: str = field(
         "trainable",
-        "batch norm of the stages that train: trainable; inference: its statistics "
-        "stay; frozen: gamma and beta, too",
+        "batch norm of the stages that train: trainable; inference: its statistics stay fixed; "
+        "frozen: so do gamma and beta",
         choices=BATCH_NORM_MODES,
     )
     body_rate: float = field(
@@ -72,7 +72,8 @@ class FineTuning:
     )
     layer_decay: float = field(
         1.0,
-        "further factor per stage below the classifier: the head has it once, the stem nine times",
+        "further factor per stage below the classifier: it applies once to the head, nine times "
+        "to the stem",
         low=0,
         high=1,
     )
@@ -100,8 +101,8 @@ class Data:
     )
     eval_split: str | None = field(
         None,
-        "the same, to evaluate on; none: 'validation', 'val', 'valid', 'dev', 'eval' or "
-        "'test' in any case, whichever there is first, else a held-out part of the training "
+        "the same, to evaluate on; none: the first there is of 'validation', 'val', 'valid', "
+        "'dev', 'eval' and 'test' (in upper or lower case), else a held-out part of the training "
         "images",
     )
     first_label: int = field(
@@ -110,14 +111,14 @@ class Data:
     holdout: float = field(
         0.2,
         "fraction of each class held out when the data set has no split to evaluate on; at "
-        "least one image of two or more",
+        "least one image of every class that has two",
         low=0,
         high=1,
     )
     max_bad_fraction: float = field(
         0.001,
-        "stop when more than this fraction of the images cannot be used; up to it they "
-        "are replaced by others, and listed in bad_examples.jsonl",
+        "stop when more than this fraction of the images cannot be used; until then such images "
+        "are replaced by others and listed in bad_examples.jsonl",
         low=0,
         high=1,
     )
@@ -142,8 +143,8 @@ class Augmentation:
     )
     eval_crop_fraction: float | None = field(
         None,
-        "instead of that: the fraction of the short side (0.875 in the original's last "
-        "version, not in the published accuracies)",
+        "instead of --eval_crop_padding: the central fraction of the short side (0.875 in the "
+        "original's last version, but not for the published accuracies)",
         low=0.01,
         high=1,
     )

@@ -92,8 +92,8 @@ class Store:
         if prefix is None and complete:
             raise InputError(
                 f"None of the {len(complete)} checkpoints in '{self.folder}' can be "
-                "read. If they can be after a while or from a copy, run the command "
-                "again; to start afresh, choose another --workdir."
+                "read. If this passes, or once you have restored them from a copy, run the same "
+                "command again; to start afresh, choose another --workdir."
             )
         if prefix is None:
             return None
@@ -103,8 +103,8 @@ class Store:
             return step_of(prefix), read(prefix)
         except (tf.errors.OpError, ValueError, IndexError) as error:
             raise InputError(
-                f"The checkpoint '{prefix}' is as it was written, but TensorFlow "
-                f"cannot read it: {first_line(error)}."
+                f"The checkpoint '{prefix}' is intact, but TensorFlow cannot read it: "
+                f"{first_line(error)}."
             ) from error
 
     def _write(self, step, values):
@@ -125,8 +125,8 @@ class Store:
             cause = error.__cause__ or error  # of storage's SaveError, what the disk said
             raise SaveError(
                 f"The checkpoint of step {step:,} cannot be written to '{self.folder}': "
-                f"{first_line(cause)}. Older checkpoints are as they were{_clean_up(folder)}. Make "
-                "room or mend the disk; the same command then goes on from the newest."
+                f"{first_line(cause)}. Older checkpoints are intact{_clean_up(folder)}. Free some "
+                "space or repair the disk; the same command then goes on from the newest."
             ) from error
         self._good = folder
         try:
@@ -219,7 +219,7 @@ def _refuse_not_finite(step, values):
         if np.issubdtype(np.asarray(value).dtype, np.floating) and not np.isfinite(value).all():
             raise NotFinite(
                 f"The state of step {step:,} is not finite ('{name}'), so it is not "
-                "saved; older checkpoints are as they were."
+                "saved; older checkpoints are intact."
             )
 
 

@@ -1,7 +1,7 @@
 """Where is the checkpoint that a path names: a prefix, its folder, a run, an extracted archive?
 
 Names are never taken for patterns, and a checkpoint of train_tpu.py is only handed out if it
-is as it was written.
+is intact.
 """
 
 import os
@@ -58,7 +58,7 @@ def checkpoint_prefix(path: str) -> str | None:
             return ours
         if checkpoints.committed(folder):
             raise InputError(
-                f"All checkpoints in '{folder}' are damaged: take a copy of the run from elsewhere."
+                f"All checkpoints in '{folder}' are damaged: restore the run from a copy."
             )
     for folder in (path, f"{path}/checkpoints"):
         latest = latest_checkpoint(folder)
@@ -93,12 +93,12 @@ def _prefixes(folders):
 
 
 def _unharmed(prefix):
-    """Returns a prefix; refuses one of train_tpu.py that is not as it was written."""
+    """Returns a prefix; refuses one of train_tpu.py that is damaged."""
     folder = os.path.dirname(prefix)
     if os.path.basename(prefix) == checkpoints.PREFIX and storage.exists(
         os.path.join(folder, checkpoints.MANIFEST)
     ):
         harm = checkpoints.verify(folder)
         if harm:
-            raise InputError(f"The checkpoint '{prefix}' is damaged ({harm}): take another one.")
+            raise InputError(f"The checkpoint '{prefix}' is damaged ({harm}): use another one.")
     return prefix

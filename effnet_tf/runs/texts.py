@@ -19,14 +19,14 @@ from effnet_tf.recipes import Recipe
 
 MOST = 1 << 26  # bytes
 # What to do about a damaged file.
-COPY = "take a copy of it from elsewhere, or give another --workdir"
+COPY = "restore it from a copy, or choose another --workdir"
 NAMES = "write the class names into it as a JSON list, in the order of the labels"
 ANEW = "remove it, and the same command writes it anew"
 LINES = "remove it, or its damaged lines"
 
 
 class Damaged(InputError):
-    """A file of a run is not as it was written."""
+    """A file of a run has been changed or damaged since it was written."""
 
     def __init__(self, path: str, why: str, remedy: str) -> None:
         super().__init__(f"'{path}' is damaged ({why}): {remedy}.")
@@ -86,7 +86,7 @@ def read_bad(path: str, source: Source) -> list[dict]:
             raise Damaged(
                 path,
                 f"row {number} names no image of the data set: {_short(row)}",
-                "remove it, and the images are looked at again",
+                "remove it, and the images are checked again",
             )
     return rows
 

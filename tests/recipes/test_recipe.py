@@ -1,6 +1,5 @@
-"""recipes/: the paper's numbers, the options, and what is refused."""
+"""recipe.py and its sections: the paper's numbers, the file, and what is refused."""
 
-import argparse
 import dataclasses
 import json
 import pathlib
@@ -12,12 +11,6 @@ from effnet_tf.recipes import RECIPES, Recipe
 from effnet_tf.recipes.recipe import SECTIONS
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
-
-
-def parse(*arguments):
-    parser = argparse.ArgumentParser()
-    recipes.add_options(parser)
-    return recipes.from_options(parser.parse_args(arguments))
 
 
 def test_defaults_are_the_published_recipe():
@@ -40,73 +33,9 @@ def test_fields_keep_their_order_in_the_file():
     assert list(json.loads(Recipe().to_json())) == names
 
 
-def test_help_is_grouped_by_section():
-    parser = argparse.ArgumentParser()
-    recipes.add_options(parser)
-    groups = {group.title: group for group in parser._action_groups}
-    for title, option in (
-        ("The network", "phi"),
-        ("Fine-tuning", "body_rate"),
-        ("The data", "holdout"),
-        ("Augmentation", "mixup_alpha"),
-        ("Optimisation", "momentum"),
-        ("The loop", "seed"),
-    ):
-        assert groups[title].description[0].isupper()
-        assert option in [action.dest for action in groups[title]._group_actions]
-
-
 def test_every_field_is_in_one_section():
     names = [field.name for section in SECTIONS for field in dataclasses.fields(section)]
     assert names == [field.name for field in dataclasses.fields(Recipe)]
-
-
-def test_every_field_is_an_option_with_help():
-    for field in dataclasses.fields(Recipe):
-        assert field.metadata["help"]
-    given = parse(
-        "--recipe",
-        "imagenet",
-        "--variant",
-        "b3",
-        "--phi",
-        "-1.5",
-        "--image_size",
-        "64",
-        "--no-flip",
-        "--epochs",
-        "3",
-        "--dropout_rate",
-        "none",
-        "--data_dir",
-        "/d",
-    )
-    assert given == dataclasses.replace(
-        RECIPES["imagenet"],
-        variant="b3",
-        phi=-1.5,
-        image_size=64,
-        flip=False,
-        epochs=3,
-        data_dir="/d",
-    )
-
-
-@pytest.mark.parametrize(
-    "arguments, name",
-    [
-        ((), "imagenet"),
-        (("--dataset", "digits"), "digits"),
-        (("--dataset", "folder"), "small"),
-        (("--dataset", "cifar10"), "imagenet"),
-    ],
-)
-def test_the_chosen_recipe_is_printed(arguments, name, capsys):
-    chosen = parse(*arguments)
-    assert dataclasses.replace(chosen, dataset="x") == dataclasses.replace(
-        RECIPES[name], dataset="x"
-    )
-    assert f"Recipe '{name}'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -123,25 +52,6 @@ def test_json_that_is_damaged_is_refused(text):
 def test_json_of_a_later_version_is_refused():
     with pytest.raises(errors.InputError, match="warp_factor"):
         Recipe.from_json('{"variant": "b0", "warp_factor": 9}')
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        (dict(epochs=0), "epochs is 0; it must be at least 1"),
-        (dict(label_smoothing=1.5), "between 0 and 1"),
-        (dict(base_learning_rate=float("nan")), "finite"),
-        (dict(precision="float16"), "one of auto, float32, mixed_bfloat16"),
-        (dict(batch_size=-8), "batch_size"),
-        (dict(seed=-1), "seed is -1"),
-        (dict(seed=2**32), "seed"),
-        (dict(crop_area_min=0.0), "crop_area_min"),
-        (dict(decay_epochs=0.0), "decay_epochs"),
-    ],
-)
-def test_values_out_of_range(change, message):
-    with pytest.raises(errors.InputError, match=message):
-        Recipe(**change)
 
 
 @pytest.mark.parametrize(
@@ -176,38 +86,8 @@ def test_what_does_not_change_the_result_may_change():
     assert recipes.differences(Recipe(), changed) == []
 
 
-def test_recipes_for_images_need_only_their_place():
-    given = parse("--recipe", "small", "--data_dir", "photos")
-    assert (given.dataset, given.data_dir) == ("folder", "photos")
-
-
-def test_finetune_is_gentle_with_the_body():
-    recipe = RECIPES["finetune"]
-    assert (recipe.schedule, recipe.batch_norm, recipe.init_weights) == (
-        "cosine",
-        "frozen",
-        "imagenet",
-    )
-    assert recipe.body_rate < 1
-
-
 def test_freezing_random_weights_is_refused():
     for frozen in (dict(freeze_until="stage_5"), dict(batch_norm="frozen")):
         with pytest.raises(errors.InputError, match="would freeze random weights: give --init"):
             Recipe(**frozen)
     assert Recipe(freeze_until="stem").init_weights is None
-
-
-def test_the_issues_command_parses():
-    given = parse(
-        "--recipe",
-        "finetune",
-        "--init_weights",
-        "w.h5",
-        "--num_classes",
-        "5",
-        "--freeze_until",
-        "stage_5",
-    )
-    assert (given.init_weights, given.num_classes, given.freeze_until) == ("w.h5", 5, "stage_5")
-    assert Recipe.from_json(given.to_json()) == given

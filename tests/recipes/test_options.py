@@ -1,0 +1,99 @@
+"""options.py: each field is an option, and the chosen recipe is said."""
+
+import argparse
+import dataclasses
+
+import pytest
+
+from effnet_tf import recipes
+from effnet_tf.recipes import RECIPES, Recipe
+
+
+def parse(*arguments):
+    parser = argparse.ArgumentParser()
+    recipes.add_options(parser)
+    return recipes.from_options(parser.parse_args(arguments))
+
+
+def test_help_is_grouped_by_section():
+    parser = argparse.ArgumentParser()
+    recipes.add_options(parser)
+    groups = {group.title: group for group in parser._action_groups}
+    for title, option in (
+        ("The network", "phi"),
+        ("Fine-tuning", "body_rate"),
+        ("The data", "holdout"),
+        ("Augmentation", "mixup_alpha"),
+        ("Optimisation", "momentum"),
+        ("The loop", "seed"),
+    ):
+        assert groups[title].description[0].isupper()
+        assert option in [action.dest for action in groups[title]._group_actions]
+
+
+def test_every_field_is_an_option_with_help():
+    for field in dataclasses.fields(Recipe):
+        assert field.metadata["help"]
+    given = parse(
+        "--recipe",
+        "imagenet",
+        "--variant",
+        "b3",
+        "--phi",
+        "-1.5",
+        "--image_size",
+        "64",
+        "--no-flip",
+        "--epochs",
+        "3",
+        "--dropout_rate",
+        "none",
+        "--data_dir",
+        "/d",
+    )
+    assert given == dataclasses.replace(
+        RECIPES["imagenet"],
+        variant="b3",
+        phi=-1.5,
+        image_size=64,
+        flip=False,
+        epochs=3,
+        data_dir="/d",
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments, name",
+    [
+        ((), "imagenet"),
+        (("--dataset", "digits"), "digits"),
+        (("--dataset", "folder"), "small"),
+        (("--dataset", "cifar10"), "imagenet"),
+    ],
+)
+def test_the_chosen_recipe_is_printed(arguments, name, capsys):
+    chosen = parse(*arguments)
+    assert dataclasses.replace(chosen, dataset="x") == dataclasses.replace(
+        RECIPES[name], dataset="x"
+    )
+    assert f"Recipe '{name}'" in capsys.readouterr().out
+
+
+def test_recipes_for_images_need_only_their_place():
+    given = parse("--recipe", "small", "--data_dir", "photos")
+    assert (given.dataset, given.data_dir) == ("folder", "photos")
+
+
+def test_the_issues_command_parses():
+    given = parse(
+        "--recipe",
+        "finetune",
+        "--init_weights",
+        "w.h5",
+        "--num_classes",
+        "5",
+        "--freeze_until",
+        "stage_5",
+    )
+    assert (given.init_weights, given.num_classes, given.freeze_until) == ("w.h5", 5, "stage_5")
+    assert Recipe.from_json(given.to_json()) == given
