@@ -21,6 +21,7 @@ from effnet_tf.weights import (
     lukemelas_names,
     names,
     safetensors,
+    timm_config,
     timm_names,
 )
 from effnet_tf.weights.contents import Contents, Target, name_values
@@ -107,9 +108,10 @@ def _contents(state, path, ending, target):
     if prefix:
         kind += f", names without '{prefix}'"
         log.info(f"{path}: variables are read without the prefix '{prefix}' of their names.")
+    normalization = timm_config.normalization(path) if naming is timm_names else None
     divided = split(kept, naming, prefix)
     values = {key: _keras_layout(state[key], inside) for key, (_, inside) in divided.items()}
-    return Contents(kind, name_values(values, divided, target))
+    return Contents(kind, name_values(values, divided, target), normalization=normalization)
 
 
 def find_naming(path: str, keys: Collection[str]) -> tuple[ModuleType, str]:

@@ -1,4 +1,4 @@
-"""published.py: weights by name, from a real server; and keras.applications' two functions."""
+"""published.py: weights by name, from a real server."""
 
 import dataclasses
 import functools

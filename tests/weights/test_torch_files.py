@@ -1,6 +1,7 @@
 """torch_files.py: state dicts give the logits of their networks, whoever named the layers."""
 
 import io
+import json
 import pathlib
 import sys
 import zipfile
@@ -13,7 +14,7 @@ import effnet_tf
 from effnet_tf import InputError
 from effnet_tf.weights import hugging_face_names, lukemelas_names, names, timm_names, torch_files
 from tests.helpers import goldens
-from tests.helpers.files import TIMM, timm_state
+from tests.helpers.files import TIMM, assert_untouched, timm_state
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 
@@ -189,6 +190,39 @@ class TestNamesOfOthers:
         save_file({"encoder.w": np.zeros(3, "float32")}, tmp_path / "model.safetensors")
         with pytest.raises(InputError, match=r"no EfficientNet whose names .* encoder\.w"):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.safetensors"))
+
+
+class TestWhatTimmSaysBesideTheFile:
+    def save(self, folder, config):
+        save_file(timm_state("tf_efficientnet_b0"), folder / "model.safetensors")
+        (folder / "config.json").write_text(config)
+        return effnet_tf.model_fn("b0", include_top=False)
+
+    @pytest.mark.parametrize("path", ["", "model.safetensors"])
+    def test_a_network_of_its_own_is_refused(self, path, tmp_path):
+        model = self.save(tmp_path, json.dumps({"architecture": "efficientnet_b0"}))
+        before = model.get_weights()
+        with pytest.raises(
+            InputError, match="timm's efficientnet_b0, which pads .*the tf_efficientnet models"
+        ):
+            effnet_tf.load_weights(model, tmp_path / path, adapt=True)
+        assert_untouched(model, before)
+
+    def test_the_pixels_reach_the_model(self, tmp_path, capsys):
+        pixels = {"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.25, 0.2]}
+        config = {"architecture": "tf_efficientnet_b0", "pretrained_cfg": pixels}
+        model = self.save(tmp_path, json.dumps(config))
+        effnet_tf.load_weights(model, tmp_path, adapt=True)
+        layer = model.get_layer("normalization")
+        np.testing.assert_allclose(layer.mean, [127.5, 102, 76.5])
+        np.testing.assert_allclose(layer.std, [127.5, 63.75, 51])
+        assert "(x - [127.5, 102, 76.5]) / [127.5, 63.75, 51]" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("config", ["", "[1]", "{}", '{"mean": 1, "std": [1]}'])
+    def test_a_configuration_of_something_else_changes_nothing(self, config, tmp_path):
+        model = self.save(tmp_path, config)
+        report = effnet_tf.load_weights(model, tmp_path, adapt=True)
+        assert report.variants == ("b0",) and not report.notes
 
 
 class TestPrefixes:

@@ -1,0 +1,53 @@
+"""What does the config.json that timm saves beside its weights say of them?"""
+
+import json
+import os
+
+import numpy as np
+
+from effnet_tf import storage
+from effnet_tf.errors import InputError
+
+_MOST = 1 << 20  # bytes
+
+
+def normalization(weights: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Returns the (mean, std), on pixels in [0, 255], of the network that a file belongs to.
+
+    Args:
+        weights: path of the file of weights.
+
+    Returns:
+        One number per channel; None if nothing beside the file says it.
+
+    Raises:
+        InputError: it is of a network of timm's own, without `tf_`: these look alike but pad
+            symmetrically, with an epsilon of 1e-5, and would compute something else here.
+    """
+    config = _read(os.path.join(os.path.dirname(weights), "config.json"))
+    architecture = str(config.get("architecture"))
+    if architecture.startswith("efficientnet_"):
+        raise InputError(
+            f"'{weights}' holds weights of timm's {architecture}, which pads images differently "
+            "from the tf_efficientnet models: they do not fit here. Use weights of one of those."
+        )
+    pixels = config.get("pretrained_cfg", config)
+    if not isinstance(pixels, dict) or not {"mean", "std"} <= pixels.keys():
+        return None
+    mean, std = (np.asarray(pixels[name], float) for name in ("mean", "std"))
+    if mean.shape != (3,) or std.shape != (3,):
+        return None
+    return 255 * mean, 255 * std
+
+
+def _read(path):
+    """Returns what a configuration holds; nothing if there is none."""
+    if not storage.exists(path):
+        return {}
+    try:
+        config = json.loads(storage.read_bytes(path, _MOST))
+    except (ValueError, RecursionError):  # of something else
+        return {}
+    if not isinstance(config, dict):
+        return {}
+    return config
