@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from effnet_tf import optim
 from effnet_tf.data import augment
-from effnet_tf.layers import BatchNorm, masks_from
+from effnet_tf.layers import batch_norms, masks_from
 from effnet_tf.recipes import Recipe
 
 # The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
@@ -196,8 +196,3 @@ class Step:
             )
             for statistic, mean in zip(statistics, means):
                 statistic.assign(mean)
-
-
-def batch_norms(model: keras.Model) -> list[BatchNorm]:
-    """Returns the batch normalisations of a model, those inside its blocks too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]

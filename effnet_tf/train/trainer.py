@@ -12,11 +12,12 @@ import tensorflow as tf
 
 from effnet_tf import data, optim
 from effnet_tf.errors import InputError
+from effnet_tf.layers import batch_norms
 from effnet_tf.models import build, finetune
 from effnet_tf.recipes import Recipe
 from effnet_tf.train.evaluation import Evaluation
 from effnet_tf.train.state import State, copy_weights
-from effnet_tf.train.step import LOG_LENGTH, Step, batch_norms
+from effnet_tf.train.step import LOG_LENGTH, Step
 from effnet_tf.train.strategy import replicas_in_sync
 
 
