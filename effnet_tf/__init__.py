@@ -8,7 +8,17 @@ from effnet_tf import faces
 from effnet_tf.errors import InputError
 from effnet_tf.extras import MissingPackage, MissingTensorFlow
 from effnet_tf.recipes import RECIPES, Recipe
-from effnet_tf.variants import VARIANTS, Block, CompoundScaling, Cost, Stage, Variant, blocks, cost
+from effnet_tf.variants import (
+    CONSTRUCTORS,
+    VARIANTS,
+    Block,
+    CompoundScaling,
+    Cost,
+    Stage,
+    Variant,
+    blocks,
+    cost,
+)
 
 __version__ = "0.1.0"
 
@@ -34,14 +44,7 @@ _LAZY = {
     ),
     "weights": ("LoadReport", "load_weights"),
     "models": ("feature_extractor", "load_model", "model_fn", "set_trainable"),
-    "models.applications": (
-        "decode_predictions",
-        "preprocess_input",
-        *(f"EfficientNetB{n}" for n in range(9)),
-        "EfficientNetL2",
-        *(f"EfficientNetLite{n}" for n in range(5)),
-        *(f"EfficientNetEdgeTPU{size}" for size in ("Small", "Medium", "Large")),
-    ),
+    "models.applications": ("decode_predictions", "preprocess_input", *CONSTRUCTORS),
 }
 # The packages that `effnet_tf.NAME` reaches without an import of its own.
 _PACKAGES = (

@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf.models.applications import CONSTRUCTORS
+from effnet_tf.variants import CONSTRUCTORS
 
 TESTS = pathlib.Path(__file__).parent
 

@@ -5,7 +5,7 @@ from effnet_tf import faces
 __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
-        "applications": ("CONSTRUCTORS", "decode_predictions", "preprocess_input"),
+        "applications": ("decode_predictions", "preprocess_input"),
         "build": ("ENDPOINTS", "feature_extractor", "load_model", "model_fn"),
         "finetune": ("set_trainable",),
     },

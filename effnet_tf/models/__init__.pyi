@@ -1,6 +1,5 @@
 """The names of this package, for type checkers (written by tests/helpers/stubs.py)."""
 
-from effnet_tf.models.applications import CONSTRUCTORS as CONSTRUCTORS
 from effnet_tf.models.applications import decode_predictions as decode_predictions
 from effnet_tf.models.applications import preprocess_input as preprocess_input
 from effnet_tf.models.build import ENDPOINTS as ENDPOINTS

@@ -13,7 +13,7 @@ import tensorflow as tf
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models.build import model_fn
-from effnet_tf.variants import VARIANTS
+from effnet_tf.variants import CONSTRUCTORS, VARIANTS
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
@@ -82,29 +82,6 @@ def _constructor_doc(variant):
     Raises:
         InputError: a bad argument; the sentence says which.
     """
-
-
-# function -> variant; `effnet_tf` hands on the functions by these names.
-CONSTRUCTORS = {
-    "EfficientNetB0": "b0",
-    "EfficientNetB1": "b1",
-    "EfficientNetB2": "b2",
-    "EfficientNetB3": "b3",
-    "EfficientNetB4": "b4",
-    "EfficientNetB5": "b5",
-    "EfficientNetB6": "b6",
-    "EfficientNetB7": "b7",
-    "EfficientNetB8": "b8",
-    "EfficientNetL2": "l2",
-    "EfficientNetLite0": "lite0",
-    "EfficientNetLite1": "lite1",
-    "EfficientNetLite2": "lite2",
-    "EfficientNetLite3": "lite3",
-    "EfficientNetLite4": "lite4",
-    "EfficientNetEdgeTPUSmall": "edgetpu-s",
-    "EfficientNetEdgeTPUMedium": "edgetpu-m",
-    "EfficientNetEdgeTPULarge": "edgetpu-l",
-}
 
 
 def _define_constructors():

@@ -14,11 +14,12 @@ from effnet_tf.variants.layer_names import Place, block_letter, place_of, stage_
 from effnet_tf.variants.network import Block, Network, blocks, check_resolution, resolve
 from effnet_tf.variants.rounding import round_filters
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
-from effnet_tf.variants.table import VARIANTS, find_variant
+from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant
 
 __all__ = [
     "ACCURACIES",
     "BATCH_NORM_MODES",
+    "CONSTRUCTORS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "PREPROCESSING",

@@ -52,25 +52,26 @@ def _edgetpu(name, width, depth, resolution, dropout):
     )
 
 
-# name, width, depth, resolution, dropout: builder, `efficientnet_params` and its
+# Name of the constructor in `effnet_tf`: a row.
+# The row is name, width, depth, resolution, dropout: builder, `efficientnet_params` and its
 # siblings. The coefficients are hand-set; see CompoundScaling.
-EFFICIENTNETS = (
-    Variant("b0", 1.0, 1.0, 224, 0.2),
-    Variant("b1", 1.0, 1.1, 240, 0.2),
-    Variant("b2", 1.1, 1.2, 260, 0.3),
-    Variant("b3", 1.2, 1.4, 300, 0.3),
-    Variant("b4", 1.4, 1.8, 380, 0.4),
-    Variant("b5", 1.6, 2.2, 456, 0.4),
-    Variant("b6", 1.8, 2.6, 528, 0.5),
-    Variant("b7", 2.0, 3.1, 600, 0.5),
-    Variant("b8", 2.2, 3.6, 672, 0.5),
-    Variant("l2", 4.3, 5.3, 800, 0.5),
-    _lite("lite0", 1.0, 1.0, 224, 0.2),
-    _lite("lite1", 1.0, 1.1, 240, 0.2),
-    _lite("lite2", 1.1, 1.2, 260, 0.3),
-    _lite("lite3", 1.2, 1.4, 280, 0.3),
-    _lite("lite4", 1.4, 1.8, 300, 0.3),
-    _edgetpu("edgetpu-s", 1.0, 1.0, 224, 0.2),
-    _edgetpu("edgetpu-m", 1.0, 1.1, 240, 0.2),
-    _edgetpu("edgetpu-l", 1.2, 1.4, 300, 0.3),
-)
+EFFICIENTNETS = {
+    "EfficientNetB0": Variant("b0", 1.0, 1.0, 224, 0.2),
+    "EfficientNetB1": Variant("b1", 1.0, 1.1, 240, 0.2),
+    "EfficientNetB2": Variant("b2", 1.1, 1.2, 260, 0.3),
+    "EfficientNetB3": Variant("b3", 1.2, 1.4, 300, 0.3),
+    "EfficientNetB4": Variant("b4", 1.4, 1.8, 380, 0.4),
+    "EfficientNetB5": Variant("b5", 1.6, 2.2, 456, 0.4),
+    "EfficientNetB6": Variant("b6", 1.8, 2.6, 528, 0.5),
+    "EfficientNetB7": Variant("b7", 2.0, 3.1, 600, 0.5),
+    "EfficientNetB8": Variant("b8", 2.2, 3.6, 672, 0.5),
+    "EfficientNetL2": Variant("l2", 4.3, 5.3, 800, 0.5),
+    "EfficientNetLite0": _lite("lite0", 1.0, 1.0, 224, 0.2),
+    "EfficientNetLite1": _lite("lite1", 1.0, 1.1, 240, 0.2),
+    "EfficientNetLite2": _lite("lite2", 1.1, 1.2, 260, 0.3),
+    "EfficientNetLite3": _lite("lite3", 1.2, 1.4, 280, 0.3),
+    "EfficientNetLite4": _lite("lite4", 1.4, 1.8, 300, 0.3),
+    "EfficientNetEdgeTPUSmall": _edgetpu("edgetpu-s", 1.0, 1.0, 224, 0.2),
+    "EfficientNetEdgeTPUMedium": _edgetpu("edgetpu-m", 1.0, 1.1, 240, 0.2),
+    "EfficientNetEdgeTPULarge": _edgetpu("edgetpu-l", 1.2, 1.4, 300, 0.3),
+}

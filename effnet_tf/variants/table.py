@@ -4,7 +4,9 @@ from effnet_tf.errors import InputError, nearest
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
 from effnet_tf.variants.rows import Variant
 
-VARIANTS = {variant.name: variant for variant in EFFICIENTNETS}
+VARIANTS = {variant.name: variant for variant in EFFICIENTNETS.values()}
+# Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
+CONSTRUCTORS = {name: variant.name for name, variant in EFFICIENTNETS.items()}
 
 
 def find_variant(variant: str | Variant) -> Variant:

@@ -9,10 +9,10 @@ import pytest
 
 import effnet_tf
 from effnet_tf import InputError
-from effnet_tf.models import applications
+from effnet_tf.variants import CONSTRUCTORS
 
 
-@pytest.mark.parametrize("name", applications.CONSTRUCTORS)
+@pytest.mark.parametrize("name", CONSTRUCTORS)
 def test_constructors_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(effnet_tf, name)).parameters
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
@@ -28,7 +28,7 @@ def test_constructors_have_the_arguments_of_keras_applications(name):
 
 
 def test_constructors_cover_all_variants():
-    assert sorted(applications.CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
+    assert sorted(CONSTRUCTORS.values()) == sorted(effnet_tf.VARIANTS)
 
 
 # Without XLA, which takes as long to compile two whole networks as all else here.
