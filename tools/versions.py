@@ -23,7 +23,7 @@ PYTHONS = ("3.11", "3.12", "3.13")
 CONSTRAINTS = ROOT / "constraints.txt"
 # Per file the extras whose packages are installed together: no two may need different versions.
 EXTRAS = {
-    "constraints.txt": "cpu,demo,examples,timm,onnx,clients,tpu-check,test,docs",
+    "constraints.txt": "cpu,demo,examples,onnx,clients,tpu-check,test,docs",
     "constraints-tpu.txt": "tpu,demo,test",
 }
 INSTALL = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check")
