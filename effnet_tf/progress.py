@@ -10,6 +10,7 @@
 All of it is tqdm's, so `update`, `close` and so on are as tqdm has them.
 """
 
+import io
 import logging
 import sys
 import time
@@ -80,7 +81,7 @@ def bar(
     *,
     iterable: Iterable | None = None,
     unit: str = "images",
-    file: TextIO | None = None,
+    file: TextIO | io.TextIOBase | None = None,
     leave: bool = True,
     delay: float = 0,
     shown: bool = True,
@@ -115,7 +116,7 @@ def bar(
     )
 
 
-def line(file: TextIO | None = None, shown: bool = True) -> Progress:
+def line(file: TextIO | io.TextIOBase | None = None, shown: bool = True) -> Progress:
     """Returns a line that shows what was last given to its `say`; `close` ends the line.
 
     Args:

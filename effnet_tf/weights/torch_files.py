@@ -145,7 +145,8 @@ def find_naming(path: str, keys: Collection[str]) -> tuple[ModuleType, str]:
         )
     raise InputError(
         f"'{path}' holds no EfficientNet whose names effnet_tf knows (those of "
-        f"{', '.join(naming.OWNER for naming in NAMINGS)}). It holds {', '.join(keys[:3])} ..."
+        f"{', '.join(naming.OWNER for naming in NAMINGS)}). "
+        f"It holds {', '.join(list(keys)[:3])} ..."
     )
 
 
