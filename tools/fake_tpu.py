@@ -11,11 +11,14 @@ traced can be looked at but not run. A process that made one should end with it.
 
 import dataclasses
 import types
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.distribute import values
 from tensorflow.python.eager import context
+from tensorflow.python.eager.polymorphic_function.concrete_function import ConcreteFunction
 from tensorflow.python.tpu import tpu_system_metadata
 
 from effnet_tf import data, recipes
@@ -53,13 +56,15 @@ class _FakeResolver(tf.distribute.cluster_resolver.TPUClusterResolver):
         )
 
 
-def strategy():
+def strategy() -> tf.distribute.TPUStrategy:
     """Returns a TPUStrategy over `REPLICAS` cores that do not exist."""
     tf.config.set_soft_device_placement(True)  # its variables land on the CPU
     return tf.distribute.TPUStrategy(_FakeResolver())
 
 
-def trace(strategy, step, specs):
+def trace(
+    strategy: tf.distribute.TPUStrategy, step: Callable[[Any], Any], specs: Any
+) -> ConcreteFunction:
     """Traces `strategy.run(step, args=(batch,))`.
 
     Args:
@@ -81,7 +86,7 @@ def trace(strategy, step, specs):
     return run.get_concrete_function(*tf.nest.flatten(specs))
 
 
-def one_replica_hlo(traced):
+def one_replica_hlo(traced: ConcreteFunction) -> bytes:
     """Returns the HLO module of replica 0, serialised; sums over replicas are all-reduces.
 
     Args:
@@ -180,7 +185,9 @@ def _translate(node):
 # --- effnet_tf's step ---------------------------------------------------------------------------
 
 
-def training_step(strategy, settings):
+def training_step(
+    strategy: tf.distribute.TPUStrategy, settings: dict
+) -> tuple[Callable[[Any], Any], Any, int]:
     """Returns the step of a recipe's `Trainer`; all that knows its inside is in here.
 
     Args:

@@ -22,7 +22,7 @@ def stages_below_classifier(name: str) -> int | None:
         name: the path of the variable, such as "block2a/bn/gamma".
 
     Returns:
-        None for the classifier, and for what is no part of an EfficientNet.
+        None for the classifier, and for what does not belong to an EfficientNet.
     """
     stage = stage_of(name)
     if stage is None or stage == "classifier":
