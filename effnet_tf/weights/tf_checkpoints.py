@@ -1,7 +1,7 @@
 """How are weights read from TensorFlow's checkpoints: Google's TF1 ones, and our own?
 
 Google's names are those of tensorflow/tpu models/official/efficientnet, where layers of a class
-are numbered within each block. Ours are the paths of the variables, as train/trainer.py saves
+are numbered within each block. Ours are the paths of the variables, as train/state.py saves
 its state.
 """
 

@@ -1,4 +1,4 @@
-"""trainer.py: the registry of the state is complete, and each group of it is needed."""
+"""trainer.py, state.py: the registry of the state is complete, and each group of it needed."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_seed_generators_are_left_alone_by_steps(made):
 
 
 def advance(trainer, count):
-    """Trains, and adds to the totals as train.py does."""
+    """Trains, and adds to the totals as guard.py does."""
     position = trainer.position
     trainer.train_steps(trainer.train_iterator(position), tf.constant(count))
     trainer.state.totals["loss"].assign_add(trainer.rows_since(position)[:, 0].sum())
