@@ -39,7 +39,7 @@ SECONDS = {
     "train/test_interrupting": 62,
     "data/test_check": 52,
     "test_missing_packages": 50,
-    "test_conformance": 50,
+    "test_conformance": 75,
     "models/test_finetune": 44,
     "export/test_saved_model": 37,
     "test_package": 36,
