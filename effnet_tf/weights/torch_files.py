@@ -7,7 +7,7 @@ kernels, the variables of a layer) is the same for all of them.
 import dataclasses
 import io
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import ModuleType
 
 import numpy as np
@@ -114,7 +114,7 @@ def _contents(state, path, ending, target):
     return Contents(kind, name_values(values, divided, target), normalization=normalization)
 
 
-def find_naming(path: str, keys: Collection[str]) -> tuple[ModuleType, str]:
+def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
     """Returns whose names the variables of a file have, and what stands before all of them.
 
     Programs that train wrap a network in modules of their own, as `model.` or `_orig_mod.`.
