@@ -100,11 +100,17 @@ def test_data_commands_parse(command):
     assert program.parse(shlex.split(command)[2:]).program in ("check", "prepare")
 
 
+@pytest.mark.parametrize("command", commands("python tools/tpu_check.py"))
+def test_commands_of_the_tpu_check_parse(command):
+    from tools import tpu_check, tpu_chips
+
+    tpu_chips.chip_of(tpu_check.parse(shlex.split(command)[2:]).topology)
+
+
 @pytest.mark.parametrize(
     "command",
     [
         *commands("python tools/launch_tpu"),
-        *commands("python tools/tpu_check"),
         *commands("python tools/litert_js"),
         *commands("python benchmarks/"),
         *commands("python examples/"),
