@@ -226,19 +226,27 @@ def _example(encoded, label, name):
 
 def _fidelity(source, recipe, side, quality):
     """Compares what the network would see of whole shrunk images and of the original ones."""
-    size, records = recipe.resolved_variant().resolution, source.train
+    spread = np.linspace(0, source.train.count - 1, SAMPLED).astype(np.int64)
+    # Of fewer images than that, each is looked at once and counts as often as it comes.
+    numbers, counts = np.unique(spread, return_counts=True)
     differences = []
-    for number in np.linspace(0, records.count - 1, SAMPLED).astype(np.int64):
+    for number, count in zip(numbers, counts):
         try:
-            encoded, _ = records.load(tf.constant(number), tf.constant(""))
-            files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
-            before, after = (
-                crops.bicubic(decoding.whole_image(file, recipe.exif_rotation), size)
-                for file in files
-            )
+            difference = _difference(source.train, number, recipe, side, quality)
         except tf.errors.OpError:
             continue  # listed when it is its turn to be written
-        differences.append(np.mean(np.abs(before - after)))
+        differences += [difference] * count
     if not differences:
         raise InputError(f"No image of {source.name} can be used: check it first.")
     return {"mean_difference_grey_levels": float(np.mean(differences))}
+
+
+def _difference(records, number, recipe, side, quality):
+    """Returns by how many grey levels a shrunk image differs on average, at the network's size."""
+    size = recipe.resolved_variant().resolution
+    encoded, _ = records.load(tf.constant(number), tf.constant(""))
+    files = encoded, shrunk(encoded, side, quality, recipe.exif_rotation)
+    before, after = (
+        crops.bicubic(decoding.whole_image(file, recipe.exif_rotation), size) for file in files
+    )
+    return np.mean(np.abs(before - after))

@@ -317,10 +317,9 @@ def test_drawn_images_are_those_of_the_training(tmp_path):
     recipe = Recipe(augment="randaugment", batch_size=8, random_erasing=0.5)
     batch = next(iter(data.training(source, recipe, 32, 8)))
     positions, numbers, _ = next(iter(batches.shuffled(source.train, 0, 0, 0, 1)))
+    draw = tf.function(batches.draw, autograph=False)
     for place in range(8):
-        drawn = tf.function(batches.draw, autograph=False)(
-            recipe, tf.constant(rows[int(numbers[place])][0]), 32, positions[place]
-        )
+        drawn = draw(recipe, tf.constant(rows[int(numbers[place])][0]), 32, positions[place])
         np.testing.assert_array_equal(drawn, batch["images"][place])
 
 

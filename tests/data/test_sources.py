@@ -108,25 +108,22 @@ class TestTrainingOrder:
             np.testing.assert_array_equal(one["images"], other["images"])
             np.testing.assert_array_equal(one["labels"], other["labels"])
 
+    small = dataclasses.replace(RECIPES["smoke"], dataset="synthetic", num_classes=3, batch_size=16)
+
+    @pytest.fixture(scope="class")
+    def labels_of_one_host(self):
+        """The first 120 labels of a data set of 32 images."""
+        dataset = data.training(data.open_source(self.small), self.small, 32, 10)
+        return np.concatenate([one["labels"] for one in take(dataset, 12)])
+
     @pytest.mark.parametrize("hosts, batch", [(2, 1), (7, 3), (1030, 1)])
-    def test_any_number_of_hosts_and_any_batch(self, hosts, batch):
-        small = dataclasses.replace(
-            RECIPES["smoke"], dataset="synthetic", num_classes=3, batch_size=16
-        )
-        source = data.open_source(small)  # 32 images
-        whole = np.concatenate(
-            [one["labels"] for one in take(data.training(source, small, 32, 10), 12)]
-        )
+    def test_any_number_of_hosts_and_any_batch(self, hosts, batch, labels_of_one_host):
         host = min(hosts - 1, 5)
-        labels = np.concatenate(
-            [
-                one["labels"]
-                for one in take(
-                    data.training(source, small, 32, batch, shard=host, num_shards=hosts), 6
-                )
-            ]
+        dataset = data.training(
+            data.open_source(self.small), self.small, 32, batch, shard=host, num_shards=hosts
         )
-        expected = whole[host::hosts]
+        labels = np.concatenate([one["labels"] for one in take(dataset, 6)])
+        expected = labels_of_one_host[host::hosts]
         np.testing.assert_array_equal(labels[: len(expected)], expected[: len(labels)])
 
     def test_batches_are_bytes(self, source):
@@ -589,13 +586,17 @@ class TestDeterminism:
             options.autotune.enabled = False
         return take(dataset.with_options(options), count)
 
-    def test_threads_and_tuning_change_nothing(self):
-        for one, other in zip(self.batches(), self.batches(threads=1)):
+    @pytest.fixture(scope="class")
+    def near(self):
+        """The first 30 batches."""
+        return self.batches(count=30)
+
+    def test_threads_and_tuning_change_nothing(self, near):
+        for one, other in zip(near, self.batches(threads=1)):
             for name in one:
                 np.testing.assert_array_equal(one[name], other[name])
 
-    def test_a_late_step_starts_at_once_and_is_what_it_would_have_been(self):
-        near = self.batches(start=0, count=30)
+    def test_a_late_step_starts_at_once_and_is_what_it_would_have_been(self, near):
         epochs = 10**6 * 168  # images of so many epochs: their draws differ, their order too
         begun = time.process_time()  # what else the machine does is not counted
         late = self.batches(start=epochs, count=1)
@@ -626,6 +627,11 @@ class TestAugmentation:
     def batch(self, **changes):
         return self.batches(1, **changes)[0]
 
+    @pytest.fixture(scope="class")
+    def plain(self):
+        """The first batch, as the recipe makes it."""
+        return self.batch()
+
     def test_noise_has_two_batches_and_the_classes_asked_for(self):
         source = data.open_source(self.recipe)
         assert (source.num_train, source.num_eval, len(source.class_names)) == (32, 40, 5)
@@ -638,8 +644,8 @@ class TestAugmentation:
             dict(augment="randaugment", randaugment_layers=1, randaugment_magnitude=30.0),
         ],
     )
-    def test_policies_change_images_and_not_labels(self, changes):
-        plain, augmented = self.batch(), self.batch(**changes)
+    def test_policies_change_images_and_not_labels(self, changes, plain):
+        augmented = self.batch(**changes)
         np.testing.assert_array_equal(plain["labels"], augmented["labels"])
         different = (plain["images"] != augmented["images"]).any((1, 2, 3))
         assert augmented["images"].dtype == np.uint8 and different.sum() > 4
