@@ -170,8 +170,9 @@ def test_without_tensorboard_the_rest_of_a_run_is_written(server, folder):
         "python",
         f"""
 import numpy as np
-from effnet_tf import recipe, watch
-board = watch.TensorBoard({str(folder)!r}, recipe.RECIPES["smoke"])
+from effnet_tf.recipes import RECIPES
+from effnet_tf.train import reporting
+board = reporting.TensorBoard({str(folder)!r}, RECIPES["smoke"])
 board.scalars(1, {{"loss": 2.5}})
 board.batch(np.zeros((1, 8, 8, 3), "uint8"), ["a"])
 board.close()
