@@ -113,7 +113,8 @@ def dry_run(
     with _shrunken(recipe.variant) as blocks, _folder() as folder:
         log.info(
             f"\nNow the whole path on this machine, with {SIZE}-pixel images of noise, a batch of "
-            f"{small.batch_size} and a network of {blocks} block(s); all else as it is."
+            f"{small.batch_size} and a network of {blocks} block(s); everything "
+            "else is as in the real run."
         )
         metrics = _take_path(small, strategy, folder)
     log.info(

@@ -57,8 +57,8 @@ def check_place(path: str, option: str) -> None:
     problem = _problem(path)
     if problem:
         raise InputError(
-            f"{option} '{printable(path)}' cannot be reached: {problem}. Look at the address, the "
-            "network and the credentials (gcloud auth application-default login), or give a path "
+            f"{option} '{printable(path)}' cannot be reached: {problem}. Check the address, the "
+            "network and your credentials (gcloud auth application-default login), or give a path "
             "on this machine."
         )
 

@@ -75,7 +75,7 @@ def _named(names, count, file):
     what = "no names"
     if names:
         what = f"{len(names)} names"
-    print(f"'{printable(file)}' has {what} for its {count} classes: these are their numbers.")
+    print(f"'{printable(file)}' has {what} for its {count} classes, so class numbers are shown.")
     return [f"class {number}" for number in range(count)]
 
 

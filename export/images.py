@@ -38,8 +38,8 @@ def read(
         return source.images(most, training=where == "run:train")
     if about.image_size is None:
         raise InputError(
-            "This model takes other than square RGB images of one size: images "
-            "cannot be cut for it here. Use effnet_tf.export from a program."
+            "This model does not take square RGB images of one fixed size, so images cannot "
+            "be cropped for it here. Call effnet_tf.export from a program instead."
         )
     if os.path.isdir(where):
         found = _folder(where, about.class_names, most)

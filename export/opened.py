@@ -96,13 +96,13 @@ class Run:
         except InputError as error:
             raise InputError(
                 f"The images of the run '{self.workdir}' cannot be opened: {error} "
-                f"({place}; say with --data_dir where they lie now.)"
+                f"({place}; use --data_dir to say where they are now.)"
             ) from error
         if tuple(source.class_names) != tuple(self.class_names):
             raise InputError(
                 f"The run '{self.workdir}' was trained on the classes {_some(self.class_names)}; "
-                f"the images have {_some(source.class_names)} ({place}). Say with --data_dir where "
-                "its own lie."
+                f"the images have {_some(source.class_names)} ({place}). Use --data_dir to name "
+                "the folder of its own images."
             )
         return source
 

@@ -88,7 +88,9 @@ def _say_channels(channels):
     if channels == 1:
         print("It takes grey images: 0.2989 red + 0.587 green + 0.114 blue of each pixel.")
     if channels == 4:
-        print("It takes RGBA images: what has no transparency is opaque, 255.")
+        print(
+            "It takes RGBA images; images without an alpha channel are taken as fully opaque (255)."
+        )
 
 
 def _opacity(encoded):
@@ -112,8 +114,8 @@ def _size(file, about, image_shape):
         height, width = height or about.image_size, width or about.image_size
     if not height or not width:
         raise InputError(
-            f"'{file}' takes images of any size, and does not say which it was "
-            "trained with: it cannot be tried on files."
+            f"'{file}' takes images of any size and does not say which size it was "
+            "trained on, so image files cannot be prepared for it."
         )
     return height, width
 

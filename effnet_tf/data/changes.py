@@ -160,8 +160,8 @@ def _other_content(sample, class_names, records):
     if sample.is_most_of_a_class():
         return [f"{sample.of_all(sample.changed)} have other content ({names})"]
     log.info(
-        f"{sample.of_all(sample.changed)} have other content than when the run began ({names}): "
-        "taken for mended files."
+        f"{sample.of_all(sample.changed)} have changed since the run began ({names}): "
+        "they are taken for repaired files."
     )
     return []
 

@@ -157,9 +157,8 @@ def _features(model):
         operation, inputs = graph.source_of(inputs[0])
     if isinstance(operation, keras.Model):
         raise InputError(
-            f"The outputs of '{model.name}' are those of the model '{operation.name}' "
-            "inside it, whose features cannot be reached: export that one, or "
-            "leave out keep_batch_norm."
+            f"'{model.name}' ends in the model '{operation.name}', whose features cannot be "
+            "reached from outside: export that model, or leave out keep_batch_norm."
         )
     if not isinstance(operation, keras.layers.Dense):
         return model.outputs[-1]

@@ -50,7 +50,7 @@ def set_trainable(model: keras.Model, from_stage: str = "stem", batch_norm: str 
     """
     found = stages(model)
     if not found:
-        raise InputError(f"Model '{model.name}' holds no EfficientNet of this package.")
+        raise InputError(f"Model '{model.name}' contains no EfficientNet built by effnet_tf.")
     names = list(dict.fromkeys((*found, "classifier")))
     _check_stage(model, from_stage, names)
     check_batch_norm_mode(batch_norm)

@@ -182,7 +182,7 @@ class TestSetTrainable:
             keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
             keras.applications.EfficientNetB0(weights=None),
         ):
-            with pytest.raises(InputError, match="holds no EfficientNet"):
+            with pytest.raises(InputError, match="contains no EfficientNet built"):
                 set_trainable(model, "head")
 
     @pytest.mark.parametrize("nested", [False, True])
