@@ -134,7 +134,7 @@ def test_mended_images_go_on(tmp_path, photos, capsys):
     for number, path in enumerate(bad):
         path.write_bytes(image(number))
     start(tmp_path, photos)  # listed as bad
-    assert "taken for mended" not in capsys.readouterr().out
+    assert "taken for repaired" not in capsys.readouterr().out
     (tmp_path / "run" / "bad_examples.jsonl").unlink()
     for path in bad[:2]:
         path.write_bytes(image(77))
