@@ -12,10 +12,11 @@ import numpy as np
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
 
+from .opened import KerasFile, Run, spread
+
 if TYPE_CHECKING:
     from effnet_tf.export import About
 
-    from .opened import KerasFile, Run
 
 SOURCES = (
     "run (held-out images of the run), run:train (its training images), a folder of image "
@@ -48,11 +49,6 @@ def read(
     else:
         raise InputError(f"There are no images at '{where}'. Give {SOURCES}.")
     return _prepared(found, about, where)
-
-
-def spread(count: int, most: int) -> np.ndarray:
-    """Returns at most `most` whole numbers below `count`, evenly spread."""
-    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
 
 def _folder(folder, class_names, most):

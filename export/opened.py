@@ -11,7 +11,6 @@ import numpy as np
 
 from effnet_tf.errors import InputError, first_line
 
-from . import images
 
 if TYPE_CHECKING:
     import keras
@@ -79,10 +78,10 @@ class Run:
 
         source = self._source()
         records = source.train if training else source.held_out
-        numbers = images.spread(records.count, most)
-        spread = dataclasses.replace(source, held_out=data.Chosen(records, numbers))
+        numbers = spread(records.count, most)
+        some = dataclasses.replace(source, held_out=data.Chosen(records, numbers))
         size = self.recipe.resolved_variant().resolution
-        batch = next(iter(data.evaluation(spread, self.recipe, size, len(numbers), 1)))
+        batch = next(iter(data.evaluation(some, self.recipe, size, len(numbers), 1)))
         good = batch["labels"].numpy() >= 0
         for entry in source.bad.entries:
             print(f"Left out {entry['key']}: {entry['reason']}")
@@ -111,6 +110,11 @@ class Run:
         if self.data_dir and not os.path.isabs(self.data_dir) and "://" not in self.data_dir:
             place += f", sought in '{os.getcwd()}'"
         return place
+
+
+def spread(count: int, most: int) -> np.ndarray:
+    """Returns at most `most` whole numbers below `count`, evenly spread."""
+    return np.linspace(0, count - 1, min(most, count)).astype(np.int64)
 
 
 @functools.cache  # opened once, for calibration and for verification

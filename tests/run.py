@@ -80,7 +80,8 @@ def run(paths: list[pathlib.Path], options: list[str]) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", "-q", "--max-memory", str(MEMORY), *options]
     with tempfile.TemporaryFile() as log:
         finished = subprocess.run(
-            [*command, *map(str, paths)],
+            # Relative: pytest takes a "[" in a path for the beginning of a parameter.
+            [*command, *(str(path.relative_to(ROOT)) for path in paths)],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,

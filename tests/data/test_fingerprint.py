@@ -139,7 +139,10 @@ def test_mended_images_go_on(tmp_path, photos, capsys):
     for path in bad[:2]:
         path.write_bytes(image(77))
     start(tmp_path, photos)  # few enough
-    assert "2 of 16 training images looked at have changed since the run began" in capsys.readouterr().out
+    assert (
+        "2 of 16 training images looked at have changed since the run began"
+        in capsys.readouterr().out
+    )
     for number, path in enumerate(bad):
         path.write_bytes(image(80 + number))
     refuses(tmp_path, photos, "5 of 16 training images looked at have other content")
