@@ -11,7 +11,6 @@ import numpy as np
 
 from effnet_tf.errors import InputError, first_line
 
-
 if TYPE_CHECKING:
     import keras
 
