@@ -13,9 +13,10 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+import keras
 import tensorflow as tf
 
-from effnet_tf import data, export, extras, train, variants
+from effnet_tf import data, export, extras, optim, train, variants
 from effnet_tf.messages import log
 from effnet_tf.models.build import model_fn
 from effnet_tf.recipes import Recipe
@@ -29,9 +30,6 @@ SIZE = 32  # pixels; the smallest the networks take
 PHI = -8.0  # one block per stage, half as wide
 SHRUNKEN = "dry-run"  # the variant's name while a dry run goes on
 IMAGENET = 1_281_167  # training images of the data set the recipes are for
-
-# Variables per parameter that the optimiser keeps.
-_SLOTS = {"rmsprop": 2, "sgd": 1, "adamw": 2, "lars": 1}
 
 _in_progress: list[str] = []  # folders of dry runs of this process
 
@@ -73,10 +71,18 @@ def describe(
 
 def _copies(recipe):
     """Numbers that a replica keeps per parameter: weight, gradient, average, optimiser."""
-    copies = 2 + _SLOTS[recipe.optimizer]
+    copies = 2 + _slots(recipe)
     if recipe.ema_decay:
         copies += 1
     return copies
+
+
+def _slots(recipe):
+    """How many variables the recipe's optimiser keeps for each one that it trains."""
+    optimizer = optim.optimizer(recipe, steps_per_epoch=1.0)
+    before = len(optimizer.variables)
+    optimizer.build([keras.Variable(0.0, name="one")])
+    return len(optimizer.variables) - before
 
 
 def _bytes_each(recipe):

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import data, dry_run, storage, train
+from effnet_tf import data, storage, train
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import checkpoints, directory, texts
@@ -212,60 +212,6 @@ def test_the_first_layer_that_is_not_finite_is_named():
     assert "weight 'block2a/project_bn/gamma' is not finite" in diagnosis.first_not_finite(
         trainer, 0, 32
     )
-
-
-def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
-    monkeypatch.setattr(dry_run, "PHI", 0.0)
-    recipe = dataclasses.replace(
-        SMOKE, dataset="imagenet2012", batch_size=4096, epochs=350, mixup_alpha=0.2
-    )
-    metrics = dry_run.dry_run(recipe, mirrored, replicas=8)
-    out = capsys.readouterr().out
-    assert metrics["step"] == 2 and metrics["eval_images"] == 40
-    for text in (
-        "multiply-adds per step: ",
-        "device memory per replica, estimated: ",
-        "1,281,167 images per epoch, 312.8 steps of 4,096, 109,475 steps in 350 epochs",
-        "checkpoints, step 1",
-        "TFLite",
-        "SavedModel",
-        "The dry run is complete",
-    ):
-        assert text in out, text
-    assert dry_run.SHRUNKEN not in effnet_tf.VARIANTS
-
-
-def test_an_interrupted_dry_run_keeps_nothing():
-    """Ctrl-C may end the process from inside TensorFlow: then the last words tidy up."""
-    with dry_run._folder() as folder:
-        os.makedirs(f"{folder}/run/checkpoints")
-        assert dry_run.last_words() == "a dry run keeps nothing"
-        assert not os.path.exists(folder)
-
-
-def test_the_network_of_a_dry_run_has_both_kinds_of_block():
-    for variant, fused in (("b0", [False, False]), ("edgetpu-s", [True, False])):
-        with dry_run._shrunken(variant) as count:
-            blocks = effnet_tf.blocks(dry_run.SHRUNKEN)
-        assert count == len(blocks) == 2
-        assert [block.fused for block in blocks] == fused
-
-
-def test_the_dry_run_counts_the_classes_of_the_data_set(photos, monkeypatch, capsys):
-    def stop(*_):
-        raise Stop
-
-    monkeypatch.setattr(train, "run", stop)
-    for dataset, folder, classes in (
-        ("folder", str(photos), 2),
-        ("digits", None, 10),
-        ("imagenet2012", None, 1000),
-    ):
-        recipe = tiny_net.recipe(dataset=dataset, data_dir=folder, num_classes=None, holdout=0.3)
-        with pytest.raises(Stop):
-            dry_run.dry_run(recipe, CPU)
-        params = effnet_tf.cost(recipe.resolved_variant(), num_classes=classes).params
-        assert f", {params:,} parameters (" in capsys.readouterr().out
 
 
 class TestFailures:
