@@ -60,6 +60,20 @@ def test_exported_files(name):
     np.testing.assert_allclose(found, wanted, atol=0.01 if "int" in kind else 1e-5)
 
 
+@pytest.mark.parametrize("name", ["saved_model", "b-none.tflite", "b.onnx", "b.keras"])
+@pytest.mark.parametrize("folder", ["a[0] b", "*", "ü\\n"])
+def test_exported_files_lie_anywhere(tmp_path, name, folder):
+    """A SavedModel in a folder with a bracket could be written, and not be loaded."""
+    if name == "b.onnx":
+        pytest.importorskip("onnxruntime")
+    place = tmp_path / folder / name
+    copy = shutil.copytree if (HELD / name).is_dir() else shutil.copy
+    place.parent.mkdir()
+    copy(HELD / name, place)
+    found = export.load(str(place))(ANSWERS["images"])
+    np.testing.assert_allclose(found, ANSWERS["b"], atol=1e-5)
+
+
 def test_onnx():
     pytest.importorskip("onnxruntime")
     found = export.load(str(HELD / "b.onnx"))(ANSWERS["images"])

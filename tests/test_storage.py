@@ -54,7 +54,7 @@ def test_a_place_that_refuses_is_a_sentence(monkeypatch):
     with pytest.raises(InputError) as caught:
         storage.check_place("gs://b/x", "--data_dir")
     assert str(caught.value).startswith(
-        "--data_dir 'gs://b/x' cannot be reached: Could not resolve host: www.example.com. Look"
+        "--data_dir 'gs://b/x' cannot be reached: Could not resolve host: www.example.com. Check"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from effnet_tf import isolated
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import checksum, identify, layout, onnx_session, safety
+from effnet_tf.export import checksum, identify, layout, onnx_session, safety, staging
 from effnet_tf.export.tflite import flatbuffer, interpreter
 
 _BEST = "probabilities"  # where a file has several outputs
@@ -99,7 +99,8 @@ class _SavedModel:
     def __init__(self, path):
         import tensorflow as tf
 
-        self._module = tf.saved_model.load(path)  # keeps the variables alive
+        with staging.plain(path) as place:
+            self._module = tf.saved_model.load(place)  # keeps the variables alive
         signatures = self._module.signatures
         if "serving_default" not in signatures:
             raise InputError(f"The SavedModel '{path}' has no signature serving_default.")
