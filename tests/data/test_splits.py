@@ -366,7 +366,7 @@ class TestTables:
             (".,cat", "line 3: '.' is a folder"),
             ("fifo.jpg,cat", "line 3: 'fifo.jpg' is a FIFO"),
             ("huge.jpg,cat", "larger than 256 MiB"),
-            ("a\0.jpg,cat", r"line 3: the path 'a\\x00.jpg' is not text"),
+            ("a\0.jpg,cat", r"line 3: the path 'a\\x00.jpg' cannot be the name"),
             ("0.jpg,dog", "line 3: '0.jpg' has the label 'dog', and in line 2 the label 'cat'"),
             ("./link.jpg,dog", "has the label 'dog', and in line 2 the label 'cat'"),
             ('"' + "a" * 200_000 + '",cat', "cannot be read as CSV"),
