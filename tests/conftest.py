@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from effnet_tf.messages import log
 from tests.helpers import memory, tiny_net
 
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
@@ -36,6 +37,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.pluginmanager.register(memory)
+
+
+@pytest.fixture(autouse=True)
+def _the_library_can_be_heard_again():
+    """An example of the documents silences the library; the next test may read what it says."""
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")
