@@ -9,7 +9,7 @@ from effnet_tf import layers
 pytestmark = pytest.mark.processor
 
 
-def test_squeeze_excite_mean_is_float32_under_float16():
+def test_squeeze_excite_mean_is_float32_in_half_precision():
     # The sum of 128 x 128 pixels of 100 overflows float16; the mean does not.
     layer = layers.SqueezeExcite(1, dtype="mixed_float16")
     outputs = np.asarray(layer(tf.fill((1, 128, 128, 2), tf.constant(100, tf.float16))))
