@@ -50,6 +50,12 @@ def run(*arguments):
         return stopped.code
 
 
+def prepare_small(photos, out):
+    """The exit code of `prepare` on a folder of photos, for a network of 32 pixels."""
+    sizes = ("--image_size", 32, "--batch_size", 8)
+    return run("prepare", "--dataset", "folder", "--data_dir", photos, *sizes, "--out", out)
+
+
 class TestCheck:
     @pytest.fixture(scope="class")
     def checked(self, photos, tmp_path_factory):
@@ -181,22 +187,7 @@ class TestPrepare:
     @pytest.fixture(scope="class")
     def copy(self, photos, tmp_path_factory):
         out = tmp_path_factory.mktemp("copy") / "small"
-        assert (
-            run(
-                "prepare",
-                "--dataset",
-                "folder",
-                "--data_dir",
-                photos,
-                "--image_size",
-                32,
-                "--batch_size",
-                8,
-                "--out",
-                out,
-            )
-            == 0
-        )
+        assert prepare_small(photos, out) == 0
         return out
 
     def opened(self, copy):
@@ -260,22 +251,7 @@ class TestPrepare:
             assert (tmp_path / "again" / name).read_bytes() == (copy / name).read_bytes()
 
     def test_an_existing_folder_is_left_alone(self, copy, photos, capsys):
-        assert (
-            run(
-                "prepare",
-                "--dataset",
-                "folder",
-                "--data_dir",
-                photos,
-                "--image_size",
-                32,
-                "--batch_size",
-                8,
-                "--out",
-                copy,
-            )
-            == 2
-        )
+        assert prepare_small(photos, copy) == 2
         assert "exists already" in capsys.readouterr().err
 
     def test_an_interrupted_one_leaves_nothing(self, photos, tmp_path, monkeypatch):
@@ -350,22 +326,7 @@ class TestPreparing:
                 (tmp_path / "photos" / name / f"{number}.jpg").write_bytes(content)
             for number in range(5):
                 (tmp_path / "photos" / name / f"bad{number}.jpg").write_bytes(BAD["half.jpg"][0])
-        assert (
-            run(
-                "prepare",
-                "--dataset",
-                "folder",
-                "--data_dir",
-                tmp_path / "photos",
-                "--image_size",
-                32,
-                "--batch_size",
-                8,
-                "--out",
-                tmp_path / "out",
-            )
-            == 0
-        )
+        assert prepare_small(tmp_path / "photos", tmp_path / "out") == 0
         said = capsys.readouterr().out
         listed = [json.loads(line) for line in (tmp_path / "out/bad_examples.jsonl").open()]
         train = [entry for entry in listed if entry["split"] == "train"]

@@ -50,6 +50,12 @@ OPTIONS = (
     "cpu",
 )
 
+# One loop of many steps, without a checkpoint: Python hears of nothing for a while.
+LONG_LOOP = (
+    *("--epochs", "400", "--steps_per_loop", "2000"),
+    *("--checkpoint_every", "none", "--batch_size", "4"),
+)
+
 # Where a process may be killed, or told to end: before or after a call of these.
 PLACES = {
     "source": (data, "open_source"),

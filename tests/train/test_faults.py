@@ -130,17 +130,7 @@ def test_sigterm_before_the_first_step(tmp_path):
 
 
 def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
-    process, log = processes.start(
-        tmp_path / "run",
-        "--epochs",
-        "400",
-        "--steps_per_loop",
-        "2000",
-        "--checkpoint_every",
-        "none",
-        "--batch_size",
-        "4",
-    )
+    process, log = processes.start(tmp_path / "run", *processes.LONG_LOOP)
     processes.wait_for(log, "epoch 1/400")
     os.kill(process.pid, signal.SIGTERM)
     process.join(200)

@@ -141,17 +141,7 @@ class TestTraining:
         assert_equal_runs(workdir, whole)
 
     def test_leaves_a_long_loop_after_the_step_in_flight(self, tmp_path):
-        options = (
-            "--epochs",
-            "400",
-            "--steps_per_loop",
-            "2000",
-            "--checkpoint_every",
-            "none",
-            "--batch_size",
-            "4",
-        )
-        process, log = processes.start(tmp_path / "run", *options)
+        process, log = processes.start(tmp_path / "run", *processes.LONG_LOOP)
         processes.wait_for(log, "epoch 1/400")
         os.kill(process.pid, signal.SIGINT)
         process.join(200)
