@@ -88,8 +88,7 @@ def model_fn(
         InputError: unknown variant, a side below 32, another bad argument, or weights
             that do not fit.
     """
-    if weights is not None:
-        reading.require_package(weights)
+    reading.require_package(weights)
     if not include_top:
         num_classes = dropout_rate = None  # whatever they are, nothing takes them
     network = variants.resolve(
@@ -171,8 +170,7 @@ def feature_extractor(
         >>> feature_extractor("b0", ["reduction_3"])(images)["reduction_3"]  # (N, H/8, W/8, 40)
     """
     wanted = _endpoint_names(endpoints)
-    if weights is not None:
-        reading.require_package(weights)
+    reading.require_package(weights)
     network = variants.resolve(
         variant,
         num_classes=num_classes,

@@ -39,11 +39,8 @@ def split(layers: Collection[str]) -> names.Split:
 
     The classifier stands beside `efficientnet`; a file of the bare network begins without it.
     """
-    return {layer: _split(layer.removeprefix("efficientnet.")) for layer in layers}
-
-
-def _split(layer):
-    match = _BLOCK.match(layer)
-    if match is None:
-        return None, _OUTSIDE.get(layer, layer)
-    return int(match[1]), _INSIDE.get(match[2], match[2])
+    found = {}
+    for layer in layers:
+        name = layer.removeprefix("efficientnet.")
+        found[layer] = names.split_counted(name, _BLOCK, _OUTSIDE, _INSIDE)
+    return found

@@ -29,11 +29,4 @@ _INSIDE = {
 
 def split(layers: Collection[str]) -> names.Split:
     """Splits layers such as `_blocks.3._depthwise_conv`, whose blocks are counted throughout."""
-    return {layer: _split(layer) for layer in layers}
-
-
-def _split(layer):
-    match = _BLOCK.match(layer)
-    if match is None:
-        return None, _OUTSIDE.get(layer, layer)
-    return int(match[1]), _INSIDE.get(match[2], match[2])
+    return {layer: names.split_counted(layer, _BLOCK, _OUTSIDE, _INSIDE) for layer in layers}

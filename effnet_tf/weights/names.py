@@ -6,6 +6,7 @@ What is not part of an EfficientNet keeps its own name. What files call these va
 beside the reader of each format.
 """
 
+import re
 from collections.abc import Mapping
 
 from effnet_tf import variants
@@ -39,6 +40,23 @@ def canonical(split: Split, numbers: Mapping | None = None) -> dict[str, str]:
         number = numbers.get(block) if isinstance(block, tuple) else block
         found[name] = name if number is None else f"blocks_{number}/{inside}"
     return found
+
+
+def split_counted(
+    layer: str, block: re.Pattern, outside: Mapping[str, str], inside: Mapping[str, str]
+) -> tuple[int | None, str]:
+    """Splits a layer of a format that counts its blocks over all stages, see `Split`.
+
+    Args:
+        layer: its name in the file.
+        block: matches a layer of a block: (number of the block, name inside it).
+        outside: name in the file -> ours, of the layers outside of blocks.
+        inside: the same, of those in blocks. A name that is in neither stays as it is.
+    """
+    match = block.match(layer)
+    if match is None:
+        return None, outside.get(layer, layer)
+    return int(match[1]), inside.get(match[2], match[2])
 
 
 def batch_norms(expands: bool, depthwise: bool) -> list[str]:
