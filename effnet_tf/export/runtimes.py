@@ -223,9 +223,9 @@ def _element_type(text):
 
 class _Keras:
     def __init__(self, path):
-        from effnet_tf.models import build
+        from effnet_tf.models import load_model
 
-        self._model = build.load_model(path, compile=False)
+        self._model = load_model(path, compile=False)
         self.layout = layout.of_inputs(
             path,
             [

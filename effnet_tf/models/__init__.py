@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
         "applications": ("decode_predictions", "preprocess_input"),
-        "build": ("ENDPOINTS", "feature_extractor", "load_model", "model_fn"),
+        "build": ("ENDPOINTS", "feature_extractor", "model_fn"),
         "finetune": ("set_trainable",),
+        "saved": ("load_model",),
     },
 )

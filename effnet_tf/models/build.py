@@ -10,14 +10,14 @@ from collections.abc import Sequence
 import keras
 
 from effnet_tf import (
-    optim,  # noqa: F401  registers what load_model may meet
+    optim,  # noqa: F401  registers what saved models may hold
     variants,
 )
 from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import graph
 from effnet_tf.variants import Variant
-from effnet_tf.weights import claims, loading, reading
+from effnet_tf.weights import loading, reading
 
 ENDPOINTS = (
     "stem",
@@ -196,34 +196,6 @@ def feature_extractor(
 def _load(model, weights, variant):
     if weights is not None:
         loading.load_weights(model, weights, adapt=True, variant=variant)
-
-
-def load_model(path: str | os.PathLike, compile: bool = True) -> keras.Model:
-    """Loads a `.keras` file that holds layers, or an optimiser, of this package.
-
-    As `keras.saving.load_model`, which needs them registered first: in a program that
-    only loads, nothing else would import them.
-
-    Args:
-        path: the `.keras` file.
-        compile: whether to restore the optimiser, loss and metrics too.
-
-    Returns:
-        The `keras.Model`.
-
-    Raises:
-        InputError: the file reaches outside itself, claims more than it can hold, or has
-            weights that are not finite.
-    """
-    claims.check_keras_file(str(path))
-    model = keras.saving.load_model(path, compile=compile)
-    loading.refuse_not_finite(path, _float_weights(model))
-    return model
-
-
-def _float_weights(model):
-    found = [variable for variable in model.weights if "float" in variable.dtype]
-    return {variable.path: variable.numpy() for variable in found}
 
 
 def _endpoint_names(endpoints):
