@@ -14,7 +14,7 @@ from effnet_tf.layers.norm import (
     flatten,
     group_moments,
 )
-from effnet_tf.layers.normalize import Normalize
+from effnet_tf.layers.normalize import Normalize, follow_weights
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
 
@@ -33,6 +33,7 @@ __all__ = [
     "conv_layer",
     "dense_initializer",
     "flatten",
+    "follow_weights",
     "group_moments",
     "mask_seed",
     "masks_from",

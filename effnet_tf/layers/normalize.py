@@ -113,6 +113,30 @@ class Normalize(keras.layers.Layer):
         return {**super().get_config(), "mean": self.mean, "std": self.std}
 
 
+def follow_weights(layer: keras.layers.Normalization) -> None:
+    """Makes a layer of Keras' compute with its weights as they are at each call.
+
+    On its own, `keras.layers.Normalization` computes with copies, which `set_weights`,
+    `tf.train.Checkpoint` and what was traced before leave as they were. This holds for
+    this very instance, and no saved file knows of it: a layer that was loaded or cloned
+    is as Keras makes it.
+
+    Args:
+        layer: built, with weights (made without `mean` and `variance`), for the last axis.
+
+    Raises:
+        ValueError: it is not built, or has its constants in its configuration.
+    """
+    if not layer.built or layer.input_mean is not None:
+        raise ValueError(f"Layer '{layer.name}' is not built, or its constants are no weights.")
+
+    def finalize_state():  # Keras calls it when weights are loaded
+        layer.mean, layer.variance = layer.adapt_mean, layer.adapt_variance
+
+    layer.finalize_state = finalize_state
+    finalize_state()
+
+
 def _apparent_scaling(low, high):
     if low >= 0 and high <= 1:
         return "scaled to [0, 1]"

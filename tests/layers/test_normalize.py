@@ -1,5 +1,8 @@
 """layers/normalize.py: pixels in, and a warning where they are none."""
 
+import pickle
+from copy import deepcopy
+
 import keras
 import numpy as np
 import pytest
@@ -100,3 +103,71 @@ class TestPixelsThatAreScaledAlready:
         one.save_weights(tmp_path / "a.weights.h5")
         other.load_weights(tmp_path / "a.weights.h5")
         assert (other.layers[1].mean, other.layers[1].std) == ([1.0, 2.0, 3.1], [4.0, 5.0, 6.7])
+
+
+class TestFollowWeights:
+    """A stock Normalization with its weights instead of copies of them."""
+
+    IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 4, 4, 3)).astype("float32")
+    WEIGHTS = (np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.1, 0.04]), np.int32(1))
+
+    def model(self):
+        inputs = keras.Input((4, 4, 3))
+        layer = keras.layers.Normalization(dtype="float32", name="normalization")
+        model = keras.Model(inputs, layer(keras.layers.Rescaling(1 / 255)(inputs)))
+        layers.follow_weights(layer)
+        return model
+
+    def check(self, model):
+        mean, variance, _ = self.WEIGHTS
+        expected = (self.IMAGES / 255 - mean) / np.sqrt(variance)
+        for outputs in (model(self.IMAGES), model.predict(self.IMAGES, verbose=0)):
+            np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-5)
+
+    def test_every_way_of_giving_weights_reaches_what_was_traced(self, tmp_path):
+        source = self.model()
+        source.set_weights(self.WEIGHTS)
+        source.save_weights(tmp_path / "a.weights.h5")
+        checkpoint = tf.train.Checkpoint(model=source).save(str(tmp_path / "a"))
+        for give in (
+            lambda model: model.set_weights(self.WEIGHTS),
+            lambda model: model.load_weights(tmp_path / "a.weights.h5"),
+            lambda model: tf.train.Checkpoint(model=model).restore(checkpoint).assert_consumed(),
+        ):
+            model = self.model()
+            model.predict(self.IMAGES, verbose=0)
+            give(model)
+            self.check(model)
+
+    @pytest.mark.parametrize("options", [{}, {"jit_compile": True}])
+    def test_functions_of_ones_own_follow_too(self, options):
+        model = self.model()
+        traced = tf.function(lambda images: model(images), **options)
+        before = traced(self.IMAGES)
+        model.set_weights(self.WEIGHTS)
+        np.testing.assert_allclose(traced(self.IMAGES), model(self.IMAGES), rtol=1e-5, atol=1e-5)
+        assert np.abs(traced(self.IMAGES) - before).max() > 0.1
+
+    def test_saved_copies_are_stock_layers(self, tmp_path):
+        model = self.model()
+        model.set_weights(self.WEIGHTS)
+        model.save(tmp_path / "a.keras")
+        for copy in (
+            keras.saving.load_model(tmp_path / "a.keras"),
+            pickle.loads(pickle.dumps(model)),
+            deepcopy(model),
+        ):
+            assert type(copy.layers[-1]) is keras.layers.Normalization
+            self.check(copy)
+        assert [weight.path for weight in model.weights] == [
+            f"normalization/{name}" for name in ("mean", "variance", "count")
+        ]
+
+    def test_adapting_still_works(self):
+        model = self.model()
+        model.layers[-1].adapt(np.float32([[[[1, 2, 3], [3, 4, 5]]]]))
+        np.testing.assert_allclose(model.layers[-1].mean, [2, 3, 4])
+
+    def test_refuses_layers_without_weights(self):
+        with pytest.raises(ValueError, match="is not built"):
+            layers.follow_weights(keras.layers.Normalization())
