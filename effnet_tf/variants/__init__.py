@@ -10,7 +10,14 @@ from effnet_tf.variants.convolutions import (
     describe_squeeze_excite,
 )
 from effnet_tf.variants.counting import Cost, cost
-from effnet_tf.variants.layer_names import Place, block_letter, place_of, stage_of
+from effnet_tf.variants.layer_names import (
+    Place,
+    block_letter,
+    place_of,
+    places_of,
+    stage_of,
+    stages_of,
+)
 from effnet_tf.variants.network import Block, Network, blocks, check_resolution, resolve
 from effnet_tf.variants.rounding import round_filters
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
@@ -41,9 +48,11 @@ __all__ = [
     "describe_fused_mbconv",
     "describe_mbconv",
     "place_of",
+    "places_of",
     "published_top1",
     "resolve",
     "round_filters",
     "describe_squeeze_excite",
     "stage_of",
+    "stages_of",
 ]
