@@ -5,26 +5,39 @@ give the stages of a network lower rates. Source (main.py, utils.py, lars_optimi
 tensorflow/tpu models/official/efficientnet.
 """
 
+import re
+from collections.abc import Iterable, Sequence
+
 import keras
 import tensorflow as tf
 
+from effnet_tf.messages import log
 from effnet_tf.optim.schedules import schedule
 from effnet_tf.recipes import Recipe
-from effnet_tf.variants import stage_of
+from effnet_tf.variants import stages_of
 
+# What adamw leaves alone, by the ends of paths: batch norm and biases.
+_NOT_DECAYED = r"(^|/)(gamma|beta|bias)$"
 _STAGES = 9  # below the classifier: the head, seven of blocks, the stem
 
 
-def stages_below_classifier(name: str) -> int | None:
-    """Returns how deep a variable lies: head 1, stage_7 2, ..., stage_1 8, stem 9.
+def stages_below_classifier(paths: Iterable[str]) -> list[int | None]:
+    """Returns how deep variables lie: head 1, stage_7 2, ..., stage_1 8, stem 9.
 
     Args:
-        name: the path of the variable, such as "block2a/bn/gamma".
+        paths: of all variables that train, such as "block2a/bn/gamma"; a network may be
+            renamed, see `variants.stages_of`.
 
     Returns:
-        None for the classifier, and for what does not belong to an EfficientNet.
+        One number per variable; None for the classifier, and for what does not belong to
+        an EfficientNet.
     """
-    stage = stage_of(name)
+    paths = list(paths)
+    stages = stages_of(paths)
+    return [_below_classifier(stages.get(path)) for path in paths]
+
+
+def _below_classifier(stage):
     if stage is None or stage == "classifier":
         return None
     if stage == "stem":
@@ -43,24 +56,60 @@ class _StageRates:
             own layers have the full rate, too.
         layer_decay: further factor per stage below the classifier: the head has it once,
             the stem nine times.
+        not_decayed: regular expressions; a variable in whose path one is found has no
+            weight decay. What `exclude_from_weight_decay` is told comes here, too.
     """
 
-    def __init__(self, *args, body_rate=1.0, layer_decay=1.0, **kwargs):
+    def __init__(self, *args, body_rate=1.0, layer_decay=1.0, not_decayed=(), **kwargs):
         super().__init__(*args, **kwargs)
         self.body_rate, self.layer_decay = float(body_rate), float(layer_decay)
+        self.not_decayed = list(not_decayed)
+
+    def build(self, variables):
+        if not self.built:
+            # By their paths now: a model that is loaded may have renamed its layers since.
+            paths = [getattr(variable, "path", variable.name) for variable in variables]
+            self._paths, self._depths = paths, stages_below_classifier(paths)
+            if (self.body_rate, self.layer_decay) != (1.0, 1.0):
+                self._say_doubts()
+        super().build(variables)
+
+    def _say_doubts(self):
+        for path, depth in zip(self._paths, self._depths):
+            if depth is None and re.search(r"top_(conv|bn)[^/]*/", path):
+                log.warning(
+                    f"Variable '{path}' may be of the head of a renamed EfficientNet, none of "
+                    "whose blocks trains: it has the full learning rate."
+                )
 
     def update_step(self, gradient, variable, learning_rate):
-        # A tf.Variable, whose name is the Keras variable's path.
-        depth = stages_below_classifier(variable.name)
+        depth = self._depths[self._get_variable_index(variable)]
         if depth is not None:
             learning_rate *= self.body_rate * self.layer_decay**depth
         super().update_step(gradient, variable, learning_rate)
+
+    def exclude_from_weight_decay(
+        self,
+        var_list: Sequence[keras.Variable] | None = None,
+        var_names: Sequence[str] | None = None,
+    ) -> None:
+        """As in Keras, and saved with the optimiser; `var_names` are searched in paths."""
+        super().exclude_from_weight_decay(var_list, var_names)
+        listed = [f"^{re.escape(variable.path)}$" for variable in var_list or ()]
+        self.not_decayed = [*(var_names or ()), *listed]
+
+    def _use_weight_decay(self, variable):
+        path = getattr(variable, "path", variable.name)
+        if self.built:  # Keras asks about the copies of replicas, whose names end otherwise
+            path = self._paths[self._get_variable_index(variable)]
+        return not any(re.search(pattern, path) for pattern in self.not_decayed)
 
     def get_config(self):
         return {
             **super().get_config(),
             "body_rate": self.body_rate,
             "layer_decay": self.layer_decay,
+            "not_decayed": list(self.not_decayed),
         }
 
 
@@ -123,9 +172,12 @@ class _Lars(keras.optimizers.Optimizer):
         number = self._get_variable_index(variable)
         if self._is_adapted[number]:
             weight, slope = tf.norm(variable), tf.norm(gradient)
-            trust = self.coefficient * weight / (slope + self.decay * weight)
+            decay = 0.0
+            if self._use_weight_decay(variable):
+                decay = self.decay
+            trust = self.coefficient * weight / (slope + decay * weight)
             learning_rate *= tf.where((weight > 0) & (slope > 0), trust, 1.0)
-            gradient += self.decay * variable
+            gradient += decay * variable
         momentum = self._momenta[number]
         # The rate is inside the momentum, as in the original.
         self.assign(momentum, self.momentum * momentum + learning_rate * gradient)
@@ -179,15 +231,14 @@ def optimizer(recipe: Recipe, steps_per_epoch: float) -> keras.optimizers.Optimi
     if recipe.optimizer == "lars":
         return LARS(rate, recipe.momentum, recipe.weight_decay, recipe.lars_coefficient, **rates)
     if recipe.optimizer == "adamw":
-        made = AdamW(
+        return AdamW(
             rate,
             weight_decay=recipe.weight_decay,
             beta_1=recipe.momentum,
             beta_2=recipe.adam_beta_2,
+            not_decayed=[_NOT_DECAYED],
             **rates,
         )
-        made.exclude_from_weight_decay(var_names=[r"(^|/)(gamma|beta|bias)(/|:|$)"])
-        return made
     return RMSprop(
         rate,
         rho=recipe.rmsprop_rho,

@@ -174,17 +174,13 @@ def _stage(place):
 
 def _renamed_places(names):
     """Returns {name: [(place, where it ends in the name), ...]}, those of networks with blocks."""
-    found = {name: [_renamed(match) for match in _RENAMED.finditer(name)] for name in names}
-    networks = {
-        place.network
-        for places in found.values()
-        for place, _ in places
-        if place.layer in _IN_EVERY_BLOCK
-    }
-    return {
-        name: [(place, end) for place, end in places if place.network in networks]
-        for name, places in found.items()
-    }
+    found, networks = {}, set()
+    for name in names:
+        found[name] = [_renamed(match) for match in _RENAMED.finditer(name)]
+        networks |= {place.network for place, _ in found[name] if place.layer in _IN_EVERY_BLOCK}
+    for name, places in found.items():
+        found[name] = [each for each in places if each[0].network in networks]
+    return found
 
 
 def _renamed(match):

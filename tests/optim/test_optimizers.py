@@ -139,7 +139,7 @@ def test_stages_of_variables():
         "predictions/kernel",
         "my_block2a_head/kernel",
     ]
-    assert [stages_below_classifier(name) for name in names] == [9, 8, 2, 1, None, None]
+    assert stages_below_classifier(names) == [9, 8, 2, 1, None, None]
 
 
 def test_layer_decay_lowers_the_rate_per_stage():
@@ -156,6 +156,122 @@ def test_layer_decay_lowers_the_rate_per_stage():
     optimizer.apply([tf.ones(1)] * 4, variables)
     steps = [-float(v.numpy()[0]) for v in variables]
     assert steps == pytest.approx([0.5**9, 0.5**2, 0.5, 1.0])
+
+
+class Variable:
+    """Stands for one of a network, whose path alone is looked at."""
+
+    def __init__(self, path):
+        self.path, self.name = path, path.rpartition("/")[2]
+
+
+FORMS = {
+    "blocks": (
+        ["{}stem_conv{}/kernel", "{}block2a{}/dwconv/kernel", "{}block2a{}/project_bn/gamma"],
+        "{}top_conv{}/kernel",
+    ),
+    "flat": (
+        ["{}stem_conv{}/kernel", "{}block2a_dwconv{}/kernel", "{}block2a_project_bn{}/gamma"],
+        "{}top_conv{}/kernel",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("before, after", [("", ""), ("right_", ""), ("", "_2"), ("a", "_b")])
+def test_a_renamed_body_has_the_rate_of_a_body(form, before, after):
+    body, head = FORMS[form]
+    own = ["dense/kernel", "convnext_stem_conv/kernel", f"{before}block2a_head{after}/kernel"]
+    paths = [path.format(before, after) for path in (*body, head)]
+    assert stages_below_classifier([*paths, *own]) == [9, 7, 7, 1, None, None, None]
+
+
+def test_a_head_that_cannot_be_told_is_said(capsys):
+    variables = [keras.Variable([1.0], name="kernel") for _ in range(2)]
+    variables[0]._path, variables[1]._path = "right_top_conv/kernel", "dense/kernel"
+    for rates in ({}, {"body_rate": 0.1}):
+        assert capsys.readouterr().out == ""
+        optim.SGD(1.0, **rates).build(variables)
+    said = capsys.readouterr().out
+    assert "'right_top_conv/kernel' may be of the head of a renamed EfficientNet" in said
+    assert "dense" not in said
+
+
+def test_decay_is_of_all_but_batch_norm_in_both_forms():
+    network = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            keras.layers.Conv2D(2, 1, name="right_block1a_project_conv"),
+            keras.layers.BatchNormalization(name="right_block1a_project_bn"),
+        ]
+    )
+    assert [each.name for each in optim.decayed(network.trainable_variables)] == ["kernel", "bias"]
+
+
+def again(optimizer):
+    """The optimiser after saving and loading."""
+    return keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+
+
+# What is said to an optimiser, when it is made or later.
+SAID = {
+    "rates": dict(body_rate=0.25, layer_decay=0.5),
+    "averages": dict(use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+    "clipping": dict(global_clipnorm=0.1),
+    "accumulation": dict(gradient_accumulation_steps=2),
+    "scale": dict(loss_scale_factor=4.0),
+    "not_decayed": dict(not_decayed=["kernel"]),
+    "later": {},
+}
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("kind", ["SGD", "RMSprop", "AdamW", "LARS"])
+def test_a_loaded_optimiser_does_the_same(kind, said):
+    first = getattr(optim, kind)(0.5, weight_decay=0.5, **SAID[said])
+    if said == "later":
+        first.exclude_from_weight_decay(var_names=["(^|/)kernel"])
+        first.learning_rate = 0.25
+        first.body_rate = 0.5
+    results = []
+    for optimizer in (first, again(first)):
+        layers = [keras.layers.Dense(2, name=name) for name in ("stem_conv", "predictions")]
+        variables = []
+        for layer in layers:
+            layer.build((None, 1))
+            layer.kernel.assign([[1.0, 2.0]])
+            variables += layer.trainable_variables
+        optimizer.build(variables)
+        for _ in range(4):
+            optimizer.apply([tf.ones_like(variable.value) for variable in variables])
+        optimizer.finalize_variable_values(variables)
+        results.append(np.concatenate([np.ravel(each) for each in variables]))
+    np.testing.assert_array_equal(*results)
+    assert np.isfinite(results).all()
+
+
+def test_variables_that_are_not_decayed_stay_so():
+    layers = [keras.layers.Dense(1, name=name) for name in ("first", "second")]
+    for layer in layers:
+        layer.build((None, 1))
+    variables = [layer.kernel for layer in layers]
+    optimizer = optim.SGD(0.5, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[layers[0].kernel])
+    for each in (optimizer, again(optimizer)):
+        assert [each._use_weight_decay(variable) for variable in variables] == [False, True]
+        each.build(variables)
+        assert [each._use_weight_decay(variable) for variable in variables] == [False, True]
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_adamw_of_a_recipe_decays_kernels_only_after_loading_too(loaded):
+    recipe = Recipe(optimizer="adamw", weight_decay=0.5, warmup_epochs=0)
+    optimizer = optim.optimizer(recipe, 100.0)
+    if loaded:
+        optimizer = again(optimizer)
+    paths = ["stem_conv/kernel", "block2a/bn/gamma", "block2a_bn/beta", "predictions/bias"]
+    decayed = [optimizer._use_weight_decay(Variable(path)) for path in paths]
+    assert decayed == [True, False, False, False]
 
 
 @pytest.mark.parametrize("name", CHOICES)
