@@ -18,12 +18,18 @@ def functional(model: keras.Model) -> keras.Model:
     """
     if isinstance(model, keras.Sequential):
         return keras.Model(model.inputs, model.outputs[0], name=model.name)
-    if not hasattr(model, "_run_through_graph"):
+    if not has_graph(model):
         raise InputError(
             f"The model '{model.name}' is a subclass of keras.Model without a graph "
             "of layers: build it as a functional or sequential model."
         )
     return model
+
+
+def has_graph(layer: keras.Operation) -> bool:
+    """Whether a layer is a model that computes what its graph of layers says."""
+    of_keras = (keras.Sequential.call, keras.src.models.Functional.call)
+    return isinstance(layer, keras.Model) and type(layer).call in of_keras
 
 
 def source_of(tensor: keras.KerasTensor) -> tuple[keras.Operation, list[keras.KerasTensor]]:

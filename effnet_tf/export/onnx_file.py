@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import folding, graph, identify
+from effnet_tf.export import ends, graph, identify
 from effnet_tf.export.about import About
 
 
@@ -60,10 +60,10 @@ def _named(folded):
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
     layer, inputs = graph.source_of(output)
-    if folding.gives_scores(layer) and getattr(layer, "weights", None):
+    if ends.gives_scores(layer) and getattr(layer, "weights", None):
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
-    if folding.gives_scores(layer):
+    if ends.gives_scores(layer):
         return {"probabilities": output, "logits": inputs[0]}
     if isinstance(layer, keras.layers.Dense):
         return {"logits": output}

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import folding, graph, soundness
+from effnet_tf.export import ends, graph, soundness
 from effnet_tf.export.report import TOLERANCE, VerificationError
 
 HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
@@ -63,11 +63,11 @@ def _named(outputs):
 
 def _logits(folded, images, scores):
     """Returns what comes before the last softmax: probabilities below 1e-37 would be 0."""
-    if folding.score_name(folded) == "logits":
+    if ends.score_name(folded) == "logits":
         return scores
     last, (logits, *_) = graph.source_of(folded.outputs[0])
     if getattr(last, "weights", None):  # a dense layer or convolution with a softmax in it
-        logits = folding.without_scores(last)(logits)
+        logits = ends.without_scores(last)(logits)
     return keras.Model(folded.inputs, logits).predict(images, batch_size=32, verbose=0)
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
-from effnet_tf.export import choice, folding, identify, staging
+from effnet_tf.export import choice, folding, identify, identities, staging
 from effnet_tf.export.tflite import integers, metadata
 from tests.helpers import hostile, in_process
 
@@ -223,7 +223,7 @@ class TestAugmentation:
             *made,
         ):
             layer = getattr(L, name)(*([made[name]] if name in made else []))
-            assert isinstance(layer, folding._IDENTITIES)
+            assert isinstance(layer, identities.IDENTITIES)
             more = {"training": False} if layer._call_has_training_arg else {}
             np.testing.assert_array_equal(layer(images, **more), images)
 

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import isolated, progress
-from effnet_tf.export import folding, soundness, staging
+from effnet_tf.export import ends, soundness, staging
 from effnet_tf.export.tflite import converter, equalization, flatbuffer, interpreter
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 from effnet_tf.messages import log
@@ -191,7 +191,7 @@ class _Serving(tf.Module):
     def __init__(self, folded, batch):
         super().__init__()
         self.weights = [variable.value for variable in folded.variables]
-        name = folding.score_name(folded)
+        name = ends.score_name(folded)
         spec = tf.TensorSpec((batch, *folded.input_shape[1:]), tf.float32, name="images")
         self.serve = tf.function(
             lambda images: {name: folded(images, training=False)}, [spec], autograph=False
