@@ -69,7 +69,6 @@ class _InvertedBottleneck(keras.layers.Layer):
             if convolution.batch_norm is not None:
                 layer = getattr(self, convolution.batch_norm)
                 layer.mode = self._batch_norm
-                layer.trainable = self.trainable
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
