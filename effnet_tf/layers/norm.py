@@ -5,11 +5,7 @@ import tensorflow as tf
 
 from effnet_tf.errors import InputError
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
-from effnet_tf.variants import BATCH_NORM_MODES
-
-# builder, efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
-BATCH_NORM_MOMENTUM = 0.99
-BATCH_NORM_EPSILON = 1e-3
+from effnet_tf.variants import BATCH_NORM_EPSILON, BATCH_NORM_MODES, BATCH_NORM_MOMENTUM
 
 
 def check_batch_norm_mode(mode: str) -> None:
@@ -126,11 +122,15 @@ class BatchNorm(keras.layers.BatchNormalization):
         }
 
 
-def batch_norm(name: str, dtype: str | keras.DTypePolicy | None = None) -> BatchNorm:
-    """Returns a batch norm with the constants of the original, by default of Keras' policy."""
-    return BatchNorm(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype
-    )
+def batch_norm(
+    name: str,
+    dtype: str | keras.DTypePolicy | None = None,
+    *,
+    momentum: float = BATCH_NORM_MOMENTUM,
+    epsilon: float = BATCH_NORM_EPSILON,
+) -> BatchNorm:
+    """Returns a batch norm, by default with the original's constants and Keras' policy."""
+    return BatchNorm(momentum=momentum, epsilon=epsilon, name=name, dtype=dtype)
 
 
 def group_moments(inputs: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
