@@ -33,6 +33,7 @@ def _constructor(function_name, variant):
         *,
         dropout_rate: float | None = None,
         drop_connect_rate: float = 0.2,
+        batch_norm_momentum: float | None = None,
         preprocessing: bool | str = True,
     ) -> keras.Model:
         return model_fn(
@@ -46,7 +47,9 @@ def _constructor(function_name, variant):
             classifier_activation=classifier_activation,
             dropout_rate=dropout_rate,
             drop_connect_rate=drop_connect_rate,
+            batch_norm_momentum=batch_norm_momentum,
             preprocessing=preprocessing,
+            flat=True,
             name=name,
         )
 
@@ -58,8 +61,9 @@ def _constructor_doc(variant):
 
     The arguments are those of `keras.applications.EfficientNetB0`, and its meaning is
     kept: pixels in [0, 255], `include_top=False` gives the feature map of
-    `top_activation`. What differs is that the architecture does not change with
-    `weights`. `model_fn` explains every argument.
+    `top_activation`, and the graph consists of the same Keras layers under the same
+    names: a saved model loads without this package. What differs is that the
+    architecture does not change with `weights`. `model_fn` explains every argument.
 
     Args:
         include_top: whether pooling, dropout and classifier are there.
@@ -72,6 +76,8 @@ def _constructor_doc(variant):
         name: of the model.
         dropout_rate: before the classifier; by default {variant.dropout_rate}.
         drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
+        batch_norm_momentum: of the moving statistics; 0.9 suits trainings of a few hundred
+            steps, the default of 0.99 long ones.
         preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
             the pixels; True for what belongs to the weights.
 

@@ -16,10 +16,13 @@ import numpy as np
 from keras import KerasTensor
 
 from effnet_tf.layers.convolutions import conv_layer
-from effnet_tf.layers.normalize import compute_with_weights
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
+
+
+def compute_with_weights(layer):
+    layer.mean, layer.variance = layer.adapt_mean, layer.adapt_variance
 
 
 def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
@@ -77,9 +80,7 @@ def _same(described, side):
     return total // 2, total - total // 2
 
 
-def block(
-    network: Network, block: Block, x: KerasTensor
-) -> tuple[KerasTensor, KerasTensor | None]:
+def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
     """Adds a block; returns its output, and its expanded map if that is as large as its input."""
     prefix, inputs, expanded = f"{block.name}_", x, None
     for described in block.convolutions:
