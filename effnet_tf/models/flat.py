@@ -16,13 +16,10 @@ import numpy as np
 from keras import KerasTensor
 
 from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.normalize import follow_weights
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
-
-
-def compute_with_weights(layer):
-    layer.mean, layer.variance = layer.adapt_mean, layer.adapt_variance
 
 
 def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
@@ -35,7 +32,7 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
     layer.build(x.shape)
     layer.adapt_mean.assign(np.asarray(network.mean) / _GREY_LEVELS)
     layer.adapt_variance.assign(np.square(np.asarray(network.std) / _GREY_LEVELS))
-    compute_with_weights(layer)
+    follow_weights(layer)
     return layer(x)
 
 
