@@ -17,6 +17,7 @@ _INTERNALS = re.compile(
     r"|\b__wrapped__\S*\s*"
     r"|\S*/\S+\.(?:cc|cpp|cu|h|hpp)(?::\d+)?:?\s*"  # tensorflow/lite/kernels/conv.cc:343
 )
+_LONGEST_LINE = 300  # letters
 # Lines that only announce the next one.
 _ANNOUNCEMENTS = (
     "Graph execution error:",
@@ -81,8 +82,15 @@ def first_line(error: BaseException) -> str:
     for line in str(text).splitlines():
         line = _INTERNALS.sub("", line).strip()
         if line and not line.startswith(_ANNOUNCEMENTS):
-            return line.removesuffix(".")
+            return _cut(line.removesuffix("."))
     return type(error).__name__
+
+
+def _cut(line):
+    """Without the bytes of a damaged file, of which some libraries show all."""
+    if len(line) > _LONGEST_LINE:
+        return f"{line[:_LONGEST_LINE]} ..."
+    return line
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.4) -> str:
