@@ -11,15 +11,15 @@ import math
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.weights import claims
+from effnet_tf.weights import bfloat16, claims
 
 _LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
-_BFLOAT16 = "BF16"  # the first half of a float32
+_BFLOAT16 = "BF16"
 _TYPES = {
     "F64": "<f8",
     "F32": "<f4",
     "F16": "<f2",
-    _BFLOAT16: "<u2",
+    _BFLOAT16: bfloat16.HALF,
     "I64": "<i8",
     "I32": "<i4",
     "I16": "<i2",
@@ -75,5 +75,5 @@ def _tensor(name, entry, held):
         raise ValueError(f"'{name}' has not the bytes that its shape needs")
     value = np.frombuffer(held[begin:end], kind).reshape(shape)
     if entry["dtype"] == _BFLOAT16:
-        value = (value.astype("<u4") << 16).view("<f4")
+        value = bfloat16.widen(value)
     return value
