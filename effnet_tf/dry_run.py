@@ -23,7 +23,7 @@ from effnet_tf.recipes import Recipe
 from effnet_tf.runs import checkpoints
 from effnet_tf.train.strategy import choose_strategy
 from effnet_tf.variants import cost
-from effnet_tf.weights import loading, reading
+from effnet_tf.weights import loading
 
 DEVICES = 8
 SIZE = 32  # pixels; the smallest the networks take
@@ -109,7 +109,6 @@ def dry_run(
         InputError: the recipe or its data set cannot be used.
     """
     extras.require_for_training(recipe)
-    reading.require_package(recipe.init_weights)
     images, classes = IMAGENET, None
     if recipe.dataset != "imagenet2012":
         source = data.open_source(recipe)

@@ -93,8 +93,6 @@ REFUSED = (
     ("keras_cv", "effnet_tf", "train_tpu", *TINY, "--random_erasing", "0.1", "--workdir", "NEW"),
     ("keras_cv", "effnet_tf", "train_tpu", *TINY, "--random_erasing", "0.1", "--dry_run"),
     ("keras_cv", "effnet_tf", "data", "check", "--random_erasing", "0.1", "--out", "NEW"),
-    ("torch", "[torch]", "train_tpu", *TINY, "--init_weights", "no.pth", "--workdir", "NEW"),
-    ("torch", "[torch]", "train_tpu", *TINY, "--init_weights", "no.pt", "--dry_run"),
     (
         "tensorflow_datasets",
         "effnet_tf",
@@ -132,8 +130,6 @@ def test_refused_at_the_door(missing, extra, program, arguments, server, folder)
 
 
 REFUSED_FUNCTIONS = (
-    ("torch", "effnet_tf.model_fn('b7', weights='no.PTH')"),
-    ("torch", "effnet_tf.feature_extractor('b7', ['reduction_3'], weights='no.pt')"),
     ("tf2onnx", "effnet_tf.export.to_onnx(None, 'no.onnx')"),
     ("onnxruntime", "effnet_tf.export.load('a.onnx')"),
     (

@@ -23,7 +23,6 @@ from effnet_tf.train.profiling import Profiler
 from effnet_tf.train.saving import Saver
 from effnet_tf.train.strategy import choose_strategy, has_workers, is_chief
 from effnet_tf.train.trainer import Trainer
-from effnet_tf.weights import reading
 
 # What TensorFlow raises on a worker when another one has ended.
 _GONE = (
@@ -70,8 +69,6 @@ def run(
     storage.check_place(workdir, "--workdir")
     goodput = Goodput(workdir)
     extras.require_for_training(recipe)
-    if directory.is_new(workdir):  # a resumed run has its own weights
-        reading.require_package(recipe.init_weights)
     source = data.open_source(recipe)
     bad_images.check(source, recipe.max_bad_fraction)
     strategy = strategy or choose_strategy()

@@ -57,7 +57,7 @@ def name_values(
         ValueError: one does not hold numbers.
     """
     for name, value in values.items():
-        if value.dtype.kind not in "fiu":
+        if value.dtype.kind not in "fiub":
             raise ValueError(f"'{name}' holds {value.dtype} values, not numbers")
     counted = _rename(values, names.canonical(split))
     if names.identify(shapes_of(counted)):

@@ -15,7 +15,6 @@ from effnet_tf import variants
 from effnet_tf.weights import claims, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
-PACKAGES: dict[str, str] = {}  # by the file's ending; h5py is always there
 _WEIGHTS = "model.weights.h5"  # of a .keras archive
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
-from effnet_tf.layers import Normalize
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
 from effnet_tf.weights import contents, keras_files, names, pixels, published, reading, report
@@ -36,7 +35,7 @@ def load_weights(
     The format is found by looking at the file: a run directory or checkpoint of
     `train_tpu.py`; a checkpoint of Google's original code (or its extracted archive); a
     legacy `.h5`, a `.weights.h5` or a `.keras` file of keras.applications or of this
-    package; a `.safetensors` or (with PyTorch installed) `.pth` file of timm's
+    package; a `.safetensors` or `.pth` file (PyTorch need not be there) of timm's
     `tf_efficientnet_*`, of EfficientNet-PyTorch or of Hugging Face's transformers (or the
     folder that these save), whatever prefix a training program put before its names.
 
@@ -121,26 +120,15 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
 
 def _canonical(model):
     """Returns {canonical name: variable} of a model, in its order."""
-    variables, weights = {}, _weights(model)
-    paths = names.canonical(keras_files.split([weight.path for weight in weights]))
-    for weight in weights:
+    variables = {}
+    paths = names.canonical(keras_files.split([weight.path for weight in model.weights]))
+    for weight in model.weights:
         if variables.setdefault(paths[weight.path], weight) is not weight:
             raise InputError(
                 f"Model '{model.name}' holds several networks (two variables are called "
                 f"'{weight.path}'): load weights into each network on its own."
             )
     return variables
-
-
-def _weights(model):
-    """The variables of a model but those of pixels and tables, see pixels.py."""
-    constants = {
-        id(weight)
-        for layer in model._flatten_layers()
-        if isinstance(layer, (keras.layers.Normalization, Normalize))
-        for weight in layer.weights
-    }
-    return [weight for weight in model.weights if id(weight) not in constants]
 
 
 def _shapes(variables):

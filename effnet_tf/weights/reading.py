@@ -8,7 +8,7 @@ import os
 
 import tensorflow as tf
 
-from effnet_tf import extras, storage
+from effnet_tf import storage
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.runs.locate import checkpoint_prefix
 from effnet_tf.weights import claims, keras_files, tf_checkpoints, torch_files
@@ -44,18 +44,6 @@ def read(path: str, ema: bool, target: Target) -> Contents:
         raise
     except Exception as error:  # h5py and others raise anything for a damaged file
         raise InputError(f"'{path}' is damaged: {first_line(error)}.") from error
-
-
-def require_package(path: str | os.PathLike | None) -> None:
-    """Checks at the door that a file of weights can be read, by its name; any other name passes.
-
-    Raises:
-        MissingPackage: the package that its format needs is not installed.
-    """
-    ending = os.path.splitext(str(path))[1].lower()
-    for each in FORMATS:
-        if ending in each.PACKAGES:
-            extras.require(f"Reading '{path}'", each.PACKAGES[ending])
 
 
 def _open(path, target):

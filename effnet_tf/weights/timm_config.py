@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from effnet_tf import storage
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, printable
 
 _MOST = 1 << 20  # bytes
 
@@ -21,16 +21,10 @@ def normalization(weights: str) -> tuple[np.ndarray, np.ndarray] | None:
         One number per channel; None if nothing beside the file says it.
 
     Raises:
-        InputError: it is of a network of timm's own, without `tf_`: these look alike but pad
-            symmetrically, with an epsilon of 1e-5, and would compute something else here.
+        InputError: see `refuse_own`.
     """
     config = _read(os.path.join(os.path.dirname(weights), "config.json"))
-    architecture = str(config.get("architecture"))
-    if architecture.startswith("efficientnet_"):
-        raise InputError(
-            f"'{weights}' holds weights of timm's {architecture}, which pads images differently "
-            "from the tf_efficientnet models: they do not fit here. Use weights of one of those."
-        )
+    refuse_own(weights, config.get("architecture"))
     pixels = config.get("pretrained_cfg", config)
     if not isinstance(pixels, dict) or not {"mean", "std"} <= pixels.keys():
         return None
@@ -38,6 +32,27 @@ def normalization(weights: str) -> tuple[np.ndarray, np.ndarray] | None:
     if mean.shape != (3,) or std.shape != (3,):
         return None
     return 255 * mean, 255 * std
+
+
+def refuse_own(weights: str, architecture: object) -> None:
+    """Refuses weights of timm's own networks, without `tf_`.
+
+    They look alike but pad symmetrically, with an epsilon of 1e-5, and would compute something
+    else here.
+
+    Args:
+        weights: path of their file.
+        architecture: what the file, or one beside it, says that they are of, if anything.
+
+    Raises:
+        InputError: they are.
+    """
+    if isinstance(architecture, str) and architecture.startswith("efficientnet_"):
+        raise InputError(
+            f"'{weights}' holds weights of timm's {printable(architecture)}, which pads images "
+            "differently from the tf_efficientnet models: they do not fit here. Use weights of one "
+            "of those."
+        )
 
 
 def _read(path):

@@ -5,102 +5,109 @@ kernels, the variables of a layer) is the same for all of them.
 """
 
 import dataclasses
-import io
 import re
 from collections.abc import Collection, Sequence
 from types import ModuleType
 
 import numpy as np
 
-from effnet_tf import extras
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, printable
 from effnet_tf.messages import log
 from effnet_tf.weights import (
     claims,
     hugging_face_names,
     lukemelas_names,
     names,
+    pickle_stack,
     safetensors,
     timm_config,
     timm_names,
+    torch_archives,
 )
 from effnet_tf.weights.contents import Contents, Target, name_values
+from effnet_tf.weights.torch_tensors import Tensor
 
 # Whose names a file may have. Names of somebody else are one new file, and its name here.
 NAMINGS = (timm_names, lukemelas_names, hugging_face_names)
-PACKAGES = {".pth": "torch", ".pt": "torch"}  # by its ending
+_STATES = ("state_dict", "model")  # what programs that train call it in their files
+_AVERAGES = ("state_dict_ema", "model_ema")
 
 _TORCHVISION = re.compile(r"(?:.*\.)?features\.\d+\.\d+\.block\.\d+\.")
-_PICKLE = b"\x80\x02"  # a .pth of PyTorch before 1.6
 _BATCH_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), names.BATCH_NORM))
 
 
 def recognises(file: claims.File) -> bool:
     """Whether this is a .safetensors or .pth file, by its first bytes and what it lists."""
-    if file.content.startswith(claims.ZIP):
-        return any(name.endswith("/data.pkl") for name in file.archive().namelist())
-    return safetensors.recognises(file.content) or file.content.startswith(_PICKLE)
+    return safetensors.recognises(file.content) or torch_archives.recognises(file)
 
 
 def read(file: claims.File, ema: bool, target: Target) -> Contents:
     """Reads a file that `recognises` knows.
 
     Raises:
-        MissingPackage: PyTorch is not installed, and it is a .pth file.
-        InputError: it holds more than tensors, tensors of an unknown type, or no EfficientNet
-            that is known.
+        InputError: it holds no tensors, some of an unknown type, or no EfficientNet that is
+            known; or it was made to attack whoever opens it.
         ValueError: it is damaged.
     """
     if safetensors.recognises(file.content):
         return _contents(safetensors.tensors(file), file.path, ".safetensors", target)
-    state, averaged = _unpickled(file, ema)
-    contents = _contents(state, file.path, ".pth", target)
+    opened = torch_archives.open_file(file)
+    state, averaged = _state_dict(file.path, opened.value, ema)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"'{file.path}' holds no tensors: save model.state_dict().")
+    _say_unknown(file.path, opened.unknown)
+    arrays = torch_archives.arrays(file, opened, tensors)
+    contents = _contents(arrays, file.path, ".pth", target, _architecture(opened.value))
     if averaged:
         contents = dataclasses.replace(contents, ema=ema)
     return contents
 
 
-def _unpickled(file, ema):
-    """Reads a .pth file with PyTorch: (name -> float32 array, whether it has averages, too)."""
-    torch = extras.load("torch", f"Reading '{file.path}', which PyTorch wrote,")
-    state = _load(torch, file)
-    averaged = isinstance(state, dict) and "state_dict_ema" in state
-    wanted = ("state_dict", "model")
-    if averaged and ema:
-        wanted = ("state_dict_ema",)
-    for key in wanted:
-        if isinstance(state, dict):
-            state = state.get(key, state)
-    if not isinstance(state, dict):
-        raise ValueError("it holds no state dict")
-    tensors = {
-        name: value
-        for name, value in state.items()
-        if isinstance(name, str) and torch.is_tensor(value)
-    }
-    # A tensor with steps of 0 can claim any shape over a single number.
-    claimed = sum(4 * value.numel() for value in tensors.values())
-    claims.check(file.path, claimed, len(file.content), file.most)
-    return {name: value.float().numpy() for name, value in tensors.items()}, averaged
+def _say_unknown(path, unknown):
+    shown = list(unknown[:3])
+    if len(unknown) > 3:
+        shown.append("...")
+    if shown:
+        log.info(f"{path}: objects in it are not read: {printable(', '.join(shown))}.")
 
 
-def _load(torch, file):
-    """What a .pth file holds; weights_only runs no code of it."""
-    import pickle
-
-    try:
-        return torch.load(io.BytesIO(file.content), map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+def _state_dict(path, saved, ema):
+    """Finds the tensors among what was saved: ({name: value}, whether it has averages, too)."""
+    found, averages = saved, []
+    if isinstance(saved, dict):
+        averages = [key for key in _AVERAGES if isinstance(saved.get(key), dict)]
+    if averages and ema:
+        found = saved[averages[0]]
+    for key in _STATES:
+        if isinstance(found, dict):
+            found = found.get(key, found)
+    if isinstance(found, pickle_stack.Inert):
         raise InputError(
-            f"'{file.path}' is damaged, or holds more than tensors, which is not read "
-            "for safety: save model.state_dict() alone."
-        ) from error
+            f"'{path}' holds more than tensors, a whole object of {printable(found.name)}: save "
+            "model.state_dict() alone."
+        )
+    if not isinstance(found, dict):
+        raise InputError(f"'{path}' holds no tensors by name: save model.state_dict().")
+    return found, bool(averages)
+
+
+def _architecture(saved):
+    """What timm's program of training says that it trained; "" if nothing does."""
+    if not isinstance(saved, dict):
+        return ""
+    options = saved.get("args")
+    if isinstance(options, pickle_stack.Inert):  # an argparse.Namespace
+        options = options.entries
+    if not isinstance(options, dict):
+        options = {}
+    return saved.get("arch") or options.get("model") or ""
 
 
 # --- state dicts ------------------------------------------------------------------------------
 
 
-def _contents(state, path, ending, target):
+def _contents(state, path, ending, target, architecture=""):
     """Turns a state dict into `Contents`."""
     kept = [key for key in state if not key.endswith("num_batches_tracked")]
     naming, prefix = find_naming(path, kept)
@@ -108,7 +115,10 @@ def _contents(state, path, ending, target):
     if prefix:
         kind += f", names without '{prefix}'"
         log.info(f"{path}: variables are read without the prefix '{prefix}' of their names.")
-    normalization = timm_config.normalization(path) if naming is timm_names else None
+    normalization = None
+    if naming is timm_names:
+        timm_config.refuse_own(path, architecture)
+        normalization = timm_config.normalization(path)
     divided = split(kept, naming, prefix)
     values = {key: _keras_layout(state[key], inside) for key, (_, inside) in divided.items()}
     return Contents(kind, name_values(values, divided, target), normalization=normalization)

@@ -1,10 +1,7 @@
 """torch_files.py: state dicts give the logits of their networks, whoever named the layers."""
 
-import io
 import json
-import pathlib
 import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,9 +9,18 @@ from safetensors.numpy import save_file
 
 import effnet_tf
 from effnet_tf import InputError
-from effnet_tf.weights import hugging_face_names, lukemelas_names, names, timm_names, torch_files
+from effnet_tf.weights import (
+    contents,
+    hugging_face_names,
+    lukemelas_names,
+    names,
+    reading,
+    timm_names,
+    torch_files,
+)
 from tests.helpers import goldens
 from tests.helpers.files import TIMM, assert_untouched, timm_state
+from tests.helpers.torch_pickles import Raw, Writer, call, name, push
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 
@@ -59,17 +65,12 @@ class TestTimm:
             effnet_tf.model_fn("b0", weights=str(tmp_path / "half"))
 
     @pytest.mark.parametrize("zipped", [True, False])
-    def test_pth_without_torch_is_a_sentence(self, zipped, tmp_path, monkeypatch):
+    def test_pth_without_torch(self, zipped, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)
-        content = b"\x80\x02}q\x00."
-        if zipped:
-            buffer = io.BytesIO()
-            with zipfile.ZipFile(buffer, "w") as archive:
-                archive.writestr("archive/data.pkl", content)
-            content = buffer.getvalue()
-        (tmp_path / "model.pth").write_bytes(content)
-        with pytest.raises(InputError, match="torch, which is not installed: .*effnet_tf.torch"):
-            effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.pth"))
+        name, writer = "tf_efficientnet_lite0", Writer(zipped)
+        content = writer.file(writer.state(timm_state(name)))
+        (tmp_path / "model.bin").write_bytes(content)
+        assert timm_logits_error(name, tmp_path / "model.bin") < 2e-5
 
     def test_safetensors_need_no_package(self, tmp_path, monkeypatch):
         save_file(timm_state("tf_efficientnet_lite0"), tmp_path / "a.safetensors")
@@ -94,10 +95,29 @@ class TestTimm:
         )
         assert timm_logits_error(name, tmp_path / "model.pth") < 0.05
 
-    def test_pth_that_would_run_code(self, tmp_path):
-        torch = pytest.importorskip("torch")
-        torch.save({"state_dict": pathlib.PurePosixPath("x")}, tmp_path / "model.pth")
-        with pytest.raises(InputError, match="more than tensors"):
+    @pytest.mark.parametrize("zipped", [True, False])
+    def test_pth_that_would_run_code(self, zipped, tmp_path):
+        path = call("pathlib.PurePosixPath", "x")
+        (tmp_path / "model.pth").write_bytes(Writer(zipped).file({"state_dict": path}))
+        with pytest.raises(InputError, match="more than tensors, .*pathlib.PurePosixPath: save"):
+            effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.pth"))
+
+    def test_pth_that_was_made_to_attack(self, tmp_path):
+        attack = call("os.system", "touch pwned")
+        (tmp_path / "model.pth").write_bytes(Writer().file({"state_dict": {}, "args": attack}))
+        with pytest.raises(InputError, match="make pickle call os.system: it was made to attack"):
+            effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.pth"))
+
+    @pytest.mark.parametrize("saved", [{}, {"state_dict": {}}, {"a": 1, "model": {"b": "c"}}])
+    def test_pth_without_tensors(self, saved, tmp_path):
+        (tmp_path / "model.pth").write_bytes(Writer().file(saved))
+        with pytest.raises(InputError, match=r"holds no tensors: save model.state_dict\(\)"):
+            effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.pth"))
+
+    @pytest.mark.parametrize("saved", [[], 3, {"model": [1]}])
+    def test_pth_of_something_else(self, saved, tmp_path):
+        (tmp_path / "model.pth").write_bytes(Writer().file(saved))
+        with pytest.raises(InputError, match="holds no tensors by name"):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.pth"))
 
 
@@ -223,6 +243,75 @@ class TestWhatTimmSaysBesideTheFile:
         model = self.save(tmp_path, config)
         report = effnet_tf.load_weights(model, tmp_path, adapt=True)
         assert report.variants == ("b0",) and not report.notes
+
+
+NAMESPACE = Raw(name("argparse", "Namespace") + b")\x81" + push({"model": "b0", "lr": 0.1}) + b"b")
+
+
+def values(path, ema=True):
+    """What a file holds, read for no model in particular: {our name: array}."""
+    found = reading.read(str(path), ema, contents.Target([], {}, 5_000_000))
+    return found, {key: value for key, (_, value) in found.values.items()}
+
+
+class TestFilesOfTrainers:
+    NAME = "tf_efficientnet_lite0"
+
+    def write(self, path, wrap, zipped=True):
+        writer = Writer(zipped)
+        path.write_bytes(writer.file(wrap(writer.state(timm_state(self.NAME)))))
+        return path
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda state: {"epoch": 3, "arch": "tf_x", "state_dict": state, "args": NAMESPACE},
+            lambda state: {
+                "state_dict": {f"model.{key}": value for key, value in state.items()},
+                "hyper_parameters": call("lightning.Options", "a"),
+                "optimizer_states": [{"state": {0: {"step": 3}}, "lr": 0.1}],
+            },
+            lambda state: {"model": {f"_orig_mod.{key}": each for key, each in state.items()}},
+            lambda state: {**state, "mask": call("torch._utils._rebuild_sparse_tensor", 1)},
+        ],
+        ids=["timm", "lightning", "compiled", "a sparse tensor"],
+    )
+    def test_their_tensors_are_read(self, wrap, tmp_path):
+        _, found = values(self.write(tmp_path / "a.pth.tar", wrap, zipped=False))
+        save_file(timm_state(self.NAME), tmp_path / "a.safetensors")
+        _, expected = values(tmp_path / "a.safetensors")
+        assert found.keys() == expected.keys()
+        for key, value in expected.items():
+            np.testing.assert_array_equal(found[key], value)
+
+    def test_what_was_not_read_is_said(self, tmp_path, capsys):
+        path = self.write(tmp_path / "a.pth", lambda state: {"model": state, "args": NAMESPACE})
+        values(path)
+        said = capsys.readouterr().out
+        assert f"{path}: objects in it are not read: argparse.Namespace." in said
+
+    @pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
+    def test_averages(self, key, tmp_path):
+        ones = {"conv_stem.weight": np.ones((32, 3, 3, 3), "float32")}
+        writer = Writer()
+        averaged, raw = (writer.state(timm_state(self.NAME) | more) for more in ({}, ones))
+        (tmp_path / "a.pth").write_bytes(writer.file({key: averaged, "state_dict": raw}))
+        for ema in (True, False):
+            found, arrays = values(tmp_path / "a.pth", ema)
+            assert found.ema == ema and (np.ptp(arrays["stem_conv/kernel"]) == 0) == (not ema)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            {"arch": "efficientnet_lite0"},
+            {"args": {"model": "efficientnet_lite0"}},
+            {"args": Raw(NAMESPACE.replace(push("b0"), push("efficientnet_lite0")))},
+        ],
+    )
+    def test_a_network_of_timms_own_is_refused(self, said, tmp_path):
+        path = self.write(tmp_path / "a.pth", lambda state: {"state_dict": state, **said})
+        with pytest.raises(InputError, match="timm's efficientnet_lite0, which pads"):
+            values(path)
 
 
 class TestPrefixes:
