@@ -111,6 +111,23 @@ def export_size() -> str:
     return markdown(("", "effnet_tf", "keras.applications", "ratio"), rows)
 
 
+def build_time() -> str:
+    """CPU seconds to build a network, both forms beside keras.applications."""
+    rows = []
+    for row in figures("build_time")["rows"]:
+        ours = [_against(row[who]) for who in ("constructor", "model_fn")]
+        rows.append((row["network"], f"{row['keras.applications']:.2f} s", *ours))
+    header = ("Network", "keras.applications", "the drop-in constructor", "`model_fn`, of blocks")
+    return markdown(header, rows)
+
+
+def _against(each):
+    return (
+        f"{each['seconds']:.2f} s, {each['ratio']:.2f} "
+        f"({each['lowest']:.2f} to {each['highest']:.2f})"
+    )
+
+
 NETWORKS = {"b0": "swish and SE", "lite0": "Lite"}
 WAYS = ("TFLiteConverter", "effnet_tf", "effnet_tf, biases corrected")
 
@@ -144,6 +161,7 @@ TABLES = {
     "variants": variants,
     "input_pipeline": input_pipeline,
     "tpu_memory": tpu_memory,
+    "build_time": build_time,
     "export_size": export_size,
     "int8": int8,
 }
