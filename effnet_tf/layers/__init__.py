@@ -6,17 +6,11 @@ this package registers with Keras what saved models may hold.
 
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
-from effnet_tf.layers.norm import (
-    BatchNorm,
-    batch_norm,
-    batch_norms,
-    check_batch_norm_mode,
-    flatten,
-    group_moments,
-)
+from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
 from effnet_tf.layers.normalize import Normalize, follow_weights
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
+from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
 
 __all__ = [
     "BatchNorm",
@@ -35,6 +29,8 @@ __all__ = [
     "flatten",
     "follow_weights",
     "group_moments",
+    "holders",
     "mask_seed",
     "masks_from",
+    "sublayers",
 ]

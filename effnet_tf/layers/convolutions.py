@@ -26,15 +26,23 @@ def dense_initializer() -> keras.initializers.Initializer:
 
 
 def conv_layer(
-    convolution: Convolution, dtype: str | keras.DTypePolicy | None = None
+    convolution: Convolution,
+    dtype: str | keras.DTypePolicy | None = None,
+    *,
+    name: str | None = None,
+    padding: str = "same",
+    activation: str | None = None,
 ) -> keras.layers.Layer:
-    """Returns the Keras layer of a full or depthwise convolution, with SAME padding.
+    """Returns the Keras layer of a full or depthwise convolution.
 
-    Its batch norm and its activation are layers of their own.
+    Its batch norm is a layer of its own.
 
     Args:
-        convolution: what it is; inside a block the layer has the last part of its name.
+        convolution: what it is.
         dtype: dtype policy of the layer; by default Keras' global one.
+        name: of the layer; by default the last part of the convolution's.
+        padding: "same"; or "valid" where its input has been padded already.
+        activation: that the layer itself applies; None where it is a layer of its own.
 
     Returns:
         A `Conv2D` or `DepthwiseConv2D` that is not built yet.
@@ -42,11 +50,12 @@ def conv_layer(
     shared = dict(
         kernel_size=convolution.kernel_size,
         strides=convolution.strides,
-        padding="same",
+        padding=padding,
         data_format="channels_last",
         dilation_rate=convolution.dilation_rate,
+        activation=activation,
         use_bias=convolution.use_bias,
-        name=convolution.name.rpartition("/")[2],
+        name=name or convolution.name.rpartition("/")[2],
         dtype=dtype,
     )
     if convolution.kind == "depthwise":

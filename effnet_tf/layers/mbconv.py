@@ -16,7 +16,13 @@ from effnet_tf.layers.norm import check_batch_norm_mode
 from effnet_tf.layers.shapes import Shape, channels_of, output_side
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect
-from effnet_tf.variants import Convolution, describe_fused_mbconv, describe_mbconv
+from effnet_tf.variants import (
+    BATCH_NORM_EPSILON,
+    BATCH_NORM_MOMENTUM,
+    Convolution,
+    describe_fused_mbconv,
+    describe_mbconv,
+)
 
 
 class _InvertedBottleneck(keras.layers.Layer):
@@ -36,6 +42,8 @@ class _InvertedBottleneck(keras.layers.Layer):
         skip: bool = True,
         dilation_rate: int = 1,
         batch_norm: str = "trainable",
+        batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
+        batch_norm_epsilon: float = BATCH_NORM_EPSILON,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -50,6 +58,8 @@ class _InvertedBottleneck(keras.layers.Layer):
         self.skip = bool(skip)
         self.dilation_rate = int(dilation_rate)
         self._batch_norm = batch_norm
+        self._batch_norm_momentum = float(batch_norm_momentum)
+        self.batch_norm_epsilon = float(batch_norm_epsilon)
         self._activate = keras.activations.get(activation)
         self._input_filters: int | None = None  # known once it is built
 
@@ -64,12 +74,20 @@ class _InvertedBottleneck(keras.layers.Layer):
         self._batch_norm = mode
         self._apply_batch_norm()
 
+    @property
+    def batch_norm_momentum(self) -> float:
+        """The momentum of the block's batch norms: also one that was set in them."""
+        if self.built:
+            return self.project_bn.momentum
+        return self._batch_norm_momentum
+
+    def _batch_norms(self):
+        names = (convolution.batch_norm for convolution in self.convolutions)
+        return [getattr(self, name) for name in names if name is not None]
+
     def _apply_batch_norm(self):
-        for convolution in self.convolutions:
-            if convolution.batch_norm is not None:
-                layer = getattr(self, convolution.batch_norm)
-                layer.mode = self._batch_norm
-                layer.trainable = self.trainable
+        for layer in self._batch_norms():
+            layer.mode = self._batch_norm
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
@@ -116,7 +134,12 @@ class _InvertedBottleneck(keras.layers.Layer):
             layer = conv_layer(convolution, dtype)
             layer.build((None, None, None, convolution.input_filters))
             setattr(self, convolution.name, layer)
-            layer = new_batch_norm(convolution.batch_norm, dtype)
+            layer = new_batch_norm(
+                convolution.batch_norm,
+                dtype,
+                momentum=self._batch_norm_momentum,
+                epsilon=self.batch_norm_epsilon,
+            )
             layer.build((None, None, None, convolution.filters))
             setattr(self, convolution.batch_norm, layer)
 
@@ -161,6 +184,8 @@ class _InvertedBottleneck(keras.layers.Layer):
             "skip",
             "dilation_rate",
             "batch_norm",
+            "batch_norm_momentum",
+            "batch_norm_epsilon",
         )
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
@@ -185,6 +210,8 @@ class MBConv(_InvertedBottleneck):
         skip: add the input to the output where strides and channels allow it.
         dilation_rate: spacing of the kernel's taps, in pixels; needs strides of 1.
         batch_norm: mode of the batch norms, see `BatchNorm`.
+        batch_norm_momentum: of their moving statistics, in [0, 1).
+        batch_norm_epsilon: added to the variance in them, > 0.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:
@@ -224,6 +251,8 @@ class FusedMBConv(_InvertedBottleneck):
         skip: add the input to the output where strides and channels allow it.
         dilation_rate: spacing of the kernel's taps, in pixels; needs strides of 1.
         batch_norm: mode of the batch norms, see `BatchNorm`.
+        batch_norm_momentum: of their moving statistics, in [0, 1).
+        batch_norm_epsilon: added to the variance in them, > 0.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:

@@ -1,17 +1,11 @@
-"""How are feature maps normalised, and which batch norms does a model have?"""
-
-from collections.abc import Iterator
+"""How are feature maps normalised?"""
 
 import keras
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
-from effnet_tf.variants import BATCH_NORM_MODES
-
-# builder, efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
-BATCH_NORM_MOMENTUM = 0.99
-BATCH_NORM_EPSILON = 1e-3
+from effnet_tf.variants import BATCH_NORM_EPSILON, BATCH_NORM_MODES, BATCH_NORM_MOMENTUM
 
 
 def check_batch_norm_mode(mode: str) -> None:
@@ -32,7 +26,10 @@ class BatchNorm(keras.layers.BatchNormalization):
     Args:
         mode: "trainable": batch statistics in training, as in Keras. "inference": moving
             statistics, unchanged, also in training; gamma and beta train. "frozen": as
-            "inference", and gamma and beta do not train.
+            "inference", and gamma and beta do not train, whatever `trainable` says; in
+            another mode it counts again.
+        sync_replicas: how many neighbouring replicas under tf.distribute share the
+            statistics of a batch; all of them where there are fewer.
         **kwargs: of `keras.layers.BatchNormalization`: momentum, epsilon, name, dtype.
 
     Call arguments:
@@ -52,13 +49,21 @@ class BatchNorm(keras.layers.BatchNormalization):
         >>> BatchNorm("frozen")(np.ones((2, 4, 4, 8)), training=True)  # moving statistics
     """
 
-    def __init__(self, mode: str = "trainable", **kwargs):
+    def __init__(self, mode: str = "trainable", sync_replicas: int = 1, **kwargs):
         check_batch_norm_mode(mode)
         self._mode = mode
         super().__init__(**kwargs)
-        # Replicas that share statistics under tf.distribute; how a model is trained, not saved.
-        self.sync_replicas = 1
+        self.sync_replicas = int(sync_replicas)
+        self._said_trainable = self.trainable  # by the user, whatever the mode makes of it
         self._set_mode(mode)
+
+    def __setattr__(self, name, value):
+        # Keras does not call a setter for the value that is there already: in mode "frozen" it
+        # would not be heard that the user says False.
+        if name == "trainable":
+            self._set_trainable(value)
+        else:
+            super().__setattr__(name, value)
 
     @property
     def mode(self) -> str:
@@ -72,8 +77,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     def _set_mode(self, mode):
         check_batch_norm_mode(mode)
         self._mode = mode
-        # Not self.trainable = ...: TensorFlow skips the assignment of what is there already.
-        self._set_trainable(self.trainable)
+        self._set_trainable(self._said_trainable)
 
     @property
     def trainable(self) -> bool:
@@ -86,6 +90,7 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     def _set_trainable(self, value):
         # model.trainable = True reaches every layer; what is frozen stays so.
+        self._said_trainable = bool(value)
         keras.layers.Layer.trainable.fset(self, value and self.mode != "frozen")
 
     def call(
@@ -97,31 +102,35 @@ class BatchNorm(keras.layers.BatchNormalization):
         context = tf.distribute.get_replica_context()
         if self.sync_replicas == 1 or context is None or context.num_replicas_in_sync == 1:
             return super()._moments(inputs, mask)
-        return group_moments(inputs, self.sync_replicas)
+        return group_moments(inputs, self._group(context.num_replicas_in_sync))
+
+    def _group(self, replicas):
+        size = min(self.sync_replicas, replicas)
+        if replicas % size:
+            raise InputError(
+                f"Layer '{self.name}' shares the statistics of a batch among {size} replicas, and "
+                f"there are {replicas}: set its sync_replicas to a divisor of that, or to 1."
+            )
+        return size
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "mode": self.mode}
+        return {
+            **super().get_config(),
+            "trainable": self._said_trainable,
+            "mode": self.mode,
+            "sync_replicas": self.sync_replicas,
+        }
 
 
-def batch_norm(name: str, dtype: str | keras.DTypePolicy | None = None) -> BatchNorm:
-    """Returns a batch norm with the constants of the original, by default of Keras' policy."""
-    return BatchNorm(
-        momentum=BATCH_NORM_MOMENTUM, epsilon=BATCH_NORM_EPSILON, name=name, dtype=dtype
-    )
-
-
-def flatten(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """Yields the layers of a model, and those of the models inside it."""
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from flatten(layer)
-        else:
-            yield layer
-
-
-def batch_norms(model: keras.Model) -> list[BatchNorm]:
-    """Returns the batch norms of a model, those inside its blocks and nested models too."""
-    return [layer for layer in model._flatten_layers() if isinstance(layer, BatchNorm)]
+def batch_norm(
+    name: str,
+    dtype: str | keras.DTypePolicy | None = None,
+    *,
+    momentum: float = BATCH_NORM_MOMENTUM,
+    epsilon: float = BATCH_NORM_EPSILON,
+) -> BatchNorm:
+    """Returns a batch norm, by default with the original's constants and Keras' policy."""
+    return BatchNorm(momentum=momentum, epsilon=epsilon, name=name, dtype=dtype)
 
 
 def group_moments(inputs: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

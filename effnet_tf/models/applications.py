@@ -33,22 +33,15 @@ def _constructor(function_name, variant):
         *,
         dropout_rate: float | None = None,
         drop_connect_rate: float = 0.2,
+        batch_norm_momentum: float | None = None,
         preprocessing: bool | str = True,
     ) -> keras.Model:
-        return model_fn(
-            variant,
-            classes,
-            include_top=include_top,
-            weights=weights,
-            input_tensor=input_tensor,
-            input_shape=input_shape,
-            pooling=pooling,
-            classifier_activation=classifier_activation,
-            dropout_rate=dropout_rate,
-            drop_connect_rate=drop_connect_rate,
-            preprocessing=preprocessing,
-            name=name,
-        )
+        images: dict = dict(input_tensor=input_tensor, input_shape=input_shape, pooling=pooling)
+        top: dict = dict(include_top=include_top, classifier_activation=classifier_activation)
+        rates: dict = dict(dropout_rate=dropout_rate, drop_connect_rate=drop_connect_rate)
+        scales: dict = dict(preprocessing=preprocessing, batch_norm_momentum=batch_norm_momentum)
+        options = images | top | rates | scales
+        return model_fn(variant, classes, weights=weights, flat=True, name=name, **options)
 
     return build
 
@@ -56,10 +49,10 @@ def _constructor(function_name, variant):
 def _constructor_doc(variant):
     return f"""Builds EfficientNet-{variant.name.upper()}, as keras.applications does.
 
-    The arguments are those of `keras.applications.EfficientNetB0`, and its meaning is
-    kept: pixels in [0, 255], `include_top=False` gives the feature map of
-    `top_activation`. What differs is that the architecture does not change with
-    `weights`. `model_fn` explains every argument.
+    Arguments and meaning are those of `keras.applications.EfficientNetB0`: pixels in
+    [0, 255], `include_top=False` gives the feature map of `top_activation`, and the graph
+    is made of the same Keras layers under the same names, so that a saved model loads
+    without this package. But it does not change with `weights`. See also `model_fn`.
 
     Args:
         include_top: whether pooling, dropout and classifier are there.
@@ -72,6 +65,8 @@ def _constructor_doc(variant):
         name: of the model.
         dropout_rate: before the classifier; by default {variant.dropout_rate}.
         drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
+        batch_norm_momentum: of the moving statistics; 0.9 suits trainings of a few hundred
+            steps, the default of 0.99 long ones.
         preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
             the pixels; True for what belongs to the weights.
 

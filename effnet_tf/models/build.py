@@ -1,11 +1,14 @@
 """How does a variant become a Keras model?
 
-`resolve` turns its row into plain numbers, `graph` these into layers, and weights are loaded
-into the result: `model_fn` for classifiers, `feature_extractor` for intermediate maps.
+`resolve` turns its row into plain numbers, `graph` these into layers of one of two forms, and
+weights are loaded into the result: `model_fn` for classifiers, `feature_extractor` for
+intermediate maps.
 """
 
 import os
+import re
 from collections.abc import Sequence
+from typing import cast
 
 import keras
 
@@ -15,7 +18,8 @@ from effnet_tf import (
 )
 from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
-from effnet_tf.models import graph
+from effnet_tf.models import composite, graph
+from effnet_tf.models import flat as flat_form
 from effnet_tf.variants import Variant
 from effnet_tf.weights import loading
 
@@ -30,7 +34,10 @@ ENDPOINTS = (
     "pooled_features",
     "logits",
 )
+# What the block after them makes of the maps, several times as wide: U-Nets of others tap these.
+EXPANSIONS = tuple(f"reduction_{i}/expansion" for i in range(1, 5))
 _PYRAMID = {f"P{i}": f"reduction_{i}" for i in range(1, 6)}  # the names of detection papers
+_PYRAMID |= {f"P{i}/expansion": f"reduction_{i}/expansion" for i in range(1, 5)}
 
 
 def model_fn(
@@ -45,7 +52,9 @@ def model_fn(
     classifier_activation: str | None = "softmax",
     dropout_rate: float | None = None,
     drop_connect_rate: float = 0.2,
+    batch_norm_momentum: float | None = None,
     preprocessing: bool | str = True,
+    flat: bool = False,
     name: str | None = None,
 ) -> keras.Model:
     """Builds an EfficientNet of any variant.
@@ -73,10 +82,16 @@ def model_fn(
         dropout_rate: of the dropout before the classifier, in [0, 1); by default the
             variant's.
         drop_connect_rate: end of the ramp of stochastic depth, in [0, 1); paper 0.2.
+        batch_norm_momentum: of the moving statistics, in [0, 1); by default the variant's,
+            0.99, which takes some hundred steps to forget the initial ones: use 0.9 for
+            trainings, or epochs, of fewer.
         preprocessing: True for the constants above; "imagenet", "inception"
             (x * 2 / 255 - 1, as AdvProp's checkpoints need) or "lite" for these; False
             for a model whose caller normalises the pixels. Weights that say it themselves
             (by name, and files of Keras) win, and it is printed.
+        flat: whether the graph consists of Keras' own layers, with the names and the order
+            of keras.applications, as that of the drop-in constructors; the default has one
+            layer per block. Both compute the same, and share all weights files.
         name: of the model; by default "efficientnet-" and the variant.
 
     Returns:
@@ -97,17 +112,21 @@ def model_fn(
         dropout_rate=dropout_rate,
         drop_connect_rate=drop_connect_rate,
         preprocessing=preprocessing,
+        batch_norm_momentum=batch_norm_momentum,
     )
     if input_shape is None and include_top:
         input_shape = (network.side, network.side, 3)
+    form = _form(flat)
     inputs, images = graph.images(network, input_tensor, input_shape)
-    endpoints = graph.features(network, images)
+    endpoints = graph.features(network, images, form)
     if include_top:
-        endpoints |= graph.classifier(network, endpoints["head"], classifier_activation)
+        endpoints |= graph.classifier(network, endpoints["head"], classifier_activation, form)
         outputs = endpoints["logits"]
     else:
         outputs = graph.pool(endpoints["head"], pooling)
     model = keras.Model(inputs, outputs, name=name or f"efficientnet-{network.name}")
+    if not flat:
+        _explain_inner_names(model)
     _load(model, weights, variant)
     return model
 
@@ -122,7 +141,9 @@ def feature_extractor(
     input_tensor: keras.KerasTensor | None = None,
     input_shape: Shape | None = (None, None, 3),
     drop_connect_rate: float = 0.2,
+    batch_norm_momentum: float | None = None,
     preprocessing: bool | str = True,
+    flat: bool = False,
     name: str | None = None,
 ) -> keras.Model:
     """Builds the model of a variant's named intermediate results.
@@ -135,12 +156,16 @@ def feature_extractor(
     | reduction_3, P3 | of stride 8 | (N, H/8, W/8, F), b0: 40 |
     | reduction_4, P4 | of stride 16 | (N, H/16, W/16, F), b0: 112 |
     | reduction_5, P5 | of stride 32 | (N, H/32, W/32, F), b0: 320 |
+    | reduction_2/expansion, P2/expansion | reduction_2, expanded (1 to 4) | (N, H/4, W/4, 6 F) |
     | head | after the head's activation | (N, H/32, W/32, F) |
     | pooled_features | their mean over the map | (N, F) |
     | logits | the classifier without activation | (N, num_classes) |
 
     Sides are rounded up at every stride (SAME padding). `block.filters` of
     `effnet_tf.blocks(variant)` where `block.reduction` is i are the F of reduction_i.
+    An expansion is the widened map inside the next block, before its stride
+    (`block3a_expand_activation` is reduction_2's): what most U-Nets on EfficientNet tap.
+    Where that block expands and strides in one (EdgeTPU's first ones), there is none.
 
     Args:
         variant: a name of `effnet_tf.VARIANTS`, or a `Variant`.
@@ -155,7 +180,9 @@ def feature_extractor(
         input_tensor: a Keras tensor to build on, instead of a new input.
         input_shape: (H, W, C), sides of at least 32 pixels or None.
         drop_connect_rate: as for `model_fn`.
+        batch_norm_momentum: as for `model_fn`.
         preprocessing: as for `model_fn`.
+        flat: as for `model_fn`; expansions need it, and set it.
         name: of the model.
 
     Returns:
@@ -176,12 +203,15 @@ def feature_extractor(
         drop_connect_rate=drop_connect_rate,
         output_stride=output_stride,
         preprocessing=preprocessing,
+        batch_norm_momentum=batch_norm_momentum,
     )
     if input_shape is None:
         input_shape = (network.side, network.side, 3)
+    form = _form(flat or not set(wanted.values()).isdisjoint(EXPANSIONS))
     inputs, images = graph.images(network, input_tensor, input_shape)
-    found = graph.features(network, images)
-    found |= graph.classifier(network, found["head"], activation=None)
+    found = graph.features(network, images, form)
+    found |= graph.classifier(network, found["head"], None, form)
+    _check_endpoints(wanted, found, network)
     model = keras.Model(
         inputs,
         {endpoint: found[ours] for endpoint, ours in wanted.items()},
@@ -189,6 +219,31 @@ def feature_extractor(
     )
     _load(model, weights, variant)
     return model
+
+
+def _form(flat) -> graph.Form:
+    if flat:
+        return cast(graph.Form, flat_form)
+    return cast(graph.Form, composite)
+
+
+def _explain_inner_names(model):
+    """Lets a model of blocks say where the layers are that programs for flat graphs ask it for."""
+    plain = model.get_layer
+
+    def get_layer(name: str | None = None, index: int | None = None) -> keras.Layer:
+        try:
+            return plain(name, index)
+        except ValueError as error:
+            if name is None or not re.match(r"block\d+[a-z]+_", name):
+                raise
+            raise InputError(
+                f"'{name}' is inside a block, which is one layer here: build the model with "
+                "flat=True, or by a constructor such as EfficientNetB0, or take its maps from "
+                "feature_extractor."
+            ) from error
+
+    model.get_layer = get_layer
 
 
 def _load(model, weights, variant):
@@ -201,10 +256,19 @@ def _endpoint_names(endpoints):
     if isinstance(endpoints, str):
         endpoints = [endpoints]
     wanted = {endpoint: _PYRAMID.get(endpoint, endpoint) for endpoint in endpoints}
-    known = f"known: {', '.join((*ENDPOINTS, *_PYRAMID))}."
+    known = f"known: {', '.join((*ENDPOINTS, *EXPANSIONS, *_PYRAMID))}."
     for endpoint, ours in wanted.items():
-        if ours not in ENDPOINTS:
+        if ours not in (*ENDPOINTS, *EXPANSIONS):
             raise InputError(f"There is no endpoint '{endpoint}'; {known}")
     if not wanted:
         raise InputError(f"No endpoint was named; {known}")
     return wanted
+
+
+def _check_endpoints(wanted, found, network):
+    for endpoint, ours in wanted.items():
+        if ours not in found:
+            raise InputError(
+                f"Variant '{network.name}' has no '{endpoint}': the block after it expands and "
+                "strides in a single convolution."
+            )

@@ -1,18 +1,38 @@
 """How does a resolved network become a graph of Keras layers?
 
-A loop over its blocks: no number is computed here. The layers outside the blocks carry the
-names they have in keras.applications (`stem_conv`, `top_activation`, `avg_pool`,
-`predictions`), so that programs that look them up keep working.
+A loop over its blocks: no number is computed here, and what the layers are is said by a form,
+`composite.py` or `flat.py`. The layers outside the blocks carry the names they have in
+keras.applications (`stem_conv`, `top_activation`, `avg_pool`, `predictions`), so that programs
+that look them up keep working. The input and the pixels' layers have Keras' automatic names:
+fixed ones would collide as soon as a second model or input joins.
 """
+
+from typing import Protocol
 
 import keras
 from keras import KerasTensor
 
-from effnet_tf import layers
 from effnet_tf.errors import InputError
-from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.convolutions import dense_initializer
 from effnet_tf.layers.shapes import Shape
-from effnet_tf.variants import Block, Network, check_resolution
+from effnet_tf.variants import Block, Convolution, Network, check_resolution
+from effnet_tf.variants.network import MIN_RESOLUTION
+
+
+class Form(Protocol):
+    """What a part of a network is made of: `composite.py` and `flat.py`."""
+
+    def normalize(self, network: Network, pixels: KerasTensor) -> KerasTensor: ...
+
+    def convolution(
+        self, network: Network, described: Convolution, x: KerasTensor
+    ) -> KerasTensor: ...
+
+    def block(
+        self, network: Network, block: Block, x: KerasTensor
+    ) -> tuple[KerasTensor, KerasTensor | None]: ...
+
+    def dropout(self, rate: float, x: KerasTensor) -> KerasTensor: ...
 
 
 def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> int:
@@ -35,6 +55,11 @@ def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> 
 
 
 def _checked_channels(shape):
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and (shape[2] or 0) >= MIN_RESOLUTION:
+        raise InputError(
+            f"The input shape is {shape}, channels first; this package takes images as (height, "
+            f"width, channels): give {(*shape[1:], shape[0])} and transpose the images."
+        )
     if len(shape) != 3 or shape[2] is None or shape[2] < 1:
         raise InputError(
             f"The input shape is {shape}; it must be (height, width, channels), "
@@ -57,7 +82,7 @@ def images(
         InputError: a side is below 32 pixels.
     """
     if input_tensor is None:
-        input_tensor = keras.Input(input_shape or (None, None, 3), name="input_layer")
+        input_tensor = keras.Input(input_shape or (None, None, 3))
     _check_sides(input_tensor.shape[1:3], network)
     inputs = keras.utils.get_source_inputs(input_tensor)
     if len(inputs) == 1:
@@ -71,53 +96,36 @@ def _check_sides(sides, network):
             check_resolution(side, f"variant '{network.name}'")
 
 
-def features(network: Network, pixels: KerasTensor) -> dict[str, KerasTensor]:
+def features(network: Network, pixels: KerasTensor, form: Form) -> dict[str, KerasTensor]:
     """Adds everything before the classifier to a graph.
 
     Args:
         network: what to build.
         pixels: (N, H, W, C) in [0, 255], or normalised where the network has no constants.
+        form: what the layers are.
 
     Returns:
-        Its maps by endpoint, each (N, H/s, W/s, F): "stem", "reduction_1", ..., "head".
+        Its maps by endpoint, each (N, H/s, W/s, F): "stem", "reduction_1", ..., "head"; and
+        "reduction_2/expansion", ... where the form has them.
     """
     x, endpoints = pixels, {}
     if network.mean:
-        x = layers.Normalize(network.mean, network.std, name="normalization")(x)
-    x = endpoints["stem"] = _conv_bn_activation(network.stem, x, "stem_activation")
+        x = form.normalize(network, x)
+    x = endpoints["stem"] = form.convolution(network, network.stem, x)
+    reduction = None  # of the block before
     for block in network.blocks:
-        x = block_layer(block)(x)
-        if block.reduction is not None:
-            endpoints[f"reduction_{block.reduction}"] = x
-    endpoints["head"] = _conv_bn_activation(network.head, x, "top_activation")
+        x, expanded = form.block(network, block, x)
+        if reduction is not None and expanded is not None:
+            endpoints[f"reduction_{reduction}/expansion"] = expanded
+        reduction = block.reduction
+        if reduction is not None:
+            endpoints[f"reduction_{reduction}"] = x
+    endpoints["head"] = form.convolution(network, network.head, x)
     return endpoints
 
 
-def _conv_bn_activation(convolution, x, name):
-    x = conv_layer(convolution)(x)
-    x = layers.batch_norm(convolution.batch_norm)(x)
-    return keras.layers.Activation(convolution.activation, name=name)(x)
-
-
-def block_layer(block: Block) -> keras.layers.Layer:
-    """Returns the layer of a block."""
-    kind = layers.FusedMBConv if block.fused else layers.MBConv
-    return kind(
-        filters=block.filters,
-        expanded_filters=block.expanded_filters,
-        kernel_size=block.kernel_size,
-        strides=block.strides,
-        se_filters=block.se_filters,
-        drop_connect_rate=block.drop_connect_rate,
-        activation=block.activation,
-        skip=block.skip,
-        dilation_rate=block.dilation_rate,
-        name=block.name,
-    )
-
-
 def classifier(
-    network: Network, features: KerasTensor, activation: str | None
+    network: Network, features: KerasTensor, activation: str | None, form: Form
 ) -> dict[str, KerasTensor]:
     """Adds pooling, dropout and the dense layer to a graph.
 
@@ -127,6 +135,7 @@ def classifier(
         network: what to build.
         features: (N, H, W, F), of the head.
         activation: of the class scores; None gives logits.
+        form: what the layers are.
 
     Returns:
         {"pooled_features": (N, F), "logits": (N, classes)}, the latter activated.
@@ -135,11 +144,11 @@ def classifier(
         data_format="channels_last", dtype="float32", name="avg_pool"
     )(features)
     if network.dropout_rate > 0:
-        x = layers.Dropout(network.dropout_rate, dtype="float32", name="top_dropout")(x)
+        x = form.dropout(network.dropout_rate, x)
     scores = keras.layers.Dense(
         network.classifier.filters,
         activation=activation,
-        kernel_initializer=layers.dense_initializer(),
+        kernel_initializer=dense_initializer(),
         dtype="float32",
         name=network.classifier.name,
     )(x)

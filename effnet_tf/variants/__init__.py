@@ -1,9 +1,12 @@
 """What is each EfficientNet, in plain numbers? No TensorFlow."""
 
 from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
+from effnet_tf.variants.block import Block
 from effnet_tf.variants.compound import CompoundScaling
 from effnet_tf.variants.convolutions import (
+    BATCH_NORM_EPSILON,
     BATCH_NORM_MODES,
+    BATCH_NORM_MOMENTUM,
     Convolution,
     describe_fused_mbconv,
     describe_mbconv,
@@ -18,14 +21,16 @@ from effnet_tf.variants.layer_names import (
     stage_of,
     stages_of,
 )
-from effnet_tf.variants.network import Block, Network, blocks, check_resolution, resolve
+from effnet_tf.variants.network import Network, blocks, check_resolution, resolve
 from effnet_tf.variants.rounding import round_filters
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
 from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant
 
 __all__ = [
     "ACCURACIES",
+    "BATCH_NORM_EPSILON",
     "BATCH_NORM_MODES",
+    "BATCH_NORM_MOMENTUM",
     "CONSTRUCTORS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",

@@ -10,6 +10,9 @@ from typing import Literal
 
 # What batch norm can do in training; `effnet_tf.BatchNorm` explains each.
 BATCH_NORM_MODES = ("trainable", "inference", "frozen")
+# builder, efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
+BATCH_NORM_MOMENTUM = 0.99
+BATCH_NORM_EPSILON = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)

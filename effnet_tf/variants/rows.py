@@ -12,6 +12,7 @@ import dataclasses
 import warnings
 
 from effnet_tf.errors import InputError
+from effnet_tf.variants.convolutions import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
 
 # builder, efficientnet_builder.py: per-channel RGB constants on pixels in [0, 255].
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
@@ -88,6 +89,8 @@ class Variant:
         mean: per-channel RGB mean subtracted from pixels in [0, 255].
         std: per-channel RGB divisor applied after the mean.
         num_classes: classes of the released classifier.
+        batch_norm_momentum: of the moving statistics, in [0, 1).
+        batch_norm_epsilon: added to the variance, > 0.
     """
 
     name: str
@@ -104,6 +107,8 @@ class Variant:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     num_classes: int = 1000
+    batch_norm_momentum: float = BATCH_NORM_MOMENTUM
+    batch_norm_epsilon: float = BATCH_NORM_EPSILON
 
 
 def normalization(

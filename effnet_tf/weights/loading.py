@@ -15,6 +15,7 @@ import numpy as np
 
 from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
+from effnet_tf.layers import Normalize
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
 from effnet_tf.weights import contents, keras_files, names, pixels, published, reading, report
@@ -120,15 +121,26 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
 
 def _canonical(model):
     """Returns {canonical name: variable} of a model, in its order."""
-    variables = {}
-    paths = names.canonical(keras_files.split([weight.path for weight in model.weights]))
-    for weight in model.weights:
+    variables, weights = {}, _weights(model)
+    paths = names.canonical(keras_files.split([weight.path for weight in weights]))
+    for weight in weights:
         if variables.setdefault(paths[weight.path], weight) is not weight:
             raise InputError(
                 f"Model '{model.name}' holds several networks (two variables are called "
                 f"'{weight.path}'): load weights into each network on its own."
             )
     return variables
+
+
+def _weights(model):
+    """The variables of a model but those of pixels and tables, see pixels.py."""
+    constants = {
+        id(weight)
+        for layer in model._flatten_layers()
+        if isinstance(layer, (keras.layers.Normalization, Normalize))
+        for weight in layer.weights
+    }
+    return [weight for weight in model.weights if id(weight) not in constants]
 
 
 def _shapes(variables):

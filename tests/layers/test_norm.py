@@ -1,4 +1,4 @@
-"""layers/norm.py: batch norm that can be frozen, and the batch norms of a model."""
+"""layers/norm.py: batch norm that can be frozen."""
 
 import keras
 import numpy as np
@@ -40,12 +40,37 @@ class TestBatchNorm:
         with pytest.raises(ValueError, match="must be one of"):
             layer.mode = "of course"
 
+    @pytest.mark.parametrize("said", [True, False])
+    def test_after_frozen_counts_what_the_user_said(self, said):
+        layer = layers.BatchNorm("frozen")
+        layer.build((None, 3, 3, 2))
+        layer.trainable = said
+        assert not layer.trainable and not layer.trainable_weights
+        again = layers.BatchNorm.from_config(layer.get_config())
+        again.build((None, 3, 3, 2))
+        for each in (layer, again):
+            each.mode = "trainable"
+            assert len(each.trainable_weights) == (2 if said else 0)
+            assert each.trainable == said
 
-def test_batch_norms_of_blocks_and_nested_models_are_found():
-    inputs = keras.Input((8, 8, 4))
-    block = layers.MBConv(4, 8)
-    inner = keras.Model(inputs, block(layers.batch_norm("outside")(inputs)))
-    outer = keras.Model(inputs, inner(inputs))
-    names = ["outside", "expand_bn", "bn", "project_bn"]
-    assert sorted(layer.name for layer in layers.batch_norms(outer)) == sorted(names)
-    assert [layer.name for layer in layers.flatten(outer)][-2:] == ["outside", block.name]
+    @pytest.mark.parametrize("said", [True, False])
+    def test_so_it_does_in_a_block(self, said):
+        block = layers.MBConv(4, 8)
+        block.build((None, 8, 8, 4))
+        before = [weight.path for weight in block.trainable_weights]
+        block.batch_norm = "frozen"
+        block.bn.trainable = said
+        block.batch_norm = "trainable"
+        without = [path for path in before if not said and "/bn/" in path]
+        after = [weight.path for weight in block.trainable_weights]
+        assert after == [path for path in before if path not in without]
+        block.batch_norm = "frozen"
+        block.trainable = False
+        block.batch_norm = "trainable"
+        assert not block.trainable_weights
+
+    def test_what_is_set_later_is_saved(self):
+        layer = layers.BatchNorm()
+        layer.momentum, layer.sync_replicas = 0.5, 4
+        again = layers.BatchNorm.from_config(layer.get_config())
+        assert (again.momentum, again.sync_replicas) == (0.5, 4)

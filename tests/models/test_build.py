@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
+from effnet_tf import layers
 from effnet_tf.models import build
 from tests.helpers import goldens
 from tests.variants.test_network import fact
@@ -70,6 +71,8 @@ class TestSizes:
             ((64, 64), "must be"),
             ((64, 64, None), "must be"),
             ((64, 64, 0), "must be"),
+            ((3, 64, 64), r"channels first.*give \(64, 64, 3\) and transpose"),
+            ((1, 224, 224), "channels first"),
         ],
     )
     def test_impossible_inputs(self, shape, message):
@@ -101,6 +104,8 @@ def test_input_tensor():
     "arguments, message",
     [
         (dict(num_classes=0), "num_classes"),
+        (dict(num_classes=2.5), "num_classes is 2.5; it must be a whole number"),
+        (dict(batch_norm_momentum=1), "batch_norm_momentum"),
         (dict(dropout_rate=1.0), "dropout_rate"),
         (dict(drop_connect_rate=-1), "drop_connect_rate"),
         (dict(include_top=False, pooling="sum"), "pooling"),
@@ -125,6 +130,27 @@ def test_drop_connect_and_dropout_rates_reach_the_layers():
     )
     assert model.get_layer("block6d").drop_connect_rate == pytest.approx(0.4 * 14 / 16)
     assert model.get_layer("top_dropout").rate == 0.6
+
+
+def test_numpy_counts_of_classes(tmp_path):
+    model = effnet_tf.model_fn(TINY, np.int64(5), input_shape=(32, 32, 3))
+    model.save(tmp_path / "m.keras")
+    assert model.output_shape == (None, 5)
+
+
+class TestBatchNormMomentum:
+    def test_reaches_every_batch_norm(self):
+        model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3), batch_norm_momentum=0.9)
+        assert {layer.momentum for layer in layers.batch_norms(model)} == {0.9}
+
+    def test_is_saved_even_if_it_was_set_later(self, tmp_path):
+        model = effnet_tf.model_fn(TINY, 4, input_shape=(32, 32, 3))
+        assert {layer.momentum for layer in layers.batch_norms(model)} == {0.99}
+        for layer in layers.batch_norms(model):
+            layer.momentum = 0.8
+        model.save(tmp_path / "m.keras")
+        again = effnet_tf.load_model(tmp_path / "m.keras")
+        assert {layer.momentum for layer in layers.batch_norms(again)} == {0.8}
 
 
 def test_logits_without_activation():

@@ -1,0 +1,54 @@
+"""How do the parts of a network become layers of this package, one for each block?
+
+The form of `model_fn`: quick to build, with masks by seed, step and replica, and batch norm
+that can keep its statistics while it trains. `flat.py` has the same functions.
+"""
+
+import keras
+from keras import KerasTensor
+
+from effnet_tf import layers
+from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.variants import Block, Convolution, Network
+
+
+def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
+    """Returns (pixels - mean) / std of images (N, H, W, C)."""
+    return layers.Normalize(network.mean, network.std, name="normalization")(pixels)
+
+
+def convolution(network: Network, described: Convolution, x: KerasTensor) -> KerasTensor:
+    """Adds a convolution outside the blocks, its batch norm and its activation."""
+    x = conv_layer(described)(x)
+    x = layers.batch_norm(
+        described.batch_norm,
+        momentum=network.batch_norm_momentum,
+        epsilon=network.batch_norm_epsilon,
+    )(x)
+    name = described.batch_norm.replace("bn", "activation")
+    return keras.layers.Activation(described.activation, name=name)(x)
+
+
+def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, None]:
+    """Adds a block; returns its output, and None: what is inside it is no part of the graph."""
+    kind = layers.FusedMBConv if block.fused else layers.MBConv
+    layer = kind(
+        filters=block.filters,
+        expanded_filters=block.expanded_filters,
+        kernel_size=block.kernel_size,
+        strides=block.strides,
+        se_filters=block.se_filters,
+        drop_connect_rate=block.drop_connect_rate,
+        activation=block.activation,
+        skip=block.skip,
+        dilation_rate=block.dilation_rate,
+        batch_norm_momentum=network.batch_norm_momentum,
+        batch_norm_epsilon=network.batch_norm_epsilon,
+        name=block.name,
+    )
+    return layer(x), None
+
+
+def dropout(rate: float, x: KerasTensor) -> KerasTensor:
+    """Adds the dropout before the classifier, in float32."""
+    return layers.Dropout(rate, dtype="float32", name="top_dropout")(x)

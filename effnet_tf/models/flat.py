@@ -1,0 +1,122 @@
+"""How do the parts of a network become a flat graph of Keras' own layers?
+
+The form of the drop-in constructors: the layers, their names and their order are those of
+keras.applications' EfficientNet (keras/src/applications/efficientnet.py), so that programs that
+walk or name layers do what they do there, and a saved model loads without this package.
+`composite.py` has the same functions. Deviations from keras.applications:
+
+- Padding: its pads are right for even sides alone where a side is unknown (None); there ours
+  pad nothing and the convolution pads itself, so that every side is right.
+- Means, pixels and class scores are float32 under every dtype policy.
+- Kernels start untruncated, see `layers.conv_initializer`.
+"""
+
+import keras
+import numpy as np
+from keras import KerasTensor
+
+from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.normalize import follow_weights
+from effnet_tf.variants import Block, Convolution, Network
+
+_GREY_LEVELS = 255.0
+
+
+def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
+    """Returns (pixels - mean) / std of images (N, H, W, C).
+
+    The constants are weights of the Normalization layer, in units of 255 grey levels.
+    """
+    x = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype="float32")(pixels)
+    layer = keras.layers.Normalization(axis=3, dtype="float32")
+    layer.build(x.shape)
+    layer.adapt_mean.assign(np.asarray(network.mean) / _GREY_LEVELS)
+    layer.adapt_variance.assign(np.square(np.asarray(network.std) / _GREY_LEVELS))
+    follow_weights(layer)
+    return layer(x)
+
+
+def convolution(
+    network: Network, described: Convolution, x: KerasTensor, prefix: str = ""
+) -> KerasTensor:
+    """Adds a convolution, its batch norm and, if it has one, its activation."""
+    name, padding = prefix + described.name, "same"
+    if described.strides > 1 and (described.kind == "depthwise" or not prefix):
+        x, padding = _padded(described, x, f"{name}_pad")
+    x = conv_layer(described, name=name, padding=padding)(x)
+    x = keras.layers.BatchNormalization(
+        axis=3,
+        momentum=network.batch_norm_momentum,
+        epsilon=network.batch_norm_epsilon,
+        name=prefix + described.batch_norm,
+    )(x)
+    if described.activation is None:  # the projection is linear
+        return x
+    name = prefix + described.batch_norm.replace("bn", "activation")
+    return keras.layers.Activation(described.activation, name=name)(x)
+
+
+def _padded(described, x, name):
+    """Pads a map as SAME does; returns it, and how the convolution pads after that.
+
+    keras.applications has this layer before the stem and before depthwise strides.
+    """
+    sides = x.shape[1:3]
+    if None in sides:
+        amounts, padding = ((0, 0), (0, 0)), "same"
+    else:
+        amounts, padding = tuple(_same(described, side) for side in sides), "valid"
+    x = keras.layers.ZeroPadding2D(amounts, data_format="channels_last", name=name)(x)
+    return x, padding
+
+
+def _same(described, side):
+    """The pixels (before, after) that SAME adds to a side."""
+    last = (described.output_side(side) - 1) * described.strides
+    total = max(last + described.kernel_size - side, 0)
+    return total // 2, total - total // 2
+
+
+def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
+    """Adds a block; returns its output, and its expanded map if that is as large as its input."""
+    prefix, inputs, expanded = f"{block.name}_", x, None
+    for described in block.convolutions:
+        if described.name == "se/reduce":
+            squeezed = _squeeze(described, x, prefix)
+        elif described.name == "se/expand":
+            x = _excite(described, x, squeezed, prefix)
+        else:
+            x = convolution(network, described, x, prefix)
+        if described.name == "expand_conv" and described.strides == 1:
+            expanded = x
+    if block.skip:
+        x = _residual(block, x, inputs, prefix)
+    return x, expanded
+
+
+def _squeeze(described, x, prefix):
+    """Returns the means of a map's channels, (N, 1, 1, C), after the first 1x1 convolution."""
+    mean = keras.layers.GlobalAveragePooling2D(
+        data_format="channels_last", dtype="float32", name=f"{prefix}se_squeeze"
+    )(x)
+    mean = keras.layers.Reshape((1, 1, described.input_filters), name=f"{prefix}se_reshape")(mean)
+    return conv_layer(described, name=f"{prefix}se_reduce", activation=described.activation)(mean)
+
+
+def _excite(described, x, squeezed, prefix):
+    """Returns a map times the gates of its channels."""
+    gate = conv_layer(described, name=f"{prefix}se_expand", activation=described.activation)
+    return keras.layers.Multiply(name=f"{prefix}se_excite")([x, gate(squeezed)])
+
+
+def _residual(block, x, inputs, prefix):
+    if block.drop_connect_rate > 0:
+        x = keras.layers.Dropout(
+            block.drop_connect_rate, noise_shape=(None, 1, 1, 1), name=f"{prefix}drop"
+        )(x)
+    return keras.layers.Add(name=f"{prefix}add")([x, inputs])
+
+
+def dropout(rate: float, x: KerasTensor) -> KerasTensor:
+    """Adds the dropout before the classifier, in float32."""
+    return keras.layers.Dropout(rate, dtype="float32", name="top_dropout")(x)
