@@ -13,9 +13,9 @@ from typing import Any
 
 import keras
 
-from effnet_tf import layers
 from effnet_tf.data import crops
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.export import preprocessing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,18 +101,23 @@ def describe(model: keras.Model, **fields: Any) -> About:
         model: a `keras.Model`. Its name, input size and pixel constants are looked up.
         **fields: of `About`, such as class_names=("cat", "dog").
     """
-    shape = tuple(model.inputs[0].shape)
+    numbers = preprocessing.image_inputs(model)
     size = None
-    if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3:
-        size = shape[1]
+    if numbers:
+        size = _side(model.inputs[numbers[0]].shape)
+    done = preprocessing.normalization(model)
     found = {
         "variant": model.name.removeprefix("efficientnet-"),
         "image_size": size,
-        "normalizes": False,
+        "mean": done.mean,
+        "std": done.std,
+        "normalizes": done.takes_pixels,
     }
-    for layer in layers.flatten(model):
-        if isinstance(layer, layers.Normalize):
-            found |= {"mean": tuple(layer.mean), "std": tuple(layer.std), "normalizes": True}
-        elif isinstance(layer, (keras.layers.Rescaling, keras.layers.Normalization)):
-            found["normalizes"] = True  # another kind of network, such as of keras.applications
     return About(**{**found, **fields})
+
+
+def _side(shape):
+    """Returns the side of square RGB images (N, S, S, 3), None for others."""
+    if len(shape) == 4 and shape[1] == shape[2] and shape[3] == 3:
+        return shape[1]
+    return None

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import graph, soundness
+from effnet_tf.export import graph, pixels, soundness
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 
@@ -45,6 +45,7 @@ def prepared(
     model = graph.functional(model)
     _check_outputs(model)
     soundness.check_weights(model)
+    pixels.make_current(model)
     about = about or describe(model)
     classes = model.outputs[0].shape[-1]
     if about.class_names and len(about.class_names) != classes:
