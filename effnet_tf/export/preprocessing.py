@@ -9,6 +9,7 @@ import dataclasses
 import keras
 import numpy as np
 
+from effnet_tf import layers
 from effnet_tf.export import graph, pixels
 from effnet_tf.export.identities import IDENTITIES
 
@@ -165,7 +166,9 @@ class _Walk:
     def _inside(self, operation, values):
         """Follows the images into a layer that has no graph, but may hold what has one."""
         first = next(filter(None, values), None)
-        parts = list(_parts(operation))
+        parts = []
+        if isinstance(operation, keras.Layer):
+            parts = list(_parts(operation))
         for part in parts:
             if graph.has_graph(part):
                 inner = [None] * len(part.inputs)
@@ -182,8 +185,8 @@ class _Walk:
 
 
 def _parts(layer):
-    """Returns the layers inside of a layer; of models with a graph only these themselves."""
-    for part in getattr(layer, "_layers", ()):
+    """Yields the layers inside of a layer; of models with a graph only these themselves."""
+    for part in layers.sublayers(layer):
         yield part
         if not graph.has_graph(part):
             yield from _parts(part)

@@ -231,3 +231,34 @@ class TestWhatIsCalledTwice:
         model = tiny_net.randomise_batch_norm(keras.Model(inputs, x))
         images = pixels(2, 8, 8, 3)
         assert difference(model, images, scale=np.abs(model(images)).max()) < 1e-6
+
+
+def both_forms(variant, classes, path, **options):
+    """A composite network, and the flat one of the same weights."""
+    composite = tiny_net.randomise_batch_norm(effnet_tf.model_fn(variant, classes, **options))
+    flat = effnet_tf.model_fn(variant, classes, flat=True, **options)
+    composite.save_weights(path)
+    effnet_tf.load_weights(flat, path)
+    return composite, flat
+
+
+def described(model):
+    """What a folded model consists of, with names, in order, and how it computes."""
+    return [
+        (layer.name, type(layer).__name__, getattr(layer, "padding", None), layer.output.shape)
+        for layer in model.layers
+    ]
+
+
+@pytest.mark.parametrize("base", ["b0", "lite0", "edgetpu-s"])
+@pytest.mark.parametrize("shape", [(32, 36, 3), (33, 40, 3), (None, None, 3)])
+def test_both_forms_are_folded_alike(base, shape, tmp_path):
+    variant = effnet_tf.CompoundScaling().variant(-8, base=base)
+    composite, flat = map(
+        folding.fold, both_forms(variant, 3, str(tmp_path / "m.weights.h5"), input_shape=shape)
+    )
+    assert described(composite) == described(flat)
+    for one, two in zip(composite.weights, flat.weights):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+    images = pixels(2, *(side or 34 for side in shape))
+    np.testing.assert_allclose(composite(images), flat(images), atol=1e-6)
