@@ -70,12 +70,11 @@ def normalization(model: keras.Model) -> Normalization:
     """
     numbers = image_inputs(model)
     found = _Walk().run(model, [_Pixels(number) for number in range(len(model.inputs))])
-    ways = [[each for each in found if each.number == number] for number in numbers]
-    scaled = [next((each for each in way if _is_of_bytes(each)), None) for way in ways]
-    if not scaled or None in scaled:
+    scaled = {each.number: each for each in reversed(found) if _is_of_bytes(each)}  # the first
+    if not numbers or scaled.keys() != set(numbers):
         return Normalization(False)
     channels = model.inputs[numbers[0]].shape[-1]
-    constants = {_constants(each.scaling, channels) for each in scaled}
+    constants = {_constants(each.scaling, channels) for each in scaled.values()}
     if len(constants) > 1:
         return Normalization(True)
     return Normalization(True, *constants.pop())
