@@ -47,7 +47,7 @@ def _below_classifier(stage):
     return _STAGES - int(stage.removeprefix("stage_"))
 
 
-class _StageRates:
+class _StageRates(keras.optimizers.Optimizer):
     """Gives the stages of an EfficientNet lower learning rates, for fine-tuning.
 
     Args:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import effnet_tf
-from effnet_tf import InputError, set_trainable
+from effnet_tf import InputError, set_trainable, variants
 from effnet_tf.models import finetune
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
@@ -177,10 +177,11 @@ class TestSetTrainable:
         assert len(model.trainable_weights) == len(tiny().trainable_weights)
 
     def test_a_model_without_an_efficientnet(self):
-        # The layers of keras.applications have our names, but not our batch norm.
+        inputs = keras.Input((8, 8, 3))
+        stem = keras.layers.Conv2D(2, 1, name="stem_conv")(inputs)  # of other networks
         for model in (
             keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]),
-            keras.applications.EfficientNetB0(weights=None),
+            keras.Model(inputs, stem),
         ):
             with pytest.raises(InputError, match="contains no EfficientNet built"):
                 set_trainable(model, "head")
@@ -201,6 +202,219 @@ class TestSetTrainable:
             "predictions/bias",
             *(["mine/kernel", "mine/bias"] if nested else []),
         ]
+
+
+def stock(**arguments):
+    """A tiny network of stock layers, as keras.applications builds it."""
+    # Its public constructors have no argument for the size of the network.
+    from keras.src.applications import efficientnet
+
+    return efficientnet.EfficientNet(
+        0.25,
+        0.3,
+        64,
+        0.2,
+        **{
+            "weights": None,
+            "input_shape": (32, 32, 3),
+            "classes": 3,
+            "name": "stock",
+            "weights_name": "b0",
+            **arguments,
+        },
+    )
+
+
+def body(form, **arguments):
+    return {"blocks": tiny, "stock": stock}[form](include_top=False, pooling="avg", **arguments)
+
+
+def trained(model):
+    """The stages of the variables that train, in order, of a network or of two."""
+    stages = variants.stages_of([weight.path for weight in model.weights])
+    found = (stages.get(weight.path, "own") for weight in model.trainable_weights)
+    return list(dict.fromkeys(found))
+
+
+class Mine(keras.layers.Layer):
+    """A layer of the user's with a network inside."""
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def build(self, _):
+        self.scale = self.add_weight(shape=(), name="scale")
+
+    def call(self, inputs, training=False):
+        return self.network(inputs, training=training)
+
+
+class Own(keras.Model):
+    """A subclassed model of the user's."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.scores = network, keras.layers.Dense(3)
+
+    def call(self, inputs, training=False):
+        return self.scores(self.network(inputs, training=training))
+
+
+def in_a_video(network):
+    video = keras.Input((2, 32, 32, 3))
+    x = keras.layers.TimeDistributed(network)(video)
+    return keras.Model(video, keras.layers.Dense(3)(keras.layers.LSTM(4)(x)))
+
+
+def in_a_layer(network):
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, keras.layers.Dense(3)(Mine(network)(images)))
+
+
+def in_a_subclass(network):
+    model = Own(network)
+    model(IMAGES[:1])
+    return model
+
+
+def flat(network):
+    return keras.Model(network.input, keras.layers.Dense(3)(network.output))
+
+
+def nested(network):
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, keras.layers.Dense(3)(network(images)))
+
+
+@pytest.mark.parametrize("form", ["blocks", "stock"])
+class TestEveryForm:
+    @pytest.mark.parametrize("build", [flat, nested, in_a_video, in_a_layer, in_a_subclass])
+    def test_wherever_the_network_is(self, form, build):
+        model = build(body(form))
+        set_trainable(model, "stage_6", "trainable")
+        own = ["own"] if trained(model)[0] == "own" else []  # a layer's own weights come first
+        assert trained(model) == own + ["stage_6", "stage_7", "head"] + ["own"] * (not own)
+        set_trainable(model, "classifier")
+        assert trained(model) == ["own"]
+
+    @pytest.mark.parametrize("build", [nested, in_a_video, in_a_layer, in_a_subclass])
+    def test_frozen_as_a_whole_before(self, form, build):
+        model = build(body(form))
+        holder = next(
+            layer for layer in model.layers if list(finetune.holders(layer)) and layer is not model
+        )
+        holder.trainable = False
+        assert trained(model) == ["own"]
+        before = {weight.path for weight in model.trainable_weights}
+        set_trainable(model, "head", "trainable")
+        after = {weight.path for weight in model.trainable_weights}
+        assert after - before == {"top_conv/kernel", "top_bn/gamma", "top_bn/beta"}
+
+    def test_batch_norm_of_what_is_frozen_keeps_its_statistics(self, form):
+        model = nested(body(form))
+        set_trainable(model, "stage_7", "trainable")
+        before = {weight.path: np.array(weight) for weight in model.weights}
+        model(IMAGES, training=True)
+        moved = {
+            path.split("/")[0][:6]
+            for path, value in before.items()
+            if not np.array_equal(value, next(w for w in model.weights if w.path == path))
+        }
+        assert moved == {"block7", "top_bn"}
+
+    def test_two_networks_one_of_them_renamed(self, form, tmp_path):
+        left, right = body(form, name="left"), body(form, name="right")
+        for layer in right.layers:
+            layer.name = f"right_{layer.name}"
+        for layer in left.layers:
+            layer.name = f"{layer.name}_2"
+        joined = keras.layers.Concatenate()([left.output, right.output])
+        model = keras.Model([left.input, right.input], keras.layers.Dense(3, name="own")(joined))
+        model.save(tmp_path / "m.keras")
+        again = keras.saving.load_model(tmp_path / "m.keras")
+        for each in (model, again):
+            set_trainable(each, "head", "trainable")
+            assert len(each.trainable_weights) == 2 * 3 + 2
+            assert trained(each) == ["head", "own"]
+            set_trainable(each, "classifier")
+            assert len(each.trainable_weights) == 2
+        rates = effnet_tf.SGD(0.1, body_rate=0.0, layer_decay=0.5)
+        set_trainable(again, "stem", "trainable")
+        rates.build(again.trainable_variables)
+        depths = dict(zip([weight.path for weight in again.trainable_weights], rates._depths))
+        assert {depths.pop("own/kernel"), depths.pop("own/bias")} == {None}
+        assert set(depths.values()) == set(range(1, 10))
+
+
+class TestStockLayers:
+    """Keras' batch norm has no mode."""
+
+    def test_frozen_batch_norm(self):
+        model = stock()
+        set_trainable(model, "stage_7")
+        assert not [weight.path for weight in model.trainable_weights if is_scale(weight.path)]
+        assert trained(model) == ["stage_7", "head", "classifier"]
+        before = np.array(model.get_layer("top_bn").moving_mean)
+        model(IMAGES, training=True)
+        np.testing.assert_array_equal(model.get_layer("top_bn").moving_mean, before)
+        set_trainable(model, "stem", "trainable")
+        assert len(model.trainable_weights) == len(stock().trainable_weights)
+
+    def test_scales_on_fixed_statistics_are_refused(self):
+        model = stock()
+        before = len(model.trainable_weights)
+        with pytest.raises(InputError, match="build the network by effnet_tf.model_fn"):
+            set_trainable(model, "stage_7", "inference")
+        assert len(model.trainable_weights) == before
+        set_trainable(model, "classifier", "inference")  # no batch norm trains
+        assert len(model.trainable_weights) == 2
+
+    def test_efficientnet_v2_of_keras(self):
+        model = keras.applications.EfficientNetV2B0(
+            weights=None, include_top=False, input_shape=(32, 32, 3)
+        )
+        set_trainable(model, "head")
+        assert [weight.path for weight in model.trainable_weights] == ["top_conv/kernel"]
+
+
+class TestBlocks:
+    def test_one_whose_stage_cannot_be_told(self):
+        model = tiny()
+        model.get_layer("block3a").name = "three"
+        with pytest.raises(InputError, match="block 'three' of model .* such as 'block2a'"):
+            set_trainable(model, "stage_6")
+        assert len(model.trainable_weights) == len(tiny().trainable_weights)
+
+    @pytest.mark.parametrize("build", [flat, nested])
+    def test_ones_own_on_top_are_left_as_they_are(self, build):
+        network = tiny(include_top=False)
+        images = network.input
+        x = network.output
+        if build is nested:
+            images = keras.Input((32, 32, 3))
+            x = network(images)
+        for number in range(2):
+            x = effnet_tf.MBConv(600, 600, name=f"fpn{number}")(x)
+        model = keras.Model(images, x)
+        own = [w.path for w in model.trainable_weights if w.path.startswith("fpn")]
+        set_trainable(model, "classifier")
+        assert own and [weight.path for weight in model.trainable_weights] == own
+
+    def test_batch_norm_of_a_single_one_is_set_too(self):
+        model = tiny()
+        model.get_layer("block3a").bn.trainable = False
+        model.get_layer("block4a").bn.mode = "frozen"
+        set_trainable(model, "stem", "trainable")
+        assert len(model.trainable_weights) == len(tiny().trainable_weights)
+
+
+def test_a_model_that_is_not_built_is_refused():
+    network = body("blocks")
+    model = Own(network)
+    with pytest.raises(InputError, match="is not built yet.*call it once"):
+        set_trainable(model, "classifier")
+    assert all(layer.trainable for layer in network.layers)
 
 
 class TestRecipeInFit:
