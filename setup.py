@@ -28,7 +28,7 @@ setuptools.setup(
     # export/ is a folder of programs in the repository, effnet_export once installed.
     packages=[*setuptools.find_packages(include=["effnet_tf", "effnet_tf.*"]), "effnet_export"],
     package_dir={"effnet_export": "export"},
-    package_data={"effnet_tf": ["py.typed", "**/*.pyi"]},
+    package_data={"effnet_tf": ["py.typed", "**/*.pyi", "models/imagenet_classes.txt"]},
     py_modules=["train_tpu"],
     # TensorFlow itself is an extra: tensorflow, tensorflow-cpu and tensorflow-tpu are three
     # distributions of the same package, and requiring one would overwrite another. None of

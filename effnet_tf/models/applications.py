@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf.errors import InputError, first_line
+from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
+from effnet_tf.models import imagenet_classes
 from effnet_tf.models.build import model_fn
 from effnet_tf.variants import CONSTRUCTORS, VARIANTS
 
@@ -118,17 +119,20 @@ def decode_predictions(
         A list per image of (WordNet id, name, score), best first.
 
     Raises:
-        InputError: another number of classes, or the names (a file that Keras downloads
-            once and caches) cannot be had.
+        InputError: another number of classes.
     """
     preds = np.asarray(preds)
     _check_scores(preds)
-    try:
-        return keras.applications.imagenet_utils.decode_predictions(preds[:, -1000:], top=top)
-    except Exception as error:  # get_file raises bare Exceptions
-        raise InputError(
-            f"The names of ImageNet's classes cannot be downloaded: {first_line(error)}."
-        ) from error
+    return [_best(scores, top) for scores in preds[:, -imagenet_classes.CLASSES :]]
+
+
+def _best(scores, top):
+    """The most probable classes of one image."""
+    found = []
+    for label in scores.argsort()[-top:][::-1]:
+        number, name = imagenet_classes.synsets()[label]
+        found.append((number, name.replace(" ", "_"), scores[label]))
+    return found
 
 
 def _check_scores(preds):
