@@ -5,6 +5,7 @@ reads it here. Needs no TensorFlow.
 """
 
 import re
+from collections.abc import Sequence
 
 from effnet_tf import local_files
 from effnet_tf.errors import InputError, first_line, printable
@@ -68,6 +69,14 @@ def read(path: str) -> tuple[str, ...]:
         raise InputError(
             f"The class names '{path}' cannot be read: {first_line(error)}."
         ) from error
+
+
+def fitting(names: Sequence[str], classes: int) -> Sequence[str]:
+    """Returns the names without a first one for the background, if that is one too many."""
+    background = len(names) > 0 and names[0].casefold() == BACKGROUND
+    if background and len(names) == classes + 1:
+        return names[1:]
+    return names
 
 
 def _text(content, where):

@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from effnet_tf import class_names
 from effnet_tf.errors import InputError, printable
+from effnet_tf.models import imagenet_classes
 
+from .opened import IMAGENET
 from .photos import Example
 
 _SHOWN = 5  # bad images that the last sentence names; each has its own line above
@@ -70,12 +73,18 @@ class Answers:
 
 def _named(names, count, file):
     """Returns a name for each of `count` classes, in one line each."""
+    names = class_names.fitting(names, count)
     if len(names) == count:
         return [printable(name) for name in names]
     what = "no names"
     if names:
         what = f"{len(names)} names"
-    print(f"'{printable(file)}' has {what} for its {count} classes, so class numbers are shown.")
+    hint = ""
+    if count in (imagenet_classes.CLASSES, imagenet_classes.CLASSES + 1):
+        hint = f" If they are ImageNet's, give --labels {IMAGENET}."
+    print(
+        f"'{printable(file)}' has {what} for its {count} classes, so class numbers are shown.{hint}"
+    )
     return [f"class {number}" for number in range(count)]
 
 

@@ -41,6 +41,7 @@ def _add_options(parser):
         metavar="N",
         help="with --workdir: how many of the run's held-out images to classify (default 12)",
     )
+    command_line.add_labels(parser, "class names for a file that holds none")
     parser.add_argument("--picture", help="PNG file to draw the images and answers to")
     parser.add_argument(
         "--trust",
@@ -59,7 +60,7 @@ def classify(options: argparse.Namespace) -> None:
         raise InputError("Give either image files, or --workdir for held-out images of a run.")
     if options.picture:
         _check_picture(options.picture)
-    names = ("file", "images", "workdir", "data_dir", "count", "picture", "trust")
+    names = ("file", "images", "workdir", "data_dir", "count", "labels", "picture", "trust")
     arguments = {name: getattr(options, name) for name in names}
     try:
         isolated.call((answer, arguments), shown=True, silence=isolated.SILENCE)
@@ -81,6 +82,7 @@ def answer(
     workdir: str | None = None,
     data_dir: str | None = None,
     count: int = 12,
+    labels: str | None = None,
     picture: str | None = None,
     trust: bool = False,
 ) -> None:
@@ -92,7 +94,7 @@ def answer(
     from effnet_tf.export import identify, runtimes
 
     classifier = runtimes.load(file, trust)
-    names = identify.class_names(file)
+    names = identify.class_names(file) or opened.read_labels(labels)
     if workdir:
         run = opened.open_run(workdir, data_dir)
         names = names or run.class_names

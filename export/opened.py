@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from effnet_tf.recipes import Recipe
 
 CROP_PADDING = 32  # main.py's; of a .keras file whose crop nobody said
+IMAGENET = "imagenet"  # --labels: its names come with the package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,9 +165,10 @@ class KerasFile:
 
     def about(self, model: "keras.Model") -> "About":
         """Returns its `About`; without --crop, the crop is that of the original code."""
-        from effnet_tf import export
+        from effnet_tf import class_names, export
 
-        about = export.describe(model, class_names=self.class_names)
+        names = class_names.fitting(self.class_names, model.outputs[0].shape[-1])
+        about = export.describe(model, class_names=tuple(names))
         return dataclasses.replace(about, crop_padding=self._padding(about.image_size))
 
     def _padding(self, size):
@@ -214,12 +216,17 @@ def open_model(options: argparse.Namespace) -> Run | KerasFile:
         raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
     if options.workdir:
         return open_run(options.workdir, options.data_dir)
-    return KerasFile(options.model, _labels(options.labels), options.data_dir, options.crop)
+    return KerasFile(options.model, read_labels(options.labels), options.data_dir, options.crop)
 
 
-def _labels(path):
+def read_labels(path: str | None) -> tuple[str, ...]:
+    """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it."""
     from effnet_tf import class_names
 
     if path is None:
         return ()
+    if path == IMAGENET:
+        from effnet_tf.models import imagenet_classes
+
+        return imagenet_classes.names(imagenet_classes.CLASSES + 1)
     return class_names.read(path)

@@ -36,12 +36,22 @@ def _crop(text):
     return fraction
 
 
+def add_labels(parser: argparse.ArgumentParser, whose: str) -> None:
+    """Adds the option --labels; `whose` begins its help."""
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help=f"{whose}, in a file with one per line; or '{opened.IMAGENET}', for the names of its "
+        "1,000 classes",
+    )
+
+
 def add_common(parser: argparse.ArgumentParser) -> None:
     """Adds the options that all kinds of files have."""
     add_run(parser)
     add = parser.add_argument
     add("--model", metavar="FILE", help="a .keras file instead of --workdir")
-    add("--labels", metavar="FILE", help="with --model: its class names, one per line")
+    add_labels(parser, "with --model: its class names")
     add(
         "--crop",
         type=_crop,

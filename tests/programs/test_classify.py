@@ -13,6 +13,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import checksum, identify, layout, runtimes
 from effnet_tf.export.about import About
 from effnet_tf.export.tflite import flatbuffer, metadata
+from effnet_tf.models import imagenet_classes
 from export import bench, classify, inspect
 from tests.helpers import hostile, tiny_tflite
 
@@ -88,6 +89,28 @@ def files_of(folder, channels):
 def answered(capsys, path, *photos):
     classify.answer(path, list(photos))
     return capsys.readouterr().out
+
+
+class TestNamesOfImageNet:
+    @pytest.mark.parametrize("classes", [1000, 1001])
+    def test_they_are_given_by_one_word(self, classes, capsys, tmp_path, photo):
+        inputs = keras.Input((8, 8, 3))
+        pixels = keras.layers.GlobalAveragePooling2D()(inputs)
+        keras.Model(inputs, keras.layers.Dense(classes)(pixels)).save(tmp_path / "m.keras")
+        path = str(tmp_path / "m.keras")
+        said = answered(capsys, path, photo)
+        assert f"for its {classes} classes" in said and "give --labels imagenet." in said
+        classify.answer(path, [photo], labels="imagenet")
+        _, answers = capsys.readouterr().out.splitlines()[-1].split("green.png: ")
+        named = [answer.rpartition(" ")[0] for answer in answers.split(", ")]
+        assert len(named) == 5 and set(named) < set(imagenet_classes.names(classes))
+
+    def test_names_in_the_file_come_first(self, capsys, tmp_path, photo):
+        data = metadata.attach(
+            tiny_tflite.convert(means, channels=3), About("m", class_names="rgb")
+        )
+        classify.answer(write(tmp_path / "m", data), [photo], labels="imagenet")
+        assert "g 220.00" in capsys.readouterr().out
 
 
 class TestShapes:

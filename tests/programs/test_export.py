@@ -12,6 +12,7 @@ import effnet_tf
 from effnet_tf.errors import InputError
 from effnet_tf.export import checksum, identify
 from effnet_tf.export.tflite.options import Options
+from effnet_tf.models import imagenet_classes
 from effnet_tf.recipes import RECIPES
 from export import images, opened
 from tests import conftest
@@ -191,6 +192,14 @@ class TestImages:
         out = capsys.readouterr().out
         for text in ("FIFO", "TIFF", "broken.jpg", "links to folders"):
             assert text in out
+
+    @pytest.mark.parametrize("classes", [1000, 1001])
+    def test_names_of_imagenet_by_one_word(self, classes):
+        inputs = keras.Input((8, 8, 3))
+        pixels = keras.layers.GlobalAveragePooling2D()(inputs)
+        model = keras.Model(inputs, keras.layers.Dense(classes)(pixels))
+        source = opened.KerasFile("x.keras", opened.read_labels("imagenet"), None, 0)
+        assert source.about(model).class_names == imagenet_classes.names(classes)
 
     def test_a_run_whose_data_moved(self, place, tmp_path, monkeypatch):
         recipe = dataclasses.replace(RECIPES["smoke"], dataset="folder", data_dir="photos")
