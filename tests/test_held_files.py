@@ -44,6 +44,13 @@ def test_keras_files(family):
     np.testing.assert_allclose(answer(model), ANSWERS[family], rtol=1e-4, atol=1e-6)
 
 
+def test_a_legacy_file_of_a_model():
+    """From when the pixel constants were no weights: it lists one layer with weights less."""
+    model = effnet_tf.load_model(HELD / "b.h5")
+    np.testing.assert_allclose(answer(model), ANSWERS["b"], rtol=1e-4, atol=1e-6)
+    assert len(model.layers[1].weights) == 2
+
+
 @pytest.mark.parametrize("name", ["b.keras", "b.h5", "b.weights.h5"])
 def test_weights_of_files(name):
     keras.utils.set_random_seed(99)

@@ -21,7 +21,7 @@ from tensorflow.python.eager import context
 from tensorflow.python.eager.polymorphic_function.concrete_function import ConcreteFunction
 from tensorflow.python.tpu import tpu_system_metadata
 
-from effnet_tf import data, recipes
+from effnet_tf import data, recipes, variants
 from effnet_tf.train import trainer as trainer_lib
 from tools.tpu_chips import REPLICAS
 
@@ -204,7 +204,7 @@ def training_step(
         one.count = count
     source = data.Source("ImageNet", classes, *records)
     trainer = trainer_lib.Trainer(recipe, source, strategy)
-    parameters = trainer.models["raw"].count_params()
+    parameters = variants.cost(recipe.resolved_variant(), num_classes=len(classes)).params
     if settings["step"] == "eval":
         batches = data.evaluation(source, recipe, trainer.size, trainer.eval_per_replica, 1)
         return trainer.evaluation.step, batches.element_spec, parameters

@@ -56,7 +56,7 @@ def scaling_of(layer: keras.Operation, rank: int) -> Scaling | None:
         None for a layer that does something else.
     """
     if isinstance(layer, layers.Normalize):
-        return _of_statistics(layer.mean, layer.std)
+        return _of_statistics(*layer.constants())
     if type(layer) is keras.layers.Rescaling:
         factor, shift = (np.asarray(value, "float64") for value in (layer.scale, layer.offset))
         return _checked(factor, shift)

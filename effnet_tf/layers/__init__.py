@@ -7,7 +7,8 @@ this package registers with Keras what saved models may hold.
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
-from effnet_tf.layers.normalize import Normalize, follow_weights
+from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constants
+from effnet_tf.layers.pixel_range import watch_range
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
 from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
@@ -29,8 +30,10 @@ __all__ = [
     "flatten",
     "follow_weights",
     "group_moments",
+    "hidden_constants",
     "holders",
     "mask_seed",
     "masks_from",
     "sublayers",
+    "watch_range",
 ]

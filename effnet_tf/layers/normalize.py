@@ -1,7 +1,8 @@
-"""How do pixels become what a network expects, and are they pixels at all?"""
+"""How do pixels become what a network expects?"""
 
-import warnings
-from collections.abc import MutableMapping, Sequence
+import contextlib
+import contextvars
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import keras
 import numpy as np
@@ -9,25 +10,46 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.layers.pixel_range import PixelRange
 from effnet_tf.layers.shapes import Shape
+
+_hidden: contextvars.ContextVar[bool] = contextvars.ContextVar("hidden", default=False)
+
+
+@contextlib.contextmanager
+def hidden_constants() -> Iterator[None]:
+    """Lets `Normalize` layers count no weights, for Keras to read a file from when they had none.
+
+    Such a legacy `.h5` lists the weights of all layers in order. The layers keep the
+    constants of their configuration.
+    """
+    token = _hidden.set(True)
+    try:
+        yield
+    finally:
+        _hidden.reset(token)
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
 class Normalize(keras.layers.Layer):
     """Maps pixels in [0, 255] to `(pixels - mean) / std`.
 
-    It computes in float32 under every dtype policy. Its constants are no variables, so
-    that a model is the same network whatever weights it was made with; they are saved
-    with it, in `.keras` and `.weights.h5` files.
+    It computes in float32 under every dtype policy. Its constants are weights, which do not
+    train: whatever carries a model's weights carries them too. They are in its configuration
+    as well, as they are when that is asked for.
 
-    The first batch of float pixels is looked at: if it seems to be scaled to [0, 1] or
-    [-1, 1] already, a warning says so. (Not under XLA, Keras' default on a GPU, nor in a
-    tf.function of your own: call the model once on a batch there.)
+    The first batch of pixels is looked at: if it seems to be scaled to [0, 1] or [-1, 1]
+    already, or to have 16 bits, a warning says so. (Not under XLA, Keras' default on a GPU,
+    nor in a tf.function of your own: call the model once on a batch there.)
 
     Args:
         mean: one float per channel, in grey levels.
         std: one float per channel, in grey levels, not 0.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
+
+    Attributes:
+        mean: weight (C,) float32, once the layer is built; `mean.assign` changes it.
+        std: weight (C,) float32.
 
     Call arguments:
         inputs: uint8 or float images in [0, 255].
@@ -48,69 +70,78 @@ class Normalize(keras.layers.Layer):
     def __init__(self, mean: Sequence[float], std: Sequence[float], **kwargs):
         kwargs.setdefault("autocast", False)  # bfloat16 pixels would lose a grey level
         super().__init__(**kwargs)
-        self.mean = [float(value) for value in mean]
-        self.std = [float(value) for value in std]
-        self._range_seen = False
-        if len(self.mean) != len(self.std) or 0.0 in self.std:
+        self._made_with = tuple(map(float, mean)), tuple(map(float, std))
+        self._range = PixelRange()
+        if len(mean) != len(std) or 0.0 in self._made_with[1]:
             raise ValueError(
                 "Normalize needs a mean and a non-zero std per channel; received "
-                f"mean={self.mean} and std={self.std}."
+                f"mean={list(mean)} and std={list(std)}."
             )
 
     def build(self, input_shape: Shape) -> None:
-        if input_shape[-1] != len(self.mean):
+        mean, std = self._made_with
+        if input_shape[-1] != len(mean):
             raise ValueError(
-                f"Normalize has constants for {len(self.mean)} channels; received "
+                f"Normalize has constants for {len(mean)} channels; received "
                 f"an input of shape {tuple(input_shape)}."
             )
-        self.built = True
+        self.mean, self.std = self._add_constant("mean", mean), self._add_constant("std", std)
+
+    def _add_constant(self, name, values):
+        return self.add_weight(
+            name=name,
+            shape=(len(values),),
+            initializer=keras.initializers.Constant(list(values)),
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+        )
+
+    @property
+    def weights(self) -> list[keras.Variable]:
+        """Mean and std; none within `hidden_constants`."""
+        if _hidden.get():
+            return []
+        return super().weights
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        pixels = ops.cast(inputs, "float32")
-        if not self._range_seen and "float" in keras.backend.standardize_dtype(inputs.dtype):
-            pixels = self._look_at_range(pixels)
-        return ops.cast((pixels - self.mean) / self.std, self.compute_dtype)
+        pixels = ops.cast(self._range.look(inputs, self.std), "float32")
+        return ops.cast(ops.divide(ops.subtract(pixels, self.mean), self.std), self.compute_dtype)
 
-    def _look_at_range(self, pixels):
-        """Returns the pixels; arranges that `_warn_of_range` sees the first real ones."""
-        if tf.executing_eagerly():
-            self._warn_of_range(tf.reduce_min(pixels), tf.reduce_max(pixels))
-        elif _in_keras_loop():
-            seen = tf.numpy_function(
-                self._warn_of_range, [tf.reduce_min(pixels), tf.reduce_max(pixels)], []
-            )
-            with tf.control_dependencies([seen]):
-                return tf.identity(pixels)
-        return pixels
-
-    def _warn_of_range(self, low, high):
-        if self._range_seen or high <= low:  # a constant image says nothing
-            return
-        self._range_seen = True
-        if max(self.std) > 10 and high <= 5 and low >= -5:
-            warnings.warn(
-                f"The first images lie between {low:.3g} and {high:.3g}, as if "
-                f"{_apparent_scaling(low, high)}, but this model takes pixels in [0, 255] and "
-                "normalises them itself. Leave out that step, or build the model with "
-                "preprocessing=False if it is intended.",
-                stacklevel=2,
-            )
+    def constants(self) -> tuple[list[float], list[float]]:
+        """Returns mean and std as they are now: the shortest decimals, such as 123.675."""
+        if not self.built:
+            return tuple(map(list, self._made_with))
+        return _decimals(self.mean), _decimals(self.std)
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
-        """Writes the constants, which are no variables, among the weights."""
-        store["mean"], store["std"] = np.asarray(self.mean), np.asarray(self.std)
+        """Writes the constants by their names, as ever."""
+        store["mean"], store["std"] = self.mean.numpy(), self.std.numpy()
 
     def load_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:
         """Reads them; files of weights without them leave the layer as it is."""
-        if "mean" in store.keys():  # noqa: SIM118  (a store of Keras has keys alone)
-            self.mean = np.asarray(store["mean"]).tolist()
-            self.std = np.asarray(store["std"]).tolist()
+        if "mean" not in store.keys():  # noqa: SIM118  (a store of Keras has keys alone)
+            return
+        mean, std = np.asarray(store["mean"]), np.asarray(store["std"])
+        if mean.shape != self.mean.shape:
+            raise ValueError(
+                f"The file's pixel constants are for {len(mean)} channels, those of layer "
+                f"'{self.name}' for {self.mean.shape[0]}."
+            )
+        self.mean.assign(mean)
+        self.std.assign(std)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "mean": self.mean, "std": self.std}
+        mean, std = self.constants()
+        return {**super().get_config(), "mean": mean, "std": std}
+
+
+def _decimals(variable):
+    # A float32 as text is the shortest decimal that is read as this float32.
+    return [float(str(value)) for value in variable.numpy()]
 
 
 def follow_weights(layer: keras.layers.Normalization) -> None:
@@ -135,27 +166,3 @@ def follow_weights(layer: keras.layers.Normalization) -> None:
 
     layer.finalize_state = finalize_state
     finalize_state()
-
-
-def _apparent_scaling(low, high):
-    if low >= 0 and high <= 1:
-        return "scaled to [0, 1]"
-    if low >= -1 and high <= 1:
-        return "scaled to [-1, 1]"
-    return "normalised already"
-
-
-def _in_keras_loop():
-    """Whether a step of fit, evaluate or predict is being traced, and not for XLA.
-
-    Only there may an operation call back to Python: a model that is exported, or
-    compiled for a TPU, must not hold one.
-    """
-    graph, inside = tf.compat.v1.get_default_graph(), False
-    while graph is not None:
-        context = graph._get_control_flow_context()
-        if context is not None and context.IsXLAContext():
-            return False
-        inside |= getattr(graph, "name", "").startswith(("one_step_on_", "multi_step_on_"))
-        graph = getattr(graph, "outer_graph", None)
-    return inside

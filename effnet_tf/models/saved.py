@@ -1,16 +1,18 @@
 """How does a saved model become a Keras model again?"""
 
+import contextlib
 import os
+import re
 from collections.abc import Callable, Mapping
 
+import h5py
 import keras
 
-# Registers what a file may hold.
 from effnet_tf import (
-    layers,  # noqa: F401
-    optim,  # noqa: F401
+    layers,
+    optim,  # noqa: F401  registers what a file may hold
 )
-from effnet_tf.weights import claims, loading
+from effnet_tf.weights import claims, loading, pixels
 
 
 def load_model(
@@ -21,7 +23,9 @@ def load_model(
 ) -> keras.Model:
     """Loads a `.keras` or `.h5` file, and looks at it before and after.
 
-    As `keras.saving.load_model`, for any model of Keras'.
+    As `keras.saving.load_model`, for any model of Keras'. A flat network (that of the
+    constructors) computes with its pixel constants as they are at each call, as it did when
+    it was made; Keras' own function makes it compute with copies of them.
 
     Args:
         path: the file.
@@ -37,9 +41,11 @@ def load_model(
             weights that are not finite.
     """
     claims.check_keras_file(str(path))
-    model = keras.saving.load_model(
-        path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode
-    )
+    with _as_saved(str(path)):
+        model = keras.saving.load_model(
+            path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode
+        )
+    pixels.follow_constants(model)
     loading.refuse_not_finite(path, _float_weights(model))
     return model
 
@@ -47,3 +53,14 @@ def load_model(
 def _float_weights(model):
     found = [variable for variable in model.weights if "float" in variable.dtype]
     return {variable.path: variable.numpy() for variable in found}
+
+
+def _as_saved(path):
+    """Returns the context to load in: a legacy .h5 may be from when `Normalize` had no weights."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path) as root:
+            config, paths = str(root.attrs.get("model_config")), []
+            root.visit(paths.append)
+        if "Normalize" in config and not any(re.search(r"/std(:0)?$", each) for each in paths):
+            return layers.hidden_constants()
+    return contextlib.nullcontext()

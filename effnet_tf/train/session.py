@@ -130,8 +130,9 @@ def _describe(recipe, trainer):
             f"Compound scaling: phi {recipe.phi:g}, alpha * beta^2 * gamma^2 = "
             f"{scaling.cost_per_phi:.3f} times the multiply-adds per unit of phi"
         )
+    parameters = variants.cost(variant, num_classes=len(trainer.source.class_names)).params
     log.info(
-        f"EfficientNet {variant.name}: {trainer.models['raw'].count_params():,} parameters, "
+        f"EfficientNet {variant.name}: {parameters:,} parameters, "
         f"input {trainer.size} x {trainer.size}; {recipe.optimizer}, "
         f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
         f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "

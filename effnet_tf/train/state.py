@@ -18,12 +18,13 @@ import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError
+from effnet_tf.layers import Normalize
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
 from effnet_tf.runs import checkpoints, texts
 from effnet_tf.runs.locate import checkpoint_prefix
 from effnet_tf.train.step import Step
-from effnet_tf.weights import loading
+from effnet_tf.weights import loading, pixels
 
 
 class State:
@@ -55,13 +56,13 @@ class State:
     ):
         self._recipe, self._class_names, self._models = recipe, class_names, models
         self._step = step
-        normalize = models["raw"].get_layer("normalization")
+        mean, std = _normalize(models["raw"]).constants()
         guard = {"bad_steps": 0, "rollbacks": 0, "forgiven": 0, "returned_to": -1}
         with tf.device("CPU"):
             # They come with the initial weights, and so belong into the checkpoint.
             self.constants = {
-                name: tf.Variable(getattr(normalize, name), dtype=tf.float64)
-                for name in ("mean", "std")
+                name: tf.Variable(values, dtype=tf.float64)
+                for name, values in (("mean", mean), ("std", std))
             }
             self.totals = {
                 name: tf.Variable(0.0, dtype=tf.float64) for name in ("loss", "correct", "images")
@@ -70,9 +71,11 @@ class State:
         self.variables = self._registry(optimizer)
 
     def _registry(self, optimizer):
-        state = {_group(v.path) + v.path: v.value for v in self._models["raw"].weights}
+        raw = pixels.network_weights(self._models["raw"])
+        state = {_group(v.path) + v.path: v.value for v in raw}
         if "ema" in self._models:
-            state |= {f"ema/{v.path}": v.value for v in self._models["ema"].weights}
+            averages = pixels.network_weights(self._models["ema"])
+            state |= {f"ema/{v.path}": v.value for v in averages}
         for number, slot in enumerate(optimizer.variables[1:]):
             # Not the whole path: Keras numbers the optimisers of a process.
             state[f"slots/{number:04}/{slot.path.partition('/')[2]}"] = slot.value
@@ -108,8 +111,8 @@ class State:
         if self._is_of_other_classes(start):
             classifier.set_weights(fresh)
             log.info("These weights are of other classes: the classifier starts afresh.")
-        for name, constants in self.constants.items():
-            constants.assign(getattr(raw.get_layer("normalization"), name))
+        for constant, values in zip(self.constants.values(), _normalize(raw).constants()):
+            constant.assign(values)
         self.hand_on_constants()
         copy_weights(self._models)
 
@@ -125,8 +128,9 @@ class State:
     def hand_on_constants(self) -> None:
         """Gives every model the pixel constants of the state; before the first step."""
         for model in self._models.values():
-            for name, constants in self.constants.items():
-                setattr(model.get_layer("normalization"), name, constants.numpy().tolist())
+            layer = _normalize(model)
+            layer.mean.assign(self.constants["mean"])
+            layer.std.assign(self.constants["std"])
 
     # --- what a checkpoint holds --------------------------------------------------------------
 
@@ -170,6 +174,11 @@ class State:
         """Sets the sums of the running epoch to zero."""
         for variable in self.totals.values():
             variable.assign(0.0)
+
+
+def _normalize(model):
+    """Returns the layer that holds the pixel constants."""
+    return next(layer for layer in model.layers if isinstance(layer, Normalize))
 
 
 def _group(path):

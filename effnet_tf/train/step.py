@@ -13,6 +13,7 @@ from effnet_tf import optim
 from effnet_tf.data import augment
 from effnet_tf.layers import batch_norms, masks_from
 from effnet_tf.recipes import Recipe
+from effnet_tf.weights import pixels
 
 # The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
 LOSS, CORRECT, IMAGES, NOT_FINITE, GOOD = range(5)
@@ -96,8 +97,8 @@ class Step:
     def _update_average(self, good):
         decay = optim.ema_decay(self.recipe.ema_decay, self.optimizer.iterations.value)
         optim.update_ema(
-            [v.value for v in self.models["ema"].weights],
-            [v.value for v in self.models["raw"].weights],
+            [v.value for v in pixels.network_weights(self.models["ema"])],
+            [v.value for v in pixels.network_weights(self.models["raw"])],
             tf.where(good, decay, 1.0),
         )
 

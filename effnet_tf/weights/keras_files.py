@@ -43,11 +43,13 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
             values = _legacy_variables(root.get("model_weights", root))
             if "model_config" in root.attrs:
                 config = json.loads(root.attrs["model_config"])
-    statistics = {leaf: values.pop(name) for leaf, name in _statistics(values).items()}
+    scaling = {}
+    for path, (layer, leaf) in _scaling(values).items():
+        scaling.setdefault(layer, {})[leaf] = values.pop(path)
     return Contents(
         kind,
         name_values(values, _with_classifier(split(values)), target),
-        normalization=keras_pixels.normalization(statistics, config),
+        normalization=keras_pixels.normalization(scaling, config),
     )
 
 
@@ -168,7 +170,7 @@ def _leaf(layer, key):
 def _leaves(layer):
     if layer.endswith("bn"):
         return names.BATCH_NORM
-    if layer.startswith("normalization"):
+    if re.search(r"(?<!batch_)(?<!layer_)(?<!group_)normalization", layer):
         return "mean", "variance", "count"
     return "kernel", "bias"
 
@@ -185,13 +187,10 @@ def _legacy_variables(root):
     return values
 
 
-def _statistics(values):
-    """Finds {leaf: path} of the Normalization that stands beside stem_conv."""
-    stem = next((name for name in values if re.search(r"(^|/)stem_conv/kernel(:0)?$", name)), "")
-    beside = re.escape(stem.partition("stem_conv")[0]) + r"(?:normalization(?:_\d+)?/){1,2}"
-    found = {}
-    for name in values:
-        match = re.fullmatch(beside + r"(mean|variance|std|count)(?::0)?", name)
-        if match:
-            found[match[1]] = name
-    return found
+def _scaling(values):
+    """Finds {path: (layer, leaf)} of each Normalization, or Normalize, beside stem_conv."""
+    stem = next((path for path in values if re.search(r"stem_conv[^/]*/kernel(:0)?$", path)), "")
+    beside = re.escape(re.match(r"(.*?)[^/]*stem_conv|", stem)[1] or "")
+    pattern = re.compile(rf"{beside}([^/]+)/(?:[^/]+/)?(mean|variance|std|count)(?::0)?")
+    found = {path: pattern.fullmatch(path) for path in values}
+    return {path: match.groups() for path, match in found.items() if match}

@@ -1,13 +1,17 @@
 """Which pixels does the network in a Keras file expect, as far as the file says it?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from effnet_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
+_STEM = "stem_conv"
+_SCALING = ("Rescaling", "Normalization", "Normalize")  # the last is ours
+Step = tuple[np.ndarray, np.ndarray]  # (factor, shift), one or per channel: x * factor + shift
 
-def normalization(statistics: Mapping[str, np.ndarray], config: object) -> tuple | None:
+
+def normalization(layers: Mapping[str, Mapping[str, np.ndarray]], config: object) -> tuple | None:
     """Returns the (mean, std), in grey levels, that a file's model applies.
 
     The published files of keras.applications hold the standard deviation where the
@@ -17,24 +21,31 @@ def normalization(statistics: Mapping[str, np.ndarray], config: object) -> tuple
     `weights="<path>"`, which does not make up for it, was fine-tuned: there is no telling).
 
     Args:
-        statistics: variables of the Normalization beside stem_conv, by their names.
+        layers: name of a Normalization (or Normalize) beside stem_conv -> its variables, by
+            their names.
         config: the model's configuration, if the file has one.
 
     Returns:
         (mean, std) on pixels in [0, 255], one number or one per channel; () if the model
         leaves pixels as they are; None if the file does not say.
     """
-    if "std" in statistics:
-        return np.asarray(statistics["mean"]), np.asarray(statistics["std"])
-    layers = _layers_with_stem(config)
-    if layers:
-        return _composed(layers, statistics)
+    before = _before_stem(config)
+    if before is not None:
+        return _composed(before, layers)
+    if len(layers) == 1:
+        (statistics,) = layers.values()
+        if "std" in statistics:
+            return np.asarray(statistics["mean"]), np.asarray(statistics["std"])
     rescales = _rescales(config)
     if rescales is not None:
         return (np.zeros(1), np.full(1, 255.0)) if rescales else ()
-    if "variance" not in statistics:
-        return None
-    mean, variance = np.ravel(statistics["mean"]), np.ravel(statistics["variance"])
+    if len(layers) != 1 or "variance" not in statistics:
+        return None  # of several, one is the network's: there is no telling which
+    return _of_weights(np.ravel(statistics["mean"]), np.ravel(statistics["variance"]))
+
+
+def _of_weights(mean, variance):
+    """What a Normalization says that stands behind a Rescaling by 1 / 255, as they all do."""
     published = np.allclose(255 * mean, IMAGENET_MEAN, atol=0.01) and np.allclose(
         255 * variance, IMAGENET_STD, atol=0.01
     )
@@ -43,8 +54,87 @@ def normalization(statistics: Mapping[str, np.ndarray], config: object) -> tuple
     return 255.0 * mean, 255.0 * _root(variance)
 
 
+def standardising(mean: np.ndarray, variance: np.ndarray) -> Step:
+    """Returns what keras.layers.Normalization does to pixels."""
+    factor = 1 / _root(np.ravel(variance).astype(float))
+    return factor, -np.ravel(mean) * factor
+
+
 def _root(variance):
     return np.maximum(np.sqrt(variance), 1e-7)  # as keras.layers.Normalization
+
+
+def chained(steps: Iterable[Step]) -> Step:
+    """Returns what several steps do one after the other."""
+    factor, shift = np.ones(1), np.zeros(1)
+    for next_factor, next_shift in steps:
+        factor, shift = factor * next_factor, shift * next_factor + next_shift
+    return factor, shift
+
+
+def _composed(before, layers):
+    """The (mean, std) of what layers do one after the other; () if there are none."""
+    if not before:
+        return ()
+    if len(before) == 1 and _kind(before[0]) == "Normalize":  # without rounding
+        numbers = _numbers(before[0], layers)
+        return np.asarray(numbers["mean"]), np.asarray(numbers["std"])
+    factor, shift = chained(_step(layer, layers) for layer in before)
+    return 0.0 - shift / factor, 1 / factor
+
+
+# --- in a model's configuration ----------------------------------------------------------------
+
+
+def _before_stem(config):
+    """Returns the configurations of the network's layers that scale pixels, in order.
+
+    None if there is no stem_conv.
+    """
+    layers = _layers_with_stem(config)
+    if layers is None:
+        return None
+    found = [layer for layer in _way_to_stem(layers) if _kind(layer) in _SCALING]
+    own = [number for number, layer in enumerate(found) if _has_weights(layer)]
+    if not own:
+        return found
+    # What stands before the network's own layers is the user's.
+    start = own[-1]
+    if start and _kind(found[start]) != "Normalize" and _kind(found[start - 1]) == "Rescaling":
+        start -= 1
+    return found[start:]
+
+
+def _way_to_stem(layers):
+    """Returns the layers before stem_conv, in order, back to one of several inputs or of none."""
+    by_name = {layer["config"].get("name"): layer for layer in layers}
+    names = list(by_name)
+    previous = dict(zip(names[1:], names))  # in a Sequential
+    found, name = {}, _STEM
+    while name in by_name and name not in found:
+        layer = found[name] = by_name[name]
+        sources = {previous.get(name)}
+        if "inbound_nodes" in layer:
+            sources = set(_sources(layer["inbound_nodes"]))
+        name = None
+        if len(sources) == 1:
+            (name,) = sources
+    return list(found.values())[:0:-1]
+
+
+def _sources(node):
+    """Yields the names of the layers that a node of Keras 2 or 3 takes tensors of."""
+    if isinstance(node, dict) and "keras_history" in node:
+        node = node["keras_history"]
+    if isinstance(node, dict):
+        node = list(node.values())
+    if not isinstance(node, list):
+        return
+    if len(node) >= 3 and isinstance(node[0], str) and isinstance(node[1], int):
+        yield node[0]
+        return
+    for each in node:
+        yield from _sources(each)
 
 
 def _layers_with_stem(config):
@@ -52,7 +142,7 @@ def _layers_with_stem(config):
     if not isinstance(config, dict):
         return None
     layers = config.get("config", {}).get("layers", [])
-    if any(layer["config"].get("name") == "stem_conv" for layer in layers):
+    if any(layer["config"].get("name") == _STEM for layer in layers):
         return layers
     found = (_layers_with_stem(layer) for layer in layers)
     return next((layers for layers in found if layers is not None), None)
@@ -74,39 +164,31 @@ def _rescales(config):
     return next((each for each in found if each is not None), None)
 
 
-def _composed(layers, statistics):
-    """The (mean, std) of what the layers before stem_conv do to pixels, () for nothing."""
-    scale, offset, found = np.ones(1), np.zeros(1), False
-    for layer in layers:
-        step = _scaling(layer, statistics)
-        if step is not None:
-            factor, shift = step
-            scale, offset, found = scale * factor, offset * factor + shift, True
-        elif layer["config"].get("name") == "stem_conv":
-            break
-    if not found:
-        return ()
-    return 0.0 - offset / scale, 1 / scale
+def _kind(layer):
+    return layer["class_name"].rpartition(">")[2]
 
 
-def _scaling(layer, statistics):
-    """The (factor, shift) that a layer applies to pixels; None if it is another layer."""
-    settings, kind = layer["config"], layer["class_name"].rpartition(">")[2]
+def _has_weights(layer):
+    """Whether it is a Normalization whose constants are weights, or a Normalize."""
+    return _kind(layer) != "Rescaling" and layer["config"].get("variance") is None
+
+
+def _numbers(layer, layers):
+    """Returns a layer's settings, and its weights, with which it computes, if there are any."""
+    settings = layer["config"]
+    return {**settings, **layers.get(settings.get("name"), {})}
+
+
+def _step(layer, layers):
+    """The (factor, shift) that a layer applies to pixels."""
+    settings, kind = layer["config"], _kind(layer)
     if kind == "Rescaling":
         return np.asarray(settings["scale"]), np.asarray(settings["offset"])
-    if kind == "Normalization":
-        mean = np.ravel(_statistic("mean", settings, statistics, 0.0))
-        std = _root(np.ravel(_statistic("variance", settings, statistics, 1.0)))
-    elif kind == "Normalize":  # ours
-        mean, std = np.asarray(settings["mean"]), np.asarray(settings["std"])
-    else:
-        return None
-    factor = 1 / std
-    return factor, -mean * factor
-
-
-def _statistic(name, settings, statistics, default):
-    """A number of a Normalization: from its configuration, else from its variables."""
-    if settings.get(name) is not None:
-        return settings[name]
-    return statistics.get(name, default)
+    numbers = _numbers(layer, layers)
+    if kind == "Normalize":
+        factor = 1 / np.asarray(numbers["std"])
+        return factor, -np.asarray(numbers["mean"]) * factor
+    mean, variance = (numbers.get(name) for name in ("mean", "variance"))
+    if variance is None:
+        mean, variance = 0.0, 1.0
+    return standardising(mean, variance)

@@ -15,7 +15,6 @@ import numpy as np
 
 from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
-from effnet_tf.layers import Normalize
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
 from effnet_tf.weights import contents, keras_files, names, pixels, published, reading, report
@@ -40,10 +39,9 @@ def load_weights(
     `tf_efficientnet_*`, of EfficientNet-PyTorch or of Hugging Face's transformers (or the
     folder that these save), whatever prefix a training program put before its names.
 
-    If the file says which pixels its model takes, the model's `Normalize` layer gets
-    these constants. TF1 and PyTorch files do not say it: build the model with
-    `preprocessing="inception"` for AdvProp weights. Models that contain this one and have
-    predicted before go on with the old constants: compile them again.
+    If the file says which pixels its model takes, the model gets these constants, in
+    whatever form it holds them. TF1 and PyTorch files do not say it: build the model with
+    `preprocessing="inception"` for AdvProp weights.
 
     Args:
         model: a `keras.Model` of this package.
@@ -121,7 +119,7 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
 
 def _canonical(model):
     """Returns {canonical name: variable} of a model, in its order."""
-    variables, weights = {}, _weights(model)
+    variables, weights = {}, pixels.network_weights(model)
     paths = names.canonical(keras_files.split([weight.path for weight in weights]))
     for weight in weights:
         if variables.setdefault(paths[weight.path], weight) is not weight:
@@ -130,17 +128,6 @@ def _canonical(model):
                 f"'{weight.path}'): load weights into each network on its own."
             )
     return variables
-
-
-def _weights(model):
-    """The variables of a model but those of pixels and tables, see pixels.py."""
-    constants = {
-        id(weight)
-        for layer in model._flatten_layers()
-        if isinstance(layer, (keras.layers.Normalization, Normalize))
-        for weight in layer.weights
-    }
-    return [weight for weight in model.weights if id(weight) not in constants]
 
 
 def _shapes(variables):

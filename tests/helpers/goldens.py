@@ -73,8 +73,11 @@ def timm_value(name, shape):
 
 def load_seeded(model, golden):
     """Sets every weight of a model to the golden run's; order, leaf and shape must agree."""
-    assert len(model.weights) == len(golden["variables"])
-    for weight, (name, shape) in zip(model.weights, golden["variables"]):
+    from effnet_tf.weights import pixels
+
+    weights = pixels.network_weights(model)
+    assert len(weights) == len(golden["variables"])
+    for weight, (name, shape) in zip(weights, golden["variables"]):
         leaf = name.rsplit("/", 1)[-1].replace("depthwise_kernel", "kernel")
         assert (weight.name, tuple(weight.shape)) == (leaf, tuple(shape)), (weight.path, name)
         weight.assign(seeded_value(name, shape, golden["kernel_gain"]))
