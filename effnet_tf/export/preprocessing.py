@@ -69,7 +69,10 @@ def normalization(model: keras.Model) -> Normalization:
         model: a built `keras.Model`. One without a graph of layers is asked for those inside.
     """
     numbers = image_inputs(model)
-    found = _Walk().run(model, [_Pixels(number) for number in range(len(model.inputs))])
+    inputs = [None] * len(model.inputs)
+    for number in numbers:
+        inputs[number] = _Pixels(number)
+    found = _Walk().run(model, inputs)
     scaled = {each.number: each for each in reversed(found) if _is_of_bytes(each)}  # the first
     if not numbers or scaled.keys() != set(numbers):
         return Normalization(False)
