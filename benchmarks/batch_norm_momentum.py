@@ -3,9 +3,9 @@
     pip install 'effnet_tf[cpu,digits]'
     python benchmarks/batch_norm_momentum.py    # about 2 minutes on 2 cores
 
-A small network (phi -4 of B0) learns scikit-learn's digits at 32 x 32 pixels by Adam, four epochs of
-16 steps, once for each momentum from the same initial weights. The accuracies are those that Keras
-validates after each epoch, with the moving statistics of batch norm; where these have hardly
+A small network (phi -4 of B0) learns scikit-learn's digits at 32 x 32 pixels by Adam, four epochs
+of 16 steps, once for each momentum from the same initial weights. The accuracies are those that
+Keras validates after each epoch, with the moving statistics of batch norm; where these have hardly
 left their initial values, they say nothing of what was learned. Writes batch_norm_momentum.json.
 """
 
