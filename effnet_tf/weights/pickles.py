@@ -73,14 +73,17 @@ class Machine(pickle_stack.Stack):
             ValueError: it is damaged.
         """
         self.clear()
-        for opcode, argument, position in pickletools.genops(stream):
+        try:
+            return self._run(stream)
+        except (LookupError, TypeError, UnicodeError) as error:
+            raise ValueError(f"its pickle is wrong before byte {stream.tell():,}") from error
+
+    def _run(self, stream):
+        for opcode, argument, _ in pickletools.genops(stream):
             self._count_steps(1)
-            try:
-                if opcode.name == "STOP":
-                    return self.pop()
-                self._step(opcode.name, argument)
-            except (LookupError, TypeError) as error:
-                raise ValueError(f"its pickle is wrong at byte {position:,}") from error
+            if opcode.name == "STOP":
+                return self.pop()
+            self._step(opcode.name, argument)
         raise ValueError("its pickle has no end")
 
     def _count_steps(self, count):

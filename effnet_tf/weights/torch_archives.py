@@ -104,7 +104,7 @@ def _open_zip(file):
         )
     if f"{root}/byteorder" in names:
         _check_order(file.path, archive.read(f"{root}/byteorder") == b"little")
-    machine = pickles.Machine(file.path, torch_tensors.FUNCTIONS, torch_tensors.storage)
+    machine = pickles.Machine(file.path, torch_tensors.FUNCTIONS, torch_tensors.persistent)
     value = machine.run(io.BytesIO(archive.read(root + _OBJECTS)))
 
     def read(storage):
@@ -131,9 +131,10 @@ def _open_legacy(file):
     seen: dict[str, Storage] = {}
 
     def persistent(identifier):
-        storage = torch_tensors.storage(identifier)
-        seen.setdefault(storage.key, storage)
-        return storage
+        kept = torch_tensors.persistent(identifier)
+        if isinstance(kept, Storage):
+            seen.setdefault(kept.key, kept)
+        return kept
 
     stream = io.BytesIO(file.content)
     machine = pickles.Machine(file.path, torch_tensors.FUNCTIONS, persistent)

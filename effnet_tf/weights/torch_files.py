@@ -65,11 +65,11 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
 
 
 def _say_unknown(path, unknown):
-    shown = list(unknown[:3])
+    shown = printable(", ".join(unknown[:3]))
     if len(unknown) > 3:
-        shown.append("...")
-    if shown:
-        log.info(f"{path}: objects in it are not read: {printable(', '.join(shown))}.")
+        shown += f" and {len(unknown) - 3} more"
+    if unknown:
+        log.info(f"{path}: only its tensors are read, not its objects of {shown}.")
 
 
 def _state_dict(path, saved, ema):

@@ -51,6 +51,10 @@ _OF_STORAGES = {
     "BoolStorage": "bool",
     "ComplexFloatStorage": "complex64",
     "ComplexDoubleStorage": "complex128",
+    # Of quantized tensors, which are not read.
+    "QInt8Storage": "int8",
+    "QUInt8Storage": "uint8",
+    "QInt32Storage": "int32",
 }
 
 
@@ -95,12 +99,17 @@ class Tensor:
 # --- what a pickle calls --------------------------------------------------------------------
 
 
-def storage(identifier: object) -> Storage:
-    """Returns the storage that a pickle means by ("storage", type, key, device, count, ...).
+def persistent(identifier: object) -> Storage | Global:
+    """Returns what a pickle means by ("storage", type, key, device, count, ...).
+
+    Or by ("module", class, ...), with which PyTorch before 1.6 kept the source of a class.
 
     Raises:
         ValueError: it means something else.
     """
+    if isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] == "module":
+        if isinstance(identifier[1], Global):
+            return identifier[1]
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
         raise ValueError("it refers to something that is not a storage")
     _, kind, key, _, count, *part = identifier
@@ -184,6 +193,8 @@ _TENSORS = {
 # Of no use here, but as harmless to PyTorch as tensors: so they are not spoken of.
 _PLAIN = (
     "_codecs.encode",
+    "__builtin__.set",
+    "builtins.set",
     "builtins.complex",
     "numpy.core.multiarray.scalar",
     "numpy._core.multiarray.scalar",

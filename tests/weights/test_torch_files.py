@@ -289,7 +289,7 @@ class TestFilesOfTrainers:
         path = self.write(tmp_path / "a.pth", lambda state: {"model": state, "args": NAMESPACE})
         values(path)
         said = capsys.readouterr().out
-        assert f"{path}: objects in it are not read: argparse.Namespace." in said
+        assert f"{path}: only its tensors are read, not its objects of argparse.Namespace." in said
 
     @pytest.mark.parametrize("key", ["state_dict_ema", "model_ema"])
     def test_averages(self, key, tmp_path):
