@@ -45,7 +45,7 @@ SECONDS = {
     "data/test_check": 33,
     "weights/test_loading": 31,
     "export/test_writing": 31,
-    "weights/test_torch_files": 26,
+    "weights/test_torch_files": 32,
     "models/test_applications": 25,
     "train/test_trainer": 25,
     "runs/test_hostile_workdirs": 20,
@@ -57,6 +57,7 @@ SECONDS = {
     "tools/test_tpu_check": 15,
     "programs/test_inspect": 13,
     "train/test_cluster": 12,
+    "weights/test_torch_archives": 8,
     "programs/test_export": 12,
 }
 NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
