@@ -14,7 +14,7 @@ from effnet_tf.variants import Block, Convolution, Network
 
 def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
     """Returns (pixels - mean) / std of images (N, H, W, C)."""
-    return layers.Normalize(network.mean, network.std, name="normalization")(pixels)
+    return layers.Normalize(network.mean, network.std)(pixels)
 
 
 def convolution(network: Network, described: Convolution, x: KerasTensor) -> KerasTensor:

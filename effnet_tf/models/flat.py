@@ -15,8 +15,8 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
+from effnet_tf.layers import follow_weights, watch_range
 from effnet_tf.layers.convolutions import conv_layer
-from effnet_tf.layers.normalize import follow_weights
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
@@ -27,7 +27,9 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
 
     The constants are weights of the Normalization layer, in units of 255 grey levels.
     """
-    x = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype="float32")(pixels)
+    rescaling = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype="float32")
+    x = rescaling(pixels)
+    watch_range(rescaling)
     layer = keras.layers.Normalization(axis=3, dtype="float32")
     layer.build(x.shape)
     layer.adapt_mean.assign(np.asarray(network.mean) / _GREY_LEVELS)

@@ -128,6 +128,11 @@ def test_means_and_scores_are_float32_under_bfloat16():
     assert model.get_layer("top_activation").output.dtype == "bfloat16"
 
 
+def test_scaled_pixels_are_noticed():
+    with pytest.warns(UserWarning, match=r"scaled to \[0, 1\]"):
+        tiny()((IMAGES / 255).astype("float32"))
+
+
 class TestTwoModelsInOneProgram:
     def test_with_other_inputs(self):
         image = tiny(include_top=False, pooling="avg")
