@@ -16,7 +16,8 @@ from effnet_tf.weights.contents import Contents, Target
 
 # Asked in this order whether they recognise a file. A new format is a new file and its name here.
 FORMATS = (keras_files, torch_files)
-IN_FOLDERS = ("model.safetensors",)  # what Hugging Face's transformers save
+# What Hugging Face's transformers and timm save, now and before.
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
 
 
 def read(path: str, ema: bool, target: Target) -> Contents:
@@ -50,6 +51,7 @@ def _open(path, target):
     for name in IN_FOLDERS:
         if storage.exists(os.path.join(path, name)):
             path = os.path.join(path, name)
+            break
     if not storage.exists(path) or storage.is_folder(path):
         raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory.")
     most = claims.most_bytes(target.parameters)

