@@ -85,6 +85,9 @@ __all__ = sorted(
 )
 
 
+faces.register_with_keras("effnet_tf.layers", "effnet_tf.optim")
+
+
 def __getattr__(name):
     if name in _PACKAGES:
         return faces.load(f"effnet_tf.{name}", name)
