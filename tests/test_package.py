@@ -31,6 +31,7 @@ def wheel(tmp_path_factory):
             "Makefile",
             "effnet_tf/**/*.py",
             "effnet_tf/**/*.pyi",
+            "effnet_tf/**/*.txt",
             "effnet_tf/py.typed",
             "export/*.py",
             "tests/**/*",
@@ -96,7 +97,7 @@ def test_wheel_holds_the_programs_and_no_tests(wheel):
     inside = {name for name in names if name.startswith("effnet_tf/")}
     assert inside == {
         str(path.relative_to(ROOT))
-        for pattern in ("*.py", "*.pyi", "py.typed")
+        for pattern in ("*.py", "*.pyi", "*.txt", "py.typed")
         for path in ROOT.glob(f"effnet_tf/**/{pattern}")
     }
     assert {"effnet_tf/__init__.pyi", "effnet_tf/py.typed"} <= inside

@@ -271,6 +271,7 @@ class TestDamage:
             workdir=None,
             data_dir=None,
             count=1,
+            labels=None,
             picture=None,
             trust=False,
             run=None,
