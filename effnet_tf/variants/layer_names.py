@@ -130,8 +130,9 @@ def places_of(paths: Iterable[str]) -> dict[str, Place]:
     found = {}
     for path, places in _renamed_places(paths).items():
         place = place_of(path)
-        if place is None and places and places[-1][1] == len(path):
-            place = places[0][0]  # a legacy file says it twice: "my_bn/bn"
+        if places and (place is not None or places[-1][1] == len(path)):
+            # Of what a legacy file says twice, "my_stem_bn/stem_bn", the name of the layer.
+            place = places[0][0]
         if place is not None:
             found[path] = place
     return found

@@ -35,11 +35,14 @@ class Target:
         layers: canonical names of its layers, in order.
         numbers: (stage, index) -> number of the block, see `names.canonical`.
         parameters: how many numbers it has, which limits what a file may claim.
+        network: what stands before and behind the names of its layers, see `Place`: of
+            several networks in a file the one with these names is taken.
     """
 
     layers: list[str]
     numbers: dict[tuple[int, int], int]
     parameters: int = 0
+    network: tuple[str, str] = ("", "")
 
 
 def name_values(
@@ -78,6 +81,6 @@ def _rename(values, canonical):
         if other != name:
             raise InputError(
                 f"The file holds several networks: '{other}' and '{name}' are "
-                "both the same variable of an EfficientNet."
+                "both the same variable of an EfficientNet. Save the weights of one of them."
             )
     return found

@@ -15,6 +15,7 @@ from effnet_tf import variants
 from effnet_tf.weights import claims, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
+_STEM = "stem_conv/kernel"  # canonically
 _WEIGHTS = "model.weights.h5"  # of a .keras archive
 
 
@@ -43,30 +44,53 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
             values = _legacy_variables(root.get("model_weights", root))
             if "model_config" in root.attrs:
                 config = json.loads(root.attrs["model_config"])
-    scaling = {}
-    for path, (layer, leaf) in _scaling(values).items():
-        scaling.setdefault(layer, {})[leaf] = values.pop(path)
+    divided = _with_classifier(split(values, target.network))
+    stem = next((path for path, (_, name) in divided.items() if name == _STEM), "")
+    scaling, network = {}, keras_pixels.scaling_layers(config, _layer(stem))
+    for path, (layer, leaf) in _scaling(values, stem).items():
+        scaling.setdefault(layer, {})[leaf] = values[path]
+        if network is None or layer in network:  # else the user's, for a table
+            del values[path]
     return Contents(
         kind,
-        name_values(values, _with_classifier(split(values)), target),
-        normalization=keras_pixels.normalization(scaling, config),
+        name_values(values, divided, target),
+        normalization=keras_pixels.normalization(scaling, config, _layer(stem)),
     )
+
+
+def _layer(stem):
+    """The name of the layer of the first convolution, by the path of its kernel."""
+    return re.search(r"[^/]*stem_conv[^/]*|$", stem)[0] or "stem_conv"
 
 
 # --- names ------------------------------------------------------------------------------------
 
 
-def split(paths: Iterable[str]) -> names.Split:
-    """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`."""
-    return {path: _split(path) for path in paths}
+def split(paths: Iterable[str], network: tuple[str, str] | None = None) -> names.Split:
+    """Splits paths such as `block2a/se/reduce/kernel` or `block2a_bn/block2a_bn/gamma:0`.
+
+    Args:
+        paths: of the variables of a file, or of a model.
+        network: what stands before and behind the names of the network that is wanted if
+            there are several; the others' variables are left as they are called then.
+    """
+    layers = {path: path.rpartition("/")[0] for path in paths}
+    places = variants.places_of(layers.values())
+    several = any(place.network == network for place in places.values())
+    found = {}
+    for path, layer in layers.items():
+        place = places.get(layer)
+        if place is not None and several and place.network != network:
+            found[path] = None, f"other/{path}"
+        else:
+            found[path] = _split(path, place)
+    return found
 
 
-def _split(path):
-    layer, _, leaf = path.rpartition("/")
-    place = variants.place_of(layer)
+def _split(path, place):
     if place is None:
         return None, path
-    leaf = leaf.split(":")[0].replace("depthwise_kernel", "kernel")
+    leaf = path.rpartition("/")[2].split(":")[0].replace("depthwise_kernel", "kernel")
     block = None
     if place.stage is not None:
         block = place.stage, place.index
@@ -153,24 +177,27 @@ def _variables(group, nameless, path="") -> Iterator[tuple[str, np.ndarray]]:
         variables, own = group["vars"], group.name.rpartition("/")[2]
         path = f"{path}/{variables.attrs.get('name') or nameless.find(own)}".lstrip("/")
         for key, value in variables.items():
-            yield f"{path}/{_leaf(path, key)}", value[()]
+            yield f"{path}/{_leaf(path, own, key)}", value[()]
     for key, child in group.items():
         if key != "vars":
             yield from _variables(child, nameless, path)
 
 
-def _leaf(layer, key):
+def _leaf(layer, kind, key):
     """The name of a layer's variable, which Keras 3 numbers."""
-    leaves = _leaves(layer.rpartition("/")[2])
+    leaves = _leaves(layer.rpartition("/")[2], kind)
     if not key.isdigit() or int(key) >= len(leaves):
         return key
     return leaves[int(key)]
 
 
-def _leaves(layer):
-    if layer.endswith("bn"):
+def _leaves(layer, kind):
+    """What the variables of a layer are called, by its name and what Keras calls its kind."""
+    if layer.endswith("bn") or re.match(r"batch_norm(alization)?(_\d+)?$", kind):
         return names.BATCH_NORM
     if re.search(r"(?<!batch_)(?<!layer_)(?<!group_)normalization", layer):
+        return "mean", "variance", "count"
+    if re.match(r"normalization(_\d+)?$", kind):
         return "mean", "variance", "count"
     return "kernel", "bias"
 
@@ -187,9 +214,8 @@ def _legacy_variables(root):
     return values
 
 
-def _scaling(values):
+def _scaling(values, stem):
     """Finds {path: (layer, leaf)} of each Normalization, or Normalize, beside stem_conv."""
-    stem = next((path for path in values if re.search(r"stem_conv[^/]*/kernel(:0)?$", path)), "")
     beside = re.escape(re.match(r"(.*?)[^/]*stem_conv|", stem)[1] or "")
     pattern = re.compile(rf"{beside}([^/]+)/(?:[^/]+/)?(mean|variance|std|count)(?::0)?")
     found = {path: pattern.fullmatch(path) for path in values}

@@ -6,12 +6,13 @@ import numpy as np
 
 from effnet_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
-_STEM = "stem_conv"
 _SCALING = ("Rescaling", "Normalization", "Normalize")  # the last is ours
 Step = tuple[np.ndarray, np.ndarray]  # (factor, shift), one or per channel: x * factor + shift
 
 
-def normalization(layers: Mapping[str, Mapping[str, np.ndarray]], config: object) -> tuple | None:
+def normalization(
+    layers: Mapping[str, Mapping[str, np.ndarray]], config: object, stem: str
+) -> tuple | None:
     """Returns the (mean, std), in grey levels, that a file's model applies.
 
     The published files of keras.applications hold the standard deviation where the
@@ -24,12 +25,13 @@ def normalization(layers: Mapping[str, Mapping[str, np.ndarray]], config: object
         layers: name of a Normalization (or Normalize) beside stem_conv -> its variables, by
             their names.
         config: the model's configuration, if the file has one.
+        stem: name of the layer of the first convolution.
 
     Returns:
         (mean, std) on pixels in [0, 255], one number or one per channel; () if the model
         leaves pixels as they are; None if the file does not say.
     """
-    before = _before_stem(config)
+    before = _before_stem(config, stem)
     if before is not None:
         return _composed(before, layers)
     if len(layers) == 1:
@@ -86,15 +88,31 @@ def _composed(before, layers):
 # --- in a model's configuration ----------------------------------------------------------------
 
 
-def _before_stem(config):
+def scaling_layers(config: object, stem: str) -> set[str] | None:
+    """Returns the names of the network's layers that scale pixels.
+
+    Args:
+        config: the model's configuration, if the file has one.
+        stem: name of the layer of the first convolution.
+
+    Returns:
+        A set; None if the configuration does not say it.
+    """
+    before = _before_stem(config, stem)
+    if before is None:
+        return None
+    return {layer["config"].get("name") for layer in before}
+
+
+def _before_stem(config, stem):
     """Returns the configurations of the network's layers that scale pixels, in order.
 
-    None if there is no stem_conv.
+    None if there is no first convolution.
     """
-    layers = _layers_with_stem(config)
+    layers = _layers_with_stem(config, stem)
     if layers is None:
         return None
-    found = [layer for layer in _way_to_stem(layers) if _kind(layer) in _SCALING]
+    found = [layer for layer in _way_to_stem(layers, stem) if _kind(layer) in _SCALING]
     own = [number for number, layer in enumerate(found) if _has_weights(layer)]
     if not own:
         return found
@@ -105,12 +123,15 @@ def _before_stem(config):
     return found[start:]
 
 
-def _way_to_stem(layers):
-    """Returns the layers before stem_conv, in order, back to one of several inputs or of none."""
+def _way_to_stem(layers, stem):
+    """Returns the layers before the first convolution, in order.
+
+    It goes back to one of several inputs, or of none.
+    """
     by_name = {layer["config"].get("name"): layer for layer in layers}
     names = list(by_name)
     previous = dict(zip(names[1:], names))  # in a Sequential
-    found, name = {}, _STEM
+    found, name = {}, stem
     while name in by_name and name not in found:
         layer = found[name] = by_name[name]
         sources = {previous.get(name)}
@@ -137,14 +158,14 @@ def _sources(node):
         yield from _sources(each)
 
 
-def _layers_with_stem(config):
-    """Finds the list of layers that holds stem_conv in a model's configuration."""
+def _layers_with_stem(config, stem):
+    """Finds the list of layers that holds the first convolution in a model's configuration."""
     if not isinstance(config, dict):
         return None
     layers = config.get("config", {}).get("layers", [])
-    if any(layer["config"].get("name") == _STEM for layer in layers):
+    if any(layer["config"].get("name") == stem for layer in layers):
         return layers
-    found = (_layers_with_stem(layer) for layer in layers)
+    found = (_layers_with_stem(layer, stem) for layer in layers)
     return next((layers for layers in found if layers is not None), None)
 
 

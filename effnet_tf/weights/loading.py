@@ -4,8 +4,8 @@ Variables are matched by canonical name and shape (`names.py`), whatever the for
 (`reading.py`); what does not match is an error (`strict=True`) or a printed table.
 """
 
+import contextlib
 import dataclasses
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
-from effnet_tf.weights import contents, keras_files, names, pixels, published, reading, report
+from effnet_tf.weights import model_names, names, pixels, published, reading, report
 from effnet_tf.weights.matching import match
 
 
@@ -44,12 +44,14 @@ def load_weights(
     `preprocessing="inception"` for AdvProp weights.
 
     Args:
-        model: a `keras.Model` of this package.
+        model: an EfficientNet, in either form, or a `keras.Model` with one inside: in its own
+            graph, nested, in a wrapper such as `TimeDistributed`, or in layers of yours.
         path: the above, or a name of published weights, see `model_fn`.
         ema: take averaged weights where the file has raw ones too.
         strict: raise unless file and model have the same variables. Otherwise what
             fits is loaded, adapted as below, and the report printed.
-        adapt: accept, although strict, and print, what transfer learning needs. A
+        adapt: accept, although strict, and print, what transfer learning needs. Your own
+            layers around the network keep their values, unless the file has them. A
             classifier of other size, or missing on either side, keeps its initial values; one
             of the right size under another name is taken.
             Less than 3 input channels each get the sum of the RGB kernels over their
@@ -66,17 +68,21 @@ def load_weights(
             variable is missing, left over, or of another shape, or (not strict) nothing fits. The
             model is unchanged then.
     """
-    source, constants, variables = str(path), None, _canonical(model)
+    source, constants, variables = str(path), None, model_names.canonical(model)
     ours = _variants(variables, variant)
     if source in published.PUBLISHED:
         source, constants = _fetch(source, model, variables, ours)
-    held = _read(source, ema, variables)
+    held = _read(source, ema, model_names.target(model, variables))
     arrays = {name: value for name, (_, value) in held.values.items()}
-    found = match(_shapes(variables), arrays, adapt or not strict)
+    optional = model_names.optional(model, variables)
+    found = match(_shapes(variables), arrays, adapt or not strict, optional)
     done = report.describe(found, variables, held, source)
     if strict:
-        wrong = found.without_ends(variables) if adapt else found
-        report.require_agreement(wrong, done, ours)
+        wrong = found.without_ends() if adapt else found
+        way_out = ""
+        if wrong.wrong:
+            way_out = _way_out(found, _shapes(variables), arrays, optional, adapt)
+        report.require_agreement(wrong, done, ours, way_out)
     report.require_something(found, done)
     refuse_not_finite(
         source, {held.values[found.in_file(name)][0]: each for name, each in found.found.items()}
@@ -117,17 +123,16 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
         )
 
 
-def _canonical(model):
-    """Returns {canonical name: variable} of a model, in its order."""
-    variables, weights = {}, pixels.network_weights(model)
-    paths = names.canonical(keras_files.split([weight.path for weight in weights]))
-    for weight in weights:
-        if variables.setdefault(paths[weight.path], weight) is not weight:
-            raise InputError(
-                f"Model '{model.name}' holds several networks (two variables are called "
-                f"'{weight.path}'): load weights into each network on its own."
-            )
-    return variables
+def _way_out(found, shapes, arrays, optional, adapt):
+    """Says which argument would help where file and model do not agree."""
+    if not adapt:
+        with contextlib.suppress(InputError):  # it has a classifier too many
+            adapted = match(shapes, arrays, True, optional)
+            if adapted.found and not adapted.without_ends().wrong:
+                return "adapt=True accepts this, and keeps the values of what does not fit"
+    if found.found:
+        return "strict=False loads what fits"
+    return ""
 
 
 def _shapes(variables):
@@ -142,10 +147,10 @@ def _variants(variables, variant):
     return [name for name in VARIANTS if names.block_kernels(name) == kernels]
 
 
-def _read(path, ema, variables):
-    """Reads a file for a model of these variables."""
+def _read(path, ema, target):
+    """Reads a file for a model, see `contents.Target`."""
     try:
-        return reading.read(path, ema, _target(variables))
+        return reading.read(path, ema, target)
     except InputError as error:
         if re.fullmatch(r"[\w-]+", path) and "no weights at" in str(error):
             raise InputError(
@@ -153,20 +158,6 @@ def _read(path, ema, variables):
                 f"{nearest(path, published.PUBLISHED)}"
             ) from error
         raise
-
-
-def _target(variables):
-    """What readers are told of a model of these variables."""
-    split = keras_files.split([variable.path for variable in variables.values()])
-    numbers = {}
-    for name, (block, _) in zip(variables, split.values()):
-        if block is not None:
-            numbers[block] = names.block_number(name)
-    return contents.Target(
-        layers=list(dict.fromkeys(name.rpartition("/")[0] for name in variables)),
-        numbers=numbers,
-        parameters=sum(math.prod(variable.shape) for variable in variables.values()),
-    )
 
 
 def _fetch(name, model, variables, ours):

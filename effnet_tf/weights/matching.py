@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -30,6 +30,13 @@ class Match:
     renamed: dict[str, str]
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Of `missing`, those of the user's layers, which keep their values."""
+        return tuple(
+            name for name in self.missing if not _is_network(name) and not _is_classifier(name)
+        )
+
+    @property
     def wrong(self) -> tuple[str, ...]:
         """The names on which file and model do not agree."""
         return self.adapted + self.reshaped + self.missing + self.unused
@@ -38,31 +45,24 @@ class Match:
         """Returns what a variable of the model is called in the file."""
         return self.renamed.get(name, name)
 
-    def without_ends(self, ours: Mapping[str, object]) -> "Match":
+    def without_ends(self) -> "Match":
         """Returns what is left to complain about where the ends of networks may differ.
 
-        A classifier may have another size or be missing; a model may end early; a file may
-        hold other people's layers on top of the network.
-
-        Args:
-            ours: canonical name -> anything, of the model's variables.
+        A classifier may have another size or be missing, and so may the user's own layers
+        around a network; a model may end early; a file may hold other people's layers.
         """
-        parts = {_part(name) for name in ours}
+        parts = {_part(name) for name in (*self.found, *self.reshaped, *self.missing)}
         ends_early = "top_conv" not in parts
 
-        def comes_later(name):
-            part = _part(name)
-            is_network = re.match(r"stem_|blocks_|top_", part)
-            return part not in parts and (ends_early or not is_network)
+        def is_left_over(name):
+            return _is_network(name) and not (ends_early and _part(name) not in parts)
 
         return dataclasses.replace(
             self,
             adapted=(),
-            reshaped=tuple(name for name in self.reshaped if not _is_classifier(name)),
-            missing=tuple(name for name in self.missing if not _is_classifier(name)),
-            unused=tuple(
-                name for name in self.unused if not _is_classifier(name) and not comes_later(name)
-            ),
+            reshaped=tuple(filter(_is_network, self.reshaped)),
+            missing=tuple(filter(_is_network, self.missing)),
+            unused=tuple(filter(is_left_over, self.unused)),
         )
 
 
@@ -74,8 +74,16 @@ def _is_classifier(name):
     return _part(name) == "predictions"
 
 
+def _is_network(name):
+    """Whether a variable is a network's without its classifier, and not of other layers."""
+    return re.match(r"(stem_conv|stem_bn|blocks_\d+|top_conv|top_bn)/", name) is not None
+
+
 def match(
-    shapes: Mapping[str, tuple[int, ...]], values: Mapping[str, np.ndarray], adapt: bool
+    shapes: Mapping[str, tuple[int, ...]],
+    values: Mapping[str, np.ndarray],
+    adapt: bool,
+    optional: Collection[str] = (),
 ) -> Match:
     """Compares a model with a file, by canonical name and shape.
 
@@ -84,6 +92,7 @@ def match(
         values: canonical name -> array, of the file.
         adapt: whether the stem of RGB images may serve other channels, and a classifier may
             have another name in the file.
+        optional: names of the model's variables that no file must have.
 
     Raises:
         InputError: several layers of the file could be the classifier.
@@ -103,11 +112,12 @@ def match(
             adapted.append(name)
         else:
             reshaped.append(name)
+    known = {*values, *renamed, *optional}
     return Match(
         found,
         tuple(adapted),
         tuple(reshaped),
-        missing=tuple(name for name in shapes if name not in values and name not in renamed),
+        missing=tuple(name for name in shapes if name not in known),
         unused=tuple(
             name for name in values if name not in shapes and name not in renamed.values()
         ),

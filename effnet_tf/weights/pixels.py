@@ -57,6 +57,11 @@ def follow_constants(model: keras.Model) -> None:
             follow_weights(place.layer)
 
 
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
+    """Returns the layers that hold the pixel constants of the networks in a model."""
+    return [place.layer for place in _places(model)]
+
+
 def network_weights(model: keras.Model) -> list[keras.Variable]:
     """Returns the weights of a model, in its order, but for the constants of pixels and tables.
 

@@ -24,7 +24,8 @@ class LoadReport:
         matched: names of the variables that were set from the file as it is.
         reshaped: "name (shape in file) -> (shape in model): what was done" of those that
             the file has in another shape, or under another name.
-        missing: "name (shape)" of the model's variables that were not set.
+        missing: "name (shape)" of the model's variables that were not set; those of the
+            user's own layers say that they keep their values.
         unused: "name (shape)" of the file's variables that the model did not take, by
             their names in the file.
         variants: names of the released variants that the file fits.
@@ -94,6 +95,8 @@ def describe(
         changed(name, f"taken from {held.values[other][0]}")
         for name, other in match.renamed.items()
     ]
+    for name in match.own:
+        ours[name] += ": yours, keeps its values"
     kept = [changed(name, "keeps its initial values") for name in match.reshaped]
     return LoadReport(
         source,
@@ -107,13 +110,14 @@ def describe(
     )
 
 
-def require_agreement(match: Match, report: LoadReport, ours: Sequence[str]) -> None:
+def require_agreement(match: Match, report: LoadReport, ours: Sequence[str], way_out: str) -> None:
     """Refuses weights that are not those of the model.
 
     Args:
         match: what there is to complain about.
         report: of the whole file.
         ours: the released variants that the model can be of.
+        way_out: which argument would help, in a half-sentence; or nothing.
 
     Raises:
         InputError: file and model differ, or are the first blocks of different variants,
@@ -125,9 +129,11 @@ def require_agreement(match: Match, report: LoadReport, ours: Sequence[str]) -> 
         problem = "does not fit this model"
         if others:
             problem = f"holds weights of variant {theirs}, and this model is {mine}"
+            way_out = ""  # what fits would be noise
+        if way_out:
+            way_out = f" ({way_out}.)"
         raise InputError(
-            f"'{report.source}' ({report.kind}) {problem}; {_differences(report)}. "
-            "(strict=False loads what fits, adapt=True accepts another classifier.)"
+            f"'{report.source}' ({report.kind}) {problem}; {_differences(report)}.{way_out}"
         )
     if others:
         raise InputError(f"'{report.source}' holds weights of variant {theirs}, not of {mine}.")

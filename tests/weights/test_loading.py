@@ -11,7 +11,7 @@ import pytest
 
 import effnet_tf
 from effnet_tf import InputError, load_weights
-from effnet_tf.weights import pixels, published
+from effnet_tf.weights import model_names, pixels, published
 from tests.helpers import files, goldens
 from tests.helpers.files import assert_untouched, timm_state
 
@@ -104,6 +104,225 @@ class TestOwn:
         for path in (tmp_path, tmp_path / "no"):
             with pytest.raises(InputError, match="no weights at"):
                 effnet_tf.model_fn(TINY, weights=str(path))
+
+
+def tiny(**arguments):
+    return effnet_tf.model_fn(TINY, **{"input_shape": (32, 32, 3), **arguments})
+
+
+def body(flat=False, **arguments):
+    return tiny(include_top=False, pooling="avg", flat=flat, **arguments)
+
+
+def rename(network, before="", after=""):
+    for layer in network.layers:
+        layer.name = f"{before}{layer.name}{after}"
+    return network
+
+
+def dense(network, **arguments):
+    return keras.layers.Dense(3, name="own", **arguments)(network.output)
+
+
+class Mine(keras.layers.Layer):
+    """A layer of the user's."""
+
+    def __init__(self, network, **kwargs):
+        super().__init__(**kwargs)
+        self.network = network
+
+    def call(self, inputs):
+        return self.network(inputs)
+
+
+class Own(keras.Model):
+    """A subclassed model of the user's."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.own = network, keras.layers.Dense(3)
+
+    def call(self, inputs):
+        return self.own(self.network(inputs))
+
+
+def in_a_graph(network):
+    return keras.Model(network.input, dense(network))
+
+
+def nested(network):
+    return keras.Sequential([network, keras.layers.Dense(3)])
+
+
+def in_a_video(network):
+    video = keras.Input((2, 32, 32, 3))
+    x = keras.layers.TimeDistributed(network)(video)
+    return keras.Model(video, keras.layers.Dense(3)(x))
+
+
+def in_a_layer(network):
+    images = keras.Input((32, 32, 3))
+    return keras.Model(images, keras.layers.Dense(3)(Mine(network)(images)))
+
+
+def in_a_subclass(network):
+    model = Own(network)
+    model(np.zeros((1, 32, 32, 3)))
+    return model
+
+
+def assert_equal(network, other):
+    """The same weights under the same names, but for the names of a form."""
+    values = [
+        {
+            name: np.array(value)
+            for name, value in model_names.canonical(model).items()
+            if "normalization" not in name
+        }
+        for model in (network, other)
+    ]
+    assert values[0].keys() == values[1].keys()
+    for name, value in values[0].items():
+        np.testing.assert_array_equal(value, values[1][name], name)
+
+
+def different(network):
+    """Moves all weights of a network, so that its file is told from any other's."""
+    for number, weight in enumerate(network.weights):
+        if "normaliz" not in weight.path:
+            weight.assign(np.array(weight) + 0.001 * (number + 1))
+    return network
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5")
+class TestBothForms:
+    @pytest.fixture(scope="class", params=[False, True], ids=["blocks", "flat"])
+    def saved(self, request, tmp_path_factory):
+        """(a classifier, its files)."""
+        folder = tmp_path_factory.mktemp("form")
+        model = different(tiny(num_classes=3, flat=request.param))
+        model.save_weights(folder / "a.weights.h5")
+        model.save(folder / "a.keras")
+        model.save(folder / "a.h5")
+        renamed = rename(keras.models.clone_model(model), "right_", "_2")
+        renamed.set_weights(model.get_weights())
+        renamed.save_weights(folder / "renamed.weights.h5")
+        renamed.save(folder / "renamed.keras")
+        renamed.save(folder / "renamed.h5")
+        return model, folder
+
+    @pytest.mark.parametrize("flat", [False, True])
+    @pytest.mark.parametrize("renamed", ["", "renamed"])
+    @pytest.mark.parametrize("ending", [".weights.h5", ".keras", ".h5"])
+    def test_a_file_of_either_form_loads_into_either(self, saved, flat, renamed, ending):
+        model, folder = saved
+        other = tiny(num_classes=3, flat=flat)
+        if flat:
+            rename(other, "left.")
+        report = load_weights(other, folder / f"{renamed or 'a'}{ending}")
+        assert not (report.missing or report.unused or report.reshaped)
+        assert_equal(model, other)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+class TestInsideOtherModels:
+    @pytest.mark.parametrize("build", [in_a_graph, nested, in_a_video, in_a_layer, in_a_subclass])
+    def test_it_is_found_and_ones_own_layers_keep_their_values(self, flat, build, tmp_path, capsys):
+        network = different(tiny(num_classes=5, flat=flat))
+        network.save_weights(tmp_path / "a.weights.h5")
+        model = build(body(flat))
+        kernel = np.array(model.weights[-2])
+        with pytest.raises(InputError, match="adapt=True accepts this") as refused:
+            load_weights(model, tmp_path / "a.weights.h5")
+        assert "strict=False" not in str(refused.value)
+        report = load_weights(model, tmp_path / "a.weights.h5", adapt=True)
+        assert report.missing[-1].endswith("bias (3,): yours, keeps its values")
+        assert "yours, keeps its values" in capsys.readouterr().out
+        np.testing.assert_array_equal(kernel, model.weights[-2])
+        np.testing.assert_array_equal(
+            next(w for w in model.weights if w.path.endswith("top_conv/kernel")),
+            network.get_layer("top_conv").kernel,
+        )
+
+    def test_a_table_beside_it_has_a_normalization_of_its_own(self, flat, tmp_path):
+        body(flat).save_weights(tmp_path / "a.weights.h5")
+        network, table = body(flat), keras.Input((7,))
+        scale = keras.layers.Normalization(name="table")
+        scale.adapt(np.random.default_rng(0).normal(3, 2, (9, 7)))
+        joined = keras.layers.Concatenate()([network.output, scale(table)])
+        model = keras.Model([network.input, table], joined)
+        mean = np.array(scale.mean)
+        assert not load_weights(model, tmp_path / "a.weights.h5").missing
+        np.testing.assert_array_equal(mean, scale.mean)
+
+    def test_of_several_one_is_loaded_as_the_sentence_says(self, flat, tmp_path):
+        body(flat).save_weights(tmp_path / "a.weights.h5")
+        left, right = body(flat, name="left"), rename(body(flat, name="right"), "right_")
+        model = keras.Model(
+            [left.input, right.input], keras.layers.Concatenate()([left.output, right.output])
+        )
+        model.save(tmp_path / "joined.keras")
+        again = keras.saving.load_model(tmp_path / "joined.keras")
+        kernels = {
+            before: np.array(model.get_layer(f"{before}stem_conv").kernel)
+            for before in ("", "right_")
+        }
+        for each in (model, again):
+            with pytest.raises(InputError, match="holds several networks") as refused:
+                load_weights(each, tmp_path / "a.weights.h5")
+            said = re.search(r"load_weights\((keras.Model.*), path\)", str(refused.value))[1]
+            part = eval(said, {"keras": keras, "model": each})
+            load_weights(part, tmp_path / "a.weights.h5")
+            # Of the file of both the one of the same names is taken.
+            load_weights(part, tmp_path / "joined.keras", adapt=True)
+            wanted = "right_" if "right_" in said else ""
+            loaded = part.get_layer(f"{wanted}stem_conv").kernel
+            np.testing.assert_array_equal(loaded, kernels[wanted])
+
+    def test_of_nested_ones_the_sentence_names_one(self, flat, tmp_path):
+        body(flat).save_weights(tmp_path / "a.weights.h5")
+        images = keras.Input((32, 32, 3))
+        parts = [body(flat, name=name)(images) for name in ("left", "right")]
+        model = keras.Model(images, keras.layers.Add()(parts))
+        with pytest.raises(InputError, match=r"load_weights\(model.get_layer\('left'\), path\)"):
+            load_weights(model, tmp_path / "a.weights.h5")
+        assert load_weights(model.get_layer("left"), tmp_path / "a.weights.h5").exact
+
+
+class TestWaysOut:
+    """What is advised helps."""
+
+    def test_another_variant(self, tmp_path):
+        effnet_tf.model_fn("lite0", include_top=False).save_weights(tmp_path / "a.weights.h5")
+        with pytest.raises(InputError, match="of variant lite0, and this model is b0") as refused:
+            load_weights(
+                effnet_tf.model_fn("b0", include_top=False), tmp_path / "a.weights.h5", adapt=True
+            )
+        assert "=True" not in str(refused.value) and "=False" not in str(refused.value)
+
+    def test_other_layers_only(self, tmp_path):
+        other = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="mine")])
+        other.save_weights(tmp_path / "a.weights.h5")
+        with pytest.raises(InputError, match="does not fit") as refused:
+            load_weights(tiny(num_classes=4), tmp_path / "a.weights.h5")
+        assert "=True" not in str(refused.value) and "=False" not in str(refused.value)
+
+    def test_a_block_of_other_size(self, tmp_path):
+        effnet_tf.model_fn(effnet_tf.CompoundScaling().variant(-6), 4).save_weights(
+            tmp_path / "a.weights.h5"
+        )
+        model = tiny(num_classes=4)
+        for adapt in (False, True):
+            with pytest.raises(InputError, match=r"\(strict=False loads what fits.\)"):
+                load_weights(model, tmp_path / "a.weights.h5", adapt=adapt)
+        assert load_weights(model, tmp_path / "a.weights.h5", strict=False).matched
+
+    def test_one_of_several_classifiers(self, tmp_path):
+        source = body()
+        heads = [keras.layers.Dense(4, name=name)(source.output) for name in ("age", "mood")]
+        keras.Model(source.input, heads).save_weights(tmp_path / "a.weights.h5")
+        with pytest.raises(InputError, match=r"missing 2: predictions.*strict=False loads"):
+            load_weights(tiny(num_classes=4), tmp_path / "a.weights.h5")
 
 
 class TestNothingIsLostInSilence:
