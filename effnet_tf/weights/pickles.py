@@ -133,12 +133,9 @@ class Machine(pickle_stack.Stack):
 
     def _call(self, function, arguments):
         """Pushes what a function returns, or what stands in its place."""
-        if isinstance(function, Global):
-            name = function.name
-        elif isinstance(function, pickle_stack.Inert):
-            name = function.name  # of the call that would have made it
-        else:
+        if not isinstance(function, (Global, pickle_stack.Inert)) or type(arguments) is not tuple:
             raise TypeError
+        name = function.name  # or of the call that would have made it
         self._count_steps(sum(map(_length, (arguments, *arguments))))
         if name in self._functions:
             self.push(self._functions[name](*arguments))

@@ -110,7 +110,8 @@ def persistent(identifier: object) -> Storage | Global:
     if isinstance(identifier, tuple) and len(identifier) > 1 and identifier[0] == "module":
         if isinstance(identifier[1], Global):
             return identifier[1]
-    if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
+    is_tuple = isinstance(identifier, tuple) and len(identifier) in (5, 6)
+    if not is_tuple or identifier[0] != "storage":
         raise ValueError("it refers to something that is not a storage")
     _, kind, key, _, count, *part = identifier
     if not (isinstance(kind, Global) and isinstance(key, str) and _are_counts([count])):
@@ -177,7 +178,9 @@ def _default_dict(*default: Any) -> dict:
 
 def _size(sizes: tuple = ()) -> tuple:
     """In the place of torch.Size."""
-    return tuple(sizes)
+    if not isinstance(sizes, tuple):
+        raise TypeError
+    return sizes
 
 
 def _plain_value(*arguments: Any) -> Inert:

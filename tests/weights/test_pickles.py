@@ -204,6 +204,10 @@ class TestWhatWouldExhaustTheMachine:
             run(content, functions={"a.b": list})
         assert time.process_time() - started < 5
 
+    def test_a_long_text_as_arguments(self):
+        text = b"X\x00\x00\x10\x00" + b"a" * (1 << 20) + b"q\x010"
+        self.refused(b"\x80\x02ca\nb\nq\x000" + text + b"h\x00h\x01R0" * 400_000 + b"N.")
+
     def test_long_names_again_and_again(self):
         text = b"X\x00\x00\x10\x00" + b"a" * (1 << 20)
         self.refused(b"\x80\x04" + text + b"q\x000" + b"h\x00h\x00\x93" * 100_000 + b".")

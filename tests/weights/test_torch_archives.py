@@ -237,6 +237,7 @@ def test_views_of_complex_numbers():
         ("module", "a.B", "a.py", "print(1)"),
         ("storage", name("torch", "FloatStorage"), "0", "cpu"),
         ("storage", "FloatStorage", "0", "cpu", 1),
+        ("storage", name("torch", "FloatStorage"), "0", "cpu", 1, None, None),
         ("storage", name("torch", "FloatStorage"), 0, "cpu", 1),
         "0",
     ],
