@@ -139,7 +139,7 @@ class _Stock:
     def constants(self):
         steps = map(_step, (*self._before, self.layer, *self._after))
         factor, shift = keras_pixels.chained(steps)
-        return self._plain(-shift / factor), self._plain(1 / factor)
+        return self._plain(0.0 - shift / factor), self._plain(1 / factor)
 
     def _plain(self, values):
         """One number per channel, with the digits that a float32 has."""
