@@ -59,7 +59,6 @@ setuptools.setup(
         # One each, for the sentences of effnet_tf/extras.py.
         "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],
-        "torch": ["torch"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
         # `make docs`. ruff formats the signatures.
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],

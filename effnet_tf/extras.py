@@ -31,7 +31,6 @@ PACKAGES = {
     "matplotlib": Package("plots", "matplotlib"),
     "tensorboard": Package("tensorboard", "tensorboard"),
     "sklearn": Package("demo", "scikit-learn"),
-    "torch": Package("torch", "torch"),
     "onnx": Package("onnx", "onnx"),
     "onnxruntime": Package("onnx", "onnxruntime"),
     "tf2onnx": Package("onnx", "tf2onnx"),

@@ -51,6 +51,8 @@ PROGRAMS = (
     ("benchmarks/input_pipeline.py",),
     ("benchmarks/export_size.py",),
     ("benchmarks/tpu_memory.py",),
+    ("benchmarks/build_time.py",),
+    ("benchmarks/batch_norm_momentum.py",),
     ("examples/finetune.py", "--data_dir", "none", "--out", "none"),
 )
 
