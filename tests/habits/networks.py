@@ -76,7 +76,7 @@ def theirs(family: str, tall: bool, **arguments) -> keras.Model:
     )
 
 
-BUILDERS = {"theirs": theirs, "ours": theirs}
+BUILDERS = {"theirs": theirs, "ours": ours}
 PREPROCESS = {"theirs": efficientnet.preprocess_input, "ours": effnet_tf.preprocess_input}
 
 
