@@ -97,7 +97,7 @@ def averaged_weights(EfficientNet):
         if not overwrite:
             callbacks = [keras.callbacks.SwapEMAWeights(swap_on_epoch=True)]
         model = _compiled(EfficientNet, optimizer)
-        fitted = _fit(model, epochs=2, validation_data=(IMAGES, LABELS), callbacks=callbacks)
+        fitted = _fit(model, validation_data=(IMAGES, LABELS), callbacks=callbacks)
         found.append((history(fitted), model.predict(IMAGES, verbose=0)))
     return found
 

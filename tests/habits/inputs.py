@@ -68,7 +68,7 @@ def pixels_of_other_dtypes(EfficientNet):
     """uint8 as images are read, float64, float16, and int32."""
     model = EfficientNet(weights=None, input_shape=SHAPE)
     dtypes = ("uint8", "float64", "float16", "int32")
-    found = {dtype: model.predict(IMAGES.astype(dtype), verbose=0) for dtype in dtypes}
+    found = {dtype: model(IMAGES.astype(dtype), training=False) for dtype in dtypes}
     found["one"] = model(np.expand_dims(IMAGES[0].astype("uint8"), 0), training=False)
     inputs = keras.Input(SHAPE, dtype="uint8")
     again = EfficientNet(weights=None, input_tensor=inputs)
@@ -140,9 +140,7 @@ _AUGMENTATIONS = {
     "AugMix": {},
     "AutoContrast": {},
     "CenterCrop": dict(height=32, width=32),
-    "CutMix": {},
     "Equalization": {},
-    "MixUp": {},
     "RandomBrightness": dict(factor=0.2),
     "RandomColorDegeneration": dict(factor=0.5),
     "RandomColorJitter": dict(brightness_factor=0.2),
@@ -170,17 +168,23 @@ _AUGMENTATIONS = {
 
 
 def every_augmentation_in_the_model(EfficientNet):
-    """Each of Keras' layers before the network, inside one model, called in training."""
-    base, found = EfficientNet(weights=None, input_shape=SHAPE), {}
-    for name, arguments in _AUGMENTATIONS.items():
-        layer = getattr(keras.layers, name)(**arguments)
-        keras.utils.set_random_seed(1)
-        if name in ("CutMix", "MixUp"):  # they change labels, too, and stand in a data set
-            mixed = layer({"images": IMAGES, "labels": ONE_HOT}, training=True)
-            found[name] = base(mixed["images"], training=True)
-            continue
-        model = keras.Sequential([keras.Input(SHAPE), layer, base])
-        found[name] = model(IMAGES, training=True)
+    """Keras' layers before the network, inside one model, called in training."""
+    base, found = EfficientNet(weights=None, input_shape=SHAPE), []
+    layers = [getattr(keras.layers, name)(**more) for name, more in _AUGMENTATIONS.items()]
+    for number in range(0, len(layers), 7):
+        chosen = layers[number : number + 7]
+        model = keras.Sequential([keras.Input(SHAPE), *chosen, base])
+        found.append(model(IMAGES, training=True))
+    return found
+
+
+def images_mixed(EfficientNet):
+    """CutMix and MixUp, which change the labels, too."""
+    model, found = EfficientNet(weights=None, input_shape=SHAPE), []
+    model.compile("sgd", "categorical_crossentropy")
+    for layer in (keras.layers.CutMix(seed=1), keras.layers.MixUp(seed=2)):
+        mixed = layer({"images": IMAGES, "labels": ONE_HOT}, training=True)
+        found.append(float(model.train_on_batch(mixed["images"], mixed["labels"])))
     return found
 
 

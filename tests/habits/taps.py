@@ -7,7 +7,7 @@ import tensorflow as tf
 from tests.habits.facts import history, norm, shape, trainable
 
 TALL = True  # networks of all stages: the names of their layers matter
-SIDE = 64
+SIDE = 32
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3)).astype("float32")
 SKIPS = (
     "block6a_expand_activation",
