@@ -1,8 +1,7 @@
 """Which networks do the programs build: theirs, and the same ones of ours?
 
 Theirs is `keras.applications`, with fewer and narrower stages. Of Lite it knows no constructor,
-but its function builds one; of EdgeTPU it has no fused block, which is written here with stock
-layers.
+but its function builds one; of EdgeTPU it has no fused block, which `edgetpu.py` adds.
 """
 
 import dataclasses
@@ -14,6 +13,7 @@ from keras.src.applications import efficientnet
 
 import effnet_tf
 from effnet_tf.variants import VARIANTS, Stage
+from tests.habits import edgetpu
 
 WIDTH, CLASSES, SIDE = 0.25, 3, 32
 FAMILIES = ("b0", "lite0", "edgetpu-s")
@@ -64,6 +64,10 @@ def theirs(family: str, tall: bool, **arguments) -> keras.Model:
         )
         for stage in stages_of(family, tall)
     ]
+    if family == "edgetpu-s":
+        for block, stage in zip(blocks, stages_of(family, tall)):
+            block["fused"] = stage.fused
+        return edgetpu.build(WIDTH, blocks, row.activation, row.dropout_rate, SIDE, **arguments)
     return efficientnet.EfficientNet(
         WIDTH,
         1.0,

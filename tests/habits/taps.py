@@ -42,7 +42,8 @@ def a_unet(EfficientNet):
 def a_pyramid(EfficientNet):
     """FPN on P3 to P5, with heads for classes and boxes shared by its levels."""
     base = _base(EfficientNet)
-    names = ("block3a_project_bn", "block5a_project_bn", "block7a_project_bn")
+    last = base.get_layer("top_conv")._inbound_nodes[0].parent_nodes[0].operation.name
+    names = ("block3a_project_bn", "block5a_project_bn", last)
     maps = [keras.layers.Conv2D(8, 1)(base.get_layer(name).output) for name in names]
     for level in (1, 0):
         maps[level] = keras.layers.Add()(
@@ -163,7 +164,7 @@ def style_and_content(EfficientNet):
     """Gram matrices of shallow maps, and a deep map, for a loss on pictures."""
     base = _base(EfficientNet)
     base.trainable = False
-    names = ("block1a_project_bn", "block3a_dwconv", "block4a_se_excite", "block6b_add")
+    names = ("block1a_project_bn", "block3a_dwconv", "block4a_se_excite", "block5a_project_bn")
     names = [name for name in names if name in {layer.name for layer in base.layers}]
     taps = keras.Model(base.input, {name: base.get_layer(name).output for name in names})
     found = taps(IMAGES)
