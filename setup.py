@@ -64,6 +64,8 @@ setuptools.setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],
         # Other programs that read TFLite files: tests/export/tflite/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
+        # Programs of others that take a network of ours: tests/habits/.
+        "peers": ["keras-tuner>=1.4"],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
         "test": [
             "build",

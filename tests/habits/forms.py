@@ -234,16 +234,8 @@ def weights_of_other_channels(EfficientNet):
 
 
 def a_saved_model(EfficientNet):
-    """model.export of a nested model, opened by TensorFlow."""
+    """model.export of a nested model, which TFSMLayer brings back into Keras."""
     model = _nested(EfficientNet)
-    model.export("exported", verbose=False)
-    loaded = tf.saved_model.load("exported")
-    return np.array(loaded.serve(IMAGES)), _answers(model)
-
-
-def a_layer_of_a_saved_model(EfficientNet):
-    """TFSMLayer, which is how Keras takes up what was exported."""
-    model = _model(EfficientNet)
     model.export("exported", format="tf_saved_model", verbose=False)
     layer = keras.layers.TFSMLayer("exported", call_endpoint="serve")
     return np.array(layer(IMAGES)), _answers(model)

@@ -30,7 +30,7 @@ def many_labels(EfficientNet):
     base = _pooled(EfficientNet)
     model = keras.Model(base.input, keras.layers.Dense(3, "sigmoid")(base.output))
     metrics = [keras.metrics.AUC(multi_label=True, num_labels=3)]
-    model.compile("adam", "binary_crossentropy", metrics=metrics)
+    model.compile("sgd", "binary_crossentropy", metrics=metrics)
     targets = np.minimum(1, ONE_HOT + ONE_HOT[::-1])
     return history(model.fit(IMAGES, targets, verbose=0)), model.predict(IMAGES, verbose=0)
 
@@ -48,7 +48,7 @@ def a_number(EfficientNet):
     base = _pooled(EfficientNet)
     x = keras.layers.Dense(16, activation="relu")(base.output)
     model = keras.Model(base.input, keras.layers.Dense(1)(x))
-    model.compile("rmsprop", "mse", metrics=["mae"])
+    model.compile("sgd", "mse", metrics=["mae"])
     return history(model.fit(IMAGES, LABELS * 10.0, verbose=0)), trainable(model)
 
 
@@ -65,7 +65,7 @@ def ordered_classes(EfficientNet):
     x = keras.layers.Dense(1, use_bias=False)(_pooled(EfficientNet, name="body").output)
     base = keras.utils.get_source_inputs(x)
     model = keras.Model(base, Thresholds()(x))
-    model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    model.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
     levels = (LABELS[:, None] > np.arange(2)).astype("float32")
     fitted = model.fit(IMAGES, levels, verbose=0)
     return history(fitted), (model.predict(IMAGES, verbose=0) > 0).sum(1)
@@ -78,7 +78,7 @@ def two_outputs(EfficientNet):
     size = keras.layers.Dense(1, name="size")(base.output)
     model = keras.Model(base.input, {"kind": kind, "size": size})
     losses = {"kind": "sparse_categorical_crossentropy", "size": "mse"}
-    model.compile("adam", losses, loss_weights={"kind": 1.0, "size": 0.2})
+    model.compile("sgd", losses, loss_weights={"kind": 1.0, "size": 0.2})
     targets = {"kind": LABELS, "size": LABELS[:, None] / 2.0}
     fitted = model.fit(IMAGES, targets, verbose=0)
     return history(fitted), {k: v.shape for k, v in model.predict(IMAGES, verbose=0).items()}
@@ -96,7 +96,7 @@ def an_image_and_a_table(EfficientNet):
 
     def build():
         model = keras.Model([image.input, table], outputs)
-        model.compile("adam", "sparse_categorical_crossentropy")
+        model.compile("sgd", "sparse_categorical_crossentropy")
         fitted = model.fit([IMAGES, rows], LABELS, verbose=0)
         model.save("both.keras")
         again = keras.saving.load_model("both.keras")
@@ -113,7 +113,7 @@ def an_image_and_a_table_nested(EfficientNet):
     scale.adapt(rows)
     x = keras.layers.Concatenate()([_pooled(EfficientNet)(image), scale(table)])
     model = keras.Model({"image": image, "table": table}, keras.layers.Dense(1)(x))
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     fitted = model.fit({"image": IMAGES, "table": rows}, LABELS, verbose=0)
     model.save("both.keras")
     again = keras.saving.load_model("both.keras")
@@ -127,7 +127,7 @@ def siamese_twins(EfficientNet):
     apart = keras.layers.Subtract()([base(left), base(right)])
     distance = keras.ops.sqrt(keras.ops.sum(apart**2, axis=1, keepdims=True) + 1e-9)
     model = keras.Model([left, right], keras.layers.Dense(1, "sigmoid")(distance))
-    model.compile("adam", "binary_crossentropy")
+    model.compile("sgd", "binary_crossentropy")
     fitted = model.fit([IMAGES, IMAGES[::-1]], LABELS > 0, verbose=0)
     return history(fitted), trainable(model)
 
@@ -145,7 +145,7 @@ def triplets(EfficientNet):
         gap = keras.ops.sum((y[:, 0] - y[:, 1]) ** 2 - (y[:, 0] - y[:, 2]) ** 2, axis=-1)
         return keras.ops.maximum(gap + 0.2, 0.0)
 
-    model.compile("adam", loss)
+    model.compile("sgd", loss)
     fitted = model.fit([IMAGES, IMAGES + 1, IMAGES[::-1]], LABELS, verbose=0)
     return history(fitted), embed.predict(IMAGES, verbose=0)
 
@@ -155,7 +155,7 @@ def two_networks_nested(EfficientNet):
     inputs = keras.Input(SHAPE)
     members = [EfficientNet(weights=None, input_shape=SHAPE, name=name) for name in ("a", "b")]
     model = keras.Model(inputs, keras.layers.Average()([member(inputs) for member in members]))
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     model.fit(IMAGES, LABELS, verbose=0)
     model.save("ensemble.keras")
     again = keras.saving.load_model("ensemble.keras")
@@ -215,7 +215,7 @@ def frames_of_a_film(EfficientNet):
     x = keras.layers.GRU(4)(keras.layers.TimeDistributed(base)(film))
     model = keras.Model(film, keras.layers.Dense(3, activation="softmax")(x))
     before = values(model)
-    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
     frames = np.stack([IMAGES, IMAGES[::-1]], axis=1)
     fitted = model.fit(frames, LABELS, verbose=0)
     model.save("film.keras")
@@ -230,7 +230,7 @@ def attention_over_the_map(EfficientNet):
     tokens = keras.layers.Reshape((-1, base.output.shape[-1]))(base.output)
     x = keras.layers.MultiHeadAttention(2, 4)(tokens, tokens)
     model = keras.Model(base.input, keras.layers.GlobalAveragePooling1D()(x))
-    model.compile("adam", "mse")
+    model.compile("sgd", "mse")
     return shape(tokens), history(model.fit(IMAGES, np.zeros((4, x.shape[-1])), verbose=0))
 
 
@@ -245,7 +245,7 @@ def a_sequential_model(EfficientNet):
     )
     lines = []
     model.summary(print_fn=lines.append, expand_nested=True)
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return "\n".join(lines), history(model.fit(IMAGES, LABELS, verbose=0))
 
 
@@ -263,7 +263,7 @@ def a_subclassed_model(EfficientNet):
 
     model = Classifier()
     model.body.trainable = False
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     fitted = model.fit(IMAGES, LABELS, verbose=0)
     model.save_weights("mine.weights.h5")
     again = Classifier()

@@ -137,10 +137,10 @@ def a_sequence_of_batches(EfficientNet):
 
 
 _AUGMENTATIONS = {
+    "Equalization": {},  # first: after another layer Keras finds a cycle in its graph
     "AugMix": {},
     "AutoContrast": {},
     "CenterCrop": dict(height=32, width=32),
-    "Equalization": {},
     "RandomBrightness": dict(factor=0.2),
     "RandomColorDegeneration": dict(factor=0.5),
     "RandomColorJitter": dict(brightness_factor=0.2),

@@ -3,12 +3,15 @@
 A row of the table is a program in miniature, run with both; what it returns is compared. The
 modules beside this one hold the programs.
 
-    python -m pytest tests/habits                     # networks of two stages, eagerly: a minute
-    python -m pytest -m slow tests/habits             # every family, policy and form
-    python -m pytest tests/habits -k grad_cam         # one habit
+    python -m pytest tests/habits                         # B0's small sisters, in float32
+    python -m pytest -m slow tests/habits                 # a share of every family, policy and form
+    HABITS=all python -m pytest -m slow tests/habits      # all of them
+    python -m pytest tests/habits -k grad_cam             # one habit
 """
 
 import inspect
+import itertools
+import os
 import warnings
 
 import keras
@@ -75,9 +78,46 @@ def first_lines(heard):
     return {line for line in lines if "run_functions_eagerly" not in line}
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.__name__)
-def test_a_program_does_the_same_with_ours(program, request, tmp_path):
-    theirs, heard_of_theirs = run(program, "theirs", request, tmp_path)
-    ours, heard_of_ours = run(program, "ours", request, tmp_path)
-    assert facts.same(theirs, ours, tolerance=1e-3) == []
+def compare(program, request, directory, tolerance, **kind):
+    """Fails where ours gives something else, or warns of something that theirs does not."""
+    theirs, heard_of_theirs = run(program, "theirs", request, directory, **kind)
+    ours, heard_of_ours = run(program, "ours", request, directory, **kind)
+    assert facts.same(theirs, ours, tolerance) == []
     assert heard_of_ours - heard_of_theirs == set()
+
+
+def name_of(value):
+    """Returns the name of a program, or of a kind of network."""
+    if inspect.isfunction(value):
+        return value.__name__
+    return "-".join(str(each) for each in value)
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
+def test_a_program_does_the_same_with_ours(program, request, tmp_path):
+    compare(program, request, tmp_path, tolerance=1e-3)
+
+
+# Every family, dtype policy, and whether the network was saved and loaded before. All of them with
+# all programs take an hour: each program has its share, and HABITS=all runs all.
+KINDS = list(
+    itertools.product(networks.FAMILIES, ("float32", "mixed_bfloat16"), ("built", "loaded"))
+)[1:]
+SHARE = 3
+
+
+def shares():
+    """Yields (program, kind): each program with some kinds, each kind with some programs."""
+    for number, program in enumerate(PROGRAMS):
+        for index, kind in enumerate(KINDS):
+            if os.environ.get("HABITS") == "all" or (index - SHARE * number) % len(KINDS) < SHARE:
+                yield program, kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("program", "kind"), shares(), ids=name_of)
+def test_it_does_so_in_every_family_policy_and_form(program, kind, request, tmp_path):
+    family, policy, form = kind
+    keras.config.set_dtype_policy(policy)
+    tolerance = {"float32": 1e-3, "mixed_bfloat16": 0.05}[policy]
+    compare(program, request, tmp_path, tolerance, family=family, reloaded=form == "loaded")

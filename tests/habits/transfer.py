@@ -24,11 +24,11 @@ def the_transfer_learning_guide(EfficientNet):
     frozen, before = trainable(model), values(model)
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(), loss, metrics=[keras.metrics.BinaryAccuracy()])
-    first = model.fit(IMAGES, LABELS > 0, epochs=2, verbose=0)
+    first = model.fit(IMAGES, LABELS > 0, verbose=0)
     moved_first = moved(model, before)
     base_model.trainable = True
     model.compile(keras.optimizers.Adam(1e-5), loss, metrics=[keras.metrics.BinaryAccuracy()])
-    second = model.fit(IMAGES, LABELS > 0, epochs=1, verbose=0)
+    second = model.fit(IMAGES, LABELS > 0, verbose=0)
     found = (frozen, trainable(model), moved_first, moved(model, before))
     return found, history(first), history(second)
 
@@ -54,7 +54,7 @@ def the_efficientnet_guide(EfficientNet):
     model = _guide_model(EfficientNet)
     before = values(model)
     _compile(model, 1e-2)
-    fitted = model.fit(IMAGES, ONE_HOT, epochs=2, validation_data=(IMAGES, ONE_HOT), verbose=0)
+    fitted = model.fit(IMAGES, ONE_HOT, validation_data=(IMAGES, ONE_HOT), verbose=0)
     return trainable(model), moved(model, before), history(fitted)
 
 
@@ -66,7 +66,7 @@ def the_efficientnet_guide_unfrozen(EfficientNet):
             layer.trainable = True
     before = values(model)
     _compile(model, 1e-5)
-    fitted = model.fit(IMAGES, ONE_HOT, epochs=2, verbose=0)
+    fitted = model.fit(IMAGES, ONE_HOT, verbose=0)
     names = [layer.name for layer in model.layers[-20:]]
     return names, trainable(model), moved(model, before), history(fitted)
 
@@ -78,7 +78,7 @@ def from_scratch(EfficientNet):
     )
     before = values(model)
     _compile(model, 1e-3)
-    fitted = model.fit(IMAGES, ONE_HOT, epochs=2, batch_size=2, verbose=0)
+    fitted = model.fit(IMAGES, ONE_HOT, batch_size=2, verbose=0)
     return trainable(model), moved(model, before), history(fitted)
 
 
@@ -88,7 +88,7 @@ def the_first_layers_frozen(EfficientNet):
     for layer in model.layers[:30]:
         layer.trainable = False
     before = values(model)
-    model.compile("adam", "sparse_categorical_crossentropy")
+    model.compile("sgd", "sparse_categorical_crossentropy")
     fitted = model.fit(IMAGES, LABELS, verbose=0)
     return trainable(model), moved(model, before), history(fitted)
 
@@ -117,7 +117,7 @@ def batch_norm_frozen(EfficientNet):
             layer.trainable = False
     before = values(model)
     model.compile(keras.optimizers.SGD(0.01), "sparse_categorical_crossentropy")
-    fitted = model.fit(IMAGES, LABELS, epochs=2, verbose=0)
+    fitted = model.fit(IMAGES, LABELS, verbose=0)
     return trainable(model), moved(model, before), history(fitted)
 
 
@@ -219,6 +219,6 @@ def a_teacher_and_a_student(EfficientNet):
             return keras.ops.mean(keras.losses.kl_divergence(soft, y_pred))
 
     model = Distiller()
-    model.compile("adam")
-    fitted = model.fit(IMAGES, ONE_HOT, epochs=2, verbose=0)
+    model.compile("sgd")
+    fitted = model.fit(IMAGES, ONE_HOT, verbose=0)
     return trainable(model), history(fitted), model.predict(IMAGES, verbose=0)
