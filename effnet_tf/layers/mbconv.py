@@ -44,6 +44,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         batch_norm: str = "trainable",
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
         batch_norm_epsilon: float = BATCH_NORM_EPSILON,
+        sync_replicas: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -60,6 +61,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         self._batch_norm = batch_norm
         self._batch_norm_momentum = float(batch_norm_momentum)
         self.batch_norm_epsilon = float(batch_norm_epsilon)
+        self._sync_replicas = int(sync_replicas)
         self._activate = keras.activations.get(activation)
         self._input_filters: int | None = None  # known once it is built
 
@@ -140,6 +142,7 @@ class _InvertedBottleneck(keras.layers.Layer):
                 momentum=self._batch_norm_momentum,
                 epsilon=self.batch_norm_epsilon,
             )
+            layer.sync_replicas = self._sync_replicas
             layer.build((None, None, None, convolution.filters))
             setattr(self, convolution.batch_norm, layer)
 
@@ -187,7 +190,13 @@ class _InvertedBottleneck(keras.layers.Layer):
             "batch_norm_momentum",
             "batch_norm_epsilon",
         )
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
+        config["sync_replicas"] = self._sync_replicas
+        if self.built:  # what was set in the block's layers since then
+            config["batch_norm"] = self.project_bn.mode
+            config["sync_replicas"] = self.project_bn.sync_replicas
+            config["drop_connect_rate"] = self.drop_connect.rate
+        return config
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
@@ -212,6 +221,7 @@ class MBConv(_InvertedBottleneck):
         batch_norm: mode of the batch norms, see `BatchNorm`.
         batch_norm_momentum: of their moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance in them, > 0.
+        sync_replicas: how many replicas share the statistics of a batch, see `BatchNorm`.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:
@@ -253,6 +263,7 @@ class FusedMBConv(_InvertedBottleneck):
         batch_norm: mode of the batch norms, see `BatchNorm`.
         batch_norm_momentum: of their moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance in them, > 0.
+        sync_replicas: how many replicas share the statistics of a batch, see `BatchNorm`.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:

@@ -122,7 +122,9 @@ class RMSprop(_StageRates, keras.optimizers.RMSprop):
 
     Args:
         *args, **kwargs: of `keras.optimizers.RMSprop`; and `body_rate` and
-            `layer_decay`: factors on the rates of all but the classifier, and per stage.
+            `layer_decay`: factors on the rates of all but the classifier, and per stage;
+            and `not_decayed`: regular expressions, found in the paths of variables without
+            weight decay. What `exclude_from_weight_decay` is told later is saved, too.
     """
 
     def add_optimizer_variables(
@@ -136,12 +138,12 @@ class RMSprop(_StageRates, keras.optimizers.RMSprop):
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
 class SGD(_StageRates, keras.optimizers.SGD):
-    """Keras' SGD, with `body_rate` and `layer_decay` as `RMSprop` has them."""
+    """Keras' SGD, with `body_rate`, `layer_decay` and `not_decayed` as `RMSprop` has them."""
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
 class AdamW(_StageRates, keras.optimizers.AdamW):
-    """Keras' AdamW, with `body_rate` and `layer_decay` as `RMSprop` has them."""
+    """Keras' AdamW, with `body_rate`, `layer_decay` and `not_decayed` as `RMSprop` has them."""
 
 
 class _Lars(keras.optimizers.Optimizer):
@@ -208,8 +210,8 @@ class LARS(_StageRates, _Lars):
         momentum: factor of the last update, in [0, 1).
         weight_decay: of the kernels.
         coefficient: the paper's eta; main.py: 0.001.
-        **kwargs: of `keras.optimizers.Optimizer`; and `body_rate` and `layer_decay` as
-            `RMSprop` has them.
+        **kwargs: of `keras.optimizers.Optimizer`; and `body_rate`, `layer_decay` and
+            `not_decayed` as `RMSprop` has them.
     """
 
 

@@ -48,10 +48,11 @@ def target(model: keras.Model, variables: Mapping[str, keras.Variable]) -> conte
     """
     paths = paths_of(model)
     split = keras_files.split([paths[id(variable)] for variable in variables.values()])
-    numbers = {}
+    numbers: dict[tuple[int, int], int] = {}
     for name, (block, _) in zip(variables, split.values()):
-        if block is not None:
-            numbers[block] = names.block_number(name)
+        number = names.block_number(name)
+        if isinstance(block, tuple) and number is not None:
+            numbers[block] = number
     others = optional(model, variables)
     counted = [name for name in variables if name not in others]
     return contents.Target(

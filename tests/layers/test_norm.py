@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import effnet_tf
 from effnet_tf import layers
 
 pytestmark = pytest.mark.processor
@@ -74,3 +75,21 @@ class TestBatchNorm:
         layer.momentum, layer.sync_replicas = 0.5, 4
         again = layers.BatchNorm.from_config(layer.get_config())
         assert (again.momentum, again.sync_replicas) == (0.5, 4)
+
+    def test_what_is_set_in_a_block_later_is_saved(self):
+        block = layers.MBConv(4, 8, drop_connect_rate=0.5)
+        block.build((None, 8, 8, 4))
+        for layer in (block.expand_bn, block.bn, block.project_bn):
+            layer.momentum, layer.sync_replicas, layer.mode = 0.5, 4, "inference"
+        block.drop_connect.rate = 0.25
+        again = layers.MBConv.from_config(block.get_config())
+        again.build((None, 8, 8, 4))
+        for layer in (again.expand_bn, again.bn, again.project_bn):
+            assert (layer.momentum, layer.sync_replicas, layer.mode) == (0.5, 4, "inference")
+        assert again.drop_connect.rate == 0.25
+
+    def test_replicas_that_cannot_be_grouped(self):
+        layer = layers.BatchNorm(sync_replicas=3)
+        assert [layer._group(replicas) for replicas in (2, 3, 6)] == [2, 3, 3]
+        with pytest.raises(effnet_tf.InputError, match="3 replicas, and there are 4"):
+            layer._group(4)

@@ -205,24 +205,8 @@ class TestSetTrainable:
 
 
 def stock(**arguments):
-    """A tiny network of stock layers, as keras.applications builds it."""
-    # Its public constructors have no argument for the size of the network.
-    from keras.src.applications import efficientnet
-
-    return efficientnet.EfficientNet(
-        0.25,
-        0.3,
-        64,
-        0.2,
-        **{
-            "weights": None,
-            "input_shape": (32, 32, 3),
-            "classes": 3,
-            "name": "stock",
-            "weights_name": "b0",
-            **arguments,
-        },
-    )
+    """A tiny network of stock layers, as the drop-in constructors build it."""
+    return tiny(flat=True, **arguments)
 
 
 def body(form, **arguments):
@@ -370,8 +354,9 @@ class TestStockLayers:
         set_trainable(model, "classifier", "inference")  # no batch norm trains
         assert len(model.trainable_weights) == 2
 
-    def test_efficientnet_v2_of_keras(self):
-        model = keras.applications.EfficientNetV2B0(
+    @pytest.mark.parametrize("build", ["EfficientNetB0", "EfficientNetV2B0"])
+    def test_those_of_keras(self, build):
+        model = getattr(keras.applications, build)(
             weights=None, include_top=False, input_shape=(32, 32, 3)
         )
         set_trainable(model, "head")
