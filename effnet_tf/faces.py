@@ -115,7 +115,9 @@ class _AfterImport:
         self._watched = (package, *together_with)
         self._lock, self._loading = threading.Lock(), 0
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None):
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """Returns what the finders after this one find, to be watched while it is loaded."""
         if name not in self._watched:
             return None
@@ -123,11 +125,11 @@ class _AfterImport:
         specs = (finder.find_spec(name, path, target) for finder in others)
         spec = next((spec for spec in specs if spec is not None), None)
         if spec is not None and spec.loader is not None:
-            self._watch(spec)
+            self._watch(spec.loader)
         return spec
 
-    def _watch(self, spec: ModuleSpec) -> None:
-        load = spec.loader.exec_module
+    def _watch(self, loader):
+        load = loader.exec_module
 
         def exec_module(module):
             with self._lock:
@@ -139,7 +141,7 @@ class _AfterImport:
                     self._loading -= 1
             self._act_if_complete()
 
-        spec.loader.exec_module = exec_module
+        loader.exec_module = exec_module
 
     def _act_if_complete(self):
         with self._lock:

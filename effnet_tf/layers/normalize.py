@@ -111,7 +111,8 @@ class Normalize(keras.layers.Layer):
     def constants(self) -> tuple[list[float], list[float]]:
         """Returns mean and std as they are now: the shortest decimals, such as 123.675."""
         if not self.built:
-            return tuple(map(list, self._made_with))
+            mean, std = self._made_with
+            return list(mean), list(std)
         return _decimals(self.mean), _decimals(self.std)
 
     def save_own_variables(self, store: MutableMapping[str, np.ndarray]) -> None:

@@ -39,6 +39,54 @@ class TestNormalize:
             layers.Normalize([1.0] * 3, [1.0] * 3)(tf.zeros((1, 2, 2, 4)))
 
 
+class TestConstants:
+    """Weights that do not train, and that the configuration tells as they are."""
+
+    @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "mixed_float16", "float64"])
+    def test_are_float32_weights_that_do_not_train(self, policy):
+        layer = layers.Normalize([123.675, 116.28], [58.395, 57.12], dtype=policy)
+        assert layer.constants() == ([123.675, 116.28], [58.395, 57.12])
+        layer(np.zeros((1, 2, 2, 2), "uint8"))
+        assert [(w.name, w.dtype, tuple(w.shape)) for w in layer.weights] == [
+            ("mean", "float32", (2,)),
+            ("std", "float32", (2,)),
+        ]
+        assert not layer.trainable_weights
+        assert layer.constants() == ([123.675, 116.28], [58.395, 57.12])
+
+    def test_copies_have_those_of_now(self):
+        layer = layers.Normalize([1.0], [2.0])
+        layer.build((None, 4, 4, 1))
+        layer.mean.assign([123.675])
+        config = layer.get_config()
+        assert (config["mean"], config["std"]) == ([123.675], [2.0])
+        assert layers.Normalize.from_config(config).constants() == ([123.675], [2.0])
+
+    def test_outputs_change_with_them_in_what_was_traced(self):
+        layer = layers.Normalize([1.0], [2.0])
+        traced = tf.function(layer)
+        images = tf.fill((1, 2, 2, 1), 201.0)
+        assert float(traced(images)[0, 0, 0, 0]) == 100.0
+        layer.set_weights([np.float32([101]), np.float32([4])])
+        assert float(traced(images)[0, 0, 0, 0]) == 25.0
+
+    def test_a_file_of_other_channels_is_refused(self, tmp_path):
+        models = []
+        for channels in (3, 1):
+            layer = layers.Normalize([1.0] * channels, [2.0] * channels)
+            models.append(keras.Sequential([keras.Input((4, 4, channels)), layer]))
+        models[0].save_weights(tmp_path / "a.weights.h5")
+        with pytest.raises(ValueError, match="constants are for 3 channels, those of .* for 1"):
+            models[1].load_weights(tmp_path / "a.weights.h5")
+
+    def test_hidden_ones_are_no_weights_for_a_while(self):
+        layer = layers.Normalize([1.0], [2.0])
+        layer.build((None, 4, 4, 1))
+        with layers.hidden_constants():
+            assert layer.weights == layer.non_trainable_weights == []
+        assert len(layer.weights) == 2
+
+
 class TestPixelsThatAreScaledAlready:
     PIXELS = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3))
 
