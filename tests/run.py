@@ -1,26 +1,26 @@
-"""Runs the tests, a few files to a process, several processes at a time.
+"""Runs the tests: a process for each file, several at a time.
 
     python -m tests.run                       # as `make test` does
     python -m tests.run -m processor -k int8  # pytest's own options
 
-TensorFlow gives no memory back to a process: one that ran all tests took 6 GB. Files that take
-long have a process of their own and start first; the others share one, up to `TOGETHER`
-seconds. A process that takes more than `MEMORY` fails.
+TensorFlow gives no memory back to a process: one that ran all tests took 6 GB. Importing it takes
+as long as many a file's tests: each process is a fork of this one, which imports it once and
+computes nothing. Files that take long start first. A process that takes more than `MEMORY` fails.
 """
 
-import concurrent.futures
+import gc
 import os
 import pathlib
 import re
-import subprocess
+import resource
 import sys
 import tempfile
 import time
+from typing import IO, NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MEMORY = 3000  # MiB, of a process and of each that it starts; two run beside each other on 8 GB
 PROCESSES = int(os.environ.get("PROCESSES", 2))
-TOGETHER = 40  # seconds of tests in one process, about
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
@@ -60,42 +60,54 @@ SECONDS = {
     "weights/test_torch_archives": 8,
     "programs/test_export": 12,
 }
-NO_TESTS = 5  # pytest's exit code where every test of the files is deselected
+NO_TESTS = 5  # pytest's exit code where every test of a file is deselected
 
 
-def seconds(path: pathlib.Path) -> int:
-    """Returns about how long a file takes."""
-    return SECONDS.get(path.relative_to(ROOT / "tests").with_suffix("").as_posix(), USUAL)
+class Process(NamedTuple):
+    """A file whose tests run, and what they print."""
+
+    name: str
+    log: IO[bytes]
 
 
-def groups(paths: list[pathlib.Path]) -> list[list[pathlib.Path]]:
-    """Divides test files among processes: longest first, short ones together."""
-    found, sums = [], []
-    for path in sorted(paths, key=lambda path: (-seconds(path), path)):
-        fits = [number for number, taken in enumerate(sums) if taken + seconds(path) <= TOGETHER]
-        if fits:
-            found[fits[0]].append(path)
-            sums[fits[0]] += seconds(path)
-        else:
-            found.append([path])
-            sums.append(seconds(path))
-    return found
+def name_of(path: pathlib.Path) -> str:
+    """Returns "train/test_loop" of a file."""
+    return path.relative_to(ROOT / "tests").with_suffix("").as_posix()
 
 
-def run(paths: list[pathlib.Path], options: list[str]) -> tuple[int, str]:
-    """Runs some files in a process of their own; returns its exit code and what it printed."""
-    command = [sys.executable, "-m", "pytest", "-q", "--max-memory", str(MEMORY), *options]
-    with tempfile.TemporaryFile() as log:
-        finished = subprocess.run(
-            # Relative: pytest takes a "[" in a path for the beginning of a parameter.
-            [*command, *(str(path.relative_to(ROOT)) for path in paths)],
-            cwd=ROOT,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
-        log.seek(0)
-        return finished.returncode, log.read().decode("utf-8", "replace")
+def files() -> list[pathlib.Path]:
+    """Returns the test files, those that take longest first."""
+    found = (ROOT / "tests").rglob("test_*.py")
+    return sorted(found, key=lambda path: (-SECONDS.get(name_of(path), USUAL), path))
+
+
+def import_libraries() -> None:
+    """Imports what takes long, once; not our own code, whose warnings the tests look at."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import pytest  # noqa: F401
+    import tensorflow
+    import tensorflow_datasets  # noqa: F401
+
+    tensorflow.keras  # loaded when first used
+    gc.freeze()  # no collection in a fork looks through all of it
+
+
+def start(path: pathlib.Path, options: list[str]) -> tuple[int, Process]:
+    """Runs a file in a fork of this process; returns its number, and where it prints."""
+    log = tempfile.TemporaryFile()
+    sys.stdout.flush()
+    number = os.fork()
+    if number:
+        return number, Process(name_of(path), log)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log.fileno(), 1)
+    os.dup2(log.fileno(), 2)
+    import pytest
+
+    # Relative: pytest takes a "[" in a path for the beginning of a parameter.
+    file = str(path.relative_to(ROOT))
+    sys.argv = ["pytest", "-q", "--max-memory", str(MEMORY), *options, file]
+    sys.exit(pytest.main(sys.argv[1:]))
 
 
 def counts(text: str) -> dict[str, int]:
@@ -104,34 +116,51 @@ def counts(text: str) -> dict[str, int]:
     return {name: int(number) for number, name in re.findall(r"(\d+) (\w+)", last)}
 
 
-def show(paths: list[pathlib.Path], code: int, text: str) -> None:
+def show(name: str, code: int, text: str, used: resource.struct_rusage) -> None:
     """Prints a line of a process that is done, and all it said if a test failed."""
-    names = ", ".join(str(path.relative_to(ROOT / "tests").with_suffix("")) for path in paths)
     if code not in (0, NO_TESTS):
         print(text, flush=True)
     last = text.rstrip().rpartition("\n")[2]
     memory = re.search(r"at its highest: ([\d,]+ MiB)", text)
-    print(f"{names}: {last}" + (f", {memory[1]}" if memory else ""), flush=True)
+    busy = f"{used.ru_utime + used.ru_stime:.0f} s of processor"
+    print(f"{name}: {last}, {busy}" + (f", {memory[1]}" if memory else ""), flush=True)
+
+
+def finish(running: dict[int, Process]) -> tuple[int, dict[str, int]]:
+    """Waits for a process and shows it; returns its exit code and its counts."""
+    number, status, used = os.wait4(-1, 0)
+    process = running.pop(number)
+    with process.log as log:
+        log.seek(0)
+        text = log.read().decode("utf-8", "replace")
+    code = os.waitstatus_to_exitcode(status)
+    show(process.name, code, text, used)
+    return code, counts(text)
+
+
+def run_all(options: list[str]) -> tuple[list[int], dict[str, int]]:
+    """Runs all files; returns the exit codes, and the sum of the counts."""
+    waiting, running, codes, total = files(), {}, [], {}
+    while waiting or running:
+        while waiting and len(running) < PROCESSES:
+            number, process = start(waiting.pop(0), options)
+            running[number] = process
+        code, found = finish(running)
+        codes.append(0 if code == NO_TESTS else code)
+        for name, count in found.items():
+            total[name] = total.get(name, 0) + count
+    return codes, total
 
 
 def main(options: list[str]) -> int:
     """Runs all test files; returns the exit code."""
-    begun, total, codes = time.monotonic(), {}, []
-    with concurrent.futures.ThreadPoolExecutor(PROCESSES) as pool:
-        waiting = {
-            pool.submit(run, paths, options): paths
-            for paths in groups(sorted((ROOT / "tests").rglob("test_*.py")))
-        }
-        try:
-            for done in concurrent.futures.as_completed(waiting):
-                code, text = done.result()
-                show(waiting[done], code, text)
-                codes.append(0 if code == NO_TESTS else code)
-                for name, number in counts(text).items():
-                    total[name] = total.get(name, 0) + number
-        except KeyboardInterrupt:  # the processes have got it, too
-            pool.shutdown(cancel_futures=True)
-            return 130
+    begun = time.monotonic()
+    os.chdir(ROOT)
+    import_libraries()
+    try:
+        codes, total = run_all(options)
+    except KeyboardInterrupt:  # the processes have got it, too
+        return 130
     failed = total.get("failed", 0) + total.get("error", 0) + total.get("errors", 0)
     died = sum(code not in (0, 1) for code in codes)
     print(f"\n{(time.monotonic() - begun) / 60:.1f} minutes, {PROCESSES} processes at a time")
