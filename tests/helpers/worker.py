@@ -1,9 +1,11 @@
-"""One process of tests/train/test_strategy.py: trains some steps, writes its state and log.
+"""Processes of tests/train/test_strategy.py, whose devices are not those of the test process.
 
-python -m tests.helpers.worker OUT DEVICES     DEVICES 0: a worker of TF_CONFIG
+A fork server imports TensorFlow once; it has computed nothing, so that each fork of it may
+choose its devices.
 """
 
-import sys
+import multiprocessing
+import os
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +15,32 @@ from effnet_tf.train import strategy as strategy_lib
 from effnet_tf.train.trainer import Trainer
 from tests.helpers import tiny_net
 
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.helpers.worker"])
 
-def main(out, devices):
+
+def start(log, function, *arguments, **environment):
+    """Starts a function of a module in a process that prints to the file `log`."""
+    process = _context.Process(target=_main, args=(str(log), function, arguments, environment))
+    process.start()
+    return process
+
+
+def _main(log, function, arguments, environment):
+    file = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    os.environ.update(environment)
+    function(*arguments)
+
+
+def train(out, devices):
+    """Trains some steps; writes state and metrics to `out`.
+
+    Args:
+        out: path of a new .npz file.
+        devices: of this process; 0 for a worker of TF_CONFIG.
+    """
     tiny_net.register()
     name = "multiworker" if devices == 0 else "cpu" if devices == 1 else "mirrored"
     strategy = strategy_lib.choose_strategy(name, virtual_devices=devices if devices > 1 else None)
@@ -37,7 +63,3 @@ def main(out, devices):
     ]
     assert stopped == [False, True]  # a notice to one worker reaches all
     np.savez(out, rows=trainer.rows_since(0), metrics=str(metrics), **state)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))

@@ -2,11 +2,7 @@
 
 import ast
 import json
-import os
-import pathlib
 import socket
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -16,28 +12,23 @@ from effnet_tf import layers
 from effnet_tf.errors import InputError
 from effnet_tf.train import strategy
 from effnet_tf.train.strategy import replicas_in_sync
-
-ROOT = pathlib.Path(__file__).parents[2]
+from tests.helpers import worker as worker_lib
 
 
 def worker(out, devices, **environment):
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.helpers.worker", str(out), str(devices)],
-        cwd=ROOT,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2", **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """A process that trains; it prints to a file beside `out`."""
+    return worker_lib.start(log_of(out), worker_lib.train, str(out), devices, **environment)
 
 
-def finish(*processes):
-    """Waits for the end of processes; returns what each has printed."""
-    said = []
-    for process in processes:
-        out, _ = process.communicate(timeout=500)
-        assert process.returncode == 0, out[-3000:]
-        said.append(out)
+def log_of(out):
+    return out.with_suffix(".log")
+
+
+def finish(process, log):
+    """Waits for the end of a process; returns what it has printed."""
+    process.join(500)
+    said = log.read_text()
+    assert process.exitcode == 0, said[-3000:]
     return said
 
 
@@ -52,7 +43,7 @@ def free_ports(count):
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
     out = tmp_path_factory.mktemp("one") / "state.npz"
-    finish(worker(out, 1))
+    finish(worker(out, 1), log_of(out))
     return np.load(out)
 
 
@@ -68,30 +59,51 @@ def assert_same(found, expected):
 
 
 def test_eight_devices_equal_one(one, tmp_path):
-    finish(worker(tmp_path / "s.npz", 8))
-    assert_same(np.load(tmp_path / "s.npz"), one)
+    out = tmp_path / "s.npz"
+    finish(worker(out, 8), log_of(out))
+    assert_same(np.load(out), one)
 
 
 def test_two_processes_equal_one(one, tmp_path):
     cluster = {"worker": [f"localhost:{port}" for port in free_ports(2)]}
-    said = finish(
-        *[
-            worker(
-                tmp_path / f"{index}.npz",
-                0,
-                TF_CONFIG=json.dumps(
-                    {"cluster": cluster, "task": {"type": "worker", "index": index}}
-                ),
-            )
-            for index in (0, 1)
-        ]
-    )
-    for index, out in enumerate(said):
-        assert f"[worker {index}] Training with strategy 'multiworker'" in out
-    first, second = (np.load(tmp_path / f"{index}.npz") for index in (0, 1))
+    outs = [tmp_path / f"{index}.npz" for index in (0, 1)]
+    workers = []
+    for index, out in enumerate(outs):
+        config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+        workers.append(worker(out, 0, TF_CONFIG=json.dumps(config)))
+    for index, (process, out) in enumerate(zip(workers, outs)):
+        said = finish(process, log_of(out))
+        assert f"[worker {index}] Training with strategy 'multiworker'" in said
+    first, second = map(np.load, outs)
     assert_same(first, one)
     for name in set(first) - {"metrics"}:  # and bit for bit the same in both
         np.testing.assert_array_equal(first[name], second[name], err_msg=name)
+
+
+def share_mean_and_variance():
+    eight = strategy.choose_strategy("mirrored", virtual_devices=8)
+    images = np.random.default_rng(0).normal(3, 2, (8, 2, 3, 3, 5)).astype("float32")
+    for size in (2, 8):
+        mean, variance = moments_of(eight, images, size)
+        for group in range(8 // size):
+            rows = slice(group * size, (group + 1) * size)
+            part = images[rows].reshape(-1, 5)
+            for replica in range(size):
+                np.testing.assert_allclose(mean[rows][replica], part.mean(0), rtol=1e-5)
+                np.testing.assert_allclose(variance[rows][replica], part.var(0), rtol=1e-4)
+
+
+def moments_of(eight, images, size):
+    """The (replicas, channels) mean and variance that groups of `size` replicas share."""
+
+    @tf.function
+    def moments(batches):
+        return eight.run(lambda x: layers.group_moments(x, size), args=(batches,))
+
+    batches = eight.experimental_distribute_values_from_function(
+        lambda context: tf.constant(images[context.replica_id_in_sync_group])
+    )
+    return (np.stack(value.values) for value in moments(batches))
 
 
 class TestGroups:
@@ -116,36 +128,10 @@ class TestGroups:
         with pytest.raises(InputError, match="groups of 3 replicas, which do not divide 8"):
             replicas_in_sync("group:3", 8)
 
-    def test_share_mean_and_variance(self):
+    def test_share_mean_and_variance(self, tmp_path):
         """Eight replicas in a process of their own: four groups of two, and one of all."""
-        code = """
-import numpy as np, tensorflow as tf
-from effnet_tf import layers
-from effnet_tf.train import strategy
-eight = strategy.choose_strategy("mirrored", virtual_devices=8)
-images = np.random.default_rng(0).normal(3, 2, (8, 2, 3, 3, 5)).astype("float32")
-for size in (2, 8):
-    @tf.function
-    def moments(batches):
-        return eight.run(lambda x: layers.group_moments(x, size), args=(batches,))
-    batches = eight.experimental_distribute_values_from_function(
-        lambda context: tf.constant(images[context.replica_id_in_sync_group]))
-    mean, variance = (np.stack(value.values) for value in moments(batches))
-    for group in range(8 // size):
-        rows = slice(group * size, (group + 1) * size)
-        part = images[rows].reshape(-1, 5)
-        for replica in range(size):
-            np.testing.assert_allclose(mean[rows][replica], part.mean(0), rtol=1e-5)
-            np.testing.assert_allclose(variance[rows][replica], part.var(0), rtol=1e-4)
-"""
-        finished = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
-        )
-        assert finished.returncode == 0, finished.stderr[-3000:]
+        log = tmp_path / "log"
+        finish(worker_lib.start(log, share_mean_and_variance), log)
 
     def test_without_a_group_keras_moments_serve(self):
         layer = layers.BatchNorm()
