@@ -1,6 +1,7 @@
 """Shared fixtures: small real data on disk."""
 
 import ctypes
+import dataclasses
 import os
 import signal
 
@@ -58,6 +59,37 @@ def tiny_variants():
     """For modules that train the networks of tests/helpers/tiny_net.py."""
     with tiny_net.registered():
         yield
+
+
+@pytest.fixture
+def without_the_picture(monkeypatch):
+    """Runs draw no picture of a batch, which takes as long as their steps.
+
+    Those of fixtures of a wider scope do.
+    """
+    monkeypatch.setattr("effnet_tf.train.journal.Journal.show_batch", lambda journal: None)
+
+
+@pytest.fixture(scope="module")
+def few_digits():
+    """The data set "digits" has 720 images: what is evaluated takes longer than the training."""
+    import sklearn.datasets
+
+    whole = sklearn.datasets.load_digits()
+    few = dataclasses.make_dataclass("Few", ["images", "target", "target_names"])(
+        whole.images[:720], whole.target[:720], whole.target_names
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sklearn.datasets, "load_digits", lambda: few)
+        yield
+
+
+@pytest.fixture(scope="module")
+def graphs_as_traced():
+    """Graphs run as they were traced: rewriting a tiny network's takes longer than running it."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
 
 
 @pytest.fixture

@@ -22,10 +22,12 @@ from tests import conftest
 from tests.helpers import tiny_net
 
 SMOKE = tiny_net.recipe(
-    dataset="digits", num_classes=None, batch_size=64, epochs=2, steps_per_loop=4, holdout=0.7
+    dataset="digits", num_classes=None, batch_size=64, epochs=2, steps_per_loop=4, holdout=0.25
 )
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
-pytestmark = pytest.mark.usefixtures("tiny_variants")
+pytestmark = pytest.mark.usefixtures(
+    "tiny_variants", "few_digits", "graphs_as_traced", "without_the_picture"
+)
 
 
 @pytest.fixture(scope="module")
@@ -375,6 +377,7 @@ class TestFineTuning:
         )
         with pytest.MonkeyPatch.context() as patch:
             printed = []
+            patch.setattr("effnet_tf.train.journal.Journal.show_batch", lambda journal: None)
             patch.setattr("builtins.print", lambda *values, **_: printed.append(str(values[0])))
             train.run(recipe, str(root / "run"), CPU)
         return recipe, str(root / "run"), "\n".join(printed)
@@ -427,10 +430,12 @@ class TestFineTuning:
         assert "the classifier starts afresh" in capsys.readouterr().out
 
     def test_pixel_constants_travel_with_the_weights(self, tmp_path):
-        variant = SMOKE.resolved_variant()
+        variant = dataclasses.replace(SMOKE, variant="tinier").resolved_variant()
         start = effnet_tf.model_fn(variant, 10, preprocessing="inception")
         start.save_weights(tmp_path / "a.weights.h5")
-        recipe = dataclasses.replace(SMOKE, epochs=1, init_weights=str(tmp_path / "a.weights.h5"))
+        recipe = dataclasses.replace(
+            SMOKE, variant="tinier", epochs=1, init_weights=str(tmp_path / "a.weights.h5")
+        )
         workdir = str(tmp_path / "run")
         train.run(recipe, workdir, CPU)
         loaded = effnet_tf.model_fn(variant, 10, weights=workdir)
