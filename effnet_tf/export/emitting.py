@@ -1,6 +1,6 @@
 """How are layers made whose weights are known already, in float32 and each under its own name?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import keras
 import numpy as np
@@ -11,12 +11,15 @@ class Emitter:
 
     A layer that is called twice is made once: a network with two inputs of one kind (siamese)
     has its weights once. Layers without weights are cheap, and made again.
+
+    Args:
+        names: that are taken already, those of the inputs.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, names: Iterable[str]) -> None:
         self._copies: dict[int, keras.Operation] = {}  # by id of the layer
         self._convolutions: dict[tuple, keras.Layer] = {}
-        self._names: set[str] = set()
+        self._names = set(names)
 
     def name(self, wanted: str) -> str:
         """Returns `wanted`, or the first free name_2, name_3 ..: shared layers come again."""

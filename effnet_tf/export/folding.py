@@ -15,7 +15,7 @@ from keras import ops
 
 from effnet_tf import layers
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import graph, merging, pixels
+from effnet_tf.export import graph, inputs, merging, pixels
 from effnet_tf.export.emitting import Emitter
 from effnet_tf.export.identities import IDENTITIES
 from effnet_tf.layers import mbconv
@@ -38,14 +38,15 @@ def fold(model: keras.Model) -> keras.Model:
             taken over.
     """
     model = graph.functional(model)
-    inputs = [
-        keras.Input(batch_shape=tensor.shape, dtype="float32", name=f"images{number or ''}")
-        for number, tensor in enumerate(model.inputs)
+    names = inputs.names(model)
+    taken = [
+        keras.Input(batch_shape=tensor.shape, dtype=inputs.dtype(tensor), name=name)
+        for name, tensor in zip(names, model.inputs)
     ]
-    if len(inputs) == 1:
-        inputs = inputs[0]
+    if len(taken) == 1:
+        taken = taken[0]
     try:
-        return keras.Model(inputs, _Folder().run(model, inputs), name=model.name)
+        return keras.Model(taken, _Folder(names).run(model, taken), name=model.name)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         raise InputError(
             f"The model '{model.name}' has a layer that the exporter cannot take: "
@@ -77,17 +78,18 @@ class _Convolved:
 class _Folder:
     """Goes through a graph, and remembers the tensors whose layer may vanish in the next one."""
 
-    def __init__(self):
-        self._emit = Emitter()
+    def __init__(self, names):
+        self._emit = Emitter(names)
         # By id of a tensor. The last two: that tensor, and what it was made of.
         self._scaled, self._convolved = {}, {}
         self._padded, self._pooled = {}, {}
+        self._released = set()
 
-    def run(self, model, inputs):
-        """Returns what a functional model gives on the tensors `inputs`."""
+    def run(self, model, tensors):
+        """Returns what a functional model gives on the tensors `tensors`."""
         # What keras.models.clone_model calls; it would copy the graph of nested models.
         return model._run_through_graph(
-            inputs, operation_fn=lambda layer: layer, call_fn=self._call
+            tensors, operation_fn=lambda layer: layer, call_fn=self._call
         )
 
     def _call(self, layer, *args, **kwargs):
@@ -102,6 +104,9 @@ class _Folder:
             for each in layer.layers:
                 x = self._call(each, x)
             return x
+        if isinstance(layer, keras.layers.TimeDistributed) and graph.has_graph(layer.layer):
+            if None not in x.shape[1:]:
+                return self._frames(layer, x)
         if isinstance(layer, (mbconv.MBConv, mbconv.FusedMBConv)):
             return self._block(layer, x)
         if isinstance(layer, layers.SqueezeExcite):
@@ -119,6 +124,12 @@ class _Folder:
         if getattr(layer, "_call_has_training_arg", False):
             kwargs["training"] = False  # RandomCrop draws by default
         return self._emit.copy(layer)(*args, **kwargs)
+
+    def _frames(self, layer, x):
+        """Emits what a network makes of every frame: all of them are one batch for it."""
+        frames = ops.reshape(x, (-1, *x.shape[2:]))
+        outputs = self.run(graph.functional(layer.layer), frames)
+        return ops.reshape(outputs, (-1, x.shape[1], *outputs.shape[1:]))
 
     def _merged(self, layer, x):
         """Returns what a layer gives that may vanish in another one; None for other layers."""
@@ -170,7 +181,8 @@ class _Folder:
 
     def _release(self, layer):
         """Frees the name of a layer that vanishes, unless another one may read its result."""
-        if len(layer._outbound_nodes) < 2:
+        if len(layer._outbound_nodes) < 2 and id(layer) not in self._released:
+            self._released.add(id(layer))  # in a later call the name is another one's
             self._emit.release(layer.name)
 
     def _convolution(self, layer, x, name, batch_norm=None):
@@ -211,16 +223,16 @@ class _Folder:
         self._release(before.layer)
         return self._convolve(before, layer)
 
-    def _block(self, block, inputs):
+    def _block(self, block, before):
         """Emits the convolutions of a block in the order of their description."""
-        x = inputs
+        x = before
         for convolution in block.convolutions:
             if convolution.name == "se/reduce":
                 x = self._squeeze_excite(block.se, x, f"{block.name}_se")  # with se/expand
             elif not convolution.pooled:
                 x = self._part(block, convolution, x)
         if block.adds_input:
-            x = self._emit.sum([x, inputs], f"{block.name}_add")
+            x = self._emit.sum([x, before], f"{block.name}_add")
         return x
 
     def _part(self, block, described, x):

@@ -3,20 +3,21 @@
 import collections
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from effnet_tf import isolated
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify, onnx_session, reference, staging
+from effnet_tf.export.inputs import IMAGES
 from effnet_tf.export.report import VerificationError
 from effnet_tf.export.tflite import flatbuffer, interpreter, measuring
 
 
 def observed(
     path: str,
-    images: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
     *,
     floats: Sequence[str] = (),
     layers_of: Sequence[tuple[str, str]] = (),
@@ -25,7 +26,7 @@ def observed(
 
     Args:
         path: a .tflite or .onnx file, or a SavedModel directory.
-        images: (N, H, W, C) in [0, 255].
+        inputs: by name, an array (N, ...) for each input; images (N, H, W, C) in [0, 255].
         floats: the float32 .tflite file to compare the latency with, or none.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
 
@@ -37,11 +38,11 @@ def observed(
         WorkerError: the process failed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        places = [os.path.join(folder, name) for name in ("images.npy", "answer.npz")]
-        np.save(places[0], images)
+        places = [os.path.join(folder, name) for name in ("inputs.npz", "answer.npz")]
+        np.savez(places[0], **inputs)
         arguments = {
             "path": path,
-            "images": places[0],
+            "inputs": places[0],
             "out": places[1],
             "floats": floats,
             "layers_of": layers_of,
@@ -55,16 +56,16 @@ def observed(
 
 def observe(
     path: str,
-    images: str,
+    inputs: str,
     out: str,
     floats: Sequence[str] = (),
     layers_of: Sequence[tuple[str, str]] = (),
 ) -> dict:
-    """Runs a file on images, in a process that knows nothing of its model.
+    """Runs a file, in a process that knows nothing of its model.
 
     Args:
         path: a .tflite or .onnx file, or a SavedModel directory.
-        images: .npy file of (N, H, W, C) images in [0, 255].
+        inputs: .npz file of an array (N, ...) for each input, by name.
         out: .npz file to write: `scores`, what the file's output gives, and `logits`.
         floats: the float32 .tflite file to compare the latency with, or none.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
@@ -73,14 +74,14 @@ def observe(
         A dict for JSON. Of a .tflite file: operators, delegated, delegated_pieces,
         latency_ratio and layers, a list of dicts {name: dB}. Of others: empty.
     """
-    pixels = np.load(images)
+    arrays = dict(np.load(inputs))
     kind = identify.kind(path)
     if kind == "TFLite":
-        return _tflite(path, pixels, out, floats, layers_of)
+        return _tflite(path, arrays[IMAGES], out, floats, layers_of)
     if kind == "SavedModel":
-        np.savez(out, **_saved_model(path, pixels))
+        np.savez(out, **_saved_model(path, arrays))
     else:
-        np.savez(out, **_onnx(path, pixels))
+        np.savez(out, **_onnx(path, arrays))
     return {}
 
 
@@ -106,33 +107,34 @@ def _tflite(path, images, out, floats, layers_of):
     }
 
 
-def _saved_model(path, images):
+def _saved_model(path, arrays):
     import tensorflow as tf
 
     serve = tf.saved_model.load(path).signatures[interpreter.SIGNATURE]
-    ((name, spec),) = serve.structured_input_signature[1].items()
+    kinds = {name: spec.dtype for name, spec in serve.structured_input_signature[1].items()}
 
     def run(part):
-        outputs = serve(**{name: tf.cast(part, spec.dtype)})
+        outputs = serve(**{name: tf.cast(values, kinds[name]) for name, values in part.items()})
         return {key: value.numpy() for key, value in outputs.items()}
 
-    return _answer(images, run)
+    return _answer(arrays, run)
 
 
-def _onnx(path, images):
+def _onnx(path, arrays):
     session = onnx_session.opened(path, "Running ONNX files")
     names = [output.name for output in session.get_outputs()]
 
     def run(part):
-        return dict(zip(names, session.run(names, {"images": part.astype("float32")})))
+        return dict(zip(names, session.run(names, part)))
 
-    return _answer(images, run)
+    return _answer(arrays, run)
 
 
-def _answer(images, run):
-    """Returns scores and logits of (N, H, W, C) images, 32 at a time."""
+def _answer(arrays, run):
+    """Returns scores and logits for arrays by name, 32 rows at a time."""
     parts = collections.defaultdict(list)
-    for start in range(0, len(images), 32):
-        for name, values in run(images[start : start + 32]).items():
+    for start in range(0, len(next(iter(arrays.values()))), 32):
+        part = {name: values[start : start + 32] for name, values in arrays.items()}
+        for name, values in run(part).items():
             parts[name].append(values)
     return reference.named_answer({name: np.concatenate(part) for name, part in parts.items()})

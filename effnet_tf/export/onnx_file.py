@@ -10,39 +10,41 @@ import tensorflow as tf
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import ends, graph, identify
+from effnet_tf.export import ends, graph, identify, inputs
 from effnet_tf.export.about import About
 
 
 def write(folded: keras.Model, path: str, about: About) -> None:
     """Writes a folded model as an ONNX file.
 
-    Its only input is `images`, (N, H, W, C) float32 in [0, 255] for any N, its outputs are
+    Its input is `images`, (N, H, W, C) float32 in [0, 255] for any N (several have the names
+    of `inputs.names`), its outputs are
     `probabilities` and `logits`, (N, classes) or (N, H, W, classes) float32. Without an
     activation there are only `logits`; a model whose outputs are a dict gives that; what is
     not a classifier gives `outputs`.
 
     Args:
-        folded: a model of `fold` with one image input; its last layer is taken apart.
+        folded: a model of `fold`; its last layer is taken apart.
         path: file to write; one there is replaced.
         about: an `About`; its JSON text is the metadata property "effnet_tf".
 
     Raises:
-        InputError: several inputs, an operation that ONNX lacks, a missing package.
+        InputError: an operation that ONNX lacks, a missing package.
     """
     extras.require("Writing ONNX files", *extras.ONNX)
-    if len(folded.inputs) != 1:
-        raise InputError(
-            f"Only models with one batch of images can be written; '{folded.name}' "
-            f"has {len(folded.inputs)} inputs."
-        )
     network = keras.Model(folded.inputs, _named(folded))
-    signature = [keras.InputSpec("float32", folded.input_shape, name="images")]
+    signature = [
+        keras.InputSpec(inputs.dtype(tensor), tensor.shape, name=name)
+        for name, tensor in zip(inputs.names(folded), folded.inputs)
+    ]
+    names = [spec.name for spec in signature]
+    if len(signature) > 1:
+        signature = [signature]  # one argument, a list
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of NumPy's old names in tf2onnx
             network.export(path, format="onnx", verbose=False, input_signature=signature)
-        _finish(path, about)
+        _finish(path, about, names)
     except (InputError, OSError, tf.errors.OpError, MemoryError):
         raise
     except Exception as error:  # tf2onnx and onnx have kinds of their own for what they lack
@@ -59,25 +61,25 @@ def _named(folded):
         return output
     if isinstance(output, (list, tuple)):
         return {f"outputs_{number}": each for number, each in enumerate(output)}
-    layer, inputs = graph.source_of(output)
+    layer, taken = graph.source_of(output)
     if ends.gives_scores(layer) and getattr(layer, "weights", None):
         scores, layer.activation = layer.activation, keras.activations.linear
         return {"probabilities": keras.layers.Activation(scores)(output), "logits": output}
     if ends.gives_scores(layer):
-        return {"probabilities": output, "logits": inputs[0]}
+        return {"probabilities": output, "logits": taken[0]}
     if isinstance(layer, keras.layers.Dense):
         return {"logits": output}
     return {"outputs": output}
 
 
-def _finish(path, about):
-    """Checks that the images are the only input, names the batch, writes what it is about."""
+def _finish(path, about, wanted):
+    """Checks that there are no other inputs, names the batch, writes what it is about."""
     onnx = extras.load("onnx", "Writing ONNX files")
     proto = onnx.load(path)
     names = [each.name for each in proto.graph.input]
-    if names != ["images"]:  # constants of eager tensors would be inputs, too
+    if sorted(names) != sorted(wanted):  # constants of eager tensors would be inputs, too
         raise InputError(
-            f"The ONNX file has the inputs {', '.join(names)}, not only images: "
+            f"The ONNX file has the inputs {', '.join(names)}, not only {', '.join(wanted)}: "
             "a layer computes with an eager tensor; make it a NumPy array."
         )
     for each in (*proto.graph.input, *proto.graph.output):

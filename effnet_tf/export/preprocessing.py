@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from effnet_tf import layers
-from effnet_tf.export import graph, pixels
+from effnet_tf.export import graph, inputs, pixels
 from effnet_tf.export.identities import IDENTITIES
 
 # What changes where a pixel is, and not what it says.
@@ -69,10 +69,10 @@ def normalization(model: keras.Model) -> Normalization:
         model: a built `keras.Model`. One without a graph of layers is asked for those inside.
     """
     numbers = image_inputs(model)
-    inputs = [None] * len(model.inputs)
+    values = [None] * len(model.inputs)
     for number in numbers:
-        inputs[number] = _Pixels(number)
-    found = _Walk().run(model, inputs)
+        values[number] = _Pixels(number)
+    found = _Walk().run(model, values)
     scaled = {each.number: each for each in reversed(found) if _is_of_bytes(each)}  # the first
     if not numbers or scaled.keys() != set(numbers):
         return Normalization(False)
@@ -84,8 +84,8 @@ def normalization(model: keras.Model) -> Normalization:
 
 
 def image_inputs(model: keras.Model) -> list[int]:
-    """Returns the numbers of a model's inputs that are images or videos, (N, ..., H, W, C)."""
-    return [number for number, tensor in enumerate(model.inputs) if len(tensor.shape) in (4, 5)]
+    """Returns the numbers of a model's inputs that are images or videos."""
+    return [number for number, tensor in enumerate(model.inputs) if inputs.is_images(tensor)]
 
 
 def _is_of_bytes(found):
@@ -121,27 +121,27 @@ class _Walk:
     def __init__(self):
         self._seen = []
 
-    def run(self, model, inputs):
+    def run(self, model, values):
         """Returns the `_Pixels` that were looked at.
 
         Args:
             model: a model.
-            inputs: for each of its inputs a `_Pixels`, or None for anything else.
+            values: for each of its inputs a `_Pixels`, or None for anything else.
         """
-        self._model(model, inputs)
+        self._model(model, values)
         return self._seen
 
-    def _model(self, model, inputs):
+    def _model(self, model, values):
         """Returns what the outputs of a model are."""
         if not graph.has_graph(model):
-            return self._inside(model, inputs)
+            return self._inside(model, values)
         model = graph.functional(model)
-        known = {id(tensor): value for tensor, value in zip(model.inputs, inputs)}
+        known = {id(tensor): value for tensor, value in zip(model.inputs, values)}
         for node in graph.nodes(model):
-            values = [known.get(id(tensor)) for tensor in node.input_tensors]
+            taken = [known.get(id(tensor)) for tensor in node.input_tensors]
             outputs = [None]
-            if any(values):
-                outputs = self._operation(node.operation, node.arguments.args, values)
+            if any(taken):
+                outputs = self._operation(node.operation, node.arguments.args, taken)
             known.update((id(tensor), value) for tensor, value in zip(node.outputs, outputs))
         return [known.get(id(tensor)) for tensor in model.outputs]
 

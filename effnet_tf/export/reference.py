@@ -1,17 +1,21 @@
 """What does the Keras model itself answer, and does folding batch norm keep that?"""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import ends, graph, soundness
+from effnet_tf.export import ends, graph, inputs, soundness
 from effnet_tf.export.report import TOLERANCE, VerificationError
 
 HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
 
 
-def answer_of(model: keras.Model, folded: keras.Model, images: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns dict of `scores` and `logits`, (N, ..., C), that a Keras model gives for images.
+def answer_of(
+    model: keras.Model, folded: keras.Model, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns dict of `scores` and `logits`, (N, ..., C), that a Keras model gives.
 
     In float32, as files compute: a model of another dtype policy is compared with its
     folded self within the precision of that policy.
@@ -19,23 +23,23 @@ def answer_of(model: keras.Model, folded: keras.Model, images: np.ndarray) -> di
     Args:
         model: a functional `keras.Model`.
         folded: what `fold` made of it.
-        images: (N, H, W, C) in [0, 255].
+        arrays: for each input, by the name that a file has for it; pixels in [0, 255].
 
     Raises:
         InputError: the model gives numbers that are not finite.
         VerificationError: folding batch norm has changed the model.
     """
-    images = np.asarray(images, "float32")
     given, answer = (
-        _named(network.predict(images, batch_size=32, verbose=0)) for network in (model, folded)
+        _named(network.predict(inputs.packed(network, arrays), batch_size=32, verbose=0))
+        for network in (model, folded)
     )
     before, after = _joined(given), _joined(answer)
     if not np.isfinite(before).all():
-        raise InputError(soundness.not_finite(folded, images, before))
+        raise InputError(soundness.not_finite(folded, arrays, before))
     _check_folding(model, before, after)
     if not isinstance(folded.output, keras.KerasTensor):  # outputs with names
         return named_answer(answer)
-    return {"scores": after, "logits": _logits(folded, images, after)}
+    return {"scores": after, "logits": _logits(folded, arrays, after)}
 
 
 def _check_folding(model, before, after):
@@ -61,14 +65,15 @@ def _named(outputs):
     return {"outputs": outputs}
 
 
-def _logits(folded, images, scores):
+def _logits(folded, arrays, scores):
     """Returns what comes before the last softmax: probabilities below 1e-37 would be 0."""
     if ends.score_name(folded) == "logits":
         return scores
     last, (logits, *_) = graph.source_of(folded.outputs[0])
     if getattr(last, "weights", None):  # a dense layer or convolution with a softmax in it
         logits = ends.without_scores(last)(logits)
-    return keras.Model(folded.inputs, logits).predict(images, batch_size=32, verbose=0)
+    before = keras.Model(folded.inputs, logits)
+    return before.predict(inputs.packed(before, arrays), batch_size=32, verbose=0)
 
 
 def named_answer(outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import serving
+from effnet_tf.export import inputs, serving
 from effnet_tf.export.about import About, json_text, labels_text
 
 INPUT_DTYPES = ("float32", "uint8")
@@ -56,9 +56,12 @@ def write(
     `variables`, `trainable_variables` and `regularization_losses`. `classifier_variables` are
     those that the features do not need.
 
+    Of a model that takes something else than one batch of images, there are `serving_default`,
+    with its inputs by the names of `inputs.names`, and the variables.
+
     Args:
-        model: a model of `fold` with one image input, whose swish is replaced; with
-            keep_batch_norm, a functional model as it is.
+        model: a model of `fold`, whose swish is replaced; with keep_batch_norm, a functional
+            model as it is.
         path: directory to write; not there yet, or empty.
         about: an `About`; goes to assets/about.json, labels.txt and recipe.json.
         keep_batch_norm: whether it can be trained again. The object takes `training=True`,
@@ -68,23 +71,19 @@ def write(
         input_dtype: of `images` in serving_default: "float32" or "uint8".
 
     Raises:
-        InputError: several inputs, an unknown dtype; with keep_batch_norm, a classifier inside
-            of another model.
+        InputError: an unknown dtype; uint8 or keep_batch_norm for a model that takes something
+            else than images; with keep_batch_norm, a classifier inside of another model.
     """
     if input_dtype not in INPUT_DTYPES:
         raise InputError(
             f"input_dtype is {input_dtype!r}; it must be one of "
             f"{', '.join(map(repr, INPUT_DTYPES))}."
         )
+    _check_takes_images(model, keep_batch_norm, input_dtype)
     modes: tuple[bool, ...] = (False, True)
     if not keep_batch_norm:
         modes = (False,)
         model = _without_gradients(model)
-    if len(model.inputs) != 1:
-        raise InputError(
-            f"A SavedModel takes one batch of images; the model '{model.name}' has "
-            f"{len(model.inputs)} inputs."
-        )
     network = serving.Network(model, about, modes)
     signatures = {"serving_default": network.serving_default(input_dtype)}
     if about.image_size and _takes(model, about.image_size):
@@ -92,6 +91,22 @@ def write(
     with tempfile.TemporaryDirectory() as folder:
         root = _Root(network, _write_assets(folder, about))
         tf.saved_model.save(root, path, signatures)
+
+
+def _check_takes_images(model, keep_batch_norm, input_dtype):
+    """Refuses what is for models of one batch of images, if this is none."""
+    if inputs.takes_one_image(model):
+        return
+    shapes = [tuple(tensor.shape) for tensor in model.inputs]
+    for option, is_asked in (
+        ("keep_batch_norm", keep_batch_norm),
+        (f"input_dtype '{input_dtype}'", input_dtype != "float32"),
+    ):
+        if is_asked:
+            raise InputError(
+                f"{option} is for models of one batch of images (N, H, W, C); '{model.name}' "
+                f"takes {shapes}."
+            )
 
 
 def _write_assets(folder, about):
@@ -116,7 +131,8 @@ class _Root(tf.Module):
 
     def __init__(self, network, assets):
         super().__init__()
-        self.__call__ = network.of_training(network.features)
+        if inputs.takes_one_image(network.model):
+            self.__call__ = network.of_training(network.features)
         model, trainable = network.feature_model, ()
         if True in network.modes:
             self.network = network.of_training(network.everything)
@@ -141,7 +157,7 @@ def _plain(variables):
 
 def _takes(model, size):
     """Whether a model takes square RGB images of a size."""
-    if model.input_shape[-1] != 3:
+    if not inputs.takes_one_image(model) or model.input_shape[-1] != 3:
         return False
     return all(side in (None, size) for side in model.input_shape[1:3])
 

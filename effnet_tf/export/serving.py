@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import graph
+from effnet_tf.export import graph, inputs
 from effnet_tf.export.about import About
 
 
@@ -17,7 +17,7 @@ class Network:
     """The functions of a model; one traced graph for each value of `training`.
 
     Args:
-        model: of `fold`, or a functional one that is to be trained again; one image input.
+        model: of `fold`, or a functional one of images alone that is to be trained again.
         about: its `About`: how images are cut and normalised.
         modes: the values of `training` that its functions take.
 
@@ -27,30 +27,33 @@ class Network:
 
     def __init__(self, model: keras.Model, about: About, modes: Sequence[bool]):
         self.about, self.modes = about, modes
-        self.shape = (None, *model.input_shape[1:])
+        self.specs = [
+            tf.TensorSpec((None, *tensor.shape[1:]), inputs.dtype(tensor), name=name)
+            for name, tensor in zip(inputs.names(model), model.inputs)
+        ]
         features = _features(model)
         self.is_classifier = features is not model.outputs[-1]
         self.feature_model = keras.Model(model.inputs, features)
         self.model = keras.Model(model.inputs, (model.output, features))
         # Concrete: saving traces a tf.function again, whatever was traced before.
         self.traced = {
-            mode: self._function(self._run).get_concrete_function(self._spec(), training=mode)
+            mode: self._function(self._run).get_concrete_function(*self.specs, training=mode)
             for mode in modes
         }
-
-    def _spec(self, dtype="float32"):
-        return tf.TensorSpec(self.shape, dtype, name="images")
 
     def _function(self, function, signature=None):
         return tf.function(function, signature, autograph=False)
 
-    def _run(self, images, training):
-        missing = tf.maximum(1 - tf.shape(images)[0], 0)  # 1 for an empty batch
+    def _run(self, *values, training):
+        missing = tf.maximum(1 - tf.shape(values[0])[0], 0)  # 1 for an empty batch
         if training:
             empty = ["An empty batch has no statistics to train with."]
             with tf.control_dependencies([tf.debugging.Assert(missing < 1, empty)]):
-                images = tf.identity(images)
-        outputs, features = self.model(_filled(images, missing), training=training)
+                values = [tf.identity(each) for each in values]
+        values = [_filled(each, missing) for each in values]
+        if len(values) == 1:
+            values = values[0]
+        outputs, features = self.model(values, training=training)
         features = _float32(features)
         if len(features.shape) > 2:
             features = tf.reduce_mean(features, tuple(range(1, len(features.shape) - 1)))
@@ -82,10 +85,10 @@ class Network:
     def of_training(self, function: Callable) -> tf.types.experimental.PolymorphicFunction:
         """Returns a tf.function of images and `training`, for all its values."""
         if self.modes == (False,):  # with a signature it is traced once less
-            return self._function(function, [self._spec()])
+            return self._function(function, self.specs)
         traced = self._function(function)
         for mode in self.modes:
-            traced.get_concrete_function(self._spec(), training=mode)
+            traced.get_concrete_function(*self.specs, training=mode)
         return traced
 
     def features(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -97,12 +100,16 @@ class Network:
         return self.traced[training](images)
 
     def serving_default(self, dtype: str) -> tf.types.experimental.PolymorphicFunction:
-        """Returns the signature that takes pixels."""
+        """Returns the signature that takes numbers; images, where they are all, in a type."""
+        specs = self.specs
+        if inputs.takes_one_image(self.model):
+            specs = [tf.TensorSpec(specs[0].shape, dtype, specs[0].name)]
 
-        def serving_default(images):
-            return self.traced[False](_float32(images))[0]
+        def serving_default(*values):
+            taken = [tf.cast(each, spec.dtype) for each, spec in zip(values, self.specs)]
+            return self.traced[False](*taken)[0]
 
-        return self._function(serving_default, [self._spec(dtype)])
+        return self._function(serving_default, specs)
 
     def serving_bytes(self, size: int) -> tf.types.experimental.PolymorphicFunction:
         """Returns the signature that takes files, cut to a size in pixels."""
@@ -118,14 +125,17 @@ class Network:
         )
 
 
-def _filled(images, missing):
-    """Adds `missing` black images to a batch.
+def _filled(values, missing):
+    """Adds `missing` rows of zeros to a batch.
 
     oneDNN's convolution of an empty batch fails on some processors and passes its input on.
     With nothing to add the operation hands its input on without a copy.
     """
-    paddings = tf.pad(tf.reshape(missing, (1, 1)), [[0, 3], [1, 0]])
-    return tf.raw_ops.PadV2(input=images, paddings=paddings, constant_values=0.0)
+    paddings = tf.pad(tf.reshape(missing, (1, 1)), [[0, len(values.shape) - 1], [1, 0]])
+    zero = tf.zeros((), values.dtype)
+    filled = tf.raw_ops.PadV2(input=values, paddings=paddings, constant_values=zero)
+    filled.set_shape(values.shape)
+    return filled
 
 
 def _before_scores(operation):
@@ -152,9 +162,9 @@ def _features(model):
 
     Of a model without a classifier its (last) output.
     """
-    operation, inputs = graph.source_of(model.outputs[-1])
+    operation, taken = graph.source_of(model.outputs[-1])
     while isinstance(operation, (keras.layers.Activation, keras.layers.Softmax)):
-        operation, inputs = graph.source_of(inputs[0])
+        operation, taken = graph.source_of(taken[0])
     if isinstance(operation, keras.Model):
         raise InputError(
             f"'{model.name}' ends in the model '{operation.name}', whose features cannot be "
@@ -162,7 +172,7 @@ def _features(model):
         )
     if not isinstance(operation, keras.layers.Dense):
         return model.outputs[-1]
-    tensor = inputs[0]
+    tensor = taken[0]
     # Dropout of features is for whoever reads them to decide, say the conventions.
     while isinstance(graph.source_of(tensor)[0], keras.layers.Dropout):
         tensor = graph.source_of(tensor)[1][0]

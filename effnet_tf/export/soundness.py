@@ -4,6 +4,8 @@ Looked at before anything is converted, since converters and delegates end in ra
 in a crash, on numbers that are not finite.
 """
 
+from collections.abc import Mapping, Sequence
+
 import keras
 import numpy as np
 
@@ -41,24 +43,29 @@ def check_half(folded: keras.Model) -> None:
             )
 
 
-def check_images(name: str, images: np.ndarray, model: keras.Model) -> None:
-    """Raises InputError unless an argument `name` holds images for a model."""
-    shape, wanted = np.shape(images), model.inputs[0].shape[1:]
+def check_array(name: str, array: np.ndarray, wanted: Sequence[int | None]) -> None:
+    """Raises InputError unless there are finite numbers of the shape that is wanted.
+
+    Args:
+        name: of what was given, in the plural.
+        array: (N, ...), N > 0.
+        wanted: the sides after N, None where any will do.
+    """
+    shape = np.shape(array)
     fits = (
-        len(shape) == 4
+        len(shape) == 1 + len(wanted)
         and shape[0]
         and all(side in (None, given) for side, given in zip(wanted, shape[1:]))
     )
     if not fits:
         raise InputError(
-            f"The {name} images are {shape}; they must be "
+            f"The {name} are {shape}; they must be "
             f"(N, {', '.join(str(side or 'any') for side in wanted)})."
         )
-    wrong = ~np.isfinite(images).all(axis=(1, 2, 3))
+    wrong = ~np.isfinite(array).all(axis=tuple(range(1, len(shape))))
     if wrong.any():
         raise InputError(
-            f"The {name} images hold numbers that are not finite: "
-            f"{_numbers(wrong)} of {len(wrong)}."
+            f"The {name} hold numbers that are not finite: {_numbers(wrong)} of {len(wrong)}."
         )
 
 
@@ -85,12 +92,12 @@ def check_calibration(images: np.ndarray, normalizes: bool) -> None:
         )
 
 
-def not_finite(folded: keras.Model, images: np.ndarray, scores: np.ndarray) -> str:
+def not_finite(folded: keras.Model, inputs: Mapping[str, np.ndarray], scores: np.ndarray) -> str:
     """Returns the sentence on a model that gives numbers that are not finite.
 
     Args:
         folded: a model of `fold`, in float32.
-        images: (N, H, W, C).
+        inputs: by name, an array (N, ...) for each input.
         scores: (N, ...) what the model gave for them.
     """
     wrong = ~np.isfinite(scores.reshape(len(scores), -1)).all(axis=1)
@@ -98,7 +105,7 @@ def not_finite(folded: keras.Model, images: np.ndarray, scores: np.ndarray) -> s
         f"The model '{folded.name}' gives numbers that are not finite for {wrong.sum()} of "
         f"{len(wrong)} images ({_numbers(wrong)})"
     )
-    layer = _first_not_finite(folded, images[wrong][:1])
+    layer = _first_not_finite(folded, [each[wrong][:1] for each in inputs.values()])
     if layer is None:
         return f"{where}, but not when it computes in float32: its numbers are too large."
     return (
@@ -107,10 +114,11 @@ def not_finite(folded: keras.Model, images: np.ndarray, scores: np.ndarray) -> s
     )
 
 
-def _first_not_finite(folded, image):
+def _first_not_finite(folded, inputs):
     """Returns the name of the first layer whose result is not finite, or None."""
     layers = [layer for layer in folded.layers if not isinstance(layer, keras.layers.InputLayer)]
-    results = keras.Model(folded.input, [layer.output for layer in layers])(image)
+    outputs = [layer.output for layer in layers]
+    results = keras.Model(folded.inputs, outputs)(inputs)
     for layer, result in zip(layers, keras.tree.flatten(results)):
         if not np.isfinite(result).all():
             return layer.name

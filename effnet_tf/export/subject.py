@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import graph, pixels, soundness
+from effnet_tf.export import graph, inputs, pixels, soundness
 from effnet_tf.export.about import About, describe
+from effnet_tf.export.inputs import Arrays
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 
 
@@ -18,25 +19,27 @@ class Subject:
     Attributes:
         model: a functional `keras.Model`.
         about: what it is.
-        images: (N, H, W, C) float32.
+        inputs: by the names that a file has for them, an array (N, ...) for each input; of a
+            classifier {"images": (N, H, W, C) float32}.
         labels: (N,) integers, -1 where unknown; or None.
     """
 
     model: keras.Model
     about: About
-    images: np.ndarray
+    inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
 
 
 def prepared(
-    model: keras.Model, about: About | None, images: np.ndarray | None, labels: np.ndarray | None
+    model: keras.Model, about: About | None, images: Arrays | None, labels: np.ndarray | None
 ) -> Subject:
-    """Returns a model with a graph, its `About`, and images to compare on.
+    """Returns a model with a graph, its `About`, and what to compare on.
 
     Args:
         model: a functional or sequential `keras.Model`.
         about: None: `describe(model)`.
-        images: (N, H, W, C); None: 8 of seeded noise.
+        images: (N, H, W, C), or an array for each of several inputs, see `inputs.arranged`;
+            None: 8 of seeded noise.
         labels: of these, (N,) integers, -1 where unknown; or None.
 
     Raises:
@@ -53,13 +56,12 @@ def prepared(
             f"There are {len(about.class_names)} class names for {classes} classes: "
             "give one name for each, or none."
         )
-    if images is None:
-        shape = (8, *(side or 64 for side in model.inputs[0].shape[1:]))
-        images = np.random.default_rng(0).integers(0, 256, shape)
-    soundness.check_images("verify_with", images, model)
+    arrays = inputs.noise(model)
+    if images is not None:
+        arrays = inputs.arranged("verify_with", images, model)
     if labels is not None:
-        _check_labels(labels, images, model)
-    return Subject(model, about, np.asarray(images, "float32"), labels)
+        _check_labels(labels, next(iter(arrays.values())), model)
+    return Subject(model, about, arrays, labels)
 
 
 def _check_labels(labels, images, model):

@@ -30,6 +30,7 @@ from effnet_tf.export import (
     subject,
 )
 from effnet_tf.export.about import About
+from effnet_tf.export.inputs import Arrays
 from effnet_tf.export.report import Report
 from effnet_tf.export.tflite import metadata
 from effnet_tf.export.tflite import writing as tflite_writing
@@ -43,7 +44,7 @@ def to_saved_model(
     keep_batch_norm: bool = False,
     input_dtype: str = "float32",
     about: About | None = None,
-    verify_with: np.ndarray | None = None,
+    verify_with: Arrays | None = None,
     labels: np.ndarray | None = None,
 ) -> Report:
     """Writes a model as a TensorFlow SavedModel, verified.
@@ -52,15 +53,18 @@ def to_saved_model(
     `probabilities` and `logits`, (N, classes) float32; `serving_bytes` takes
     `encoded_images`, (N,) JPEG or PNG files, and cuts them as evaluation does. The loaded
     object is a function from images in [0, 1] to feature vectors, as TensorFlow Hub has it.
+    Of a model with several inputs there is `serving_default` alone, which takes them by
+    the names that they have in Keras.
 
     Args:
-        model: a functional or sequential `keras.Model` with one image input.
+        model: a functional or sequential `keras.Model`.
         path: directory to write; a SavedModel there is replaced.
         keep_batch_norm: whether batch norm stays, so that it can be trained again; by
-            default it is folded into the convolutions.
+            default it is folded into the convolutions. For models of images alone.
         input_dtype: of `images`: "float32" or "uint8".
         about: an `About`, which goes to assets/; by default `describe(model)`.
-        verify_with: (N, H, W, C) images to compare on; by default seeded noise.
+        verify_with: (N, H, W, C) images to compare on; for several inputs a list of arrays,
+            or a dict by name; by default seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
 
     Returns:
@@ -74,7 +78,7 @@ def to_saved_model(
     staging.prepare(path, staging.MARK)
     given = subject.prepared(model, about, verify_with, labels)
     folded = folding.fold(given.model)
-    exact = reference.answer_of(given.model, folded, given.images)
+    exact = reference.answer_of(given.model, folded, given.inputs)
     network = folded
     if keep_batch_norm:
         network = given.model
@@ -161,15 +165,16 @@ def write_tflite(
     """
     model = subject.classifier(model)
     if calibration is not None:
-        soundness.check_images("calibration", calibration, model)
+        soundness.check_array("calibration images", calibration, model.inputs[0].shape[1:])
     if verify_with is None:
         verify_with = calibration
     given = subject.prepared(model, about, verify_with, labels)
     subject.check_tflite(options, given.about, calibration)
     if options.io != "float":
-        given = dataclasses.replace(given, images=np.round(given.images))
+        rounded = {name: np.round(array) for name, array in given.inputs.items()}
+        given = dataclasses.replace(given, inputs=rounded)
     folded = folding.fold(given.model)
-    exact = reference.answer_of(given.model, folded, given.images)
+    exact = reference.answer_of(given.model, folded, given.inputs)
     with (
         placing.placed(path) as temporary,
         tempfile.TemporaryDirectory(dir=os.path.dirname(temporary)) as folder,
@@ -187,16 +192,17 @@ def to_onnx(
     path: str,
     *,
     about: About | None = None,
-    verify_with: np.ndarray | None = None,
+    verify_with: Arrays | None = None,
     labels: np.ndarray | None = None,
 ) -> Report:
     """Writes a model as an ONNX file, verified in onnxruntime; needs the extra [onnx].
 
     Args:
-        model: a functional or sequential classifier `keras.Model` with one image input.
+        model: a functional or sequential `keras.Model`.
         path: file to write; a file there is replaced.
         about: an `About`; by default `describe(model)`.
-        verify_with: (N, H, W, C) images to compare on; by default seeded noise.
+        verify_with: (N, H, W, C) images to compare on; for several inputs a list of arrays,
+            or a dict by name; by default seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
 
     Returns:
@@ -211,7 +217,7 @@ def to_onnx(
     extras.require("Writing ONNX files", *extras.ONNX)
     given = subject.prepared(model, about, verify_with, labels)
     folded = folding.fold(given.model)
-    exact = reference.answer_of(given.model, folded, given.images)
+    exact = reference.answer_of(given.model, folded, given.inputs)
     with placing.placed(path) as temporary:
         onnx_file.write(folded, temporary, given.about)
         return _verified("ONNX", exact, temporary, given)
@@ -220,7 +226,7 @@ def to_onnx(
 def verify(
     model: keras.Model,
     path: str,
-    images: np.ndarray | None = None,
+    images: Arrays | None = None,
     labels: np.ndarray | None = None,
     *,
     trust: bool = False,
@@ -230,7 +236,8 @@ def verify(
     Args:
         model: the `keras.Model`.
         path: a SavedModel directory, a .tflite or an .onnx file.
-        images: (N, H, W, C) in [0, 255]; by default 8 images of seeded noise.
+        images: (N, H, W, C) in [0, 255]; for several inputs a list of arrays, or a dict by
+            name; by default 8 images of seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
         trust: whether a SavedModel may do more than compute on tensors; see `load`.
 
@@ -251,13 +258,13 @@ def verify(
         if about and about.quantize:
             kind = about.quantize
     given = subject.prepared(model, None, images, labels)
-    exact = reference.answer_of(given.model, folding.fold(given.model), given.images)
+    exact = reference.answer_of(given.model, folding.fold(given.model), given.inputs)
     with staging.plain(path) as place:
         return _verified(kind, exact, place, given)
 
 
 def _verified(kind, exact, path, given):
-    facts, answer = observing.observed(path, given.images)
+    facts, answer = observing.observed(path, given.inputs)
     return judging.judge(kind, path, exact, answer, facts, labels=given.labels)
 
 
@@ -266,7 +273,7 @@ def _verified_tflite(options, exact, path, given, made):
     floats, size_ratio = [made.floats], staging.size(path) / staging.size(made.floats)
     if options.quantize == "none":
         floats, size_ratio = [], None
-    facts, answer = observing.observed(path, given.images, floats=floats, layers_of=made.compared)
+    facts, answer = observing.observed(path, given.inputs, floats=floats, layers_of=made.compared)
     return judging.judge(
         options.quantize,
         path,

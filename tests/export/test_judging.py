@@ -27,7 +27,9 @@ def test_sqnr_is_that_of_the_definition():
 
 
 def answer_of(model, images):
-    return reference.answer_of(model, folding.fold(model), images)
+    return reference.answer_of(
+        model, folding.fold(model), {"images": np.asarray(images, "float32")}
+    )
 
 
 def answer(scores):
@@ -196,7 +198,7 @@ class TestAnswerOfAModel:
         wrong = keras.models.clone_model(model)
         wrong.layers[-1].bias.assign(np.arange(32.0))
         with pytest.raises(judging.VerificationError, match="Folding batch norm changed"):
-            reference.answer_of(model, wrong, images)
+            reference.answer_of(model, wrong, {"images": images})
 
     def test_one_score_is_two_classes(self):
         logits = np.array([[2.0], [-1.0], [3.0]])

@@ -131,10 +131,12 @@ class TestOtherModels:
 
 class TestRefused:
     def test_two_inputs(self, tmp_path):
-        two = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
-        with pytest.raises(InputError, match="2 inputs"):
-            network = folding.fold(keras.Model(two, keras.layers.Add()(two)))
-            onnx_file.write(network, str(tmp_path / "x"), ABOUT)
+        two = [keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")]
+        network = folding.fold(keras.Model(two, keras.layers.Add()(two)))
+        path = str(tmp_path / "x")
+        onnx_file.write(network, path, ABOUT)
+        found = [each.name for each in onnxruntime.InferenceSession(path).get_inputs()]
+        assert sorted(found) == ["left", "right"]
 
     def test_missing_packages(self, model, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "tf2onnx", None)
