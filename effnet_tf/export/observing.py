@@ -39,7 +39,7 @@ def observed(
     """
     with tempfile.TemporaryDirectory() as folder:
         places = [os.path.join(folder, name) for name in ("inputs.npz", "answer.npz")]
-        np.savez(places[0], **inputs)
+        np.savez(places[0], **inputs)  # type: ignore[arg-type]
         arguments = {
             "path": path,
             "inputs": places[0],

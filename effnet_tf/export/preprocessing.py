@@ -69,7 +69,7 @@ def normalization(model: keras.Model) -> Normalization:
         model: a built `keras.Model`. One without a graph of layers is asked for those inside.
     """
     numbers = image_inputs(model)
-    values = [None] * len(model.inputs)
+    values: list[_Pixels | None] = [None] * len(model.inputs)
     for number in numbers:
         values[number] = _Pixels(number)
     found = _Walk().run(model, values)

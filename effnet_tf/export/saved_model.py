@@ -74,12 +74,7 @@ def write(
         InputError: an unknown dtype; uint8 or keep_batch_norm for a model that takes something
             else than images; with keep_batch_norm, a classifier inside of another model.
     """
-    if input_dtype not in INPUT_DTYPES:
-        raise InputError(
-            f"input_dtype is {input_dtype!r}; it must be one of "
-            f"{', '.join(map(repr, INPUT_DTYPES))}."
-        )
-    _check_takes_images(model, keep_batch_norm, input_dtype)
+    check_options(model, keep_batch_norm, input_dtype)
     modes: tuple[bool, ...] = (False, True)
     if not keep_batch_norm:
         modes = (False,)
@@ -93,15 +88,18 @@ def write(
         tf.saved_model.save(root, path, signatures)
 
 
-def _check_takes_images(model, keep_batch_norm, input_dtype):
-    """Refuses what is for models of one batch of images, if this is none."""
+def check_options(model: keras.Model, keep_batch_norm: bool, input_dtype: str) -> None:
+    """Raises InputError if `write` has no such type, or the options are not for this model."""
+    if input_dtype not in INPUT_DTYPES:
+        raise InputError(
+            f"input_dtype is {input_dtype!r}; it must be one of "
+            f"{', '.join(map(repr, INPUT_DTYPES))}."
+        )
     if inputs.takes_one_image(model):
         return
     shapes = [tuple(tensor.shape) for tensor in model.inputs]
-    for option, is_asked in (
-        ("keep_batch_norm", keep_batch_norm),
-        (f"input_dtype '{input_dtype}'", input_dtype != "float32"),
-    ):
+    asked = {"keep_batch_norm": keep_batch_norm, "input_dtype 'uint8'": input_dtype == "uint8"}
+    for option, is_asked in asked.items():
         if is_asked:
             raise InputError(
                 f"{option} is for models of one batch of images (N, H, W, C); '{model.name}' "

@@ -95,16 +95,16 @@ def classifier(model: keras.Model) -> keras.Model:
         InputError: it cannot become a TFLite file.
     """
     model = graph.functional(model)
-    if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.outputs[0].shape) != 2:
+    taken, given = ([tuple(each.shape) for each in ends] for ends in (model.inputs, model.outputs))
+    if not inputs.takes_one_image(model) or len(given) != 1 or len(given[0]) != 2:
         raise InputError(
-            f"The model '{model.name}' must take one image and give one score per "
-            f"class, (N, classes); it has {len(model.inputs)} inputs and gives "
-            f"{[tuple(output.shape) for output in model.outputs]}."
+            f"The model '{model.name}' must take one batch of images (N, H, W, C) and give one "
+            f"score per class, (N, classes), to become a TFLite file; it takes {taken} and gives "
+            f"{given}."
         )
-    shape = model.inputs[0].shape
-    if len(shape) != 4 or None in shape[1:]:
+    if None in taken[0][1:]:
         raise InputError(
-            f"TFLite needs a static input size; this model's input is {shape}. "
+            f"TFLite needs a static input size; this model's input is {taken[0]}. "
             "Build it with input_shape=(H, W, C)."
         )
     if not isinstance(model.output, keras.KerasTensor):  # one in a dict or list

@@ -77,6 +77,7 @@ def to_saved_model(
     """
     staging.prepare(path, staging.MARK)
     given = subject.prepared(model, about, verify_with, labels)
+    saved_model.check_options(given.model, keep_batch_norm, input_dtype)
     folded = folding.fold(given.model)
     exact = reference.answer_of(given.model, folded, given.inputs)
     network = folded
