@@ -95,7 +95,8 @@ def classifier(model: keras.Model) -> keras.Model:
         InputError: it cannot become a TFLite file.
     """
     model = graph.functional(model)
-    taken, given = ([tuple(each.shape) for each in ends] for ends in (model.inputs, model.outputs))
+    taken = [tuple(tensor.shape) for tensor in model.inputs]
+    given = [tuple(tensor.shape) for tensor in model.outputs]
     if not inputs.takes_one_image(model) or len(given) != 1 or len(given[0]) != 2:
         raise InputError(
             f"The model '{model.name}' must take one batch of images (N, H, W, C) and give one "
