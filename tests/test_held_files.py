@@ -51,10 +51,11 @@ def test_a_legacy_file_of_a_model():
     assert len(model.layers[1].weights) == 2
 
 
+@pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("name", ["b.keras", "b.h5", "b.weights.h5"])
-def test_weights_of_files(name):
+def test_weights_of_files(name, flat):
     keras.utils.set_random_seed(99)
-    model = effnet_tf.model_fn(make_held.variant("b0"), 3, input_shape=(32, 32, 3))
+    model = effnet_tf.model_fn(make_held.variant("b0"), 3, input_shape=(32, 32, 3), flat=flat)
     assert effnet_tf.load_weights(model, HELD / name).exact
     np.testing.assert_allclose(answer(model), ANSWERS["b"], rtol=1e-4, atol=1e-6)
 
@@ -96,8 +97,9 @@ def test_what_files_say_of_themselves():
 
 
 class TestARun:
-    def test_gives_its_weights(self):
-        model = effnet_tf.model_fn(make_held.variant("b0"), 3, input_shape=(32, 32, 3))
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_gives_its_weights(self, flat):
+        model = effnet_tf.model_fn(make_held.variant("b0"), 3, input_shape=(32, 32, 3), flat=flat)
         report = effnet_tf.load_weights(model, HELD / "run")
         assert report.ema and report.exact
 
