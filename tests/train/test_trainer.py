@@ -7,6 +7,7 @@ import tensorflow as tf
 from effnet_tf import data
 from effnet_tf.errors import InputError
 from effnet_tf.train.trainer import Trainer
+from effnet_tf.weights import pixels
 from tests.helpers import tiny_net
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
@@ -59,6 +60,15 @@ def test_seed_generators_are_left_alone_by_steps(made):
     assert len(seeds) >= 2
     for old, variable in zip(before, seeds):
         np.testing.assert_array_equal(old, variable.numpy())
+
+
+def test_pixel_constants_are_neither_trained_nor_averaged(made):
+    trainer, _ = made
+    trainer.train_steps(trainer.train_iterator(0), tf.constant(1))
+    for model in trainer.models.values():
+        assert pixels.constants_of(model)[0] == [1.0, 2.0, 3.0]
+    for weight in trainer.models["raw"].trainable_weights:
+        assert weight.name not in ("mean", "std")
 
 
 def advance(trainer, count):
