@@ -89,6 +89,8 @@ def load_weights(
     )
     for name, value in found.found.items():
         variables[name].assign(value)
+    if optional & set(found.found):
+        model_names.finalize(model)
     if held.normalization is not None:
         constants = held.normalization
     done = dataclasses.replace(done, notes=pixels.set_constants(model, constants))

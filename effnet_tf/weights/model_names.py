@@ -100,6 +100,17 @@ def optional(model: keras.Model, variables: Mapping[str, keras.Variable]) -> set
     return {name for name, variable in variables.items() if id(variable) in statistics}
 
 
+def finalize(model: keras.Model) -> None:
+    """Makes Keras' Normalization layers compute with the weights that they were given.
+
+    They keep copies, and so does what was traced.
+    """
+    for layer in flatten(model):
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
+    model.train_function = model.test_function = model.predict_function = None
+
+
 def _own_weights(layer, chain) -> Iterator[tuple[keras.Variable, tuple[str, ...]]]:
     """Yields (variable, names of the layers that it is in), those of a block's layers too."""
     inside = layer._flatten_layers(include_self=False, recursive=False)

@@ -255,6 +255,37 @@ class TestInsideOtherModels:
         assert not load_weights(model, tmp_path / "a.weights.h5").missing
         np.testing.assert_array_equal(mean, scale.mean)
 
+    @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
+    def test_ones_own_layers_are_loaded_where_the_file_has_them(self, flat, ending, tmp_path):
+        def build():
+            network, table = body(flat), keras.Input((7,))
+            scale = keras.layers.Normalization(name="table")
+            scale.adapt(np.random.default_rng(0).normal(3, 2, (9, 7)))
+            joined = keras.layers.Concatenate()([network.output, scale(table)])
+            joined = keras.layers.BatchNormalization(name="own_norm")(joined)
+            scores = keras.layers.Dense(2, name="own")(joined)
+            return keras.Model([network.input, table], scores)
+
+        saved, model = different(build()), build()
+        saved.get_layer("table").adapt(np.random.default_rng(1).normal(5, 1, (9, 7)))
+        path = tmp_path / f"a{ending}"
+        if ending == ".keras":
+            saved.save(path)
+        else:
+            saved.save_weights(path)
+        inputs = [np.ones((1, 32, 32, 3)), np.ones((1, 7))]
+        model.predict(inputs, verbose=0)  # traced with what it had
+        report = load_weights(model, path)
+        assert not report.missing and not report.unused
+        if ending == ".keras":
+            expected = saved.predict(inputs, verbose=0)
+            np.testing.assert_allclose(model.predict(inputs, verbose=0), expected, rtol=1e-4)
+        for name in ("own", "own_norm", "table")[: 3 if ending == ".keras" else 2]:
+            for mine, theirs in zip(
+                model.get_layer(name).get_weights(), saved.get_layer(name).get_weights()
+            ):
+                np.testing.assert_array_equal(mine, theirs)
+
     def test_of_several_one_is_loaded_as_the_sentence_says(self, flat, tmp_path):
         body(flat).save_weights(tmp_path / "a.weights.h5")
         left, right = body(flat, name="left"), rename(body(flat, name="right"), "right_")
