@@ -45,12 +45,19 @@ def what_integers_harm(model: keras.Model) -> list[str]:
 
 
 def _operations(model):
-    """Yields the operations of a model, and those of the models inside it."""
+    """Yields the operations of a model, and those of the models and layers inside it."""
     for operation in graph.functional(model).operations:
-        if isinstance(operation, keras.Model):
-            yield from _operations(operation)
-        else:
-            yield operation
+        yield from _with_inner(operation)
+
+
+def _with_inner(operation):
+    if graph.has_graph(operation):
+        yield from _operations(operation)
+        return
+    yield operation
+    if isinstance(operation, keras.Layer):
+        for part in layers.sublayers(operation):
+            yield from _with_inner(part)
 
 
 def _ends(model):
@@ -58,7 +65,7 @@ def _ends(model):
     found = set()
     for output in graph.functional(model).outputs:
         operation, _ = graph.source_of(output)
-        if isinstance(operation, keras.Model):
+        if graph.has_graph(operation):
             found |= _ends(operation)
         else:
             found.add(operation)
@@ -79,7 +86,9 @@ def _is_gate(operation):
         return operation.se is not None
     if isinstance(operation, layers.SqueezeExcite):
         return True
+    nodes = operation._inbound_nodes
     return (
         type(operation).__name__ == "Multiply"
-        and len(operation._inbound_nodes[0].input_tensors) > 1
+        and len(nodes) > 0
+        and len(nodes[0].input_tensors) > 1
     )

@@ -15,7 +15,7 @@ from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import choice, folding, identify, identities, staging
 from effnet_tf.export.tflite import integers, metadata
-from tests.helpers import hostile, in_process
+from tests.helpers import hostile, in_process, joined
 
 pytestmark = pytest.mark.processor
 
@@ -362,6 +362,17 @@ class TestChoice:
         assert choice.what_integers_harm(small) == found
         inside = keras.Sequential([keras.Input((32, 32, 3)), small], name="lite0")
         assert choice.what_integers_harm(inside) == found
+        images = keras.Input((32, 32, 3))
+        held = keras.Model(images, L.Dense(2, "softmax")(joined.Holder(small)(images)))
+        assert choice.what_integers_harm(held) == found
+
+    @pytest.mark.parametrize(
+        "base, found", [("lite0", []), ("b0", ["swish", "squeeze-and-excite"])]
+    )
+    def test_networks_of_stock_layers(self, base, found):
+        row = effnet_tf.CompoundScaling().variant(-8, base=base)
+        model = effnet_tf.model_fn(row, 3, input_shape=(32, 32, 3), flat=True)
+        assert choice.what_integers_harm(model) == found
 
     def test_foreign_networks(self):
         assert choice.what_integers_harm(classifier()) == []
