@@ -1,6 +1,5 @@
 """Shared fixtures: small real data on disk."""
 
-import ctypes
 import dataclasses
 import os
 import signal
@@ -9,10 +8,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # A shell's background job ignores Ctrl-C, and so would the programs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Before TensorFlow starts its threads: glibc's heap keeps less of what is freed (malloc.h).
-if hasattr(ctypes.CDLL(None), "mallopt"):
-    for parameter, value in ((-8, 2), (-3, 1 << 20), (-1, 1 << 20)):  # arenas, mmap, trim
-        ctypes.CDLL(None).mallopt(parameter, value)
+from tests.helpers import heap
+
+heap.keep_little()
 
 import numpy as np
 import pytest

@@ -18,24 +18,25 @@ import tempfile
 import time
 from typing import IO, NamedTuple
 
+from tests.helpers import heap
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 MEMORY = 3000  # MiB, of a process and of each that it starts; two run beside each other on 8 GB
 PROCESSES = int(os.environ.get("PROCESSES", 2))
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
-    "programs/test_programs": 182,
-    "train/test_loop": 165,
-    "train/test_faults": 159,
-    "data/test_bad_images": 91,
-    "train/test_strategy": 78,
-    "data/test_sources": 78,
-    "train/test_interrupting": 67,
-    "train/test_step": 66,
+    "programs/test_programs": 130,
+    "train/test_faults": 130,
+    "train/test_loop": 115,
+    "data/test_bad_images": 85,
+    "data/test_sources": 70,
+    "train/test_strategy": 60,
+    "train/test_step": 58,
     "export/tflite/test_writing": 58,
+    "train/test_interrupting": 55,
     "models/test_build": 53,
     "test_conformance": 50,
-    "test_dry_run": 50,
     "export/test_inputs": 45,
     "weights/test_keras_files": 45,
     "test_missing_packages": 43,
@@ -43,9 +44,10 @@ SECONDS = {
     "test_package": 34,
     "export/test_saved_model": 33,
     "data/test_check": 33,
+    "weights/test_torch_files": 32,
     "weights/test_loading": 31,
     "export/test_writing": 31,
-    "weights/test_torch_files": 32,
+    "test_dry_run": 28,
     "models/test_applications": 25,
     "train/test_trainer": 25,
     "runs/test_hostile_workdirs": 20,
@@ -57,8 +59,8 @@ SECONDS = {
     "tools/test_tpu_check": 15,
     "programs/test_inspect": 13,
     "train/test_cluster": 12,
-    "weights/test_torch_archives": 8,
     "programs/test_export": 12,
+    "weights/test_torch_archives": 8,
 }
 NO_TESTS = 5  # pytest's exit code where every test of a file is deselected
 
@@ -84,6 +86,7 @@ def files() -> list[pathlib.Path]:
 def import_libraries() -> None:
     """Imports what takes long, once; not our own code, whose warnings the tests look at."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    heap.keep_little()
     import pytest  # noqa: F401
     import tensorflow
     import tensorflow_datasets  # noqa: F401
