@@ -16,7 +16,7 @@ from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import texts
 from tests.helpers import broken, tiny_net
 
-pytestmark = pytest.mark.usefixtures("tiny_variants")
+pytestmark = pytest.mark.usefixtures("tiny_variants", "graphs_as_traced", "without_the_picture")
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 SIZE = 32
 RECIPE = dataclasses.replace(RECIPES["imagenet"], batch_size=8, image_size=SIZE, augment="none")
@@ -191,7 +191,8 @@ class TestRuns:
         """A folder with photos and the run that stopped because of them; and why it did."""
         folder = tmp_path_factory.mktemp("stopped")
         recipe = self.write(folder / "photos", list(BAD)[:12])
-        with pytest.raises(bad_images.TooManyBad) as caught:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(bad_images.TooManyBad) as caught:
+            patch.setattr("effnet_tf.train.journal.Journal.show_batch", lambda journal: None)
             train.run(recipe, str(folder / "run"), CPU)
         return folder, str(caught.value)
 
