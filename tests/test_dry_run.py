@@ -9,6 +9,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import dry_run, train
 from tests.helpers import tiny_net
+from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 pytestmark = pytest.mark.usefixtures("tiny_variants")
@@ -18,6 +19,7 @@ class Stop(Exception):
     """Ends a dry run before its long part."""
 
 
+@pytest.mark.usefixtures("in_this_process")
 def test_the_dry_run_takes_the_whole_path(mirrored, monkeypatch, capsys):
     monkeypatch.setattr(dry_run, "PHI", 0.0)
     recipe = dataclasses.replace(

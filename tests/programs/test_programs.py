@@ -4,6 +4,7 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
+import train_tpu
 from effnet_tf import programs
 from effnet_tf.export import staging
 from export import __main__ as export
@@ -152,6 +154,12 @@ class TestTheMainPath:
         ]
 
 
+def train_here(*arguments):
+    """Runs train_tpu.py in this process, which has TensorFlow already."""
+    with programs.sentences():
+        train_tpu.main(train_tpu.parse(["train_tpu.py", *map(str, arguments)]))
+
+
 def refused(*arguments):
     """Runs a program that must refuse its input; returns the sentence."""
     finished = python(*arguments, check=False)
@@ -178,21 +186,23 @@ class TestBadInput:
             (["--tpu", "local"], "TPU 'local' cannot be used"),
         ],
     )
-    def test_of_training(self, options, message, tmp_path):
-        import re
-
+    def test_of_training(self, options, message, tmp_path, capsys):
         (tmp_path / "empty").mkdir()
         conftest.write_photos(tmp_path / "one", classes=["cat"])
         before = sorted(tmp_path.rglob("*"))
         folders = {name: tmp_path / name for name in ("empty", "one")}
-        sentence = refused(
-            "train_tpu.py",
-            *QUICK,
-            "--workdir",
-            tmp_path / "run",
-            *(option.format(**folders) for option in options),
-        )
-        assert re.search(message, sentence), sentence
+        with pytest.raises(SystemExit) as stopped:
+            train_here(
+                *QUICK,
+                "--workdir",
+                tmp_path / "run",
+                *(option.format(**folders) for option in options),
+            )
+        assert stopped.value.code == 2
+        said = capsys.readouterr().err
+        assert "Traceback" not in said
+        errors = [line for line in said.splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1 and re.search(message, errors[0]), said
         assert sorted(tmp_path.rglob("*")) == before
 
     def test_of_images(self, tmp_path):
@@ -352,6 +362,7 @@ def export_here(*arguments):
 
 
 class TestExport:
+    @pytest.mark.usefixtures("in_this_process")
     def test_int8_calibrated_on_a_folder(self, run, tmp_path, capfd):
         photos, workdir = run
         model = tmp_path / "Fähre 8.tflite"
