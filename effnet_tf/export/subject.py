@@ -99,9 +99,8 @@ def classifier(model: keras.Model) -> keras.Model:
     given = [tuple(tensor.shape) for tensor in model.outputs]
     if not inputs.takes_one_image(model) or len(given) != 1 or len(given[0]) != 2:
         raise InputError(
-            f"The model '{model.name}' must take one batch of images (N, H, W, C) and give one "
-            f"score per class, (N, classes), to become a TFLite file; it takes {taken} and gives "
-            f"{given}."
+            f"The model '{model.name}' must take one image, (N, H, W, C), and give one score "
+            f"per class, (N, classes), to become a TFLite file; it takes {taken} and gives {given}."
         )
     if None in taken[0][1:]:
         raise InputError(

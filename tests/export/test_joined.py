@@ -80,7 +80,7 @@ def test_tflite_takes_one_image(name, tmp_path):
     if inputs.takes_one_image(model):
         assert export.to_tflite(model, path, quantize="none").largest_difference < 1e-4
         return
-    with pytest.raises(InputError, match=r"must take one batch of images .*; it takes .*32"):
+    with pytest.raises(InputError, match=r"must take one image.*; it takes .*32"):
         export.to_tflite(model, path)
 
 
