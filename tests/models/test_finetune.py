@@ -7,6 +7,7 @@ import pytest
 import effnet_tf
 from effnet_tf import InputError, set_trainable, variants
 from effnet_tf.models import finetune
+from effnet_tf.weights.pixels import network_weights
 
 TINY = effnet_tf.CompoundScaling().variant(-8)
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
@@ -77,7 +78,7 @@ class TestSetTrainable:
         set_trainable(model, from_stage, batch_norm)
         later = {
             variable.path
-            for variable in model.weights
+            for variable in network_weights(model)
             if STAGES.index(stage_of(variable.path)) >= STAGES.index(from_stage)
         }
         moving = set(filter(is_statistic, later))
@@ -113,7 +114,7 @@ class TestSetTrainable:
         assert [w.path for w in model.trainable_weights] == [
             w.path for w in again.trainable_weights
         ]
-        assert train(model) == {w.path for w in model.weights}
+        assert train(model) == {w.path for w in network_weights(model)}
 
     def test_frozen_batch_norm_survives_trainable_true(self):
         model = tiny()
