@@ -33,7 +33,7 @@ def stages_of(family: str, tall: bool) -> tuple[Stage, ...]:
     )
 
 
-def ours(family: str, tall: bool, **arguments) -> keras.Model:
+def ours(family: str, tall: bool, flat: bool = True, **arguments) -> keras.Model:
     """Builds ours, with the arguments of keras.applications."""
     variant = dataclasses.replace(
         VARIANTS[family],
@@ -45,7 +45,12 @@ def ours(family: str, tall: bool, **arguments) -> keras.Model:
     if not variant.scale_stem_and_head:
         variant = dataclasses.replace(variant, stem_filters=8, head_filters=320)
     classes = arguments.pop("classes")
-    return effnet_tf.model_fn(variant, classes, flat=True, **arguments)
+    return effnet_tf.model_fn(variant, classes, flat=flat, **arguments)
+
+
+def composite(family: str, tall: bool, **arguments) -> keras.Model:
+    """Builds ours with a layer per block, which theirs is not."""
+    return ours(family, tall, flat=False, **arguments)
 
 
 def theirs(family: str, tall: bool, **arguments) -> keras.Model:

@@ -126,9 +126,14 @@ def all_layers_and_shapes(EfficientNet):
 
 
 def all_configs(EfficientNet):
-    """What each layer says of itself, but for the initial values."""
+    """What each layer says of itself, but for the initial values.
+
+    And but for the dtype under mixed precision: ours keeps means and scores in float32.
+    """
     model = EfficientNet(weights=None, input_shape=(SIDE, SIDE, 3))
-    ignored = ("kernel_initializer", "depthwise_initializer", "bias_initializer", "seed")
+    ignored = ["kernel_initializer", "depthwise_initializer", "bias_initializer", "seed"]
+    if keras.config.dtype_policy().name != "float32":
+        ignored.append("dtype")
     return [
         {key: value for key, value in layer.get_config().items() if key not in ignored}
         for layer in model.layers

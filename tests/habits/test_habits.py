@@ -52,11 +52,12 @@ def _quick_and_quiet(monkeypatch):
     keras.backend.clear_session(free_memory=False)
 
 
-def run(program, who, request, directory, **kind):
+def run(program, who, request, directory, policy="float32", **kind):
     """Runs a program with one of the two constructors, as a fresh process would."""
     (directory / who).mkdir()
     request.getfixturevalue("monkeypatch").chdir(directory / who)
     keras.backend.clear_session(free_memory=False)
+    keras.config.set_dtype_policy(policy)
     keras.utils.set_random_seed(0)
     module = inspect.getmodule(program)
     tf.config.run_functions_eagerly(not getattr(module, "GRAPH", False))
@@ -98,6 +99,15 @@ def test_a_program_does_the_same_with_ours(program, request, tmp_path):
     compare(program, request, tmp_path, tolerance=1e-3)
 
 
+def test_a_difference_is_seen(request, tmp_path, monkeypatch):
+    """With composite blocks the guide's last 20 layers are others."""
+    theirs, _ = run(transfer.the_efficientnet_guide_unfrozen, "theirs", request, tmp_path)
+    monkeypatch.setitem(networks.BUILDERS, "ours", networks.composite)
+    ours, _ = run(transfer.the_efficientnet_guide_unfrozen, "ours", request, tmp_path)
+    found = {line[:3] for line in facts.same(theirs, ours, tolerance=1e-3)}
+    assert found >= {"[0]", "[1]", "[2]"}  # names, trainable parameters, what moved
+
+
 # Every family, dtype policy, and whether the network was saved and loaded before. All of them with
 # all programs take an hour: each program has its share, and HABITS=all runs all.
 KINDS = list(
@@ -118,6 +128,7 @@ def shares():
 @pytest.mark.parametrize(("program", "kind"), shares(), ids=name_of)
 def test_it_does_so_in_every_family_policy_and_form(program, kind, request, tmp_path):
     family, policy, form = kind
-    keras.config.set_dtype_policy(policy)
-    tolerance = {"float32": 1e-3, "mixed_bfloat16": 0.05}[policy]
-    compare(program, request, tmp_path, tolerance, family=family, reloaded=form == "loaded")
+    # Theirs rounds the pixels to bfloat16 before it normalises them, ours only afterwards.
+    tolerance = {"float32": 1e-3, "mixed_bfloat16": 0.25}[policy]
+    loaded = form == "loaded"
+    compare(program, request, tmp_path, tolerance, policy=policy, family=family, reloaded=loaded)
