@@ -39,6 +39,7 @@ PACKAGES = {
     "ai_edge_litert": Package("clients", "ai-edge-litert"),
     "mediapipe": Package("clients", "mediapipe"),
     "openvino": Package("clients", "openvino"),
+    "keras_tuner": Package("peers", "keras-tuner"),
 }
 
 # What is written is read again, and compared with the model.

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from effnet_tf import extras
+from effnet_tf.errors import first_line
 
 
 def attach(
@@ -81,7 +82,8 @@ def register_with_keras(*modules: str) -> None:
                 importlib.import_module(module)
         except Exception as error:  # of a broken installation, which is not Keras' fault
             warnings.warn(
-                f"effnet_tf could not register its layers with Keras: {error}", stacklevel=2
+                f"effnet_tf could not register its layers with Keras: {first_line(error)}",
+                stacklevel=2,
             )
 
     # TensorFlow imports Keras before it is complete itself, and the other way round.

@@ -222,11 +222,10 @@ def open_model(options: argparse.Namespace) -> Run | KerasFile:
 def read_labels(path: str | None) -> tuple[str, ...]:
     """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it."""
     from effnet_tf import class_names
+    from effnet_tf.models import imagenet_classes
 
     if path is None:
         return ()
     if path == IMAGENET:
-        from effnet_tf.models import imagenet_classes
-
         return imagenet_classes.names(imagenet_classes.CLASSES + 1)
     return class_names.read(path)
