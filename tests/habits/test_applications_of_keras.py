@@ -33,12 +33,15 @@ def tests_of_keras():
     with pytest.MonkeyPatch.context() as patch:
         for name in NAMES:
             patch.setattr(efficientnet, name, getattr(effnet_tf, name))
+        # A mark of theirs that our options for pytest do not know.
+        patch.setitem(vars(pytest.mark), "requires_trainable_backend", lambda each: each)
         spec.loader.exec_module(module)
     assert effnet_tf.EfficientNetB3 in [row[0] for row in module.MODEL_LIST]
     yield module.ApplicationsTest
 
 
-@pytest.mark.slow  # B7 alone takes half a minute
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The constants of variant .* are for RGB")
 @pytest.mark.parametrize("test", TESTS)
 @pytest.mark.parametrize("name", NAMES)
 def test_passes_with_ours(tests_of_keras, name, test):
