@@ -25,6 +25,16 @@ def dense_initializer() -> keras.initializers.Initializer:
     return keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform")
 
 
+def precise() -> str:
+    """Returns the dtype for what half precision would harm: pixels, means over maps, scores.
+
+    float32 under every dtype policy, but float64 under that.
+    """
+    if keras.config.dtype_policy().compute_dtype == "float64":
+        return "float64"
+    return "float32"
+
+
 def conv_layer(
     convolution: Convolution,
     dtype: str | keras.DTypePolicy | None = None,

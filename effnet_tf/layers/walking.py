@@ -4,11 +4,18 @@ from collections.abc import Iterator
 
 import keras
 
+from effnet_tf.errors import InputError
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 
 _WHOLE = (MBConv, FusedMBConv, SqueezeExcite)  # of several layers, but each is one for people
+
+
+def check_model(model: keras.Model) -> None:
+    """Raises InputError unless it is a `keras.Model`."""
+    if not isinstance(model, keras.Model):
+        raise InputError(f"A keras.Model belongs here, not {model!r}.")
 
 
 def sublayers(layer: keras.layers.Layer) -> list[keras.layers.Layer]:

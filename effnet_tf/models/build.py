@@ -7,7 +7,7 @@ intermediate maps.
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import keras
@@ -255,6 +255,8 @@ def _endpoint_names(endpoints):
     """Returns {endpoint as it was called: our name of it}."""
     if isinstance(endpoints, str):
         endpoints = [endpoints]
+    if not isinstance(endpoints, Iterable):
+        raise InputError(f"endpoints is {endpoints!r}; it must be a name, or a list of names.")
     wanted = {endpoint: _PYRAMID.get(endpoint, endpoint) for endpoint in endpoints}
     known = f"known: {', '.join((*ENDPOINTS, *EXPANSIONS, *_PYRAMID))}."
     for endpoint, ours in wanted.items():

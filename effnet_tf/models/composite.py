@@ -8,7 +8,7 @@ import keras
 from keras import KerasTensor
 
 from effnet_tf import layers
-from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.convolutions import conv_layer, precise
 from effnet_tf.variants import Block, Convolution, Network
 
 
@@ -50,5 +50,5 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
 
 
 def dropout(rate: float, x: KerasTensor) -> KerasTensor:
-    """Adds the dropout before the classifier, in float32."""
-    return layers.Dropout(rate, dtype="float32", name="top_dropout")(x)
+    """Adds the dropout before the classifier, in float32 at least."""
+    return layers.Dropout(rate, dtype=precise(), name="top_dropout")(x)

@@ -11,6 +11,7 @@ import keras
 
 from effnet_tf.errors import InputError
 from effnet_tf.layers import BatchNorm, FusedMBConv, MBConv, check_batch_norm_mode, flatten, holders
+from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import stages_of
 
@@ -119,6 +120,7 @@ def set_trainable(model: keras.Model, from_stage: str = "stem", batch_norm: str 
         InputError: no such stage or mode, no EfficientNet in the model, a block whose stage
             is unknown, or a model that is not built yet. Nothing is changed then.
     """
+    check_model(model)
     if not model.built:
         raise InputError(
             f"Model '{model.name}' is not built yet, so its layers are not known: call it once "

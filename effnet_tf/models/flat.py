@@ -7,7 +7,7 @@ walk or name layers do what they do there, and a saved model loads without this 
 
 - Padding: its pads are right for even sides alone where a side is unknown (None); there ours
   pad nothing and the convolution pads itself, so that every side is right.
-- Means, pixels and class scores are float32 under every dtype policy.
+- Means, pixels and class scores are float32 under every dtype policy but float64.
 - Kernels start untruncated, see `layers.conv_initializer`.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from keras import KerasTensor
 
 from effnet_tf.layers import follow_weights, watch_range
-from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.convolutions import conv_layer, precise
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
@@ -27,10 +27,10 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
 
     The constants are weights of the Normalization layer, in units of 255 grey levels.
     """
-    rescaling = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype="float32")
+    rescaling = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype=precise())
     x = rescaling(pixels)
     watch_range(rescaling)
-    layer = keras.layers.Normalization(axis=3, dtype="float32")
+    layer = keras.layers.Normalization(axis=3, dtype=precise())
     layer.build(x.shape)
     layer.adapt_mean.assign(np.asarray(network.mean) / _GREY_LEVELS)
     layer.adapt_variance.assign(np.square(np.asarray(network.std) / _GREY_LEVELS))
@@ -99,7 +99,7 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
 def _squeeze(described, x, prefix):
     """Returns the means of a map's channels, (N, 1, 1, C), after the first 1x1 convolution."""
     mean = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype="float32", name=f"{prefix}se_squeeze"
+        data_format="channels_last", dtype=precise(), name=f"{prefix}se_squeeze"
     )(x)
     mean = keras.layers.Reshape((1, 1, described.input_filters), name=f"{prefix}se_reshape")(mean)
     return conv_layer(described, name=f"{prefix}se_reduce", activation=described.activation)(mean)
@@ -120,5 +120,5 @@ def _residual(block, x, inputs, prefix):
 
 
 def dropout(rate: float, x: KerasTensor) -> KerasTensor:
-    """Adds the dropout before the classifier, in float32."""
-    return keras.layers.Dropout(rate, dtype="float32", name="top_dropout")(x)
+    """Adds the dropout before the classifier, in float32 at least."""
+    return keras.layers.Dropout(rate, dtype=precise(), name="top_dropout")(x)

@@ -7,13 +7,14 @@ that look them up keep working. The input and the pixels' layers have Keras' aut
 fixed ones would collide as soon as a second model or input joins.
 """
 
+import operator
 from typing import Protocol
 
 import keras
 from keras import KerasTensor
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers.convolutions import dense_initializer
+from effnet_tf.layers.convolutions import dense_initializer, precise
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.variants import Block, Convolution, Network, check_resolution
 from effnet_tf.variants.network import MIN_RESOLUTION
@@ -51,7 +52,17 @@ def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> 
         input_shape = input_tensor.shape[1:]
     if input_shape is None:
         return 3
-    return _checked_channels(tuple(input_shape))
+    return _checked_channels(_sides(input_shape))
+
+
+def _sides(shape):
+    """Returns a shape as a tuple of int and None."""
+    try:
+        return tuple(None if side is None else operator.index(side) for side in shape)
+    except TypeError:
+        raise InputError(
+            f"The input shape is {shape!r}; it must be (height, width, channels), in whole pixels."
+        ) from None
 
 
 def _checked_channels(shape):
@@ -82,7 +93,9 @@ def images(
         InputError: a side is below 32 pixels.
     """
     if input_tensor is None:
-        input_tensor = keras.Input(input_shape or (None, None, 3))
+        shape = (None, None, 3) if input_shape is None else _sides(input_shape)
+        _check_sides(shape[:2], network)
+        input_tensor = keras.Input(shape)
     _check_sides(input_tensor.shape[1:3], network)
     inputs = keras.utils.get_source_inputs(input_tensor)
     if len(inputs) == 1:
@@ -129,7 +142,7 @@ def classifier(
 ) -> dict[str, KerasTensor]:
     """Adds pooling, dropout and the dense layer to a graph.
 
-    They are float32 under every dtype policy.
+    They are float32 under every dtype policy but float64.
 
     Args:
         network: what to build.
@@ -141,7 +154,7 @@ def classifier(
         {"pooled_features": (N, F), "logits": (N, classes)}, the latter activated.
     """
     pooled = x = keras.layers.GlobalAveragePooling2D(
-        data_format="channels_last", dtype="float32", name="avg_pool"
+        data_format="channels_last", dtype=precise(), name="avg_pool"
     )(features)
     if network.dropout_rate > 0:
         x = form.dropout(network.dropout_rate, x)
@@ -149,7 +162,7 @@ def classifier(
         network.classifier.filters,
         activation=activation,
         kernel_initializer=dense_initializer(),
-        dtype="float32",
+        dtype=precise(),
         name=network.classifier.name,
     )(x)
     return {"pooled_features": pooled, "logits": scores}

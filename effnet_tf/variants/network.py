@@ -5,6 +5,7 @@ exports read: none of them asks a variant again. Sources: see `rows.py`.
 """
 
 import dataclasses
+import numbers
 import operator
 
 from effnet_tf.errors import InputError
@@ -175,8 +176,8 @@ def _class_count(number):
 
 
 def _check_rate(name, rate):
-    if not 0 <= rate < 1:
-        raise InputError(f"{name} is {rate}; it must be in [0, 1).")
+    if not isinstance(rate, numbers.Real) or not 0 <= rate < 1:
+        raise InputError(f"{name} is {rate!r}; it must be in [0, 1).")
 
 
 def _stem(channels, filters, activation):

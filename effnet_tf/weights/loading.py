@@ -15,6 +15,7 @@ import numpy as np
 
 from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
+from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
 from effnet_tf.weights import model_names, names, pixels, published, reading, report
@@ -68,6 +69,7 @@ def load_weights(
             variable is missing, left over, or of another shape, or (not strict) nothing fits. The
             model is unchanged then.
     """
+    check_model(model)
     source, constants, variables = str(path), None, model_names.canonical(model)
     ours = _variants(variables, variant)
     if source in published.PUBLISHED:

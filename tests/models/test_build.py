@@ -76,6 +76,9 @@ class TestSizes:
             ((64, 64, 0), "must be"),
             ((3, 64, 64), r"channels first.*give \(64, 64, 3\) and transpose"),
             ((1, 224, 224), "channels first"),
+            (32, r"is 32; it must be \(height, width, channels\), in whole pixels"),
+            ((32.0, 32.0, 3), "in whole pixels"),
+            ((-1, -1, 3), "at least 32"),
         ],
     )
     def test_impossible_inputs(self, shape, message):
@@ -109,6 +112,7 @@ def test_input_tensor():
         (dict(num_classes=0), "num_classes"),
         (dict(num_classes=2.5), "num_classes is 2.5; it must be a whole number"),
         (dict(batch_norm_momentum=1), "batch_norm_momentum"),
+        (dict(drop_connect_rate="a"), "drop_connect_rate is 'a'; it must be in"),
         (dict(dropout_rate=1.0), "dropout_rate"),
         (dict(drop_connect_rate=-1), "drop_connect_rate"),
         (dict(include_top=False, pooling="sum"), "pooling"),
@@ -120,6 +124,20 @@ def test_input_tensor():
 def test_bad_arguments(arguments, message):
     with pytest.raises(effnet_tf.InputError, match=message):
         effnet_tf.model_fn(TINY, **arguments)
+
+
+def test_shapes_of_numpy():
+    model = effnet_tf.model_fn(TINY, 4, input_shape=np.array([32, 33, 3]))
+    assert model.input_shape == (None, 32, 33, 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda: effnet_tf.set_trainable(3), lambda: effnet_tf.load_weights("model", "weights.h5")],
+)
+def test_what_is_no_model(call):
+    with pytest.raises(effnet_tf.InputError, match="A keras.Model belongs here, not"):
+        call()
 
 
 def test_unknown_variant():
@@ -188,6 +206,10 @@ class TestFeatureExtractor:
     def test_takes_a_single_name(self):
         model = effnet_tf.feature_extractor(TINY, "reduction_3")
         assert list(model.output) == ["reduction_3"]
+
+    def test_endpoints_that_are_none(self):
+        with pytest.raises(effnet_tf.InputError, match="endpoints is None; it must be a name"):
+            effnet_tf.feature_extractor(TINY, None)
 
     @pytest.mark.parametrize("endpoints", [["reduction_6"], []])
     def test_unknown_endpoint(self, endpoints):

@@ -128,6 +128,16 @@ def test_means_and_scores_are_float32_under_bfloat16():
     assert model.get_layer("top_activation").output.dtype == "bfloat16"
 
 
+def test_float64_stays_float64():
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = tiny()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert {layer.compute_dtype for layer in model.layers} == {"float64"}
+    assert model.output.dtype == "float64"
+
+
 def test_scaled_pixels_are_noticed():
     with pytest.warns(UserWarning, match=r"scaled to \[0, 1\]"):
         tiny()((IMAGES / 255).astype("float32"))
