@@ -102,12 +102,12 @@ def endpoint_error(ours, golden):
     return max(differences) / golden["std"]
 
 
-def errors(variant):
+def errors(variant, **options):
     """Returns {(height, width): (logits' error, worst endpoint's error)} of a variant."""
     import effnet_tf
 
     golden = read(variant)
-    model = effnet_tf.feature_extractor(variant, [*ENDPOINTS.values(), "logits"])
+    model = effnet_tf.feature_extractor(variant, [*ENDPOINTS.values(), "logits"], **options)
     load_seeded(model, golden)
     found = {}
     for case in golden["cases"]:

@@ -1,5 +1,7 @@
 """Every variant computes what Google's original code computes, to rounding."""
 
+import dataclasses
+
 import pytest
 
 from tests.helpers import goldens
@@ -24,6 +26,12 @@ def test_equals_the_original(name):
         assert endpoints <= 2e-5, f"endpoints at {size}"
 
 
+@pytest.mark.parametrize("name", ["b0", "lite0", "edgetpu-s"])
+def test_the_flat_form_equals_the_original(name):
+    for size, errors in goldens.errors(name, flat=True).items():
+        assert max(errors) <= 1e-5, f"at {size}"
+
+
 def test_all_seventeen_are_there():
     files = {
         path.name
@@ -38,12 +46,13 @@ def test_a_wrong_detail_shows(change, monkeypatch):
     """The comparison can fail: each wrong detail moves the logits by far more than rounding."""
     import keras
 
+    import effnet_tf
     from effnet_tf import layers
-    from effnet_tf.layers import norm
-    from effnet_tf.models import graph
+    from effnet_tf.models import composite
 
     if change == "epsilon":
-        monkeypatch.setattr(norm, "BATCH_NORM_EPSILON", 1e-5)
+        changed = dataclasses.replace(effnet_tf.VARIANTS["b0"], batch_norm_epsilon=1e-5)
+        monkeypatch.setitem(effnet_tf.VARIANTS, "b0", changed)
     elif change == "activation":
         original = layers.SqueezeExcite.__init__
         monkeypatch.setattr(
@@ -54,7 +63,8 @@ def test_a_wrong_detail_shows(change, monkeypatch):
             ),
         )
     else:
-        monkeypatch.setattr(graph, "conv_layer", _symmetric_conv(keras, graph.conv_layer))
+        made = _symmetric_conv(keras, composite.conv_layer)
+        monkeypatch.setattr(composite, "conv_layer", made)
     found = goldens.errors("b0")
     assert max(logits for logits, _ in found.values()) > 1e-3
 
