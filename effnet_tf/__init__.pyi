@@ -69,6 +69,7 @@ class _Constructor(Protocol):
         *,
         dropout_rate: float | None = None,
         drop_connect_rate: float = 0.2,
+        batch_norm_momentum: float | None = None,
         preprocessing: bool | str = True,
     ) -> keras.Model: ...
 

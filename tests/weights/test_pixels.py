@@ -211,5 +211,5 @@ class TestKerasFiles:
         ]
         for layer in layers[:3]:
             layer["inbound_nodes"] = []
-        found = keras_pixels.normalization({}, {"config": {"layers": layers}})
+        found = keras_pixels.normalization({}, {"config": {"layers": layers}}, "stem_conv")
         np.testing.assert_allclose(np.ravel(found), [2.0, 2.0])
