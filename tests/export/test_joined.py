@@ -25,10 +25,22 @@ def in_this_process():
 # Composite networks only where the form makes a difference: inside of what is not taken apart.
 COMPOSITE = ("siamese", "video", "inside of a layer", "inside of a model")
 CASES = [(name, True) for name in joined.MODELS] + [(name, False) for name in COMPOSITE]
+# In one form, or of a kind that another case stands for: `make test-all`.
+SLOW = [
+    ("by name", True),
+    ("inside of a layer", True),
+    ("siamese", False),
+    ("video", False),
+    ("inside of a model", False),
+]
 
 
 @pytest.fixture(
-    scope="module", params=CASES, ids=lambda case: f"{case[0]}, {['composite', 'flat'][case[1]]}"
+    scope="module",
+    params=[
+        pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES
+    ],
+    ids=lambda case: f"{case[0]}, {['composite', 'flat'][case[1]]}",
 )
 def model(request):
     name, flat = request.param
@@ -62,7 +74,14 @@ class TestWholeFiles:
 
 
 @pytest.mark.skipif(not HAS_ONNX, reason="needs the extra [onnx]")
-@pytest.mark.parametrize("name", ["image and table", "video", "inside of a layer"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "image and table",
+        pytest.param("video", marks=pytest.mark.slow),
+        pytest.param("inside of a layer", marks=pytest.mark.slow),
+    ],
+)
 def test_onnx(name, tmp_path):
     import onnxruntime
 
@@ -74,7 +93,9 @@ def test_onnx(name, tmp_path):
     np.testing.assert_allclose(scores, expected(model), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["inside of a layer", "siamese", "video"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("inside of a layer", marks=pytest.mark.slow), "siamese", "video"]
+)
 def test_tflite_takes_one_image(name, tmp_path):
     model, path = joined.MODELS[name](True), str(tmp_path / "out.tflite")
     if inputs.takes_one_image(model):
