@@ -37,9 +37,7 @@ SLOW = [
 
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES
-    ],
+    params=[pytest.param(case, marks=pytest.mark.slow) if case in SLOW else case for case in CASES],
     ids=lambda case: f"{case[0]}, {['composite', 'flat'][case[1]]}",
 )
 def model(request):

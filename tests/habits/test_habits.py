@@ -40,6 +40,16 @@ def programs_of(module):
 
 
 PROGRAMS = [program for module in MODULES for program in programs_of(module)]
+# Programs that do what others do in another way: with the slow ones.
+SLOW = """
+    in_a_process_without_us a_tflite_file triplets frames_of_a_film unfrozen_block_by_block
+    from_scratch vectors_for_another_classifier every_convolution_shown an_image_and_a_table_nested
+    part_held_out a_teacher_and_a_student a_sequence_of_batches decay_without_batch_norm
+    style_and_content a_saliency_map the_maps_by_index the_maps_halve attention_over_the_map
+    one_image_to_two_networks scores_and_logits a_head_cut_off batches_of_a_fixed_size images_mixed
+    resized_inside_the_model dropout_in_a_loop two_rates_of_learning frozen_up_to_a_name
+    many_labels_in_the_classifier batch_by_batch scaled_losses a_sequential_model
+""".split()
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +104,18 @@ def name_of(value):
     return "-".join(str(each) for each in value)
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=name_of)
+def test_the_slow_programs_are_there():
+    assert {*SLOW} <= {*map(name_of, PROGRAMS)} and len(PROGRAMS) - len(SLOW) > 60
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(program, marks=pytest.mark.slow) if program.__name__ in SLOW else program
+        for program in PROGRAMS
+    ],
+    ids=name_of,
+)
 def test_a_program_does_the_same_with_ours(program, request, tmp_path):
     compare(program, request, tmp_path, tolerance=1e-3)
 
