@@ -23,6 +23,15 @@ class TestNormalize:
                 np.asarray(layer(pixels.astype(dtype))), expected, rtol=1e-5, atol=1e-6
             )
 
+    def test_runs_go_on_with_the_numbers_of_constants(self):
+        """As TensorFlow computed them when they were no weights, to the bit."""
+        mean, std = np.float32([123.675, 116.28, 103.53]), np.float32([58.395, 57.12, 57.375])
+        layer = layers.Normalize(mean, std)
+        pixels = np.random.default_rng(0).uniform(0, 255, (2, 8, 8, 3)).astype("float32")
+        found = tf.function(layer)(pixels)
+        before = tf.function(lambda images: (images - mean) / std)(pixels)
+        np.testing.assert_array_equal(found, before)
+
     def test_computes_in_float32_under_bfloat16(self):
         # 201 is no bfloat16 number: casting the pixels first would give 200 or 202.
         layer = layers.Normalize([200.0], [1.0], dtype="mixed_bfloat16")

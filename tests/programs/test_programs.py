@@ -22,6 +22,7 @@ from effnet_tf.export import staging
 from export import __main__ as export
 from tests import conftest
 from tests.helpers import tiny_dataset
+from tests.helpers.clock import Clock
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -46,11 +47,12 @@ def python(*arguments, check=True):
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "ignore"},
     )
-    with concurrent.futures.ThreadPoolExecutor(2) as readers:
-        read = [readers.submit(_read, stream) for stream in (process.stdout, process.stderr)]
+    with concurrent.futures.ThreadPoolExecutor(2) as readers, Clock() as clock:
+        streams = (process.stdout, process.stderr)
+        read = [readers.submit(_read, stream, clock) for stream in streams]
         (out, said), (errors, complained) = [each.result() for each in read]
-    process.wait()
-    left = time.monotonic() - max(said, complained)
+        process.wait()
+        left = clock.seconds - max(said, complained)
     finished = subprocess.CompletedProcess(process.args, process.returncode, out, errors)
     if check:
         assert finished.returncode == 0, finished.stderr[-3000:]
@@ -58,13 +60,13 @@ def python(*arguments, check=True):
     return finished
 
 
-def _read(stream):
+def _read(stream, clock):
     """Returns all that a stream gives, and when its last line came."""
-    lines, last = [], time.monotonic()
+    lines, last = [], clock.seconds
     with stream:
         for line in stream:
             lines.append(line)
-            last = time.monotonic()
+            last = clock.seconds
     return "".join(lines), last
 
 
