@@ -109,7 +109,9 @@ def test_skipping_what_does_not_fit_leaves_a_model_that_runs(source, channels):
     model.predict(images, verbose=0)
     model.load_weights(folder / "a.weights.h5", skip_mismatch=True)
     assert pixels.constants_of(model) == before
-    np.testing.assert_allclose(model.predict(images, verbose=0), model(images), rtol=1e-5)
+    np.testing.assert_allclose(
+        model.predict(images, verbose=0), model(images), rtol=1e-4, atol=1e-5
+    )
 
 
 class TestSetConstants:
