@@ -21,12 +21,11 @@ def convolution(network: Network, described: Convolution, x: KerasTensor) -> Ker
     """Adds a convolution outside the blocks, its batch norm and its activation."""
     x = conv_layer(described)(x)
     x = layers.batch_norm(
-        described.batch_norm,
+        str(described.batch_norm),
         momentum=network.batch_norm_momentum,
         epsilon=network.batch_norm_epsilon,
     )(x)
-    name = described.batch_norm.replace("bn", "activation")
-    return keras.layers.Activation(described.activation, name=name)(x)
+    return keras.layers.Activation(described.activation, name=described.activation_name)(x)
 
 
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, None]:

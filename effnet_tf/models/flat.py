@@ -50,11 +50,11 @@ def convolution(
         axis=3,
         momentum=network.batch_norm_momentum,
         epsilon=network.batch_norm_epsilon,
-        name=prefix + described.batch_norm,
+        name=f"{prefix}{described.batch_norm}",
     )(x)
     if described.activation is None:  # the projection is linear
         return x
-    name = prefix + described.batch_norm.replace("bn", "activation")
+    name = prefix + described.activation_name
     return keras.layers.Activation(described.activation, name=name)(x)
 
 

@@ -50,6 +50,11 @@ class Convolution:
         return self.batch_norm is None
 
     @property
+    def activation_name(self) -> str:
+        """What the activation after the batch norm is called: "expand_activation"."""
+        return str(self.batch_norm).replace("bn", "activation")
+
+    @property
     def kernel_shape(self) -> tuple[int, ...]:
         """The shape of the kernel in Keras: (k, k, in, out), (k, k, in, 1) or (in, out)."""
         if self.kind == "dense":

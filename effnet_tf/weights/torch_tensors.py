@@ -99,7 +99,7 @@ class Tensor:
 # --- what a pickle calls --------------------------------------------------------------------
 
 
-def persistent(identifier: object) -> Storage | Global:
+def persistent(identifier: Any) -> Storage | Global:
     """Returns what a pickle means by ("storage", type, key, device, count, ...).
 
     Or by ("module", class, ...), with which PyTorch before 1.6 kept the source of a class.
