@@ -7,7 +7,7 @@ import pytest
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.export import folding, pixels
-from tests.helpers import flat_net
+from tests.helpers import flat_net, joined
 
 L = keras.layers
 SHAPE = (32, 32, 3)
@@ -38,28 +38,6 @@ def composite(**options):
 NETS = {"composite": composite, "flat": flat_net.tiny}
 
 
-class Holder(L.Layer):
-    """A layer of the user's that has a network inside, which its configuration does not say."""
-
-    def __init__(self, net, **options):
-        super().__init__(**options)
-        self.net = net
-
-    def call(self, images):
-        return self.net(images)
-
-
-class Block(keras.Model):
-    """A subclassed model with a network inside."""
-
-    def __init__(self, net, **options):
-        super().__init__(**options)
-        self.held = {"nets": [Holder(net)]}
-
-    def call(self, images):
-        return self.held["nets"][0](images)
-
-
 @pytest.mark.parametrize("net", NETS)
 class TestNetworks:
     def test_alone_and_in_others(self, net):
@@ -70,7 +48,7 @@ class TestNetworks:
             layer.name = "right_" + layer.name
         assert said(keras.Model(made.inputs, made.outputs)) == IMAGENET
 
-    @pytest.mark.parametrize("wrapper", [Holder, Block])
+    @pytest.mark.parametrize("wrapper", [joined.Holder, joined.Block])
     def test_inside_of_a_layer(self, net, wrapper):
         inputs = keras.Input(SHAPE)
         assert said(keras.Model(inputs, L.Dense(2)(wrapper(NETS[net]())(inputs)))) == IMAGENET

@@ -117,23 +117,23 @@ def test_drops_and_trains_as_its_rates_say():
     assert {layer.momentum for layer in norms} == {0.8}
 
 
-def test_means_and_scores_are_float32_under_bfloat16():
-    keras.config.set_dtype_policy("mixed_bfloat16")
+def tiny_under(policy):
+    keras.config.set_dtype_policy(policy)
     try:
-        model = tiny()
+        return tiny()
     finally:
         keras.config.set_dtype_policy("float32")
+
+
+def test_means_and_scores_are_float32_under_bfloat16():
+    model = tiny_under("mixed_bfloat16")
     assert model.output.dtype == "float32"
     assert model.get_layer("block2a_se_squeeze").output.dtype == "float32"
     assert model.get_layer("top_activation").output.dtype == "bfloat16"
 
 
 def test_float64_stays_float64():
-    keras.config.set_dtype_policy("float64")
-    try:
-        model = tiny()
-    finally:
-        keras.config.set_dtype_policy("float32")
+    model = tiny_under("float64")
     assert {layer.compute_dtype for layer in model.layers} == {"float64"}
     assert model.output.dtype == "float64"
 
