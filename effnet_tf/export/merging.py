@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from effnet_tf.layers.shapes import same_padding
+
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right), in pixels
 
@@ -83,16 +85,9 @@ def is_same(conv: keras.Layer, padding: Padding, sides: Sequence[int | None]) ->
         padding: the zeros before it.
         sides: (H, W) of the map without them; where one is None, nobody knows.
     """
-    if conv.padding != "valid" or conv.data_format != "channels_last" or None in sides:
+    known = [side for side in sides if side is not None]
+    if conv.padding != "valid" or conv.data_format != "channels_last" or len(known) < len(sides):
         return False
     steps = zip(conv.kernel_size, conv.strides, conv.dilation_rate)
-    wanted = [_same(side, *each) for side, each in zip(sides, steps)]
+    wanted = [same_padding(side, *each) for side, each in zip(known, steps)]
     return wanted == [tuple(pair) for pair in padding]
-
-
-def _same(side, kernel_size, strides, dilation_rate):
-    """Returns the zeros (before, after) a side that TensorFlow's SAME puts there."""
-    reach = (kernel_size - 1) * dilation_rate + 1
-    steps = -(-side // strides)
-    zeros = max((steps - 1) * strides + reach - side, 0)
-    return zeros // 2, zeros - zeros // 2

@@ -19,3 +19,13 @@ def output_side(side: int | None, strides: int) -> int | None:
     if side is None:
         return None
     return -(-side // strides)
+
+
+def same_padding(
+    side: int, kernel_size: int, strides: int, dilation_rate: int = 1
+) -> tuple[int, int]:
+    """Returns the zeros (before, after) that TensorFlow's SAME puts around a side, in pixels."""
+    reach = (kernel_size - 1) * dilation_rate + 1
+    steps = -(-side // strides)
+    zeros = max((steps - 1) * strides + reach - side, 0)
+    return zeros // 2, zeros - zeros // 2

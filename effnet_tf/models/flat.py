@@ -17,6 +17,7 @@ from keras import KerasTensor
 
 from effnet_tf.layers import follow_weights, watch_range
 from effnet_tf.layers.convolutions import conv_layer, precise
+from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
@@ -67,16 +68,10 @@ def _padded(described, x, name):
     if None in sides:
         amounts, padding = ((0, 0), (0, 0)), "same"
     else:
-        amounts, padding = tuple(_same(described, side) for side in sides), "valid"
+        kernel = described.kernel_size, described.strides, described.dilation_rate
+        amounts, padding = tuple(same_padding(side, *kernel) for side in sides), "valid"
     x = keras.layers.ZeroPadding2D(amounts, data_format="channels_last", name=name)(x)
     return x, padding
-
-
-def _same(described, side):
-    """The pixels (before, after) that SAME adds to a side."""
-    last = (described.output_side(side) - 1) * described.strides
-    total = max(last + described.kernel_size - side, 0)
-    return total // 2, total - total // 2
 
 
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
