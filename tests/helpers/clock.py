@@ -4,6 +4,10 @@ import threading
 import time
 
 STEP = 0.02  # seconds
+# Seconds that a program may take to end after its last line. It takes 0.1 (`programs.leave`, whose
+# test lets threads and exit handlers sleep); before, it took 168. Between them lies what a machine
+# needs to take a process down: 7 were seen, on one that had stopped for that process alone.
+LEAVING = 40.0
 
 
 class Clock:

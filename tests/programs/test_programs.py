@@ -22,16 +22,13 @@ from effnet_tf.export import staging
 from export import __main__ as export
 from tests import conftest
 from tests.helpers import tiny_dataset
-from tests.helpers.clock import Clock
+from tests.helpers.clock import LEAVING, Clock
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("--recipe", "smoke", "--epochs", "1", "--batch_size", "8", "--holdout", "0.3")
 # Long enough to tell the images apart: else rounding is as large as what the network says.
 LONGER = (*QUICK, "--epochs", "8", "--batch_size", "4", "--ema_decay", "0.5")
-
-
-LEAVING = 3.0  # seconds that a program may take to end after its last line
 
 
 def python(*arguments, check=True):
