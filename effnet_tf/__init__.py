@@ -5,6 +5,7 @@ Names that need TensorFlow are loaded when first used (PEP 562), so that
 """
 
 from effnet_tf import faces
+from effnet_tf.costs import cost
 from effnet_tf.errors import InputError
 from effnet_tf.extras import MissingPackage, MissingTensorFlow
 from effnet_tf.recipes import RECIPES, Recipe
@@ -17,7 +18,6 @@ from effnet_tf.variants import (
     Stage,
     Variant,
     blocks,
-    cost,
 )
 
 __version__ = "0.1.0"

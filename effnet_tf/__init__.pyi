@@ -14,6 +14,7 @@ from effnet_tf import runs as runs
 from effnet_tf import train as train
 from effnet_tf import variants as variants
 from effnet_tf import weights as weights
+from effnet_tf.costs import cost as cost
 from effnet_tf.errors import InputError as InputError
 from effnet_tf.extras import MissingPackage as MissingPackage
 from effnet_tf.extras import MissingTensorFlow as MissingTensorFlow
@@ -46,7 +47,6 @@ from effnet_tf.variants import Cost as Cost
 from effnet_tf.variants import Stage as Stage
 from effnet_tf.variants import Variant as Variant
 from effnet_tf.variants import blocks as blocks
-from effnet_tf.variants import cost as cost
 from effnet_tf.weights import LoadReport as LoadReport
 from effnet_tf.weights import load_weights as load_weights
 

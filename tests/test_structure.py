@@ -31,6 +31,7 @@ FLOORS = {
     "class_names": 2,
     "isolated": 2,
     "variants": 2.5,
+    "costs": 3,
     "layers": 3,
     "storage": 4,
     "recipes": 4,
@@ -56,6 +57,7 @@ WITHOUT_TENSORFLOW = (
     "class_names",
     "isolated",
     "variants",
+    "costs",
     "recipes",
 )
 # Packages without TensorFlow that these rows may import.

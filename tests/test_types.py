@@ -86,7 +86,7 @@ def test_a_wrong_use_is_seen(tmp_path):
     wrong = tmp_path / "wrong.py"
     wrong.write_text(
         "import effnet_tf\n"
-        "effnet_tf.cost(3.5)\n"
+        "effnet_tf.cost('b0', resolution='large')\n"
         "effnet_tf.model_fn('b0', colour='red')\n"
         "effnet_tf.EfficientNetB0(classes='ten')\n"
     )
