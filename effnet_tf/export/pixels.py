@@ -1,41 +1,13 @@
 """What do layers that scale pixels compute, in numbers?"""
 
-import dataclasses
 from collections.abc import Sequence
 
 import keras
 import numpy as np
 
 from effnet_tf import layers
+from effnet_tf.layers.scaling import Scaling, deviation_of, scaling, standardising
 from effnet_tf.messages import log
-
-
-@dataclasses.dataclass(frozen=True)
-class Scaling:
-    """The function x * factor + shift, for each channel.
-
-    Attributes:
-        factor: a number or (C,), none of them 0.
-        shift: of the same shape.
-    """
-
-    factor: np.ndarray
-    shift: np.ndarray
-
-    @property
-    def centre(self) -> np.ndarray:
-        """What x is when the function is 0: its mean."""
-        return 0.0 - self.shift / self.factor
-
-    @property
-    def deviation(self) -> np.ndarray:
-        """What divides x after its mean has been subtracted."""
-        return 1 / self.factor
-
-    def then(self, other: "Scaling") -> "Scaling":
-        """Returns the function that does this one first and then `other`."""
-        shift = self.shift * other.factor + other.shift
-        return Scaling(*np.broadcast_arrays(self.factor * other.factor, shift))
 
 
 def scales(layer: keras.Operation) -> bool:
@@ -56,35 +28,28 @@ def scaling_of(layer: keras.Operation, rank: int) -> Scaling | None:
         None for a layer that does something else.
     """
     if isinstance(layer, layers.Normalize):
-        return _of_statistics(*layer.constants())
+        return _checked(standardising(*layer.constants()))
     if type(layer) is keras.layers.Rescaling:
-        factor, shift = (np.asarray(value, "float64") for value in (layer.scale, layer.offset))
-        return _checked(factor, shift)
+        return _checked(scaling(layer.scale, layer.offset))
     if type(layer) is keras.layers.Normalization and not layer.invert:
         if layer.axis in ((), (-1,), (rank - 1,)):
-            return _of_statistics(*statistics_of(layer))
+            return _checked(_of_normalization(layer))
     return None
 
 
-def statistics_of(layer: keras.layers.Normalization) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (mean, standard deviation) of a built `Normalization`, numbers or (C,)."""
+def _of_normalization(layer):
     mean, variance = layer.input_mean, layer.input_variance
     if mean is None:
         mean, variance = layer.adapt_mean, layer.adapt_variance
-    mean, variance = (np.asarray(value, "float64") for value in (mean, variance))
-    return mean, np.maximum(np.sqrt(variance), keras.config.epsilon())
+    with np.errstate(divide="ignore"):
+        return standardising(mean, deviation_of(variance))
 
 
-def _of_statistics(mean, std):
-    mean, std = (np.asarray(value, "float64") for value in (mean, std))
-    return _checked(1 / std, -mean / std)
-
-
-def _checked(factor, shift):
+def _checked(found):
     """Returns a `Scaling`; None where it would have no way back, or is of no single shape."""
-    if not np.isfinite(factor).all() or (factor == 0).any() or max(factor.ndim, shift.ndim) > 1:
+    if not np.isfinite(found.factor).all() or (found.factor == 0).any() or found.factor.ndim > 1:
         return None
-    return Scaling(*np.broadcast_arrays(factor, shift))
+    return found
 
 
 def scaling_by_number(operation: keras.Operation, arguments: Sequence) -> Scaling | None:
@@ -98,18 +63,18 @@ def scaling_by_number(operation: keras.Operation, arguments: Sequence) -> Scalin
     if len(arguments) != 2 or len(numbers) != 1:
         return None
     (number,) = (np.asarray(value, "float64") for value in numbers)
-    kind, one, zero = type(operation).__name__, np.ones_like(number), np.zeros_like(number)
+    kind = type(operation).__name__
     if kind == "Multiply":
-        return _checked(number, zero)
+        return _checked(scaling(number, 0.0))
     if kind == "Add":
-        return _checked(one, number)
+        return _checked(scaling(1.0, number))
     if keras.backend.is_keras_tensor(arguments[1]):  # 1 - x, 1 / x
         return None
     if kind == "Subtract":
-        return _checked(one, -number)
+        return _checked(scaling(1.0, -number))
     if kind in ("Divide", "TrueDivide"):
         with np.errstate(divide="ignore"):
-            return _checked(1 / number, zero)
+            return _checked(scaling(1 / number, 0.0))
     return None
 
 

@@ -1,13 +1,13 @@
 """Which pixels does the network in a Keras file expect, as far as the file says it?"""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
+from effnet_tf.layers.scaling import chained, deviation_of, scaling, standardising
 from effnet_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
 _SCALING = ("Rescaling", "Normalization", "Normalize")  # the last is ours
-Step = tuple[np.ndarray, np.ndarray]  # (factor, shift), one or per channel: x * factor + shift
 
 
 def normalization(
@@ -53,25 +53,7 @@ def _of_weights(mean, variance):
     )
     if published:
         return 255.0 * mean, 255.0 * variance
-    return 255.0 * mean, 255.0 * _root(variance)
-
-
-def standardising(mean: np.ndarray, variance: np.ndarray) -> Step:
-    """Returns what keras.layers.Normalization does to pixels."""
-    factor = 1 / _root(np.ravel(variance).astype(float))
-    return factor, -np.ravel(mean) * factor
-
-
-def _root(variance):
-    return np.maximum(np.sqrt(variance), 1e-7)  # as keras.layers.Normalization
-
-
-def chained(steps: Iterable[Step]) -> Step:
-    """Returns what several steps do one after the other."""
-    factor, shift = np.ones(1), np.zeros(1)
-    for next_factor, next_shift in steps:
-        factor, shift = factor * next_factor, shift * next_factor + next_shift
-    return factor, shift
+    return 255.0 * mean, 255.0 * deviation_of(variance)
 
 
 def _composed(before, layers):
@@ -81,8 +63,8 @@ def _composed(before, layers):
     if len(before) == 1 and _kind(before[0]) == "Normalize":  # without rounding
         numbers = _numbers(before[0], layers)
         return np.asarray(numbers["mean"]), np.asarray(numbers["std"])
-    factor, shift = chained(_step(layer, layers) for layer in before)
-    return 0.0 - shift / factor, 1 / factor
+    whole = chained(_step(layer, layers) for layer in before)
+    return whole.centre, whole.deviation
 
 
 # --- in a model's configuration ----------------------------------------------------------------
@@ -201,15 +183,14 @@ def _numbers(layer, layers):
 
 
 def _step(layer, layers):
-    """The (factor, shift) that a layer applies to pixels."""
+    """What a layer does to pixels."""
     settings, kind = layer["config"], _kind(layer)
     if kind == "Rescaling":
-        return np.asarray(settings["scale"]), np.asarray(settings["offset"])
+        return scaling(settings["scale"], settings["offset"])
     numbers = _numbers(layer, layers)
     if kind == "Normalize":
-        factor = 1 / np.asarray(numbers["std"])
-        return factor, -np.asarray(numbers["mean"]) * factor
+        return standardising(numbers["mean"], numbers["std"])
     mean, variance = (numbers.get(name) for name in ("mean", "variance"))
     if variance is None:
         mean, variance = 0.0, 1.0
-    return standardising(mean, variance)
+    return standardising(np.ravel(mean), deviation_of(np.ravel(variance)))

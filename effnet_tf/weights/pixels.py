@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from effnet_tf.layers import Normalize, follow_weights
-from effnet_tf.weights import keras_pixels
+from effnet_tf.layers.scaling import chained, deviation_of, scaling, standardising
 
 
 def set_constants(model: keras.Model, constants: tuple | None) -> tuple[str, ...]:
@@ -138,8 +138,8 @@ class _Stock:
 
     def constants(self):
         steps = map(_step, (*self._before, self.layer, *self._after))
-        factor, shift = keras_pixels.chained(steps)
-        return self._plain(0.0 - shift / factor), self._plain(1 / factor)
+        whole = chained(steps)
+        return self._plain(whole.centre), self._plain(whole.deviation)
 
     def _plain(self, values):
         """One number per channel, with the digits that a float32 has."""
@@ -147,10 +147,10 @@ class _Stock:
         return [float(f"{value:.7g}") for value in per_channel]
 
     def set(self, mean, std):
-        factor, shift = keras_pixels.chained(map(_step, self._before))
-        last_factor, last_shift = keras_pixels.chained(map(_step, self._after))
-        deviation = std * factor * last_factor
-        self.layer.adapt_mean.assign(factor * mean + shift + deviation * last_shift / last_factor)
+        first, last = chained(map(_step, self._before)), chained(map(_step, self._after))
+        deviation = std * first.factor * last.factor
+        centre = first.factor * mean + first.shift + deviation * last.shift / last.factor
+        self.layer.adapt_mean.assign(centre)
         self.layer.adapt_variance.assign(deviation**2)
         follow_weights(self.layer)
 
@@ -182,9 +182,10 @@ def _has_weights(layer):
 
 
 def _step(layer):
-    """Returns the (factor, shift) of a layer of `_chain`."""
+    """Returns the `Scaling` of a layer of `_chain`."""
     if isinstance(layer, keras.layers.Rescaling):
-        return np.asarray(layer.scale), np.asarray(layer.offset)
+        return scaling(layer.scale, layer.offset)
+    mean, variance = layer.input_mean, layer.input_variance
     if _has_weights(layer):
-        return keras_pixels.standardising(layer.adapt_mean, layer.adapt_variance)
-    return keras_pixels.standardising(layer.input_mean, layer.input_variance)
+        mean, variance = layer.adapt_mean, layer.adapt_variance
+    return standardising(np.ravel(mean), deviation_of(np.ravel(variance)))
