@@ -19,6 +19,7 @@ from effnet_tf.export import graph, inputs, merging, pixels
 from effnet_tf.export.emitting import Emitter
 from effnet_tf.export.identities import IDENTITIES
 from effnet_tf.layers import mbconv
+from effnet_tf.layers.convolutions import zero_padding
 
 
 def fold(model: keras.Model) -> keras.Model:
@@ -162,7 +163,7 @@ class _Folder:
         if not np.any(layer.padding):
             return x
         padded = self._emit.copy(layer)(x)
-        self._padded[id(padded)] = padded, x, layer.padding
+        self._padded[id(padded)] = padded, x, layer
         return padded
 
     def _pool(self, layer, x):
@@ -191,14 +192,15 @@ class _Folder:
         if layer.use_bias:
             weights.append(np.asarray(layer.bias))
         padding, key = layer.padding, (id(layer),)
-        if id(x) in self._padded:
-            _, unpadded, zeros = self._padded[id(x)]
-            if merging.is_same(layer, zeros, unpadded.shape[1:3]):
-                x, padding = unpadded, "same"
-        if id(x) in self._scaled and merging.takes_factor(layer):
-            scaled = self._scaled[id(x)]
+        _, bare, zeros = self._padded.get(id(x), (x, x, None))
+        if zeros is not None and merging.is_same(layer, zeros.padding, bare.shape[1:3]):
+            x, padding, zeros = bare, "same", None
+        if id(bare) in self._scaled and merging.takes_factor(layer):
+            scaled = self._scaled[id(bare)]
             weights = merging.with_factor(weights, scaled.scaling.factor, x.shape[-1])
             x, key = scaled.centred, (*key, scaled.scaling.factor.tobytes())
+            if zeros is not None:
+                x = self._emit.copy(zeros)(x)
         made = {"name": name, "padding": padding, "key": key}
         outputs = self._convolve(_Convolved(None, x, layer, weights, made), batch_norm)
         return self._emit.activation(layer.activation, outputs, f"{name}_activation")
@@ -239,6 +241,9 @@ class _Folder:
         """Emits a convolution of a block, its batch norm inside, and its activation."""
         name = f"{block.name}_{described.batch_norm}".removesuffix("bn")
         layer, batch_norm = getattr(block, described.name), getattr(block, described.batch_norm)
+        if described.explicit_padding:
+            zeros = zero_padding(described, f"{block.name}_{described.name}_pad")
+            x = self._pad(zeros, x)
         x = self._convolution(layer, x, f"{block.name}_{described.name}", batch_norm)
         return self._emit.activation(described.activation, x, f"{name}activation")
 

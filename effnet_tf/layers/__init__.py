@@ -1,7 +1,7 @@
 """Which Keras layers are the networks made of? Plain numbers in; no layer knows a variant.
 
-Feature maps are (N, H, W, C); padding is TensorFlow's SAME. Not handed on lazily: importing
-this package registers with Keras what saved models may hold.
+Feature maps are (N, H, W, C); padding is TensorFlow's SAME, or symmetric as PyTorch's. Not handed
+on lazily: importing this package registers with Keras what saved models may hold.
 """
 
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer

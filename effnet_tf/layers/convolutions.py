@@ -35,28 +35,41 @@ def precise() -> str:
     return "float32"
 
 
+def zero_padding(
+    convolution: Convolution, name: str, dtype: str | keras.DTypePolicy | None = None
+) -> keras.layers.ZeroPadding2D:
+    """Returns the layer that puts the zeros around a map that a convolution wants there."""
+    return keras.layers.ZeroPadding2D(
+        convolution.explicit_padding, data_format="channels_last", name=name, dtype=dtype
+    )
+
+
 def conv_layer(
     convolution: Convolution,
     dtype: str | keras.DTypePolicy | None = None,
     *,
     name: str | None = None,
-    padding: str = "same",
+    padding: str | None = None,
     activation: str | None = None,
 ) -> keras.layers.Layer:
     """Returns the Keras layer of a full or depthwise convolution.
 
-    Its batch norm is a layer of its own.
+    Its batch norm is a layer of its own, and so are zeros that the description wants around
+    its input (`Convolution.explicit_padding`).
 
     Args:
         convolution: what it is.
         dtype: dtype policy of the layer; by default Keras' global one.
         name: of the layer; by default the last part of the convolution's.
-        padding: "same"; or "valid" where its input has been padded already.
+        padding: "valid" where its input has been padded already, else "same"; by default
+            what the description says.
         activation: that the layer itself applies; None where it is a layer of its own.
 
     Returns:
         A `Conv2D` or `DepthwiseConv2D` that is not built yet.
     """
+    if padding is None:
+        padding = "valid" if convolution.explicit_padding else "same"
     shared = dict(
         kernel_size=convolution.kernel_size,
         strides=convolution.strides,

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from effnet_tf.layers.convolutions import conv_layer
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
@@ -45,6 +46,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         batch_norm_momentum: float = BATCH_NORM_MOMENTUM,
         batch_norm_epsilon: float = BATCH_NORM_EPSILON,
         sync_replicas: int = 1,
+        padding: str = "same",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -62,6 +64,7 @@ class _InvertedBottleneck(keras.layers.Layer):
         self._batch_norm_momentum = float(batch_norm_momentum)
         self.batch_norm_epsilon = float(batch_norm_epsilon)
         self._sync_replicas = int(sync_replicas)
+        self.padding = padding
         self._activate = keras.activations.get(activation)
         self._input_filters: int | None = None  # known once it is built
 
@@ -109,6 +112,7 @@ class _InvertedBottleneck(keras.layers.Layer):
             dilation_rate=self.dilation_rate,
             se_filters=self.se_filters,
             activation=self.activation,
+            padding=self.padding,
         )
 
     def build(self, input_shape: Shape) -> None:
@@ -160,6 +164,9 @@ class _InvertedBottleneck(keras.layers.Layer):
             return self.se(x)
         if convolution.name == "se/expand":
             return x  # `se` has done it
+        zeros = convolution.explicit_padding
+        if zeros:
+            x = ops.pad(x, [(0, 0), (zeros, zeros), (zeros, zeros), (0, 0)])
         x = getattr(self, convolution.name)(x)
         x = getattr(self, convolution.batch_norm)(x, training=training)
         if convolution.activation is None:  # the projection is linear
@@ -189,6 +196,7 @@ class _InvertedBottleneck(keras.layers.Layer):
             "batch_norm",
             "batch_norm_momentum",
             "batch_norm_epsilon",
+            "padding",
         )
         config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
         config["sync_replicas"] = self._sync_replicas
@@ -222,6 +230,7 @@ class MBConv(_InvertedBottleneck):
         batch_norm_momentum: of their moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance in them, > 0.
         sync_replicas: how many replicas share the statistics of a batch, see `BatchNorm`.
+        padding: "same" as TensorFlow's, or "symmetric" as PyTorch's.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:
@@ -264,6 +273,7 @@ class FusedMBConv(_InvertedBottleneck):
         batch_norm_momentum: of their moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance in them, > 0.
         sync_replicas: how many replicas share the statistics of a batch, see `BatchNorm`.
+        padding: "same" as TensorFlow's, or "symmetric" as PyTorch's.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:

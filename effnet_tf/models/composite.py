@@ -8,7 +8,7 @@ import keras
 from keras import KerasTensor
 
 from effnet_tf import layers
-from effnet_tf.layers.convolutions import conv_layer, precise
+from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
 from effnet_tf.variants import Block, Convolution, Network
 
 
@@ -19,6 +19,8 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
 
 def convolution(network: Network, described: Convolution, x: KerasTensor) -> KerasTensor:
     """Adds a convolution outside the blocks, its batch norm and its activation."""
+    if described.explicit_padding:
+        x = zero_padding(described, f"{described.name}_pad")(x)
     x = conv_layer(described)(x)
     x = layers.batch_norm(
         str(described.batch_norm),
@@ -43,6 +45,7 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
         dilation_rate=block.dilation_rate,
         batch_norm_momentum=network.batch_norm_momentum,
         batch_norm_epsilon=network.batch_norm_epsilon,
+        padding=block.padding,
         name=block.name,
     )
     return layer(x), None

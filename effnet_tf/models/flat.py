@@ -16,7 +16,7 @@ import numpy as np
 from keras import KerasTensor
 
 from effnet_tf.layers import follow_weights, watch_range
-from effnet_tf.layers.convolutions import conv_layer, precise
+from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
 from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
 
@@ -43,8 +43,10 @@ def convolution(
     network: Network, described: Convolution, x: KerasTensor, prefix: str = ""
 ) -> KerasTensor:
     """Adds a convolution, its batch norm and, if it has one, its activation."""
-    name, padding = prefix + described.name, "same"
-    if described.strides > 1 and (described.kind == "depthwise" or not prefix):
+    name, padding = prefix + described.name, None
+    if described.explicit_padding:
+        x = zero_padding(described, f"{name}_pad")(x)
+    elif described.strides > 1 and (described.kind == "depthwise" or not prefix):
         x, padding = _padded(described, x, f"{name}_pad")
     x = conv_layer(described, name=name, padding=padding)(x)
     x = keras.layers.BatchNormalization(

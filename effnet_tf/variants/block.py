@@ -33,6 +33,7 @@ class Block:
         reduction: i if this block's output is the endpoint `reduction_i`, else None.
         dilation_rate: spacing of the (depthwise) kernel's taps, in pixels.
         activation: name of the block's activation.
+        padding: of the (depthwise) convolution, one of `PADDINGS`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Block:
     reduction: int | None
     dilation_rate: int = 1
     activation: str = "swish"
+    padding: str = "same"
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
@@ -63,6 +65,7 @@ class Block:
             dilation_rate=self.dilation_rate,
             se_filters=self.se_filters,
             activation=self.activation,
+            padding=self.padding,
         )
 
 
@@ -111,6 +114,7 @@ def _block(variant, stage, number, repeat, real_input):
         drop_connect_rate=0.0,
         reduction=None,
         activation=variant.activation,
+        padding=variant.padding,
     )
 
 

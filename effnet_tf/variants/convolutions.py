@@ -13,6 +13,9 @@ BATCH_NORM_MODES = ("trainable", "inference", "frozen")
 # builder, efficientnet_builder.py: batch_norm_momentum, batch_norm_epsilon.
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
+# "same": TensorFlow's SAME, which on even sides puts fewer zeros before a map than after it, or
+# none. "symmetric": PyTorch's padding=k // 2 * dilation, the same zeros on every side.
+PADDINGS = ("same", "symmetric")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +34,7 @@ class Convolution:
         batch_norm: name of the batch norm that follows; None where there is a bias instead.
         activation: name of the activation that follows; None for none.
         pooled: whether the input is the mean over the whole map, a single pixel.
+        padding: one of `PADDINGS`.
     """
 
     name: str
@@ -43,6 +47,17 @@ class Convolution:
     batch_norm: str | None = None
     activation: str | None = None
     pooled: bool = False
+    padding: str = "same"
+
+    @property
+    def explicit_padding(self) -> int:
+        """Zeros to put on every side of the input, in pixels; 0 where "same" does what is needed.
+
+        At stride 1 "same" is symmetric itself, kernels being odd (`resolve` sees to it).
+        """
+        if self.padding == "same" or self.strides == 1:
+            return 0
+        return self.kernel_size // 2 * self.dilation_rate
 
     @property
     def use_bias(self) -> bool:
@@ -80,7 +95,7 @@ class Convolution:
         """Returns the side of the output, in pixels, for a square input of this side."""
         if self.pooled:
             return 1
-        return -(-side // self.strides)  # SAME padding: rounded up
+        return -(-side // self.strides)  # rounded up, however it is padded
 
     def multiply_adds(self, side: int) -> int:
         """Returns the multiply-adds, without the bias, for a square input of this side."""
@@ -115,6 +130,7 @@ def describe_mbconv(
     dilation_rate: int = 1,
     se_filters: int = 0,
     activation: str = "swish",
+    padding: str = "same",
 ) -> tuple[Convolution, ...]:
     """Returns the convolutions of a mobile inverted bottleneck, in order.
 
@@ -130,6 +146,7 @@ def describe_mbconv(
         dilation_rate: spacing of the depthwise kernel's taps, in pixels.
         se_filters: channels after the squeeze; 0 for no squeeze-and-excite.
         activation: name of the block's activation.
+        padding: of the depthwise convolution, one of `PADDINGS`.
     """
     depthwise = Convolution(
         "dwconv",
@@ -141,6 +158,7 @@ def describe_mbconv(
         dilation_rate,
         batch_norm="bn",
         activation=activation,
+        padding=padding,
     )
     ending = _ending(expanded_filters, filters, se_filters, activation)
     if expanded_filters == input_filters:
@@ -166,11 +184,12 @@ def describe_fused_mbconv(
     dilation_rate: int = 1,
     se_filters: int = 0,
     activation: str = "swish",
+    padding: str = "same",
 ) -> tuple[Convolution, ...]:
     """Returns the convolutions of a fused block, in order.
 
     A full convolution takes the place of the expanding and the depthwise one, always, and
-    carries the kernel size, the strides and the dilation. The arguments are those of
+    carries the kernel size, the strides, the dilation and the padding. The arguments are those of
     `describe_mbconv`.
     """
     expand = Convolution(
@@ -183,6 +202,7 @@ def describe_fused_mbconv(
         dilation_rate,
         batch_norm="expand_bn",
         activation=activation,
+        padding=padding,
     )
     return (expand, *_ending(expanded_filters, filters, se_filters, activation))
 

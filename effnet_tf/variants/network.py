@@ -10,7 +10,7 @@ import operator
 
 from effnet_tf.errors import InputError
 from effnet_tf.variants.block import Block, resolve_blocks
-from effnet_tf.variants.convolutions import Convolution
+from effnet_tf.variants.convolutions import PADDINGS, Convolution
 from effnet_tf.variants.rounding import stem_and_head_filters
 from effnet_tf.variants.rows import Variant, normalization
 from effnet_tf.variants.table import find_variant
@@ -96,7 +96,8 @@ def resolve(
 
     Raises:
         InputError: unknown name, no class, a rate or momentum outside [0, 1), another output
-            stride, unknown preprocessing, or a width that leaves a part without filters.
+            stride, unknown preprocessing or padding, or a width that leaves a part without
+            filters.
 
     Example:
         >>> resolve("b0").head.kernel_shape
@@ -110,6 +111,7 @@ def resolve(
     _check_rate("dropout_rate", dropout_rate)
     _check_rate("drop_connect_rate", drop_connect_rate)
     _check_rate("batch_norm_momentum", batch_norm_momentum)
+    _check_padding(row)
     stem, head = stem_and_head_filters(row)
     found = resolve_blocks(row, stem, drop_connect_rate, output_stride)
     mean, std = normalization(row, channels, preprocessing)
@@ -118,7 +120,7 @@ def resolve(
         side=row.resolution if resolution is None else resolution,
         mean=mean,
         std=std,
-        stem=_stem(channels, stem, row.activation),
+        stem=_stem(channels, stem, row),
         blocks=found,
         head=_head(found[-1].filters, head, row.activation),
         dropout_rate=dropout_rate,
@@ -180,9 +182,30 @@ def _check_rate(name, rate):
         raise InputError(f"{name} is {rate!r}; it must be in [0, 1).")
 
 
-def _stem(channels, filters, activation):
+def _check_padding(row):
+    if row.padding not in PADDINGS:
+        raise InputError(
+            f"padding of variant '{row.name}' is {row.padding!r}; it must be 'same' or 'symmetric'."
+        )
+    for stage in row.stages:
+        if row.padding == "symmetric" and stage.kernel_size % 2 == 0:
+            raise InputError(
+                f"Variant '{row.name}' pads symmetrically and has a kernel of {stage.kernel_size} "
+                "pixels: only odd ones have as many pixels on either side of their middle."
+            )
+
+
+def _stem(channels, filters, row):
     return Convolution(
-        "stem_conv", "full", channels, filters, 3, 2, batch_norm="stem_bn", activation=activation
+        "stem_conv",
+        "full",
+        channels,
+        filters,
+        3,
+        2,
+        batch_norm="stem_bn",
+        activation=row.activation,
+        padding=row.padding,
     )
 
 

@@ -91,6 +91,7 @@ class Variant:
         num_classes: classes of the released classifier.
         batch_norm_momentum: of the moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance, > 0.
+        padding: of the convolutions, one of `PADDINGS`.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Variant:
     num_classes: int = 1000
     batch_norm_momentum: float = BATCH_NORM_MOMENTUM
     batch_norm_epsilon: float = BATCH_NORM_EPSILON
+    padding: str = "same"
 
 
 def normalization(

@@ -1,6 +1,7 @@
 """export/folding.py: what is folded, in which form of a network, and that nothing changes."""
 
 import collections
+import dataclasses
 
 import keras
 import numpy as np
@@ -80,6 +81,24 @@ class TestNetworksOfStockLayers:
         assert difference(model, pixels(4, 32, 32, 3)) < 0.05
 
 
+class TestSymmetricPadding:
+    """On odd sides it is SAME; on even ones the zeros stay, with constants that are no zeros."""
+
+    ROW = dataclasses.replace(TINY, padding="symmetric", batch_norm_epsilon=1e-5)
+
+    @pytest.mark.parametrize("side, pads", [(33, 0), (32, 5), (34, 1)])
+    def test_any_side(self, side, pads):
+        found = []
+        for form in (True, False):
+            model = effnet_tf.model_fn(self.ROW, 3, input_shape=(side, side, 3), flat=form)
+            tiny_net.randomise_batch_norm(model)
+            assert difference(model, pixels(2, side, side, 3)) < 1e-5
+            found.append(kinds(folding.fold(model)))
+            assert found[-1]["ZeroPadding2D"] == pads
+            assert found[-1]["Multiply"] == len(effnet_tf.blocks(self.ROW))  # no pixels' division
+        assert found[0] == found[1]
+
+
 class TestPixelConstants:
     @staticmethod
     def model(*start, channels=3):
@@ -108,8 +127,7 @@ class TestPixelConstants:
         images = pixels(2, 8, 8, 3)
         assert difference(model, images, scale=np.abs(model(images)).max()) < 1e-6
         found = kinds(folding.fold(model))
-        padded = any(isinstance(layer, L.ZeroPadding2D) for layer in model.layers)
-        assert found["Multiply"] == padded
+        assert not found["Multiply"]
         assert not {"Rescaling", "Normalization"} & set(found)
 
     @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """flat.py: the graph of keras.applications, of Keras' own layers."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from tests.helpers import tiny_net
 TINY = effnet_tf.CompoundScaling().variant(-8)
 LITE = effnet_tf.CompoundScaling().variant(-8, base="lite0")
 EDGETPU = effnet_tf.CompoundScaling().variant(-8, base="edgetpu-s")
+SYMMETRIC = dataclasses.replace(EDGETPU, padding="symmetric", batch_norm_epsilon=1e-5)
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype("uint8")
 
 
@@ -103,6 +105,72 @@ class TestBothForms:
         model = tiny(variant, flat=not written_flat, weights=path)
         expected = saved(IMAGES, training=False)
         assert deviation(model(IMAGES, training=False), expected) < 1e-4
+
+
+class TestSymmetricPadding:
+    """Kernels of 3 and 5, fused and depthwise."""
+
+    @pytest.fixture(scope="class")
+    def models(self):
+        flat = tiny(SYMMETRIC, input_shape=(None, None, 3))
+        blocks = tiny(SYMMETRIC, flat=False, input_shape=(None, None, 3))
+        tiny_net.randomise_batch_norm(blocks)
+        for mine, other in zip(flat.weights[3:], blocks.weights[-len(flat.weights) + 3 :]):
+            mine.assign(other)
+        return flat, blocks
+
+    @pytest.mark.parametrize("sides", [(64, 64), (47, 34)])
+    def test_both_forms_compute_the_same(self, models, sides):
+        flat, blocks = models
+        still = tiny(SYMMETRIC, input_shape=(*sides, 3))
+        still.set_weights(flat.get_weights())
+        images = tf.image.resize(IMAGES, sides)
+        expected = blocks(images, training=False)
+        assert deviation(flat(images, training=False), expected) < 1e-4
+        assert deviation(still(images, training=False), expected) < 1e-4
+
+    def test_it_is_not_the_same_as_same(self, models):
+        same = tiny(dataclasses.replace(SYMMETRIC, padding="same"))
+        same.set_weights(models[0].get_weights())
+        expected = models[0](IMAGES, training=False)
+        assert deviation(same(IMAGES, training=False), expected) > 0.01
+
+    def test_zeros_are_layers_of_keras_before_strides(self, models):
+        zeros = {
+            layer.name: layer.padding[0]
+            for layer in models[0].layers
+            if isinstance(layer, keras.layers.ZeroPadding2D)
+        }
+        assert zeros == {
+            "stem_conv_pad": (1, 1),
+            "block2a_expand_conv_pad": (1, 1),
+            "block3a_expand_conv_pad": (1, 1),
+            "block4a_dwconv_pad": (2, 2),
+            "block6a_dwconv_pad": (2, 2),
+        }
+
+    @pytest.mark.parametrize("number", [0, 1])
+    def test_saved_and_loaded(self, models, number, tmp_path):
+        models[number].save(tmp_path / "m.keras")
+        again = effnet_tf.load_model(tmp_path / "m.keras")
+        expected = models[number](IMAGES, training=False)
+        np.testing.assert_array_equal(again(IMAGES, training=False), expected)
+
+    def test_dilated_strides_see_the_same_samples(self, models):
+        """Symmetric samples lie where they lay before the stride, at every size."""
+        strided, dilated = (
+            effnet_tf.feature_extractor(
+                dataclasses.replace(SYMMETRIC, se_ratio=0.0),
+                "P5",
+                output_stride=stride,
+                input_shape=(62, 64, 3),
+            )
+            for stride in (32, 16)
+        )
+        dilated.set_weights(tiny_net.randomise_batch_norm(strided).get_weights())
+        images = tf.image.resize(IMAGES, (62, 64))
+        found = dilated(images, training=False)["P5"][:, ::2, ::2]
+        assert deviation(found, strided(images, training=False)["P5"]) < 1e-4
 
 
 def test_drops_and_trains_as_its_rates_say():
