@@ -56,7 +56,7 @@ def test_finetune(tmp_path):
     )
     assert finished.returncode == 0, finished.stderr[-3000:]
     out = finished.stdout
-    assert "predictions/kernel (1280, 10) -> (1280, 2): keeps its initial values" in out
+    assert "predictions/kernel (1280, 10) -> (1280, 2): starts at zero" in out
     assert "parameters train, from classifier on; batch norm: frozen" in out
     assert "parameters train, from stage_5 on; batch norm: frozen" in out
     assert len(re.findall(r"\(\d+%\), really [01]", out)) == 5

@@ -4,6 +4,7 @@ Feature maps are (N, H, W, C); padding is TensorFlow's SAME, or symmetric as PyT
 on lazily: importing this package registers with Keras what saved models may hold.
 """
 
+from effnet_tf.layers.classifiers import is_new, start_at_zero
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
@@ -32,8 +33,10 @@ __all__ = [
     "group_moments",
     "hidden_constants",
     "holders",
+    "is_new",
     "mask_seed",
     "masks_from",
+    "start_at_zero",
     "sublayers",
     "watch_range",
 ]

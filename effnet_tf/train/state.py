@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError
-from effnet_tf.layers import Normalize
+from effnet_tf.layers import Normalize, start_at_zero
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
 from effnet_tf.runs import checkpoints, texts
@@ -104,17 +104,28 @@ class State:
         """Starts from the recipe's `init_weights`, but for a classifier of other classes."""
         raw, start = self._models["raw"], self._recipe.init_weights
         classifier = raw.get_layer("predictions")
-        fresh = classifier.get_weights()
+        start_at_zero(classifier)  # unless the weights have one of these classes
         report = loading.load_weights(raw, start, adapt=True)
         if report.exact:  # otherwise it has said so itself
             log.info(str(report))
         if self._is_of_other_classes(start):
-            classifier.set_weights(fresh)
-            log.info("These weights are of other classes: the classifier starts afresh.")
+            start_at_zero(classifier)
+        log.info(self._origin(report, new=not np.any(classifier.kernel.numpy())))
         for constant, values in zip(self.constants.values(), _normalize(raw).constants()):
             constant.assign(values)
         self.hand_on_constants()
         copy_weights(self._models)
+
+    def _origin(self, report, new):
+        """Says what came from the initial weights, and what is new."""
+        total = len(report.matched) + len(report.reshaped) + len(report.missing)
+        if not new:
+            return f"All {total} variables are from '{report.source}', the classifier's too."
+        taken = total - len(self._models["raw"].get_layer("predictions").weights)
+        return (
+            f"{taken} of {total} variables are from '{report.source}'; new: the classifier "
+            f"({len(self._class_names)} classes), starting at zero."
+        )
 
     def _is_of_other_classes(self, start):
         """Whether weights are of a run of ours on other classes; of a file nobody knows."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from effnet_tf import variants
 from effnet_tf.errors import InputError, nearest
+from effnet_tf.layers import flatten, is_new, start_at_zero
 from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
@@ -53,8 +54,8 @@ def load_weights(
             fits is loaded, adapted as below, and the report printed.
         adapt: accept, although strict, and print, what transfer learning needs. Your own
             layers around the network keep their values, unless the file has them. A
-            classifier of other size, or missing on either side, keeps its initial values; one
-            of the right size under another name is taken.
+            classifier for which the file has nothing of its size starts at zero if it is still
+            new, and else keeps its values; one of the right size under another name is taken.
             Less than 3 input channels each get the sum of the RGB kernels over their
             number; more get R, G, B, R, ... times 3 over their number: responses keep
             their size. A model that ends early takes what it has.
@@ -78,7 +79,10 @@ def load_weights(
     arrays = {name: value for name, (_, value) in held.values.items()}
     optional = model_names.optional(model, variables)
     found = match(_shapes(variables), arrays, adapt or not strict, optional)
-    done = report.describe(found, variables, held, source)
+    new = None
+    if adapt or not strict:
+        new = _new_classifier(model, variables, found.found)
+    done = report.describe(found, variables, held, source, new is not None)
     if strict:
         wrong = found.without_ends() if adapt else found
         way_out = ""
@@ -91,6 +95,8 @@ def load_weights(
     )
     for name, value in found.found.items():
         variables[name].assign(value)
+    if new is not None:
+        start_at_zero(new)
     if optional & set(found.found):
         model_names.finalize(model)
     if held.normalization is not None:
@@ -99,6 +105,17 @@ def load_weights(
     if not (strict and done.exact):
         log.info(str(done))
     return done
+
+
+def _new_classifier(model, variables, found):
+    """Returns the classifier if a file has nothing for it and it is still new, else None."""
+    kernel = variables.get("predictions/kernel")
+    if "predictions/kernel" in found:
+        return None
+    for layer in flatten(model):
+        if any(weight is kernel for weight in layer.weights) and is_new(layer):
+            return layer
+    return None
 
 
 def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray]) -> None:

@@ -30,6 +30,8 @@ class LoadReport:
             their names in the file.
         variants: names of the released variants that the file fits.
         notes: what became of the constants that normalise the pixels, if anything did.
+        new: "name (shape)" of the variables of a new classifier, which start at zero; they are
+            among those `reshaped` or `missing`, too.
     """
 
     source: str
@@ -41,6 +43,7 @@ class LoadReport:
     unused: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
 
     @property
     def exact(self) -> bool:
@@ -69,7 +72,11 @@ def _shorten(items):
 
 
 def describe(
-    match: Match, variables: Mapping[str, keras.Variable], held: contents.Contents, source: str
+    match: Match,
+    variables: Mapping[str, keras.Variable],
+    held: contents.Contents,
+    source: str,
+    new: bool = False,
 ) -> LoadReport:
     """Returns the report of a match.
 
@@ -78,6 +85,7 @@ def describe(
         variables: canonical name -> variable, of the model.
         held: what the file holds.
         source: its path.
+        new: whether the classifier is new, and will start at zero.
     """
     theirs = contents.shapes_of(held.values)
     ours = {name: f"{each.path} {tuple(each.shape)}" for name, each in variables.items()}
@@ -97,7 +105,11 @@ def describe(
     ]
     for name in match.own:
         ours[name] += ": yours, keeps its values"
-    kept = [changed(name, "keeps its initial values") for name in match.reshaped]
+    fresh = [name for name in ours if new and name.startswith("predictions/")]
+    started = tuple(ours[name] for name in fresh)
+    for name in fresh:
+        ours[name] += ": starts at zero"
+    kept = [changed(name, _fate(name in fresh)) for name in match.reshaped]
     return LoadReport(
         source,
         held.kind,
@@ -107,7 +119,14 @@ def describe(
         missing=tuple(ours[name] for name in match.missing),
         unused=tuple(f"{held.values[name][0]} {theirs[name]}" for name in match.unused),
         variants=tuple(names.identify(theirs)),
+        new=started,
     )
+
+
+def _fate(is_new):
+    if is_new:
+        return "starts at zero"
+    return "keeps its values"
 
 
 def require_agreement(match: Match, report: LoadReport, ours: Sequence[str], way_out: str) -> None:

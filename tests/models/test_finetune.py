@@ -150,9 +150,23 @@ class TestSetTrainable:
         model = tiny()
         set_trainable(model, "classifier")
         assert capsys.readouterr().out == (
+            "Layer 'predictions' is new: it starts at zero.\n"
             f"1,803 of {model.count_params():,} parameters train, from classifier on; "
             "batch norm: frozen\n"
         )
+
+    def test_a_new_classifier_starts_at_zero_beside_what_is_frozen(self, capsys):
+        model = tiny()
+        classifier = model.get_layer("predictions")
+        drawn = classifier.get_weights()
+        set_trainable(model, "head")
+        np.testing.assert_array_equal(classifier.get_weights()[0], drawn[0])
+        set_trainable(model, "classifier")
+        assert not classifier.get_weights()[0].any()
+        assert "Layer 'predictions' is new: it starts at zero" in capsys.readouterr().out
+        classifier.set_weights([drawn[0], drawn[1] + 1e-6])  # as after a step
+        set_trainable(model, "classifier")
+        np.testing.assert_array_equal(classifier.get_weights()[0], drawn[0])
 
     def test_freezing_between_two_fits(self):
         model = tiny()

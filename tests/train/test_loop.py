@@ -384,7 +384,8 @@ class TestFineTuning:
 
     def test_says_what_it_starts_from(self, tuned, finished):
         assert f"weights: {finished[0]}" in tuned[2] and "averaged weights" in tuned[2]
-        assert "predictions/kernel (16, 10) -> (16, 2): keeps its initial values" in tuned[2]
+        assert "; new: the classifier (2 classes), starting at zero." in tuned[2]
+        assert "predictions/kernel (16, 10) -> (16, 2): starts at zero" in tuned[2]
         assert "parameters train, from stage_2 on; batch norm: frozen" in tuned[2]
 
     def test_what_is_frozen_stays_and_the_rest_moves(self, tuned, finished):
@@ -426,8 +427,13 @@ class TestFineTuning:
         old = checkpoint_values(finished[0])["ema/predictions/kernel"]
         np.testing.assert_array_equal(kernels[0], [old, old])
         for raw, average in kernels[1:]:
-            assert (raw != old).any() and (raw == average).all()
-        assert "the classifier starts afresh" in capsys.readouterr().out
+            assert not raw.any() and not average.any()
+        starts = [line for line in capsys.readouterr().out.splitlines() if "variables are" in line]
+        assert starts[0] == f"All 54 variables are from '{finished[0]}', the classifier's too."
+        assert starts[1] == (
+            f"52 of 54 variables are from '{finished[0]}'; new: the classifier (10 classes), "
+            "starting at zero."
+        )
 
     def test_pixel_constants_travel_with_the_weights(self, tmp_path):
         variant = dataclasses.replace(SMOKE, variant="tinier").resolved_variant()

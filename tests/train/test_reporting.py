@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import pytest
 
 from effnet_tf.recipes import Recipe
 from effnet_tf.train import reporting
@@ -16,6 +17,18 @@ class _Trainer:
     """As much of a Trainer as Progress looks at."""
 
     recipe, step, total_steps = Recipe(batch_size=64, epochs=1), 0, 100
+
+
+@pytest.mark.parametrize(
+    "init_weights, first_loss, warned",
+    [("a.pth", 1.61, False), ("a.pth", 3.2, False), ("a.pth", 3.3, True), (None, 11.4, False)],
+)
+def test_a_first_loss_far_above_guessing_is_doubted(init_weights, first_loss, warned, capsys):
+    reporting.doubt(Recipe(init_weights=init_weights), 5, first_loss)
+    said = capsys.readouterr().out
+    assert bool(said) == warned
+    if warned:
+        assert "a loss of 3.30, and guessing would have 1.61 (ln 5)" in said
 
 
 class Terminal(io.StringIO):

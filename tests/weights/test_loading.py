@@ -67,7 +67,7 @@ class TestOwn:
     def test_not_strict_loads_what_fits_and_prints_the_rest(self, saved, capsys):
         other = effnet_tf.model_fn(TINY, 7, input_shape=(32, 32, 3))
         report = load_weights(other, saved[1][1], strict=False)
-        line = "predictions/kernel (600, 4) -> (600, 7): keeps its initial values"
+        line = "predictions/kernel (600, 4) -> (600, 7): starts at zero"
         assert report.reshaped[0] == line and len(report.reshaped) == 2
         assert line in capsys.readouterr().out
         np.testing.assert_array_equal(
@@ -597,23 +597,54 @@ class TestAdapting:
         model.save_weights(path)
         return model, str(path)
 
-    def test_other_classes_keep_a_new_classifier_and_say_so(self, rgb, capsys):
+    @pytest.fixture(scope="class")
+    def saved_tiny(self, tmp_path_factory):
+        """The weights file of a tiny network of 4 classes."""
+        path = tmp_path_factory.mktemp("tiny") / "a.weights.h5"
+        tiny(num_classes=4).save_weights(path)
+        return str(path)
+
+    def test_other_classes_get_a_classifier_at_zero_and_say_so(self, rgb, capsys):
         model = effnet_tf.model_fn("lite0", 5, weights=rgb[1], input_shape=(64, 64, 3))
         assert (
-            "predictions/kernel (1280, 10) -> (1280, 5): keeps its initial values"
-            in capsys.readouterr().out
+            "predictions/kernel (1280, 10) -> (1280, 5): starts at zero" in capsys.readouterr().out
         )
         np.testing.assert_array_equal(
             model.get_layer("top_conv").kernel, rgb[0].get_layer("top_conv").kernel
         )
-        assert np.std(model.get_layer("predictions").kernel) > 0
+        assert not np.any(model.get_layer("predictions").get_weights()[0])
 
     def test_a_classifier_that_the_file_lacks(self, rgb, tmp_path, capsys):
         body = effnet_tf.model_fn("lite0", include_top=False, weights=rgb[1])
         assert "unused   2: predictions/kernel (1280, 10)" in capsys.readouterr().out
         body.save_weights(tmp_path / "notop.weights.h5")
         effnet_tf.model_fn("lite0", 3, weights=str(tmp_path / "notop.weights.h5"))
-        assert "missing  2: predictions/kernel (1280, 3)" in capsys.readouterr().out
+        assert "missing  2: predictions/kernel (1280, 3): starts at zero" in capsys.readouterr().out
+
+    def test_a_classifier_that_was_trained_keeps_its_values(self, saved_tiny, capsys):
+        model = tiny(name="another", num_classes=7)
+        kernel, bias = model.get_layer("predictions").get_weights()
+        model.get_layer("predictions").set_weights([kernel, bias + 1e-6])  # as after a step
+        report = load_weights(model, saved_tiny, adapt=True)
+        assert report.new == () and "(600, 7): keeps its values" in capsys.readouterr().out
+        np.testing.assert_array_equal(model.get_layer("predictions").kernel, kernel)
+
+    def test_every_door_starts_a_new_classifier_at_zero(self, saved_tiny):
+        model = tiny(num_classes=7)
+        report = load_weights(model, saved_tiny, adapt=True)
+        assert report.new == ("predictions/kernel (600, 7)", "predictions/bias (7,)")
+        shape = dict(input_shape=(32, 32, 3), weights=saved_tiny)
+        flat = effnet_tf.model_fn(TINY, 7, flat=True, **shape)
+        ends = effnet_tf.feature_extractor(TINY, "logits", num_classes=7, **shape)
+        for each in (model, flat, ends):
+            kernel, bias = each.get_layer("predictions").get_weights()
+            assert not kernel.any() and not bias.any()
+
+    def test_a_refused_file_leaves_a_new_classifier_as_it_was_drawn(self, saved_tiny):
+        model = tiny(num_classes=7)
+        with pytest.raises(InputError, match=r"\(600, 7\): keeps its values"):
+            load_weights(model, saved_tiny)
+        assert model.get_layer("predictions").get_weights()[0].any()
 
     @pytest.mark.parametrize("channels", [1, 2])
     def test_grey_images_mean_what_they_mean_in_rgb(self, rgb, channels, capsys):
