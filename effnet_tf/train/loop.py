@@ -20,7 +20,6 @@ from effnet_tf.train.journal import Journal
 from effnet_tf.train.profiling import Profiler
 from effnet_tf.train.reporting import Progress, doubt
 from effnet_tf.train.saving import Saver
-from effnet_tf.train.step import IMAGES, LOSS
 from effnet_tf.train.strategy import any_worker, has_workers, is_chief
 from effnet_tf.train.trainer import Trainer
 
@@ -171,9 +170,7 @@ class Loop:
         # Fewer rows than steps were asked for where a notice has ended the loop.
         self._interruption.at_stake |= len(rows) > 0
         progress.steps_done(len(rows), seconds, waited)
-        if position == 0 and len(rows):
-            first_loss = rows[0][LOSS] / rows[0][IMAGES]
-            doubt(self._recipe, len(trainer.source.class_names), first_loss)
+        doubt(trainer, position, rows)
         went_on = self._guard.count(position, rows, self._image_size)
         if not went_on:
             self._iterator = None  # the batches go on from elsewhere

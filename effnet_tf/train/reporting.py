@@ -9,6 +9,7 @@ import tensorflow as tf
 from effnet_tf import extras, plots, progress, storage
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
+from effnet_tf.train.step import IMAGES, LOSS
 from effnet_tf.train.trainer import Trainer
 
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
@@ -109,21 +110,24 @@ def _clock(seconds):
     return f"{minutes}:{seconds:02}"
 
 
-def doubt(recipe: Recipe, classes: int, first_loss: float) -> None:
+def doubt(trainer: Trainer, position: int, rows: np.ndarray) -> None:
     """Warns of a first loss that no good start has.
 
     Args:
-        recipe: what is trained; a start from random weights may have any loss.
-        classes: how many.
-        first_loss: mean loss of the first batch, before any step.
+        trainer: what is trained; a start from random weights may have any loss.
+        position: number of the first of some batches.
+        rows: (steps, 5) float32, as `Trainer.rows_since` returns them.
     """
-    guessing = math.log(classes)
-    if recipe.init_weights and first_loss > DOUBTFUL * guessing:
+    start, classes = trainer.recipe.init_weights, len(trainer.source.class_names)
+    if position or not start or not len(rows):
+        return
+    loss, guessing = rows[0][LOSS] / rows[0][IMAGES], math.log(classes)
+    if loss > DOUBTFUL * guessing:
         log.warning(
-            f"\nThe first batch has a loss of {first_loss:.2f}, and guessing would have "
-            f"{guessing:.2f} (ln {classes}): the classifier of '{recipe.init_weights}' is sure of "
-            "wrong classes. Are its classes those of this data set, in the same order? Training "
-            "goes on, and has to undo that first."
+            f"\nThe first batch has a loss of {loss:.2f}, and guessing would have {guessing:.2f} "
+            f"(ln {classes}): the classifier of '{start}' is sure of wrong classes. Are its "
+            "classes those of this data set, in the same order? Training goes on, and has to undo "
+            "that first."
         )
 
 

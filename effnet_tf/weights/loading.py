@@ -78,11 +78,10 @@ def load_weights(
     held = _read(source, ema, model_names.target(model, variables))
     arrays = {name: value for name, (_, value) in held.values.items()}
     optional = model_names.optional(model, variables)
-    found = match(_shapes(variables), arrays, adapt or not strict, optional)
-    new = None
-    if adapt or not strict:
-        new = _new_classifier(model, variables, found.found)
-    done = report.describe(found, variables, held, source, new is not None)
+    adapts = adapt or not strict
+    found = match(_shapes(variables), arrays, adapts, optional)
+    new = adapts and _has_new_classifier(model, variables, found.found)
+    done = report.describe(found, variables, held, source, new)
     if strict:
         wrong = found.without_ends() if adapt else found
         way_out = ""
@@ -93,12 +92,7 @@ def load_weights(
     refuse_not_finite(
         source, {held.values[found.in_file(name)][0]: each for name, each in found.found.items()}
     )
-    for name, value in found.found.items():
-        variables[name].assign(value)
-    if new is not None:
-        start_at_zero(new)
-    if optional & set(found.found):
-        model_names.finalize(model)
+    _assign(model, variables, found.found, optional, new)
     if held.normalization is not None:
         constants = held.normalization
     done = dataclasses.replace(done, notes=pixels.set_constants(model, constants))
@@ -107,15 +101,25 @@ def load_weights(
     return done
 
 
-def _new_classifier(model, variables, found):
-    """Returns the classifier if a file has nothing for it and it is still new, else None."""
-    kernel = variables.get("predictions/kernel")
-    if "predictions/kernel" in found:
-        return None
-    for layer in flatten(model):
-        if any(weight is kernel for weight in layer.weights) and is_new(layer):
-            return layer
-    return None
+def _assign(model, variables, values, optional, new):
+    for name, value in values.items():
+        variables[name].assign(value)
+    if new:
+        start_at_zero(_classifier(model, variables))
+    if optional & set(values):
+        model_names.finalize(model)
+
+
+def _has_new_classifier(model, variables, found):
+    """Whether a model has a classifier that is still new, and a file has nothing for it."""
+    if "predictions/kernel" not in variables or "predictions/kernel" in found:
+        return False
+    return is_new(_classifier(model, variables))
+
+
+def _classifier(model, variables):
+    kernel = id(variables["predictions/kernel"])
+    return next(layer for layer in flatten(model) if kernel in map(id, layer.weights))
 
 
 def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray]) -> None:

@@ -95,38 +95,37 @@ def describe(
         shape = theirs[match.in_file(name)]
         return f"{variable.path} {shape} -> {tuple(variable.shape)}: {done}"
 
-    exact = [
-        name for name in match.found if name not in match.adapted and name not in match.renamed
-    ]
+    others = {*match.adapted, *match.renamed}
+    exact = [name for name in match.found if name not in others]
     adapted = [changed(name, "adapted from RGB") for name in match.adapted]
     renamed = [
         changed(name, f"taken from {held.values[other][0]}")
         for name, other in match.renamed.items()
     ]
-    for name in match.own:
-        ours[name] += ": yours, keeps its values"
     fresh = [name for name in ours if new and name.startswith("predictions/")]
-    started = tuple(ours[name] for name in fresh)
-    for name in fresh:
-        ours[name] += ": starts at zero"
-    kept = [changed(name, _fate(name in fresh)) for name in match.reshaped]
+    fates = _fates(match, fresh)
+    kept = [changed(name, fates[name]) for name in match.reshaped]
+    said = ours | {name: f"{ours[name]}: {fate}" for name, fate in fates.items()}
     return LoadReport(
         source,
         held.kind,
         held.ema,
         matched=tuple(variables[name].path for name in exact),
         reshaped=(*adapted, *renamed, *kept),
-        missing=tuple(ours[name] for name in match.missing),
+        missing=tuple(said[name] for name in match.missing),
         unused=tuple(f"{held.values[name][0]} {theirs[name]}" for name in match.unused),
         variants=tuple(names.identify(theirs)),
-        new=started,
+        new=tuple(ours[name] for name in fresh),
     )
 
 
-def _fate(is_new):
-    if is_new:
-        return "starts at zero"
-    return "keeps its values"
+def _fates(match, fresh):
+    """Returns {name: what becomes of it} of variables that the file does not set."""
+    return {
+        **dict.fromkeys(match.reshaped, "keeps its values"),
+        **dict.fromkeys(match.own, "yours, keeps its values"),
+        **dict.fromkeys(fresh, "starts at zero"),
+    }
 
 
 def require_agreement(match: Match, report: LoadReport, ours: Sequence[str], way_out: str) -> None:

@@ -4,6 +4,7 @@ import io
 import os
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
@@ -20,11 +21,22 @@ class _Trainer:
 
 
 @pytest.mark.parametrize(
-    "init_weights, first_loss, warned",
-    [("a.pth", 1.61, False), ("a.pth", 3.2, False), ("a.pth", 3.3, True), (None, 11.4, False)],
+    "position, init_weights, loss, warned",
+    [
+        (0, "a.pth", 1.61, False),
+        (0, "a.pth", 3.2, False),
+        (0, "a.pth", 3.3, True),
+        (0, None, 11.4, False),  # random weights may begin anywhere
+        (7, "a.pth", 11.4, False),
+    ],
 )
-def test_a_first_loss_far_above_guessing_is_doubted(init_weights, first_loss, warned, capsys):
-    reporting.doubt(Recipe(init_weights=init_weights), 5, first_loss)
+def test_a_first_loss_far_above_guessing_is_doubted(position, init_weights, loss, warned, capsys):
+    trainer = types.SimpleNamespace(
+        recipe=Recipe(init_weights=init_weights),
+        source=types.SimpleNamespace(class_names=tuple("abcde")),
+    )
+    rows = np.float32([[8 * loss, 1, 8, 0, 1], [0, 8, 8, 0, 1]])  # of 8 images each
+    reporting.doubt(trainer, position, rows)
     said = capsys.readouterr().out
     assert bool(said) == warned
     if warned:
