@@ -8,9 +8,14 @@ from effnet_tf.variants import Cost, Variant
 
 
 def cost(
-    network: str | Variant | Any, *, resolution: int | None = None, num_classes: int | None = None
+    network: str | Variant | Any,
+    *,
+    resolution: int | None = None,
+    num_classes: int | None = None,
+    batch_size: int = 1,
+    dtype: str = "float32",
 ) -> Cost:
-    """Counts what a network costs for one image.
+    """Counts what a network costs.
 
     Args:
         network: a name of `VARIANTS` or a `Variant`, counted in a millisecond without TensorFlow;
@@ -20,21 +25,24 @@ def cost(
             that the model was built for.
         num_classes: classes of a variant's classifier; by default the variant's. A built model has
             its own.
+        batch_size: images in a batch, for the memory of inference and training.
+        dtype: of the maps of activations, for the same: "float32", "bfloat16" or "float16".
 
     Returns:
         A `Cost`. Of a model, what is frozen is not among `trainable_params`; the pixel constants
-        of its network are among neither.
+        of its network are among neither; and its memory, which its graph does not tell, is None.
 
     Raises:
-        InputError: unknown name, resolution below 32, no class; a model that is not built, takes
-            any size where no resolution is given, or holds a loop.
+        InputError: unknown name or dtype, resolution below 32, no class, no image; a model that is
+            not built, takes any size where no resolution is given, or holds a loop.
 
     Example:
         >>> cost("b0").trainable_params
         5288548
     """
     if isinstance(network, (str, Variant)):
-        return variants.cost(network, resolution=resolution, num_classes=num_classes)
+        size = dict(resolution=resolution, num_classes=num_classes)
+        return variants.cost(network, batch_size=batch_size, dtype=dtype, **size)
     if num_classes is not None:
         raise InputError("num_classes goes with a variant's name: a built model has its classes.")
     counting = faces.load("effnet_tf.models.counting", "cost")

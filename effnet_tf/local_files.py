@@ -1,4 +1,4 @@
-"""Which files lie below a folder, and may a path be read at all?
+"""Which files lie below a folder, may a path be read at all, and how is one written?
 
 Only regular files are read: opening a FIFO waits for ever, a device has no end. Every file
 and every folder counts once, however many links lead to it. Needs no TensorFlow: paths on
@@ -6,11 +6,12 @@ this machine only, not gs:// and the like.
 """
 
 import collections
+import contextlib
 import dataclasses
 import os
 import stat
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, SaveError, first_line
 
 # In any case. Files are decoded by what they hold; the name says what is worth opening.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp")
@@ -121,6 +122,23 @@ def read(path: str, limit: int) -> bytes:
         if size > limit:
             raise InputError(f"'{path}' has {size:,} bytes; the limit is {limit:,}.")
         return file.read(limit)
+
+
+def write(path: str, content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Raises:
+        SaveError: it cannot be written.
+    """
+    temporary = f"{path}.tmp"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
+        raise SaveError(f"'{path}' cannot be written: {first_line(error)}.") from error
 
 
 @dataclasses.dataclass

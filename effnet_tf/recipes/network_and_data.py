@@ -14,7 +14,9 @@ from effnet_tf.variants import BATCH_NORM_MODES
 class Network:
     """The network: its variant, its size, and its dropout."""
 
-    variant: str = field("b0", "name of the network, see effnet_tf.VARIANTS")
+    variant: str = field(
+        "b0", "name of the network, see effnet_tf.VARIANTS; or a file of one, such as plan.json"
+    )
     phi: float | None = field(
         None,
         "scale `variant` by compound scaling with this phi (any real number; paper, "

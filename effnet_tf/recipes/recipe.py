@@ -38,6 +38,10 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             fields.check(field, getattr(self, field.name))
+        if str(self.variant).endswith(variants.SUFFIX):
+            # A run explains itself, wherever that file goes, and whatever becomes of it.
+            text = variants.to_json(variants.find_variant(self.variant))
+            object.__setattr__(self, "variant", text)
         self._check_what_is_frozen()
         self._check_bn_sync()
 

@@ -13,7 +13,7 @@ from effnet_tf.variants.convolutions import (
     describe_mbconv,
     describe_squeeze_excite,
 )
-from effnet_tf.variants.counting import Cost, cost
+from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
 from effnet_tf.variants.layer_names import (
     Place,
     block_letter,
@@ -23,9 +23,10 @@ from effnet_tf.variants.layer_names import (
     stages_of,
 )
 from effnet_tf.variants.network import Network, blocks, check_resolution, resolve
-from effnet_tf.variants.rounding import round_filters
+from effnet_tf.variants.rounding import round_filters, scaled_stages, stem_and_head_filters
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
 from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant
+from effnet_tf.variants.variant_files import SUFFIX, read_variant, save_variant, to_json
 
 __all__ = [
     "ACCURACIES",
@@ -33,10 +34,12 @@ __all__ = [
     "BATCH_NORM_MODES",
     "BATCH_NORM_MOMENTUM",
     "CONSTRUCTORS",
+    "DTYPES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "PADDINGS",
     "PREPROCESSING",
+    "SUFFIX",
     "VARIANTS",
     "Accuracy",
     "Block",
@@ -44,22 +47,31 @@ __all__ = [
     "Convolution",
     "Cost",
     "Network",
+    "Part",
     "Place",
     "Stage",
     "Variant",
+    "add_up",
     "block_letter",
     "blocks",
+    "check_batch",
     "check_resolution",
     "cost",
+    "count_part",
     "find_variant",
     "describe_fused_mbconv",
     "describe_mbconv",
     "place_of",
     "places_of",
     "published_top1",
+    "read_variant",
     "resolve",
     "round_filters",
+    "save_variant",
+    "scaled_stages",
     "describe_squeeze_excite",
     "stage_of",
     "stages_of",
+    "stem_and_head_filters",
+    "to_json",
 ]

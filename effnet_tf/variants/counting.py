@@ -1,19 +1,39 @@
 """What does a variant cost, before anything is built?
 
-Parameters, multiply-adds and activation bytes, summed over the convolutions of `resolve`, in
-plain Python: B7 takes a minute to build and a millisecond to count.
+Parameters, multiply-adds and memory, summed over the convolutions of `resolve`, in plain Python:
+B7 takes a minute to build and a millisecond to count. What a block costs at a size is counted
+once, and a network is a sum over its parts: so a planner can compare thousands.
 """
 
 import dataclasses
+import functools
+import operator
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from effnet_tf.errors import InputError
 from effnet_tf.variants.convolutions import Convolution
-from effnet_tf.variants.network import check_resolution, resolve
+from effnet_tf.variants.network import Network, check_resolution, resolve
 from effnet_tf.variants.rows import Variant
+
+# Bytes of a number in a map. Variables are float32 whatever the maps are (mixed precision).
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+_VARIABLE = 4
+# RMSprop with momentum, as the paper trains: a mean square and a momentum per weight.
+SLOTS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """What one variant costs at one resolution, for one image.
+    """What one variant costs at one resolution.
+
+    The first four are of one image. `inference_bytes` and `training_bytes` are the memory of a
+    program that a compiler such as XLA has made: batch norm, activation, excitation and residual
+    sum are computed inside the convolutions beside them, and leave no map of their own. A program
+    that runs operation by operation keeps up to three maps where this counts one. Neither counts
+    what a compiler adds to line maps up with the hardware, nor the workspace of a convolution:
+    benchmarks/planner_memory.json has a compiler's own figures beside these. Of a built model
+    they are None.
 
     Attributes:
         params: all variables of the network, batch-norm statistics included.
@@ -25,34 +45,129 @@ class Cost:
         activation_bytes: of the float32 outputs of every convolution, depthwise
             convolution and dense layer: about what training keeps of each image for
             the backward pass. Halve it for bfloat16.
+        inference_bytes: weights, and the most that is alive at once on the way through the
+            network: a convolution's input and output, and inside a block with a skip the
+            block's input, which waits for the sum. Of a whole batch.
+        training_bytes: of a training step on a whole batch. Of the variables: weights, their
+            moving average, gradients, and two numbers per weight of the optimiser (RMSprop with
+            momentum). Of the maps: the backward pass goes from the logits to the pixels; where it
+            stands, the outputs of all convolutions up to this block are still kept (they are
+            batch norm's inputs, and what follows is computed from them again), the residual
+            sums and the pixels, too; and it holds the gradients of a convolution's input and
+            output, and that of the block's output where there is a skip. The most of that, over
+            all blocks.
     """
 
     params: int = 0
     trainable_params: int = 0
     multiply_adds: int = 0
     activation_bytes: int = 0
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.params + other.params,
-            self.trainable_params + other.trainable_params,
-            self.multiply_adds + other.multiply_adds,
-            self.activation_bytes + other.activation_bytes,
-        )
+    # Not compared: a built model and its variant cost the same.
+    inference_bytes: int | None = dataclasses.field(default=None, compare=False)
+    training_bytes: int | None = dataclasses.field(default=None, compare=False)
 
 
-def cost_of(convolution: Convolution, side: int) -> Cost:
-    """Returns what one convolution costs for a square input of this side, in pixels."""
+class Part(NamedTuple):
+    """What the stem, a block or the head costs, for one image of one size.
+
+    Attributes:
+        params: all variables.
+        trainable_params: those that training changes.
+        multiply_adds: of its convolutions.
+        outputs: numbers in the outputs of its convolutions.
+        kept: numbers that the backward pass needs of it.
+        in_flight: numbers that the backward pass holds besides, at most, while it is here.
+        live: numbers that inference holds at most, while it is here.
+        side: of its output, in pixels.
+    """
+
+    params: int
+    trainable_params: int
+    multiply_adds: int
+    outputs: int
+    kept: int
+    in_flight: int
+    live: int
+    side: int
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def count_part(convolutions: tuple[Convolution, ...], side: int, skip: bool = False) -> Part:
+    """Counts what convolutions, one after the other, cost for one square image.
+
+    Equal ones are counted once.
+
+    Args:
+        convolutions: the stem alone, those of a block, or the head and the classifier.
+        side: of their input, in pixels.
+        skip: whether their input is added to their output.
+    """
+    entering = reads = convolutions[0].input_filters * side**2
+    multiply_adds = outputs = 0
+    steps = []  # numbers that each convolution reads and makes
+    for convolution in convolutions:
+        makes = convolution.filters * convolution.output_side(side) ** 2
+        multiply_adds += convolution.multiply_adds(side)
+        outputs += makes
+        if not convolution.pooled:  # else it is beside the map, not in its way
+            steps.append(reads + makes)
+            reads, side = makes, convolution.output_side(side)
+    waiting = 0
+    if skip:
+        waiting = entering
+    return Part(
+        params=sum(convolution.parameters for convolution in convolutions),
+        trainable_params=sum(convolution.trainable_parameters for convolution in convolutions),
+        multiply_adds=multiply_adds,
+        outputs=outputs,
+        kept=outputs + waiting,
+        # The input of the first convolution, and the output of the last, is what waits itself.
+        in_flight=max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
+        live=max(steps[0], *(waiting + step for step in steps[1:]), 0),
+        side=side,
+    )
+
+
+def add_up(
+    parts: Iterable[tuple[Part, int]], pixels: int, batch_size: int = 1, dtype: str = "float32"
+) -> Cost:
+    """Returns the cost of a network that consists of parts.
+
+    Args:
+        parts: pairs of a `Part` and how often it follows itself, from the stem to the head.
+        pixels: numbers in one image.
+        batch_size: images, for the memory.
+        dtype: of the maps, a key of `DTYPES`.
+    """
+    params = trainable = multiply_adds = outputs = live = peak = 0
+    kept = pixels
+    for part, count in parts:
+        params += part.params * count
+        trainable += part.trainable_params * count
+        multiply_adds += part.multiply_adds * count
+        outputs += part.outputs * count
+        live = max(live, part.live)
+        kept += part.kept * count
+        peak = max(peak, kept + part.in_flight)
+    maps = batch_size * DTYPES[dtype]
+    state = _VARIABLE * (2 * params + (1 + SLOTS) * trainable)
     return Cost(
-        params=convolution.parameters,
-        trainable_params=convolution.trainable_parameters,
-        multiply_adds=convolution.multiply_adds(side),
-        activation_bytes=4 * convolution.filters * convolution.output_side(side) ** 2,
+        params=params,
+        trainable_params=trainable,
+        multiply_adds=multiply_adds,
+        activation_bytes=4 * outputs,
+        inference_bytes=_VARIABLE * params + maps * live,
+        training_bytes=state + maps * peak,
     )
 
 
 def cost(
-    variant: str | Variant, *, resolution: int | None = None, num_classes: int | None = None
+    variant: str | Variant,
+    *,
+    resolution: int | None = None,
+    num_classes: int | None = None,
+    batch_size: int = 1,
+    dtype: str = "float32",
 ) -> Cost:
     """Counts what a variant costs, without TensorFlow.
 
@@ -60,12 +175,15 @@ def cost(
         variant: a name of `VARIANTS` or a `Variant`.
         resolution: side of the square RGB image in pixels; by default the variant's.
         num_classes: classes of the classifier; by default the variant's.
+        batch_size: images in a batch, for `inference_bytes` and `training_bytes`.
+        dtype: of the maps of activations, for the same: "float32", "bfloat16" or "float16".
+            Variables are float32, as under Keras' mixed precision.
 
     Returns:
-        A `Cost` for one image.
+        A `Cost`.
 
     Raises:
-        InputError: unknown name, resolution below 32, or no class.
+        InputError: unknown name or dtype, resolution below 32, no class, or no image.
 
     Example:
         >>> cost("b0").trainable_params
@@ -73,9 +191,27 @@ def cost(
     """
     network = resolve(variant, resolution=resolution, num_classes=num_classes)
     check_resolution(network.side, network.name)
-    total, side = Cost(), network.side
-    for convolution in network.convolutions():
-        total += cost_of(convolution, side)
-        if not convolution.pooled:  # beside the map, not in its way
-            side = convolution.output_side(side)
-    return total
+    check_batch(batch_size, dtype)
+    return add_up(_parts(network), 3 * network.side**2, batch_size, dtype)
+
+
+def check_batch(batch_size: int, dtype: str) -> None:
+    """Raises InputError unless there is an image in the batch, and the dtype is a known one."""
+    try:
+        count = operator.index(batch_size)
+    except TypeError:
+        raise InputError(f"batch_size is {batch_size!r}; it must be a whole number.") from None
+    if count < 1:
+        raise InputError(f"batch_size is {count}; it must be at least 1.")
+    if dtype not in DTYPES:
+        raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
+
+
+def _parts(network: Network):
+    """Yields (part, 1) of the stem, each block and the head."""
+    part = count_part((network.stem,), network.side)
+    yield part, 1
+    for block in network.blocks:
+        part = count_part(block.convolutions, part.side, block.skip)
+        yield part, 1
+    yield count_part((network.head, network.classifier), part.side), 1

@@ -3,6 +3,7 @@
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
 from effnet_tf.variants.rows import Variant
+from effnet_tf.variants.variant_files import SUFFIX, from_json, read_variant
 
 VARIANTS = {variant.name: variant for variant in EFFICIENTNETS.values()}
 # Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
@@ -10,14 +11,27 @@ CONSTRUCTORS = {name: variant.name for name, variant in EFFICIENTNETS.items()}
 
 
 def find_variant(variant: str | Variant) -> Variant:
-    """Returns a `Variant` for a name of `VARIANTS` (any case) or a `Variant`.
+    """Returns a `Variant` for a name of `VARIANTS` (any case), a file of one, or a `Variant`.
+
+    Args:
+        variant: a row; a name; a path that ends with .json, see `save_variant`; or the content of
+            such a file, as recipes keep it.
 
     Raises:
-        InputError: the name is unknown; the message lists the nearest names.
+        InputError: the name is unknown; the message lists the nearest names. Or the file is not
+            that of a variant.
     """
     if isinstance(variant, Variant):
         return variant
     found = VARIANTS.get(str(variant).lower())
-    if found is None:
-        raise InputError(f"There is no variant '{variant}'. {nearest(variant, VARIANTS)}")
-    return found
+    if found is not None:
+        return found
+    text = str(variant)
+    if text.startswith("{"):
+        return from_json(text)
+    if text.endswith(SUFFIX):
+        return read_variant(text)
+    raise InputError(
+        f"There is no variant '{variant}'. {nearest(variant, VARIANTS)} A file of one ends with "
+        f"{SUFFIX}."
+    )

@@ -1,5 +1,6 @@
 """variants/counting.py: counts equal to the original code's graphs, without TensorFlow."""
 
+import dataclasses
 import doctest
 import importlib
 import subprocess
@@ -69,3 +70,73 @@ def test_counting_needs_no_tensorflow():
         "sys.exit(bool({'tensorflow', 'keras', 'numpy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+class TestMemory:
+    """Of a network small enough to count by hand: see the comments."""
+
+    @pytest.fixture
+    def network(self, tiny_variants):
+        return dataclasses.replace(effnet_tf.VARIANTS["tinier"], num_classes=10)
+
+    def test_of_inference(self, network):
+        one = effnet_tf.cost(network)
+        # Block 2 expands nothing: 8 channels of 16 x 16 go in, wait, and come out.
+        assert one.inference_bytes == 4 * one.params + 4 * 3 * 8 * 16**2
+        batch = effnet_tf.cost(network, batch_size=5, dtype="bfloat16")
+        assert batch.inference_bytes == 4 * one.params + 5 * 2 * 3 * 8 * 16**2
+
+    def test_of_training(self, network):
+        pixels, map_, head = 3 * 32**2, 8 * 16**2, 16 * 16**2
+        kept = (
+            pixels
+            + map_  # of the stem
+            + (map_ + 8 + 8 + map_)  # block 1: depthwise, squeeze and excite, project
+            + (map_ + 2 + 8 + map_ + map_)  # block 2, and its sum
+            + (head + 10)
+        )
+        in_flight = map_ + head  # gradients of the head's input and output
+        cost = effnet_tf.cost(network, batch_size=5, dtype="float16")
+        state = 4 * (2 * cost.params + 3 * cost.trainable_params)
+        assert cost.training_bytes == state + 5 * 2 * (kept + in_flight)
+
+    def test_the_widest_place_may_be_before_the_head(self, network):
+        thin = dataclasses.replace(network, head_filters=8, num_classes=1)
+        kept = 3 * 32**2 + 6 * 8 * 16**2 + 26  # pixels, six maps, and SE's numbers
+        cost = effnet_tf.cost(thin)
+        state = 4 * (2 * cost.params + 3 * cost.trainable_params)
+        # In block 2: the gradients of the depthwise convolution, while that of the sum waits.
+        # At the head one more map is kept, and one less in flight.
+        assert cost.training_bytes == state + 4 * (kept + 3 * 8 * 16**2 + 1)
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (dict(batch_size=0), "batch_size is 0"),
+            (dict(batch_size=1.5), "whole number"),
+            (dict(dtype="int8"), "float32, bfloat16, float16"),
+        ],
+    )
+    def test_refuses(self, arguments, message):
+        with pytest.raises(effnet_tf.InputError, match=message):
+            effnet_tf.cost("b0", **arguments)
+
+    def test_a_network_is_the_sum_of_its_parts(self):
+        """What the planner adds up: the first block of a stage, and then equal ones."""
+        for name in ("b3", "lite2", "edgetpu-m"):
+            network = effnet_tf.variants.resolve(name)
+            parts, side = [], network.side
+            for convolutions, skip in [
+                ((network.stem,), False),
+                *((block.convolutions, block.skip) for block in network.blocks),
+                ((network.head, network.classifier), False),
+            ]:
+                part = cost_module.count_part(convolutions, side, skip)
+                if parts and parts[-1][0] == part:
+                    parts[-1] = part, parts[-1][1] + 1
+                else:
+                    parts.append((part, 1))
+                side = part.side
+            assert len(parts) < len(network.blocks)
+            total = cost_module.add_up(parts, 3 * network.side**2)
+            assert dataclasses.astuple(total) == dataclasses.astuple(effnet_tf.cost(name))
