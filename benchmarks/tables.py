@@ -102,6 +102,38 @@ def _memory(side):
     return f"{side['total_mib']:,.0f} MiB, {side['all_reduces_compiled']} all-reduces"
 
 
+def planner_memory() -> str:
+    """Memory that the planner counts, beside what the TPU's compiler reports."""
+    rows = []
+    for row in figures("planner_memory")["rows"]:
+        sides = [_counted(row[step]) for step in ("train", "eval")]
+        rows.append((row["network"], *sides))
+    header = (
+        "Network",
+        "training: compiler, counted, error",
+        "inference: compiler, counted, error",
+    )
+    return markdown(header, rows)
+
+
+def _counted(step):
+    return f"{step['compiler_mib']:,.0f} MiB, {step['counted_mib']:,.0f}, {step['error']:+.0%}"
+
+
+def latency_prediction() -> str:
+    """How far predicted latencies are from those of files that were timed."""
+    found = figures("latency_prediction")
+    rows = [
+        (
+            str(len(found["rows"])),
+            f"{found['median_error']:.1%}",
+            f"{found['worst_error']:.1%}",
+            f"{found['median_bias']:+.1%}",
+        )
+    ]
+    return markdown(("Files", "median error", "worst error", "median of predicted - timed"), rows)
+
+
 def export_size() -> str:
     """A SavedModel of B0, ours and that of keras.applications."""
     rows = []
@@ -163,6 +195,7 @@ TABLES = {
     "tpu_memory": tpu_memory,
     "build_time": build_time,
     "export_size": export_size,
+    "planner_memory": planner_memory,
     "int8": int8,
 }
 

@@ -55,6 +55,7 @@ _PACKAGES = (
     "optim",
     "recipes",
     "runs",
+    "scaling",
     "train",
     "variants",
     "weights",
@@ -79,6 +80,7 @@ __all__ = sorted(
         "data",
         "export",
         "optim",
+        "scaling",
         "train",
         *_NAMES,
     ]

@@ -11,6 +11,7 @@ from effnet_tf import models as models
 from effnet_tf import optim as optim
 from effnet_tf import recipes as recipes
 from effnet_tf import runs as runs
+from effnet_tf import scaling as scaling
 from effnet_tf import train as train
 from effnet_tf import variants as variants
 from effnet_tf import weights as weights

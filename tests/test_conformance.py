@@ -109,6 +109,7 @@ OTHERS = {
     "weights": ("LoadReport", "load_weights"),
     "data": ("data",),
     "export": ("export",),
+    "scaling": ("scaling",),
     "train": ("train",),
     "test_errors.py": ("InputError",),
     "test_missing_packages.py": ("MissingPackage", "MissingTensorFlow"),

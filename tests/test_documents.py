@@ -79,9 +79,10 @@ def test_python_runs(page, tmp_path, monkeypatch):
 @pytest.mark.parametrize("command", commands("python train_tpu.py"))
 def test_training_commands_parse(command, monkeypatch, tmp_path):
     import train_tpu
-    from effnet_tf import recipes
+    from effnet_tf import recipes, variants
 
     monkeypatch.chdir(tmp_path)  # a path in a command must not be one of this checkout
+    variants.save_variant(variants.VARIANTS["lite0"], "plan.json")  # what docs/scaling.md plans
     options = train_tpu.parse(shlex.split(command)[1:])
     recipes.from_options(options).resolved_variant()
 
@@ -98,6 +99,16 @@ def test_data_commands_parse(command):
     from effnet_tf.data import __main__ as program
 
     assert program.parse(shlex.split(command)[2:]).program in ("check", "prepare")
+
+
+@pytest.mark.parametrize("command", commands("python -m effnet_tf.scaling"))
+def test_commands_of_the_planner_parse(command):
+    from effnet_tf.scaling import __main__ as program
+
+    options = program.parse(shlex.split(command)[2:])
+    if options.program == "plan" and not options.latency_table:
+        options.save = options.plot = None  # which would be written
+        program.main(options)
 
 
 @pytest.mark.parametrize("command", commands("python tools/tpu_check.py"))

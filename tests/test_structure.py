@@ -44,6 +44,7 @@ FLOORS = {
     "export": 10,
     "train": 10,
     "dry_run": 11,
+    "scaling": 11,
 }
 WITHOUT_TENSORFLOW = (
     "errors",
@@ -59,9 +60,10 @@ WITHOUT_TENSORFLOW = (
     "variants",
     "costs",
     "recipes",
+    "scaling",
 )
 # Packages without TensorFlow that these rows may import.
-LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}}
+LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}, "scaling": {"absl"}}
 # Lines: a body that fits on a screen, a class that one holds, a file that answers one question.
 MAX_FUNCTION, MEDIAN_FUNCTION, MAX_CLASS, MAX_FILE = 30, 8, 200, 300
 MAX_CONDITIONALS = 10  # conditional expressions per 1,000 lines
@@ -299,6 +301,7 @@ OUR_ERRORS = {
     "WorkerError",
     "MissingPackage",
     "CommandFailed",
+    "OutOfReach",
     "Refused",
 }
 

@@ -1,0 +1,101 @@
+"""How far are latencies that the planner predicts from those of files that are really timed?
+
+    pip install 'effnet_tf[cpu]'
+    python benchmarks/latency_prediction.py             # about 10 minutes on 2 cores
+    python benchmarks/latency_prediction.py --files 3   # a first look
+
+A table is measured as `python -m effnet_tf.scaling measure` does. Then networks of random width,
+depth and side are exported as float32 TFLite files, and timed by the same interpreter, one thread,
+in processor time. None of them was looked at when the table was made, or when the way to
+interpolate was chosen. Writes latency_prediction.json beside this file.
+"""
+
+import argparse
+import json
+import logging
+import os
+import pathlib
+import platform
+import random
+import statistics
+import sys
+import tempfile
+
+from effnet_tf import extras
+from effnet_tf.scaling import measuring
+from effnet_tf.scaling.nets import Nets
+from effnet_tf.scaling.strategies import Factors
+from effnet_tf.variants import VARIANTS, resolve
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "latency_prediction.json"
+SEED = 17
+
+
+def rows(count):
+    """Yields variants of B0 of random factors; sides are multiples of 32."""
+    chosen, nets = random.Random(SEED), Nets(VARIANTS["b0"], 32, 1, "float32")
+    for _ in range(count):
+        depth, width = chosen.uniform(0.3, 1.6), chosen.uniform(0.4, 1.3)
+        yield nets.row(Factors(depth, width, chosen.uniform(0.3, 1.1)))
+
+
+def exported(row):
+    """Returns the bytes of a variant's float32 TFLite file, with random weights."""
+    import effnet_tf
+
+    model = effnet_tf.model_fn(row, input_shape=(row.resolution, row.resolution, 3))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "net.tflite")
+        effnet_tf.export.to_tflite(model, path, quantize="none")
+        return pathlib.Path(path).read_bytes()
+
+
+def measure(table, row):
+    """Returns a row of the results."""
+    from effnet_tf.export.tflite import operator_files
+
+    measured = operator_files.milliseconds_of(exported(row))
+    predicted = table.of_network(resolve(row))
+    return {
+        "depth": round(row.depth_coefficient, 3),
+        "width": round(row.width_coefficient, 3),
+        "pixels": row.resolution,
+        "measured_ms": round(measured, 3),
+        "predicted_ms": round(predicted, 3),
+        "error": round(predicted / measured - 1, 4),
+    }
+
+
+def main():
+    """Measures, prints the rows, writes the results."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--files", type=int, default=20)
+    options = parser.parse_args()
+    if options.files < 1:
+        parser.error("--files must be at least 1")
+    extras.require_or_exit("This benchmark", "tensorflow", "keras")
+    logging.getLogger("effnet_tf").setLevel("WARNING")
+    table = measuring.time_operators(VARIANTS["b0"], platform.machine())
+    found = []
+    for row in rows(options.files):
+        found.append(measure(table, row))
+        print(json.dumps(found[-1]), flush=True)
+    errors = [abs(each["error"]) for each in found]
+    results = {
+        "command": " ".join(["python", *sys.argv]),
+        "cores": os.cpu_count(),
+        "operators": len(table.milliseconds_of),
+        "context": round(table.context, 3),
+        "median_error": round(statistics.median(errors), 4),
+        "worst_error": round(max(errors), 4),
+        "median_bias": round(statistics.median(each["error"] for each in found), 4),
+        "rows": found,
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+    print(f"error: median {results['median_error']:.1%}, worst {results['worst_error']:.1%}")
+
+
+if __name__ == "__main__":
+    main()
