@@ -190,6 +190,14 @@ def _errors_of_tensorflow() -> ModuleType | None:
     return getattr(sys.modules.get("tensorflow"), "errors", None)
 
 
+def shown(text: object) -> str:
+    """Returns what a stranger's file says, for a message: one line that steers no terminal.
+
+    It is cut where it is longer than a sentence.
+    """
+    return _cut(printable(str(text)))
+
+
 def printable(text: str) -> str:
     """Returns a text in which nothing steers a terminal: "\\x1b[2J" for the real thing.
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import names
 
 
@@ -80,7 +80,7 @@ def _rename(values, canonical):
         other = found.setdefault(canonical[name], (name, value))[0]
         if other != name:
             raise InputError(
-                f"The file holds several networks: '{other}' and '{name}' are "
+                f"The file holds several networks: '{shown(other)}' and '{shown(name)}' are "
                 "both the same variable of an EfficientNet. Save the weights of one of them."
             )
     return found

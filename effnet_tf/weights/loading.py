@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from effnet_tf import variants
-from effnet_tf.errors import InputError, nearest
+from effnet_tf.errors import InputError, nearest, shown
 from effnet_tf.layers import flatten, is_new, start_at_zero
 from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
@@ -137,14 +137,14 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
         with np.errstate(over="ignore"):
             wrong = np.size(value) - np.isfinite(np.asarray(value).astype("float32")).sum()
         if wrong:
-            bad.append(f"{name} ({wrong:,} of {np.size(value):,})")
+            bad.append(f"{shown(name)} ({wrong:,} of {np.size(value):,})")
     if bad:
-        shown = ", ".join(bad[:3])
+        some = ", ".join(bad[:3])
         if len(bad) > 3:
-            shown += ", ..."
+            some += ", ..."
         raise InputError(
             f"'{path}' holds values that are NaN or infinite, in {len(bad)} of its variables: "
-            f"{shown}. Use a file that was saved before that happened."
+            f"{some}. Use a file that was saved before that happened."
         )
 
 

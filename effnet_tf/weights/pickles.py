@@ -10,7 +10,7 @@ import pickletools
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from effnet_tf.errors import InputError, printable
+from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import pickle_stack
 
 _MOST = 1 << 21  # instructions; weights and optimiser of b7 take some 200,000
@@ -126,7 +126,7 @@ class Machine(pickle_stack.Stack):
         attacks = module.partition(".")[0] in _ATTACKS
         if attacks or (module in _BUILTINS and name.partition(".")[0] in _ATTACKING_BUILTINS):
             raise InputError(
-                f"'{self._path}' would make pickle call {printable(found)}: it was made to attack "
+                f"'{self._path}' would make pickle call {shown(found)}: it was made to attack "
                 "whoever opens it, so it was not read."
             )
         return Global(found)

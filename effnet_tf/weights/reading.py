@@ -9,7 +9,7 @@ import os
 import tensorflow as tf
 
 from effnet_tf import storage
-from effnet_tf.errors import InputError, first_line
+from effnet_tf.errors import InputError, first_line, printable
 from effnet_tf.runs.locate import checkpoint_prefix
 from effnet_tf.weights import claims, keras_files, tf_checkpoints, torch_files
 from effnet_tf.weights.contents import Contents, Target
@@ -44,7 +44,7 @@ def read(path: str, ema: bool, target: Target) -> Contents:
     except InputError:
         raise
     except Exception as error:  # h5py and others raise anything for a damaged file
-        raise InputError(f"'{path}' is damaged: {first_line(error)}.") from error
+        raise InputError(f"'{path}' is damaged: {printable(first_line(error))}.") from error
 
 
 def _open(path, target):

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import keras
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import contents, names
 from effnet_tf.weights.matching import Match
 
@@ -99,7 +99,7 @@ def describe(
     exact = [name for name in match.found if name not in others]
     adapted = [changed(name, "adapted from RGB") for name in match.adapted]
     renamed = [
-        changed(name, f"taken from {held.values[other][0]}")
+        changed(name, f"taken from {shown(held.values[other][0])}")
         for name, other in match.renamed.items()
     ]
     fresh = [name for name in ours if new and name.startswith("predictions/")]
@@ -113,7 +113,7 @@ def describe(
         matched=tuple(variables[name].path for name in exact),
         reshaped=(*adapted, *renamed, *kept),
         missing=tuple(said[name] for name in match.missing),
-        unused=tuple(f"{held.values[name][0]} {theirs[name]}" for name in match.unused),
+        unused=tuple(f"{shown(held.values[name][0])} {theirs[name]}" for name in match.unused),
         variants=tuple(names.identify(theirs)),
         new=tuple(ours[name] for name in fresh),
     )

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from effnet_tf import storage
-from effnet_tf.errors import InputError, printable
+from effnet_tf.errors import InputError, shown
 
 _MOST = 1 << 20  # bytes
 
@@ -49,7 +49,7 @@ def refuse_own(weights: str, architecture: object) -> None:
     """
     if isinstance(architecture, str) and architecture.startswith("efficientnet_"):
         raise InputError(
-            f"'{weights}' holds weights of timm's {printable(architecture)}, which pads images "
+            f"'{weights}' holds weights of timm's {shown(architecture)}, which pads images "
             "differently from the tf_efficientnet models: they do not fit here. Use weights of one "
             "of those."
         )

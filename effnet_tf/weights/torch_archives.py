@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from effnet_tf.errors import InputError
+from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import claims, pickles, torch_tensors
 from effnet_tf.weights.torch_tensors import Storage, Tensor
 
@@ -67,8 +67,8 @@ def arrays(
     for tensor in tensors.values():
         if tensor.kind not in torch_tensors.TYPES:
             raise InputError(
-                f"'{file.path}' holds tensors of type {tensor.kind}: save them as float32, float16 "
-                "or bfloat16."
+                f"'{file.path}' holds tensors of type {shown(tensor.kind)}: save them as float32, "
+                "float16 or bfloat16."
             )
     # A tensor with steps of 0 can claim any shape over a single number.
     claimed = sum(map(torch_tensors.bytes_of, tensors.values()))

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
-from effnet_tf.errors import InputError, printable
+from effnet_tf.errors import InputError, shown
 from effnet_tf.messages import log
 from effnet_tf.weights import (
     claims,
@@ -65,11 +65,11 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
 
 
 def _say_unknown(path, unknown):
-    shown = printable(", ".join(unknown[:3]))
+    names_of_some = shown(", ".join(unknown[:3]))
     if len(unknown) > 3:
-        shown += f" and {len(unknown) - 3} more"
+        names_of_some += f" and {len(unknown) - 3} more"
     if unknown:
-        log.info(f"{path}: only its tensors are read, not its objects of {shown}.")
+        log.info(f"{path}: only its tensors are read, not its objects of {names_of_some}.")
 
 
 def _state_dict(path, saved, ema):
@@ -84,7 +84,7 @@ def _state_dict(path, saved, ema):
             found = found.get(key, found)
     if isinstance(found, pickle_stack.Inert):
         raise InputError(
-            f"'{path}' holds more than tensors, a whole object of {printable(found.name)}: save "
+            f"'{path}' holds more than tensors, a whole object of {shown(found.name)}: save "
             "model.state_dict() alone."
         )
     if not isinstance(found, dict):
@@ -113,8 +113,8 @@ def _contents(state, path, ending, target, architecture=""):
     naming, prefix = find_naming(path, kept)
     kind = f"{ending} of {naming.OWNER}"
     if prefix:
-        kind += f", names without '{prefix}'"
-        log.info(f"{path}: variables are read without the prefix '{prefix}' of their names.")
+        kind += f", names without '{shown(prefix)}'"
+        log.info(f"{path}: variables are read without the prefix '{shown(prefix)}' of their names.")
     normalization = None
     if naming is timm_names:
         timm_config.refuse_own(path, architecture)
@@ -143,8 +143,8 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
         prefixes = sorted({match[1] for match in map(naming.ANCHOR.match, keys) if match})
         if len(prefixes) > 1:
             raise InputError(
-                f"'{path}' holds several networks, below '{prefixes[0]}' and '{prefixes[1]}': save "
-                "one of them alone."
+                f"'{path}' holds several networks, below '{shown(prefixes[0])}' and "
+                f"'{shown(prefixes[1])}': save one of them alone."
             )
         if prefixes:
             return naming, prefixes[0]
@@ -156,7 +156,7 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
     raise InputError(
         f"'{path}' holds no EfficientNet whose names effnet_tf knows (those of "
         f"{', '.join(naming.OWNER for naming in NAMINGS)}). "
-        f"It holds {', '.join(list(keys)[:3])} ..."
+        f"It holds {shown(', '.join(list(keys)[:3]))} ..."
     )
 
 

@@ -1,6 +1,7 @@
 """safetensors.py: files read as the safetensors package reads them, damaged ones never."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +70,21 @@ def test_shapes_and_places_that_cannot_be(shape, offsets):
     entry = {"a": {"dtype": "F32", "shape": shape, "data_offsets": offsets}}
     with pytest.raises(ValueError, match="'a' has"):
         read(a_file(entry, bytes(8)))
+
+
+def test_more_dimensions_than_an_array_has():
+    # The product of these sides took a minute, that of ten times as many hours.
+    entry = {"a": {"dtype": "F32", "shape": [9999999999] * 170_000, "data_offsets": [0, 4]}}
+    started = time.process_time()
+    with pytest.raises(ValueError, match="'a' has 170,000 dimensions"):
+        read(a_file(entry, bytes(4)))
+    assert time.process_time() - started < 8
+
+
+def test_a_header_longer_than_any_weights_need():
+    content = a_file({"__metadata__": [{}] * 4_000_000})
+    with pytest.raises(InputError, match="describes its tensors in 16,000,018 bytes"):
+        read(content)
 
 
 def test_tensors_that_share_their_bytes():

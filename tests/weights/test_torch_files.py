@@ -216,6 +216,16 @@ class TestNamesOfOthers:
         with pytest.raises(InputError, match="network of torchvision, which pads"):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.safetensors"))
 
+    @pytest.mark.parametrize("kind", ["safetensors", "pth"])
+    def test_names_in_a_file_steer_no_terminal(self, kind, tmp_path):
+        name = "\x1b[2Jencoder.\n" + "w" * 5000
+        state, writer = {name: np.zeros(3, "float32")}, Writer()
+        save_file(state, tmp_path / "a.safetensors")
+        (tmp_path / "a.pth").write_bytes(writer.file(writer.state(state)))
+        with pytest.raises(InputError, match=r"holds \\x1b\[2Jencoder\.\\nwww") as caught:
+            effnet_tf.model_fn(TINY, weights=str(tmp_path / f"a.{kind}"))
+        assert str(caught.value).isprintable() and len(str(caught.value)) < 600
+
     def test_something_else_is_refused_by_what_it_holds(self, tmp_path):
         save_file({"encoder.w": np.zeros(3, "float32")}, tmp_path / "model.safetensors")
         with pytest.raises(InputError, match=r"no EfficientNet whose names .* encoder\.w"):
