@@ -30,7 +30,7 @@ class Cost:
     The first four are of one image. `inference_bytes` and `training_bytes` are the memory of a
     program that a compiler such as XLA has made: batch norm, activation, excitation and residual
     sum are computed inside the convolutions beside them, and leave no map of their own. A program
-    that runs operation by operation keeps up to three maps where this counts one. Neither counts
+    that runs operation by operation keeps two to three and a half times these maps. Neither counts
     what a compiler adds to line maps up with the hardware, nor the workspace of a convolution:
     benchmarks/planner_memory.json has a compiler's own figures beside these. Of a built model
     they are None.
