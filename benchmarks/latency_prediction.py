@@ -88,6 +88,7 @@ def main():
         "cores": os.cpu_count(),
         "operators": len(table.milliseconds_of),
         "context": round(table.context, 3),
+        "fetching": round(table.fetching, 4),
         "median_error": round(statistics.median(errors), 4),
         "worst_error": round(max(errors), 4),
         "median_bias": round(statistics.median(each["error"] for each in found), 4),

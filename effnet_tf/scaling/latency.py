@@ -2,7 +2,8 @@
 
 The prediction is a sum over the operators. One that was measured counts as it was; of another the
 time per unit of work (a multiply-add, a number) is taken from the nearest ones of its kind, in the
-logarithms of channels and side: that rate changes slowly, while times span five decades.
+logarithms of channels and side: that rate changes slowly, while times span five decades. What a
+network adds to the times of its operators alone is two numbers, fitted to whole networks.
 """
 
 import dataclasses
@@ -20,7 +21,13 @@ from effnet_tf.variants import Convolution, Network
 NEIGHBOURS = 4
 MOST_BYTES = 1 << 24  # of a file with a table
 DTYPES = ("float32",)
-ABOUT = ("device", "threads", "dtype", "context")  # the fields of the file beside the operators
+ABOUT = (
+    "device",
+    "threads",
+    "dtype",
+    "context",
+    "fetching",
+)  # the fields of the file beside the operators
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +39,10 @@ class Table:
         threads: that an operator ran on.
         dtype: of the files, one of `DTYPES`.
         milliseconds_of: the operators, and what one run of each took, alone.
-        context: how much longer they take in a network, where others have the caches between two
-            runs: the time of a whole one over the sum of its operators'.
+        context: how many times as long they take in a network, where each has the caches to share
+            with its neighbours' maps.
+        fetching: milliseconds that a million weights cost besides: alone an operator finds them
+            in a cache, and in a network they have been driven out of it.
     """
 
     device: str
@@ -41,6 +50,7 @@ class Table:
     dtype: str
     milliseconds_of: dict[Operator, float] = dataclasses.field(hash=False, compare=False)
     context: float = 1.0
+    fetching: float = 0.0
 
     def milliseconds(self, convolutions: Sequence[Convolution], skip: bool, side: int) -> float:
         """Returns the milliseconds of a part of a network; see `operators_of`."""
@@ -59,7 +69,7 @@ class Table:
         milliseconds = self.milliseconds_of.get(operator)
         if milliseconds is None:
             milliseconds = self._interpolated(operator)
-        return milliseconds * self.context
+        return milliseconds * self.context + operator.weights / 1e6 * self.fetching
 
     @functools.cached_property
     def _by_kind(self):
@@ -131,8 +141,11 @@ def _table(content):
     rows = dict(_row(row) for row in content["operators"])
     if not rows:
         raise ValueError("it has no operators")
-    context = _positive(content["context"], "context")
-    return Table(str(content["device"]), int(content["threads"]), content["dtype"], rows, context)
+    context, fetching = _positive(content["context"], "context"), float(content["fetching"])
+    if not 0 <= fetching < math.inf:
+        raise ValueError(f"fetching is {fetching}, and no number from 0 on")
+    threads = int(content["threads"])
+    return Table(str(content["device"]), threads, content["dtype"], rows, context, fetching)
 
 
 def _row(row):

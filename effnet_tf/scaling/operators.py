@@ -49,6 +49,15 @@ class Operator(NamedTuple):
             return made * self.kernel_size**2
         return made * self.kernel_size**2 * self.input_filters
 
+    @property
+    def weights(self) -> int:
+        """Numbers in its kernel; 0 where it has none."""
+        if self.kind == "DEPTHWISE_CONV_2D":
+            return self.filters * self.kernel_size**2
+        if self.kind in CONVOLUTIONS.values():
+            return self.input_filters * self.filters * self.kernel_size**2
+        return 0
+
 
 def operators_of(convolutions: Sequence[Convolution], skip: bool, side: int) -> Iterator[Operator]:
     """Yields the operators of the stem, of a block, or of the head and the classifier.
