@@ -78,6 +78,7 @@ def _add_search(group):
         help="search these axes in any ratio, too: depth, width, resolution, each from a quarter "
         "to four times the base, depth and width in steps of 0.01",
     )
+    group.add_argument("--num_classes", type=int, help="of the classifier (default: the base's)")
     group.add_argument(
         "--multiple_of", type=int, metavar="PIXELS", help="what sides are rounded to (default 32)"
     )
@@ -124,7 +125,9 @@ def plan(options: argparse.Namespace) -> None:
         options.multiply_adds, options.params, options.train_memory, options.latency_ms
     )
     settings, chosen = _settings(options)
-    planner = Planner(targets=targets, table=options.latency_table, **settings)
+    planner = Planner(
+        targets=targets, table=options.latency_table, num_classes=options.num_classes, **settings
+    )
     print(reporting.describe_targets(targets, planner.batch, planner.dtype))
     print(f"Chosen for you: {', '.join(chosen)}.\n")
     plans, refusals = _plans(planner, options)
@@ -149,6 +152,8 @@ def _settings(options):
         if settings[name] is None:
             settings[name] = default
             chosen.append(f"--{name} {default}")
+    if options.num_classes is None:
+        chosen.append("the base's --num_classes")
     if options.strategy is None:
         chosen.append("all strategies (--strategy)")
     if not chosen:

@@ -16,11 +16,11 @@ from tests.scaling import enumeration
 RATE = 1e-7  # ms per unit of work
 
 
-def table_of(base="b0", rate=RATE, context=1.0):
+def table_of(base="b0", rate=RATE, context=1.0, fetching=0.0):
     """A device on which every operator takes time in proportion to its work."""
     wanted = measuring.wanted_operators(variants.find_variant(base))
     times = {operator: rate * operator.work for operator in wanted}
-    return latency.Table("a device", 1, "float32", times, context)
+    return latency.Table("a device", 1, "float32", times, context, fetching)
 
 
 def work(variant):
@@ -103,6 +103,11 @@ class TestTable:
         table = table_of(context=1.5)
         b0 = resolve("b0")
         assert table.of_network(b0) == pytest.approx(1.5 * RATE * work("b0"), rel=1e-9)
+        kernels = sum(
+            math.prod(each.kernel_shape) for each in b0.convolutions()
+        )  # whose numbers have to be fetched
+        cold = table_of(fetching=2.0).of_network(b0)
+        assert cold == pytest.approx(RATE * work("b0") + 2.0 * kernels / 1e6, rel=1e-9)
 
     def test_what_was_not_is_between_its_neighbours(self):
         low, high = Operator("CONV_2D", 1, 1, 8, 16, 32), Operator("CONV_2D", 1, 1, 8, 64, 32)
@@ -119,7 +124,7 @@ class TestTable:
             table.predict(Operator("DEPTHWISE_CONV_2D", 7, 1, 8, 8, 8))
 
     def test_the_file_is_what_was_written(self, tmp_path):
-        table, path = table_of(context=1.25), tmp_path / "table.json"
+        table, path = table_of(context=1.25, fetching=0.5), tmp_path / "table.json"
         path.write_text(table.to_json())
         again = scaling.read_table(str(path))
         assert again == table and again.milliseconds_of == table.milliseconds_of
@@ -133,6 +138,7 @@ class TestTable:
             (lambda content: content.update(dtype="int8"), "dtype is 'int8'"),
             (lambda content: content.update(phone=1), "no field 'phone'"),
             (lambda content: content.update(context=0), "context is 0"),
+            (lambda content: content.update(fetching=-1), "fetching is -1"),
             (lambda content: content["operators"][0].update(side=0), "a size"),
             (lambda content: content["operators"][0].update(width=3), "width"),
             (lambda content: content["operators"][0].update(milliseconds=-1), "no number above 0"),
@@ -202,33 +208,44 @@ class TestMeasure:
         assert table.device == "this" and list(table.milliseconds_of) == wanted
         assert "tinier takes" in capsys.readouterr().out
 
-    def test_elsewhere(self, base, tmp_path, capsys):
+    def test_elsewhere(self, base, tmp_path):
+        """On a phone where an operator takes 20.5 us, and networks half as long again and more."""
         folder, out = tmp_path / "phone", tmp_path / "phone.json"
         common = ["--base", base, "--out", str(out)]
         self.run(*common, "--write_operators", str(folder))
-        files = sorted(path.name for path in folder.glob("*.tflite"))
+        networks = measuring.wanted_networks(variants.find_variant(base))
         wanted = measuring.wanted_operators(variants.find_variant(base))
-        assert len(files) == len(wanted) + 1 and not out.exists()
-        for name in files:
-            average = "2.5e+03" if name == "network.tflite" else "20.5"
-            (folder / name).with_suffix(".log").write_text(
+        files = sorted(path.stem for path in folder.glob("*.tflite"))
+        assert len(files) == len(wanted) + len(networks) and not out.exists()
+        took = dict.fromkeys(files, 20.5)
+        for name, network in networks.items():
+            operators = list(operators_of_network(network))
+            weights = sum(each.weights for each in operators)
+            took[name] = 1.5 * 20.5 * len(operators) + 0.25e-3 * weights
+        for name, microseconds in took.items():
+            (folder / f"{name}.log").write_text(
                 "INFO: count=50 first=19 curr=20 min=18 max=30 avg=20.5 std=1\n"
                 "INFO: Inference timings in us: Init: 12345, First inference: 51, "
-                f"Warmup (avg): 24.1, Inference (avg): {average}\n"
+                f"Warmup (avg): 24.1, Inference (avg): {microseconds:.9e}\n"
             )
         self.run(*common, "--logs", str(folder), "--device", "Pixel", "--threads", "4")
         table = scaling.read_table(str(out))
         assert (table.device, table.threads) == ("Pixel", 4)
         assert set(table.milliseconds_of.values()) == {0.0205}
-        network = resolve(base)
-        count = len(list(operators_of_network(network)))
-        assert table.context == pytest.approx(2.5 / (0.0205 * count))
-        assert table.of_network(network) == pytest.approx(2.5)
+        assert (table.context, table.fetching) == pytest.approx((1.5, 0.25), rel=1e-5)
+        for name, network in networks.items():
+            assert table.of_network(network) == pytest.approx(took[name] / 1e3, rel=1e-5)
         with pytest.raises(effnet_tf.InputError, match="another base than b0"):
             self.run("--out", str(out), "--logs", str(folder))
         (folder / "operator_0001.log").write_text("Failed to allocate tensors!")
         with pytest.raises(effnet_tf.InputError, match="operator_0001.log' says no"):
             self.run(*common, "--logs", str(folder))
+
+    def test_weights_that_cost_nothing(self):
+        """Or less: such a fit would be noise."""
+        assert measuring._fitted([(0.5, 0.1), (0.5, 0.2), (0.5, 0.4)]) == pytest.approx((2, 0))
+        assert measuring._fitted([(0.4, 0.1), (0.6, 0.4)])[1] == 0
+        assert measuring._fitted([(0.5, 0.0)]) == (2, 0)
 
     def test_refuses(self, tmp_path):
         with pytest.raises(effnet_tf.InputError, match="takes a folder of --write_operators"):

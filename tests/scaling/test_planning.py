@@ -167,6 +167,14 @@ class TestPlan:
         assert effnet_tf.cost(plan.variant, batch_size=32) == plan.cost
         assert variants.blocks(plan.variant)
 
+    def test_counts_the_classes_that_will_be_told_apart(self):
+        (ten,) = scaling.plan(params="4.2M", num_classes=10)
+        (thousand,) = scaling.plan(params="4.2M")
+        assert ten.variant.num_classes == 10
+        assert ten.cost.multiply_adds > thousand.cost.multiply_adds
+        with pytest.raises(effnet_tf.InputError, match="num_classes is 0"):
+            scaling.plan(params="6M", num_classes=0)
+
     def test_all_strategies_best_first(self):
         plans = scaling.plan(multiply_adds="600M", strategy="all")
         assert {plan.strategy for plan in plans} == set(scaling.STRATEGIES)
