@@ -46,7 +46,7 @@ class Run:
         from effnet_tf.weights import loading
 
         classifier = build.model_fn(self.recipe.resolved_variant(), len(self.class_names))
-        report = loading.load_weights(classifier, self.workdir)
+        report = loading.load_weights(classifier, self.workdir, family=self.recipe.family)
         if report.exact:  # else it has been printed
             print(report)
         return classifier

@@ -36,13 +36,17 @@ def _constructor(function_name, variant):
         drop_connect_rate: float = 0.2,
         batch_norm_momentum: float | None = None,
         preprocessing: bool | str = True,
+        family: str | None = None,
     ) -> keras.Model:
         images: dict = dict(input_tensor=input_tensor, input_shape=input_shape, pooling=pooling)
         top: dict = dict(include_top=include_top, classifier_activation=classifier_activation)
         rates: dict = dict(dropout_rate=dropout_rate, drop_connect_rate=drop_connect_rate)
         scales: dict = dict(preprocessing=preprocessing, batch_norm_momentum=batch_norm_momentum)
         options = images | top | rates | scales
-        return model_fn(variant, classes, weights=weights, flat=True, name=name, **options)
+        count = classes if classes != variant.num_classes else None  # of the family, then
+        return model_fn(
+            variant, count, weights=weights, family=family, flat=True, name=name, **options
+        )
 
     return build
 
@@ -66,10 +70,10 @@ def _constructor_doc(variant):
         name: of the model.
         dropout_rate: before the classifier; by default {variant.dropout_rate}.
         drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
-        batch_norm_momentum: of the moving statistics; 0.9 suits trainings of a few hundred
-            steps, the default of 0.99 long ones.
+        batch_norm_momentum: of the moving statistics; 0.9 suits a few hundred steps, 0.99 many.
         preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
             the pixels; True for what belongs to the weights.
+        family: whose weights these are, see `model_fn`.
 
     Returns:
         A `keras.Model` from images (N, H, W, C) in [0, 255] to float32 class scores

@@ -18,6 +18,7 @@ from effnet_tf import (
 )
 from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
+from effnet_tf.messages import log
 from effnet_tf.models import composite, graph
 from effnet_tf.models import flat as flat_form
 from effnet_tf.variants import Variant
@@ -54,6 +55,7 @@ def model_fn(
     drop_connect_rate: float = 0.2,
     batch_norm_momentum: float | None = None,
     preprocessing: bool | str = True,
+    family: str | None = None,
     flat: bool = False,
     name: str | None = None,
 ) -> keras.Model:
@@ -91,6 +93,10 @@ def model_fn(
             (x * 2 / 255 - 1, as AdvProp's checkpoints need) or "lite" for these; False
             for a model whose caller normalises the pixels. Weights that say it themselves
             (by name, and files of Keras) win, and it is printed.
+        family: whose network of this shape: "tf" (the original's), "timm", "torchvision" or
+            "keras_hub", which pad as PyTorch and have other constants, see
+            `variants.FAMILIES`. By default that of the weights, if they say it, and it is
+            printed; else "tf", or what a `Variant` of your own says.
         flat: whether the graph consists of Keras' own layers, with the names and the order
             of keras.applications, as that of the drop-in constructors; the default has one
             layer per block. Both compute the same, and share all weights files.
@@ -107,8 +113,9 @@ def model_fn(
     """
     if not include_top:
         num_classes = dropout_rate = None  # whatever they are, nothing takes them
+    row = _row(variant, family, weights)
     network = variants.resolve(
-        variant,
+        row,
         num_classes=num_classes,
         channels=graph.channels_of(input_tensor, input_shape),
         dropout_rate=dropout_rate,
@@ -129,7 +136,7 @@ def model_fn(
     model = keras.Model(inputs, outputs, name=name or f"efficientnet-{network.name}")
     if not flat:
         _explain_inner_names(model)
-    _load(model, weights, variant)
+    _load(model, weights, row, family)
     return model
 
 
@@ -145,6 +152,7 @@ def feature_extractor(
     drop_connect_rate: float = 0.2,
     batch_norm_momentum: float | None = None,
     preprocessing: bool | str = True,
+    family: str | None = None,
     flat: bool = False,
     name: str | None = None,
 ) -> keras.Model:
@@ -184,6 +192,7 @@ def feature_extractor(
         drop_connect_rate: as for `model_fn`.
         batch_norm_momentum: as for `model_fn`.
         preprocessing: as for `model_fn`.
+        family: as for `model_fn`.
         flat: as for `model_fn`; expansions need it, and set it.
         name: of the model.
 
@@ -198,8 +207,9 @@ def feature_extractor(
         >>> feature_extractor("b0", ["reduction_3"])(images)["reduction_3"]  # (N, H/8, W/8, 40)
     """
     wanted = _endpoint_names(endpoints)
+    row = _row(variant, family, weights)
     network = variants.resolve(
-        variant,
+        row,
         num_classes=num_classes,
         channels=graph.channels_of(input_tensor, input_shape),
         drop_connect_rate=drop_connect_rate,
@@ -219,7 +229,7 @@ def feature_extractor(
         {endpoint: found[ours] for endpoint, ours in wanted.items()},
         name=name or f"efficientnet-{network.name}-features",
     )
-    _load(model, weights, variant)
+    _load(model, weights, row, family)
     return model
 
 
@@ -248,9 +258,21 @@ def _explain_inner_names(model):
     model.get_layer = get_layer
 
 
-def _load(model, weights, variant):
+def _row(variant, family, weights):
+    """Returns the row to build: of the family that is named, else that the weights are of."""
+    row = variants.in_family(variant, family)
+    if family is not None or weights is None:
+        return row
+    family = loading.family_of(weights)
+    found = variants.in_family(row, family)
+    if found != row:
+        log.info(f"{weights}: the model is built with family='{family}', of which these are.")
+    return found
+
+
+def _load(model, weights, row, family):
     if weights is not None:
-        loading.load_weights(model, weights, adapt=True, variant=variant)
+        loading.load_weights(model, weights, adapt=True, variant=row, family=family)
 
 
 def _endpoint_names(endpoints):

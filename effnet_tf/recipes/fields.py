@@ -23,7 +23,7 @@ def field(
         text: what it is, in which unit, and where the default comes from.
         low: the smallest legal number; None: no limit.
         high: the largest legal number; None: no limit.
-        choices: the only legal texts; None: any.
+        choices: the only legal texts, and the default; None: any.
 
     Returns:
         A `dataclasses.field`; Any, as `dataclasses.field` itself is for a type checker.
@@ -36,7 +36,7 @@ def check(described: dataclasses.Field, value: Any) -> None:
     """Raises InputError unless a value is legal for a field that `field` described."""
     name, limits = described.name, described.metadata
     choices = limits["choices"]
-    if choices and value not in choices:
+    if choices and value not in (described.default, *choices):
         raise errors.InputError(f"{name} is {value!r}; it must be one of {', '.join(choices)}.")
     if value is not None and not isinstance(value, str):
         _check_number(name, value, limits["low"], limits["high"])

@@ -7,7 +7,7 @@ sources' short names).
 import dataclasses
 
 from effnet_tf.recipes.fields import field
-from effnet_tf.variants import BATCH_NORM_MODES
+from effnet_tf.variants import BATCH_NORM_MODES, FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,6 +16,12 @@ class Network:
 
     variant: str = field(
         "b0", "name of the network, see effnet_tf.VARIANTS; or a file of one, such as plan.json"
+    )
+    family: str | None = field(
+        None,
+        "whose network of this shape, which decides on padding and constants: that of the weights "
+        "in --init_weights; none: the original's, tf",
+        choices=tuple(FAMILIES),
     )
     phi: float | None = field(
         None,

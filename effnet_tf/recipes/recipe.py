@@ -61,12 +61,12 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
             )
 
     def resolved_variant(self) -> variants.Variant:
-        """Returns the `Variant` of this recipe: its row, or the row scaled by phi.
+        """Returns the `Variant` of this recipe: its family's row, or that scaled by phi.
 
         Raises:
             InputError: unknown variant, phi out of range, or an image below 32 pixels.
         """
-        variant = variants.find_variant(self.variant)
+        variant = variants.in_family(self.variant, self.family)
         if self.phi is not None:
             scaling = variants.CompoundScaling(self.alpha, self.beta, self.gamma)
             variant = scaling.variant(self.phi, base=variant)

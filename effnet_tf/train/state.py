@@ -105,7 +105,7 @@ class State:
         raw, start = self._models["raw"], self._recipe.init_weights
         classifier = raw.get_layer("predictions")
         start_at_zero(classifier)  # unless the weights have one of these classes
-        report = loading.load_weights(raw, start, adapt=True)
+        report = loading.load_weights(raw, start, adapt=True, family=self._recipe.family)
         if report.exact:  # otherwise it has said so itself
             log.info(str(report))
         if self._is_of_other_classes(start):

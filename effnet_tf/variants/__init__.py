@@ -14,6 +14,7 @@ from effnet_tf.variants.convolutions import (
     describe_squeeze_excite,
 )
 from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
+from effnet_tf.variants.families import FAMILIES, check_family, in_family
 from effnet_tf.variants.layer_names import (
     Place,
     block_letter,
@@ -35,6 +36,7 @@ __all__ = [
     "BATCH_NORM_MOMENTUM",
     "CONSTRUCTORS",
     "DTYPES",
+    "FAMILIES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "PADDINGS",
@@ -55,10 +57,12 @@ __all__ = [
     "block_letter",
     "blocks",
     "check_batch",
+    "check_family",
     "check_resolution",
     "cost",
     "count_part",
     "find_variant",
+    "in_family",
     "describe_fused_mbconv",
     "describe_mbconv",
     "place_of",

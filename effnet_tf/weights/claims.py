@@ -17,7 +17,7 @@ from effnet_tf.errors import InputError, first_line
 HDF5, ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"  # how such files begin
 
 RATIO, SMALL = 20, 64 << 20  # weights hardly shrink when they are packed; little files may
-_PARAMETERS = 1 << 29  # of a model of unknown size: L2 has 480 millions
+PARAMETERS = 1 << 29  # of a model of unknown size: L2 has 480 millions
 SLACK, COPIES = 1 << 30, 40  # optimiser slots, averages, the weights of a larger variant
 
 
@@ -139,7 +139,7 @@ def check_keras_file(path: str) -> None:
     """
     try:
         storage.check_place(path, "model")
-        most = most_bytes(_PARAMETERS)
+        most = most_bytes(PARAMETERS)
         file = File(path, storage.read_bytes(path, most), most)
         if file.content.startswith(HDF5):
             file.h5().close()

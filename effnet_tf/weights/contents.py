@@ -19,12 +19,15 @@ class Contents:
         ema: whether these are averaged weights; None where the file has one set only.
         normalization: (mean, std) per channel, on pixels in [0, 255], of the model the
             file was written for; () if its caller normalised; None if it does not say.
+        families: of `variants.FAMILIES`, those that it can be of; () for a format that all of
+            them share.
     """
 
     kind: str
     values: dict[str, tuple[str, np.ndarray]]
     ema: bool | None = None
     normalization: tuple | None = None
+    families: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

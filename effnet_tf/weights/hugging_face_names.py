@@ -11,6 +11,7 @@ from collections.abc import Collection
 from effnet_tf.weights import names
 
 OWNER = "Hugging Face transformers"
+FAMILIES = ("tf",)
 ANCHOR = re.compile(
     r"(|.*?\.)(?:efficientnet\.)?(?:embeddings\.convolution|encoder\.blocks\.\d+\..*_conv)\.weight$"
 )

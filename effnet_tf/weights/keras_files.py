@@ -16,13 +16,13 @@ from effnet_tf.weights import claims, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
 _STEM = "stem_conv/kernel"  # canonically
-_WEIGHTS = "model.weights.h5"  # of a .keras archive
+WEIGHTS = "model.weights.h5"  # of a .keras archive
 
 
 def recognises(file: claims.File) -> bool:
     """Whether this is a file of Keras', by its first bytes and what it lists."""
     if file.content.startswith(claims.ZIP):
-        return _WEIGHTS in file.archive().namelist()
+        return WEIGHTS in file.archive().namelist()
     return file.content.startswith(claims.HDF5)
 
 
@@ -32,13 +32,18 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
         return _read(file.h5(), target)
     archive = file.archive()
     config = json.loads(archive.read("config.json"))
-    return _read(file.h5(archive.read(_WEIGHTS)), target, config, ".keras file")
+    return _read(file.h5(archive.read(WEIGHTS)), target, config, ".keras file")
+
+
+def families(file: claims.File) -> tuple[str, ...]:
+    """Returns (): networks of all families are saved in these formats, and nothing tells."""
+    return ()
 
 
 def _read(root, target, config=None, kind="Keras .weights.h5"):
     with root:
         if "layers" in root:
-            values = _find_names(root["layers"], target)
+            values = find_names(root["layers"], target)
         else:
             kind = "legacy Keras .h5"
             values = _legacy_variables(root.get("model_weights", root))
@@ -153,8 +158,13 @@ def _class_of(layer):
 # --- variables --------------------------------------------------------------------------------
 
 
-def _find_names(group, target):
-    """Returns {Keras path: array}; without names in the file, by the layers' numbers."""
+def find_names(group: h5py.Group, target: Target) -> dict[str, np.ndarray]:
+    """Returns {Keras path: array} of what is below a group of Keras 3's layout.
+
+    Args:
+        group: the layers of a model.
+        target: numbers its layers, where the file has no names.
+    """
     nameless = Nameless(target.layers)
     values = dict(_variables(group, nameless))
     if not nameless.asked or _fits_a_variant(values):

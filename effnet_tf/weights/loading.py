@@ -19,7 +19,16 @@ from effnet_tf.layers import flatten, is_new, start_at_zero
 from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import VARIANTS
-from effnet_tf.weights import model_names, names, pixels, published, reading, report
+from effnet_tf.weights import (
+    agreement,
+    claims,
+    model_names,
+    names,
+    pixels,
+    published,
+    reading,
+    report,
+)
 from effnet_tf.weights.matching import match
 
 
@@ -31,15 +40,20 @@ def load_weights(
     strict: bool = True,
     adapt: bool = False,
     variant: str | variants.Variant | None = None,
+    family: str | None = None,
 ) -> report.LoadReport:
     """Loads weights of any known origin into an EfficientNet.
 
     The format is found by looking at the file: a run directory or checkpoint of
     `train_tpu.py`; a checkpoint of Google's original code (or its extracted archive); a
-    legacy `.h5`, a `.weights.h5` or a `.keras` file of keras.applications or of this
-    package; a `.safetensors` or `.pth` file (PyTorch need not be there) of timm's
-    `tf_efficientnet_*`, of EfficientNet-PyTorch or of Hugging Face's transformers (or the
-    folder that these save), whatever prefix a training program put before its names.
+    legacy `.h5`, a `.weights.h5` or a `.keras` file of keras.applications, keras_hub (or the
+    folder of its preset) or of this package; a `.safetensors` or `.pth` file (PyTorch need not
+    be there) of timm, of torchvision, of EfficientNet-PyTorch or of Hugging Face's
+    transformers (or the folder that these save), whatever prefix a training program put
+    before its names.
+
+    Weights of a family whose networks pad otherwise or have another epsilon than the model
+    (`variants.FAMILIES`) are refused, and it is said how to build the right one.
 
     If the file says which pixels its model takes, the model gets these constants, in
     whatever form it holds them. TF1 and PyTorch files do not say it: build the model with
@@ -61,21 +75,25 @@ def load_weights(
             their size. A model that ends early takes what it has.
         variant: name or `Variant` of the model, for one of so few blocks that they are the
             same in several variants.
+        family: "tf", "timm", "torchvision" or "keras_hub": whose weights these are, for files
+            that do not say it. Of timm's names two families make use.
 
     Returns:
         A `LoadReport`.
 
     Raises:
         InputError: nothing readable at `path`, values that are not finite, or (strict) a
-            variable is missing, left over, or of another shape, or (not strict) nothing fits. The
+            variable is missing, left over, or of another shape, or (not strict) nothing fits; or
+            the weights are of another family than the model, or nobody says of which. The
             model is unchanged then.
     """
     check_model(model)
     source, constants, variables = str(path), None, model_names.canonical(model)
     ours = _variants(variables, variant)
     if source in published.PUBLISHED:
+        agreement.require(model, source, ("tf",), family, variant or next(iter(ours), None))
         source, constants = _fetch(source, model, variables, ours)
-    held = _read(source, ema, model_names.target(model, variables))
+    held = _explained(source, reading.read, ema, model_names.target(model, variables))
     arrays = {name: value for name, (_, value) in held.values.items()}
     optional = model_names.optional(model, variables)
     adapts = adapt or not strict
@@ -83,12 +101,11 @@ def load_weights(
     new = adapts and _has_new_classifier(model, variables, found.found)
     done = report.describe(found, variables, held, source, new)
     if strict:
-        wrong = found.without_ends() if adapt else found
-        way_out = ""
-        if wrong.wrong:
-            way_out = _way_out(found, _shapes(variables), arrays, optional, adapt)
-        report.require_agreement(wrong, done, ours, way_out)
+        way_out = _way_out(found, _shapes(variables), arrays, optional, adapt)
+        report.require_agreement(_complaints(found, adapt), done, ours, way_out)
     report.require_something(found, done)
+    row = variant or next(iter(done.variants or ours), None)
+    agreement.require(model, source, held.families, family, row)
     refuse_not_finite(
         source, {held.values[found.in_file(name)][0]: each for name, each in found.found.items()}
     )
@@ -148,8 +165,17 @@ def refuse_not_finite(path: str | os.PathLike, values: Mapping[str, np.ndarray])
         )
 
 
+def _complaints(found, adapt):
+    """Returns the part of a match that has to agree."""
+    if adapt:
+        return found.without_ends()
+    return found
+
+
 def _way_out(found, shapes, arrays, optional, adapt):
     """Says which argument would help where file and model do not agree."""
+    if not _complaints(found, adapt).wrong:
+        return ""
     if not adapt:
         with contextlib.suppress(InputError):  # it has a classifier too many
             adapted = match(shapes, arrays, True, optional)
@@ -172,10 +198,28 @@ def _variants(variables, variant):
     return [name for name in VARIANTS if names.block_kernels(name) == kernels]
 
 
-def _read(path, ema, target):
-    """Reads a file for a model, see `contents.Target`."""
+def family_of(path: str | os.PathLike) -> str | None:
+    """Returns the family that weights say they are of; None if they do not.
+
+    Args:
+        path: as of `load_weights`.
+
+    Raises:
+        InputError: there is nothing readable.
+    """
+    source = str(path)
+    if source in published.PUBLISHED:
+        return "tf"
+    said = _explained(source, reading.families, claims.most_bytes(claims.PARAMETERS))
+    if len(said) == 1:
+        return said[0]
+    return None
+
+
+def _explained(path, read, *arguments):
+    """Reads what lies at `path`; where there is nothing, says which names there are, too."""
     try:
-        return reading.read(path, ema, target)
+        return read(path, *arguments)
     except InputError as error:
         if re.fullmatch(r"[\w-]+", path) and "no weights at" in str(error):
             raise InputError(

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from effnet_tf.weights import names
 
 OWNER = "EfficientNet-PyTorch"
+FAMILIES = ("tf",)
 ANCHOR = re.compile(r"(|.*?\.)(?:_conv_stem|_blocks\.\d+\._\w+_conv)\.weight$")
 _BLOCK = re.compile(r"_blocks\.(\d+)\.(.+)$")
 _OUTSIDE = {

@@ -4,6 +4,7 @@
 `names.py`, in Keras' layouts. Each format is a file of its own: names and reader together.
 """
 
+import contextlib
 import os
 
 import tensorflow as tf
@@ -11,13 +12,13 @@ import tensorflow as tf
 from effnet_tf import storage
 from effnet_tf.errors import InputError, first_line, printable
 from effnet_tf.runs.locate import checkpoint_prefix
-from effnet_tf.weights import claims, keras_files, tf_checkpoints, torch_files
+from effnet_tf.weights import claims, keras_files, keras_hub_files, tf_checkpoints, torch_files
 from effnet_tf.weights.contents import Contents, Target
 
 # Asked in this order whether they recognise a file. A new format is a new file and its name here.
-FORMATS = (keras_files, torch_files)
-# What Hugging Face's transformers and timm save, now and before.
-IN_FOLDERS = ("model.safetensors", "pytorch_model.bin")
+FORMATS = (keras_hub_files, keras_files, torch_files)
+# What Hugging Face's transformers and timm save, now and before; and keras_hub.
+IN_FOLDERS = ("model.safetensors", "pytorch_model.bin", keras_files.WEIGHTS)
 
 
 def read(path: str, ema: bool, target: Target) -> Contents:
@@ -31,30 +32,60 @@ def read(path: str, ema: bool, target: Target) -> Contents:
     Raises:
         InputError: there is nothing at `path`, or nothing that can be read.
     """
-    storage.check_place(path, "weights")
+    found = _open(path, claims.most_bytes(target.parameters))
+    if isinstance(found, str):
+        return tf_checkpoints.read(found, ema, target)
+    with _damage_told(path):
+        return _format_of(found).read(found, ema, target)
+
+
+def families(path: str, most: int) -> tuple[str, ...]:
+    """Returns the families that the weights at `path` say that they can be of.
+
+    Args:
+        path: see `read`.
+        most: bytes that they may have.
+
+    Returns:
+        Names of `variants.FAMILIES`; () for formats that all of them share.
+
+    Raises:
+        InputError: as `read`.
+    """
+    found = _open(path, most)
+    if isinstance(found, str):
+        return tf_checkpoints.families(found)
+    with _damage_told(path):
+        return _format_of(found).families(found)
+
+
+@contextlib.contextmanager
+def _damage_told(path):
+    """Makes a sentence of whatever is raised about a file."""
     try:
-        prefix = checkpoint_prefix(path)
-        if prefix:
-            return tf_checkpoints.read(prefix, ema, target)
-        file = _open(path, target)
-    except (tf.errors.OpError, OSError) as error:
-        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
-    try:
-        return _format_of(file).read(file, ema, target)
+        yield
     except InputError:
         raise
     except Exception as error:  # h5py and others raise anything for a damaged file
         raise InputError(f"'{path}' is damaged: {printable(first_line(error))}.") from error
 
 
-def _open(path, target):
+def _open(path, most):
+    """Returns the prefix of the checkpoint at `path`, or the `File` there."""
+    storage.check_place(path, "weights")
+    try:
+        return checkpoint_prefix(path) or _file(path, most)
+    except (tf.errors.OpError, OSError) as error:
+        raise InputError(f"'{path}' cannot be read: {first_line(error)}.") from error
+
+
+def _file(path, most):
     for name in IN_FOLDERS:
         if storage.exists(os.path.join(path, name)):
             path = os.path.join(path, name)
             break
     if not storage.exists(path) or storage.is_folder(path):
         raise InputError(f"There are no weights at '{path}': no file, checkpoint or run directory.")
-    most = claims.most_bytes(target.parameters)
     return claims.File(path, storage.read_bytes(path, most), most)
 
 

@@ -145,6 +145,8 @@ def require_agreement(match: Match, report: LoadReport, ours: Sequence[str], way
     theirs, mine = " or ".join(report.variants), " or ".join(ours)
     if match.wrong:
         problem = "does not fit this model"
+        if match.reshaped and ours and not report.variants:
+            problem = f"holds a network that is none of effnet_tf's, and this model is {mine}"
         if others:
             problem = f"holds weights of variant {theirs}, and this model is {mine}"
             way_out = ""  # what fits would be noise

@@ -5,6 +5,7 @@ are numbered within each block. Ours are the paths of the variables, as train/st
 its state.
 """
 
+import dataclasses
 import math
 import os
 import re
@@ -15,6 +16,7 @@ import tensorflow as tf
 from effnet_tf import storage
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log
+from effnet_tf.runs import checkpoints, texts
 from effnet_tf.weights import keras_files, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
@@ -52,13 +54,33 @@ def _read(prefix, ema, target):
         if sum(math.prod(shape) for shape in shapes.values()) > held:  # a byte each, at least
             raise ValueError("it claims more numbers than it has bytes")
         if any(key.startswith("weights/") for key in shapes):
-            return _read_ours(reader, sorted(shapes), ema, target)
+            held = _read_ours(reader, sorted(shapes), ema, target)
+            return dataclasses.replace(held, families=families(prefix))
         if not any(_TF1.search(key.removesuffix(_AVERAGE)) for key in shapes):
             raise InputError(
                 f"'{prefix}' is a TensorFlow checkpoint, but neither train_tpu.py nor Google's "
                 f"EfficientNet code wrote it. It holds {', '.join(sorted(shapes)[:3])} ..."
             )
         return _read_tf1(reader, shapes, ema, target)
+
+
+def families(prefix: str) -> tuple[str, ...]:
+    """Returns the family of the run of train_tpu.py that a checkpoint is of; () for others.
+
+    Args:
+        prefix: of the checkpoint's files.
+
+    Raises:
+        InputError: the run's recipe is damaged.
+    """
+    run = os.path.dirname(os.path.dirname(os.path.dirname(prefix)))
+    path = os.path.join(run, "recipe.json")
+    if os.path.basename(prefix) != checkpoints.PREFIX or not storage.exists(path):
+        return ()
+    recipe = texts.read_json(path, texts.COPY)
+    if not isinstance(recipe, dict):
+        return ()
+    return (recipe.get("family") or "tf",)
 
 
 def _bytes_of(prefix):
@@ -119,7 +141,7 @@ def _read_tf1(reader, shapes, ema, target):
         if averages and len(averages) < len(raw):
             kind += f"; {len(raw) - len(averages)} variables have no average and are raw"
     values = name_values(_tensors(reader, chosen), split(chosen), target)
-    return Contents(kind, values, bool(ema and averages))
+    return Contents(kind, values, bool(ema and averages), families=("tf",))
 
 
 def _others(keys, raw, averages, shapes):

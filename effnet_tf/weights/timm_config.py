@@ -6,7 +6,6 @@ import os
 import numpy as np
 
 from effnet_tf import storage
-from effnet_tf.errors import InputError, shown
 
 _MOST = 1 << 20  # bytes
 
@@ -19,12 +18,8 @@ def normalization(weights: str) -> tuple[np.ndarray, np.ndarray] | None:
 
     Returns:
         One number per channel; None if nothing beside the file says it.
-
-    Raises:
-        InputError: see `refuse_own`.
     """
-    config = _read(os.path.join(os.path.dirname(weights), "config.json"))
-    refuse_own(weights, config.get("architecture"))
+    config = _beside(weights)
     pixels = config.get("pretrained_cfg", config)
     if not isinstance(pixels, dict) or not {"mean", "std"} <= pixels.keys():
         return None
@@ -34,29 +29,14 @@ def normalization(weights: str) -> tuple[np.ndarray, np.ndarray] | None:
     return 255 * mean, 255 * std
 
 
-def refuse_own(weights: str, architecture: object) -> None:
-    """Refuses weights of timm's own networks, without `tf_`.
-
-    They look alike but pad symmetrically, with an epsilon of 1e-5, and would compute something
-    else here.
-
-    Args:
-        weights: path of their file.
-        architecture: what the file, or one beside it, says that they are of, if anything.
-
-    Raises:
-        InputError: they are.
-    """
-    if isinstance(architecture, str) and architecture.startswith("efficientnet_"):
-        raise InputError(
-            f"'{weights}' holds weights of timm's {shown(architecture)}, which pads images "
-            "differently from the tf_efficientnet models: they do not fit here. Use weights of one "
-            "of those."
-        )
+def architecture(weights: str) -> object:
+    """Returns what says of a file, beside it, which network its weights are of, if anything."""
+    return _beside(weights).get("architecture")
 
 
-def _read(path):
-    """Returns what a configuration holds; nothing if there is none."""
+def _beside(weights):
+    """Returns what a configuration beside a file holds; nothing if there is none."""
+    path = os.path.join(os.path.dirname(weights), "config.json")
     if not storage.exists(path):
         return {}
     try:

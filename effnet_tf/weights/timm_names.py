@@ -1,15 +1,16 @@
-"""What does timm call the layers of its `tf_efficientnet_*`?
+"""What does timm call the layers of its networks, and of which family is one by its name?
 
-timm's models without `tf_` look alike but compute something else (other padding and epsilon):
-their weights are not for this network.
+`tf_efficientnet_b0` and `efficientnet_b0` have the same layers, and compute something else.
 """
 
 import re
 from collections.abc import Collection
 
+from effnet_tf.errors import InputError, printable
 from effnet_tf.weights import names
 
 OWNER = "timm"
+FAMILIES = ("tf", "timm")  # where nothing says which
 ANCHOR = re.compile(r"(|.*?\.)(?:conv_stem|blocks\.\d+\.\d+\.conv_\w+)\.weight$")
 _BLOCK = re.compile(r"blocks\.(\d+)\.(\d+)\.(.+)$")
 _OUTSIDE = {
@@ -19,6 +20,33 @@ _OUTSIDE = {
     "bn2": "top_bn",
     "classifier": "predictions",
 }
+# "hf_hub:timm/tf_efficientnet_b0.ns_jft_in1k", before 2023 "tf_efficientnet_b0_ns"
+_SAME = r"(?:b[0-8]|l2|lite[0-4]|es|em|el)"
+_TF = re.compile(rf"tf_efficientnet_{_SAME}(?:_\w+)?$")
+_OWN = re.compile(rf"efficientnet_{_SAME}$")
+
+
+def families(path: str, architecture: object) -> tuple[str, ...]:
+    """Returns the families that weights can be of.
+
+    Args:
+        path: of their file, for messages.
+        architecture: what says of them which of timm's networks they are of, if anything does.
+
+    Raises:
+        InputError: they are of an EfficientNet that is none of ours.
+    """
+    name = re.split("[/:]", str(architecture or ""))[-1].partition(".")[0]
+    if _TF.match(name):
+        return ("tf",)
+    if _OWN.match(name):
+        return ("timm",)
+    if re.match("(tf_)?efficientnet(v2)?_", name):
+        raise InputError(
+            f"'{path}' holds weights of timm's {printable(name)}, which is another network than "
+            "effnet_tf has."
+        )
+    return FAMILIES
 
 
 def split(layers: Collection[str]) -> names.Split:

@@ -5,7 +5,6 @@ kernels, the variables of a layer) is the same for all of them.
 """
 
 import dataclasses
-import re
 from collections.abc import Collection, Sequence
 from types import ModuleType
 
@@ -23,16 +22,16 @@ from effnet_tf.weights import (
     timm_config,
     timm_names,
     torch_archives,
+    torchvision_names,
 )
 from effnet_tf.weights.contents import Contents, Target, name_values
 from effnet_tf.weights.torch_tensors import Tensor
 
 # Whose names a file may have. Names of somebody else are one new file, and its name here.
-NAMINGS = (timm_names, lukemelas_names, hugging_face_names)
+NAMINGS = (timm_names, lukemelas_names, hugging_face_names, torchvision_names)
 _STATES = ("state_dict", "model")  # what programs that train call it in their files
 _AVERAGES = ("state_dict_ema", "model_ema")
 
-_TORCHVISION = re.compile(r"(?:.*\.)?features\.\d+\.\d+\.block\.\d+\.")
 _BATCH_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), names.BATCH_NORM))
 
 
@@ -52,16 +51,29 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
     if safetensors.recognises(file.content):
         return _contents(safetensors.tensors(file), file.path, ".safetensors", target)
     opened = torch_archives.open_file(file)
-    state, averaged = _state_dict(file.path, opened.value, ema)
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    if not tensors:
-        raise InputError(f"'{file.path}' holds no tensors: save model.state_dict().")
+    tensors, averaged = _tensors(file.path, opened.value, ema)
     _say_unknown(file.path, opened.unknown)
     arrays = torch_archives.arrays(file, opened, tensors)
     contents = _contents(arrays, file.path, ".pth", target, _architecture(opened.value))
     if averaged:
         contents = dataclasses.replace(contents, ema=ema)
     return contents
+
+
+def families(file: claims.File) -> tuple[str, ...]:
+    """Returns the families that a file that `recognises` knows can be of; reads no numbers.
+
+    Raises:
+        InputError: as `read`.
+        ValueError: it is damaged.
+    """
+    if safetensors.recognises(file.content):
+        state, architecture = safetensors.tensors(file), ""
+    else:
+        saved = torch_archives.open_file(file).value
+        state, architecture = _tensors(file.path, saved, True)[0], _architecture(saved)
+    naming, _ = find_naming(file.path, _variables(state))
+    return _families(naming, file.path, architecture)
 
 
 def _say_unknown(path, unknown):
@@ -72,8 +84,17 @@ def _say_unknown(path, unknown):
         log.info(f"{path}: only its tensors are read, not its objects of {names_of_some}.")
 
 
+def _tensors(path, saved, ema):
+    """Finds the tensors among what was saved: ({name: Tensor}, whether it has averages, too)."""
+    state, averaged = _state_dict(path, saved, ema)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise InputError(f"'{path}' holds no tensors: save model.state_dict().")
+    return tensors, averaged
+
+
 def _state_dict(path, saved, ema):
-    """Finds the tensors among what was saved: ({name: value}, whether it has averages, too)."""
+    """Finds the state dict in what was saved: ({name: value}, whether it has averages, too)."""
     found, averages = saved, []
     if isinstance(saved, dict):
         averages = [key for key in _AVERAGES if isinstance(saved.get(key), dict)]
@@ -101,7 +122,10 @@ def _architecture(saved):
         options = options.entries
     if not isinstance(options, dict):
         options = {}
-    return saved.get("arch") or options.get("model") or ""
+    said = saved.get("arch") or options.get("model")
+    if not isinstance(said, str):
+        return ""
+    return said
 
 
 # --- state dicts ------------------------------------------------------------------------------
@@ -109,19 +133,36 @@ def _architecture(saved):
 
 def _contents(state, path, ending, target, architecture=""):
     """Turns a state dict into `Contents`."""
-    kept = [key for key in state if not key.endswith("num_batches_tracked")]
+    kept = _variables(state)
     naming, prefix = find_naming(path, kept)
     kind = f"{ending} of {naming.OWNER}"
+    if architecture:
+        kind += f", {printable(architecture)}"
     if prefix:
         kind += f", names without '{shown(prefix)}'"
         log.info(f"{path}: variables are read without the prefix '{shown(prefix)}' of their names.")
     normalization = None
     if naming is timm_names:
-        timm_config.refuse_own(path, architecture)
         normalization = timm_config.normalization(path)
     divided = split(kept, naming, prefix)
     values = {key: _keras_layout(state[key], inside) for key, (_, inside) in divided.items()}
-    return Contents(kind, name_values(values, divided, target), normalization=normalization)
+    return Contents(
+        kind,
+        name_values(values, divided, target),
+        normalization=normalization,
+        families=_families(naming, path, architecture),
+    )
+
+
+def _variables(state):
+    return [key for key in state if not key.endswith("num_batches_tracked")]
+
+
+def _families(naming, path, architecture):
+    """Returns the families that a file can be of, by what it and what is beside it say."""
+    if naming is not timm_names:
+        return naming.FAMILIES
+    return timm_names.families(path, architecture or timm_config.architecture(path))
 
 
 def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
@@ -148,10 +189,10 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
             )
         if prefixes:
             return naming, prefixes[0]
-    if any(map(_TORCHVISION.match, keys)):
+    if any(map(torchvision_names.OTHERS.match, keys)):
         raise InputError(
-            f"'{path}' holds a network of torchvision, which pads images differently: weights "
-            "trained that way do not fit here."
+            f"'{path}' holds a network of torchvision's that is no EfficientNet-B0 to B7, such as "
+            "EfficientNetV2: effnet_tf does not have it."
         )
     raise InputError(
         f"'{path}' holds no EfficientNet whose names effnet_tf knows (those of "

@@ -36,6 +36,7 @@ def timm_logits_error(name, path):
         weights=str(path),
         classifier_activation=None,
         preprocessing="inception",
+        family="tf",
     )
     expected = np.asarray(TIMM[name]["logits"])
     return np.abs(model(goldens.images(height, width)) - expected).max() / expected.std()
@@ -206,15 +207,15 @@ class TestNamesOfOthers:
         with pytest.raises(InputError, match="model.safetensors' holds no EfficientNet"):
             values(tmp_path)
 
-    def test_a_network_of_torchvision_is_refused_by_name(self, tmp_path):
+    def test_a_network_of_torchvision_that_is_none_of_ours(self, tmp_path):
         state = {
-            "features.0.0.weight": np.zeros((32, 3, 3, 3), "float32"),
-            "features.1.0.block.0.0.weight": np.zeros((32, 1, 3, 3), "float32"),
+            "features.0.0.weight": np.zeros((24, 3, 3, 3), "float32"),
+            "features.1.0.block.0.0.weight": np.zeros((24, 24, 3, 3), "float32"),
             "classifier.1.bias": np.zeros(1000, "float32"),
         }
         save_file(state, tmp_path / "model.safetensors")
-        with pytest.raises(InputError, match="network of torchvision, which pads"):
-            effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.safetensors"))
+        with pytest.raises(InputError, match="torchvision's that is no EfficientNet-B0 to B7"):
+            effnet_tf.load_weights(effnet_tf.model_fn(TINY), tmp_path / "model.safetensors")
 
     @pytest.mark.parametrize("kind", ["safetensors", "pth"])
     def test_names_in_a_file_steer_no_terminal(self, kind, tmp_path):
@@ -239,12 +240,10 @@ class TestWhatTimmSaysBesideTheFile:
         return effnet_tf.model_fn("b0", include_top=False)
 
     @pytest.mark.parametrize("path", ["", "model.safetensors"])
-    def test_a_network_of_its_own_is_refused(self, path, tmp_path):
+    def test_a_network_of_its_own_is_not_for_this_one(self, path, tmp_path):
         model = self.save(tmp_path, json.dumps({"architecture": "efficientnet_b0"}))
         before = model.get_weights()
-        with pytest.raises(
-            InputError, match="timm's efficientnet_b0, which pads .*the tf_efficientnet models"
-        ):
+        with pytest.raises(InputError, match="of family 'timm'.* this model has padding 'same'"):
             effnet_tf.load_weights(model, tmp_path / path, adapt=True)
         assert_untouched(model, before)
 
@@ -261,7 +260,7 @@ class TestWhatTimmSaysBesideTheFile:
     @pytest.mark.parametrize("config", ["", "[1]", "{}", '{"mean": 1, "std": [1]}'])
     def test_a_configuration_of_something_else_changes_nothing(self, config, tmp_path):
         model = self.save(tmp_path, config)
-        report = effnet_tf.load_weights(model, tmp_path, adapt=True)
+        report = effnet_tf.load_weights(model, tmp_path, adapt=True, family="tf")
         assert report.variants == ("b0",) and not report.notes
 
 
@@ -328,10 +327,10 @@ class TestFilesOfTrainers:
             {"args": Raw(NAMESPACE.replace(push("b0"), push("efficientnet_lite0")))},
         ],
     )
-    def test_a_network_of_timms_own_is_refused(self, said, tmp_path):
+    def test_a_network_of_timms_own_says_so(self, said, tmp_path):
         path = self.write(tmp_path / "a.pth", lambda state: {"state_dict": state, **said})
-        with pytest.raises(InputError, match="timm's efficientnet_lite0, which pads"):
-            values(path)
+        assert values(path)[0].families == ("timm",)
+        assert reading.families(str(path), 1 << 30) == ("timm",)
 
 
 class TestPrefixes:
