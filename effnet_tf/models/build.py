@@ -61,8 +61,8 @@ def model_fn(
 ) -> keras.Model:
     """Builds an EfficientNet of any variant.
 
-    The architecture is the same for every value of `weights`: the model takes pixels in
-    [0, 255] and normalises them with the constants that belong to the weights, by default
+    The architecture is the same for every value of `weights`, but for `family`: the model takes
+    pixels in [0, 255] and normalises them with the constants that belong to the weights, by default
     those of its family (B: ImageNet mean and deviation; Lite and EdgeTPU: (x - 127) / 128).
 
     Args:

@@ -14,6 +14,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers import flatten
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.variants import PADDINGS, Variant
+from effnet_tf.weights import timm_names
 
 _EITHER = frozenset(PADDINGS)
 
@@ -76,7 +77,7 @@ def require(
     ours = _computation(model)
     rows = {each: variants.in_family(variant or "b0", each) for each in said}
     fitting = [each for each, row in rows.items() if ours.agrees(row)]
-    if len(said) > 1 and said[0] in fitting:  # what a model is that nobody said anything of
+    if said == timm_names.FAMILIES and fitting != ["timm"]:  # no model is "timm" by default
         raise InputError(
             f"'{source}' has timm's names and does not say whether it is of timm's own network or "
             "of its tf_ one, which compute something else with the same weights: say which, by "
@@ -87,7 +88,7 @@ def require(
         name = "..."
         if variant is not None:
             name = repr(variants.find_variant(variant).name)
-        raise InputError(_other(source, said[-1], ours, rows[said[-1]], name))
+        raise InputError(_other(source, said[0], ours, rows[said[0]], name))
 
 
 def _other(source, family, ours, row, name):

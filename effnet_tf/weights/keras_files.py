@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from effnet_tf import variants
-from effnet_tf.weights import claims, keras_pixels, names
+from effnet_tf.weights import claims, keras_families, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
 _STEM = "stem_conv/kernel"  # canonically
@@ -36,8 +36,18 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
 
 
 def families(file: claims.File) -> tuple[str, ...]:
-    """Returns (): networks of all families are saved in these formats, and nothing tells."""
-    return ()
+    """Returns the families that a file can be of; () if it does not say it."""
+    if file.content.startswith(claims.HDF5):
+        with file.h5() as root:
+            return keras_families.families(_config_of(root))
+    return keras_families.families(json.loads(file.archive().read("config.json")))
+
+
+def _config_of(root):
+    """Returns the configuration that a legacy file holds, if it does."""
+    if "model_config" in root.attrs:
+        return json.loads(root.attrs["model_config"])
+    return None
 
 
 def _read(root, target, config=None, kind="Keras .weights.h5"):
@@ -47,8 +57,7 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
         else:
             kind = "legacy Keras .h5"
             values = _legacy_variables(root.get("model_weights", root))
-            if "model_config" in root.attrs:
-                config = json.loads(root.attrs["model_config"])
+            config = _config_of(root)
     divided = _with_classifier(split(values, target.network))
     stem = next((path for path, (_, name) in divided.items() if name == _STEM), "")
     scaling, network = {}, keras_pixels.scaling_layers(config, _layer(stem))
@@ -60,6 +69,7 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
         kind,
         name_values(values, divided, target),
         normalization=keras_pixels.normalization(scaling, config, _layer(stem)),
+        families=keras_families.families(config),
     )
 
 

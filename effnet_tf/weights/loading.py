@@ -28,6 +28,7 @@ from effnet_tf.weights import (
     published,
     reading,
     report,
+    timm_names,
 )
 from effnet_tf.weights.matching import match
 
@@ -211,9 +212,9 @@ def family_of(path: str | os.PathLike) -> str | None:
     if source in published.PUBLISHED:
         return "tf"
     said = _explained(source, reading.families, claims.most_bytes(claims.PARAMETERS))
-    if len(said) == 1:
-        return said[0]
-    return None
+    if not said or said == timm_names.FAMILIES:
+        return None
+    return said[0]  # where there are others, they compute the same
 
 
 def _explained(path, read, *arguments):

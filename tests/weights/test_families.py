@@ -388,6 +388,20 @@ class TestOtherSources:
         assert tf_checkpoints.families(prefix) == (family,)
         assert tf_checkpoints.families(str(tmp_path / "model.ckpt-1")) == ()
 
+    @pytest.mark.parametrize("flat", [True, False])
+    @pytest.mark.parametrize("ending", [".keras", ".h5"])
+    def test_a_whole_model_says_it(self, flat, ending, tmp_path, capsys):
+        for family in ("tf", "timm"):
+            model = build(family, flat=flat)
+            model.save(tmp_path / f"m{ending}")
+            said = reading.families(str(tmp_path / f"m{ending}"), 1 << 30)
+            assert said[0] == family and ("tf" in said) == (family == "tf")
+        again = build(weights=tmp_path / f"m{ending}")
+        assert "built with family='timm'" in capsys.readouterr().out
+        assert np.abs(again(IMAGES) - model(IMAGES)).max() < 1e-4
+        with pytest.raises(InputError, match="of family 'timm', whose networks"):
+            effnet_tf.load_weights(build(), tmp_path / f"m{ending}")
+
     def test_what_says_nothing_is_taken_as_the_model_is(self, owners, tmp_path):
         owners["timm"].save_weights(tmp_path / "m.weights.h5")
         model = build("timm", weights=tmp_path / "m.weights.h5", flat=True)
