@@ -13,7 +13,7 @@ from collections.abc import Collection
 
 import tensorflow as tf
 
-from effnet_tf import storage
+from effnet_tf import storage, variants
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log
 from effnet_tf.runs import checkpoints, texts
@@ -65,7 +65,9 @@ def _read(prefix, ema, target):
 
 
 def families(prefix: str) -> tuple[str, ...]:
-    """Returns the family of the run of train_tpu.py that a checkpoint is of; () for others.
+    """Returns the family of the run of train_tpu.py that a checkpoint is of.
+
+    () where it is of something else, or of a row of the user's own.
 
     Args:
         prefix: of the checkpoint's files.
@@ -80,7 +82,11 @@ def families(prefix: str) -> tuple[str, ...]:
     recipe = texts.read_json(path, texts.COPY)
     if not isinstance(recipe, dict):
         return ()
-    return (recipe.get("family") or "tf",)
+    if recipe.get("family"):
+        return (recipe["family"],)
+    if recipe.get("variant") in variants.VARIANTS:
+        return ("tf",)
+    return ()  # a row of the user's own
 
 
 def _bytes_of(prefix):

@@ -381,11 +381,19 @@ class TestOtherSources:
         with pytest.raises(InputError, match="'imagenet' holds weights of family 'tf', whose netw"):
             effnet_tf.load_weights(model, "imagenet")
 
-    @pytest.mark.parametrize("said, family", [({}, "tf"), ({"family": "timm"}, "timm")])
-    def test_a_run_says_it_in_its_recipe(self, said, family, tmp_path):
+    @pytest.mark.parametrize(
+        "said, families",
+        [
+            ({"variant": "b0"}, ("tf",)),
+            ({"variant": "b0", "family": None}, ("tf",)),
+            ({"variant": "b0", "family": "timm"}, ("timm",)),
+            ({"variant": "a row of one's own"}, ()),
+        ],
+    )
+    def test_a_run_says_it_in_its_recipe(self, said, families, tmp_path):
         (tmp_path / "recipe.json").write_text(json.dumps(said))
         prefix = str(tmp_path / "checkpoints" / "ckpt-1" / "state")
-        assert tf_checkpoints.families(prefix) == (family,)
+        assert tf_checkpoints.families(prefix) == families
         assert tf_checkpoints.families(str(tmp_path / "model.ckpt-1")) == ()
 
     @pytest.mark.parametrize("flat", [True, False])
