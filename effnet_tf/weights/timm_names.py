@@ -6,7 +6,7 @@
 import re
 from collections.abc import Collection
 
-from effnet_tf.errors import InputError, printable
+from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import names
 
 OWNER = "timm"
@@ -43,7 +43,7 @@ def families(path: str, architecture: object) -> tuple[str, ...]:
         return ("timm",)
     if re.match("(tf_)?efficientnet(v2)?_", name):
         raise InputError(
-            f"'{path}' holds weights of timm's {printable(name)}, which is another network than "
+            f"'{path}' holds weights of timm's {shown(name)}, which is another network than "
             "effnet_tf has."
         )
     return FAMILIES

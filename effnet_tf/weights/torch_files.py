@@ -137,7 +137,7 @@ def _contents(state, path, ending, target, architecture=""):
     naming, prefix = find_naming(path, kept)
     kind = f"{ending} of {naming.OWNER}"
     if architecture:
-        kind += f", {printable(architecture)}"
+        kind += f", {shown(architecture)}"
     if prefix:
         kind += f", names without '{shown(prefix)}'"
         log.info(f"{path}: variables are read without the prefix '{shown(prefix)}' of their names.")
