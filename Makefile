@@ -1,4 +1,4 @@
-# make demo      train on handwritten digits, export, verify, classify (about 5 minutes)
+# make demo      name photographs, train on digits, export, verify, classify (about 5 minutes)
 # make test      the tests, as CI runs them (about 15 minutes)
 # make test-all  also every variant and the demo (about half an hour)
 # make lint      errors, order of imports, format: in seconds (ruff)
