@@ -7,6 +7,7 @@ come from the JSON files beside this program, from `effnet_tf.cost` and from the
 accuracies. tests/test_documents.py compares. No TensorFlow.
 """
 
+import itertools
 import json
 import pathlib
 import re
@@ -189,7 +190,43 @@ def _mean(rows):
     return f"{mean['sqnr_db']:.1f} dB, {mean['agreement']:.1%}, {mean['top1']:.1%}"
 
 
+def finetune() -> str:
+    """Accuracies of fine-tuning and from scratch, and what other rates make of the former."""
+    held = figures("finetune")
+    epochs = sorted({row["epochs"] for row in held["rows"]})
+    found = []
+    for name, number in itertools.product(held["tasks"], epochs):
+        rows = [row for row in held["rows"] if (row["task"], row["epochs"]) == (name, number)]
+        if rows:
+            task = held["tasks"][name]
+            images = f"{len(task['photographs'])} classes of {task['tiles']}"
+            found.append((images, str(number), *_starts(rows), _rates(rows)))
+    header = ("Images", "Epochs", "From scratch", "`finetune`", "At 1/4, 1/2, 1, 2, 4 of its rate")
+    return markdown(header, found)
+
+
+def _starts(rows):
+    """Yields what was learned from scratch, and by fine-tuning."""
+    for start in ("from scratch", "finetune"):
+        chosen = [row for row in rows if row["start"] == start and row["rate_factor"] == 1]
+        found = [100 * row["accuracy"] for row in chosen]
+        if found:
+            yield f"{statistics.mean(found):.1f} % ({min(found):.1f} to {max(found):.1f})"
+        else:
+            yield "–"
+
+
+def _rates(rows):
+    """What fine-tuning with the first seed learned at each rate."""
+    chosen = [row for row in rows if row["start"] == "finetune" and row["seed"] == 0]
+    if len(chosen) < 2:
+        return "–"
+    chosen.sort(key=lambda row: row["rate_factor"])
+    return ", ".join(f"{100 * row['accuracy']:.1f}" for row in chosen)
+
+
 TABLES = {
+    "finetune": finetune,
     "variants": variants,
     "input_pipeline": input_pipeline,
     "tpu_memory": tpu_memory,

@@ -54,7 +54,7 @@ def load_images(folder, size):
         folder,
         label_mode="categorical",
         image_size=(size, size),
-        batch_size=32,
+        batch_size=effnet_tf.RECIPES["finetune"].batch_size,
         seed=0,
         validation_split=0.2,
         subset="both",

@@ -53,6 +53,7 @@ PROGRAMS = (
     ("benchmarks/tpu_memory.py",),
     ("benchmarks/build_time.py",),
     ("benchmarks/batch_norm_momentum.py",),
+    ("benchmarks/finetune.py",),
     ("examples/finetune.py", "--data_dir", "none", "--out", "none"),
     ("examples/classify.py",),
 )

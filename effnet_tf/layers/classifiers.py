@@ -3,8 +3,10 @@
 From scratch its kernel is drawn as the original's (`dense_initializer`): uniform in
 +-1/sqrt(classes), which is small for 1,000 of them. Beside trained features a new classifier
 starts at zero, which the original never needs. For few classes the drawn one is far too large
-there: on photos, Lite0 with Google's weights and 5 classes begin with a loss of 14 where guessing
-has ln 5 = 1.6, and what trains first undoes that (docs/finetune.md has the figures).
+there: on tiles of five photographs Lite0 with Google's weights begins with a loss of 12.6 where
+guessing has ln 5 = 1.6. After two epochs of the recipe `finetune` 65 % of the held-out tiles are
+right, and 96 % from zero (+-1/sqrt(features): 93 %); where only the classifier trains, four epochs,
+31 %, and 96 % (91 %).
 """
 
 import keras

@@ -49,16 +49,21 @@ RECIPES = {
         scaled_decode=True,
         augment="none",
     ),
+    # For some dozens to thousands of images, measured by benchmarks/finetune.py on Lite0: batches
+    # of 16 and half an epoch of warm-up, because a few epochs have few steps. AdamW, because
+    # RMSProp as published starts its mean square at 1, and needs dozens of steps until its rate
+    # means what it says: what suits 10 steps is too high for 100.
     "finetune": Recipe(
         init_weights="imagenet",
         batch_norm="frozen",
         body_rate=0.1,
         dataset="folder",
         schedule="cosine",
-        base_learning_rate=0.064,
-        batch_size=32,
+        optimizer="adamw",
+        base_learning_rate=0.048,
+        batch_size=16,
         epochs=20,
-        warmup_epochs=1.0,
+        warmup_epochs=0.5,
         crop_area_min=0.25,
         ema_decay=0.99,
         exif_rotation=True,
@@ -113,8 +118,9 @@ ABOUT = {
     "scratch on some hundreds to thousands of images; time and accuracy depend on them. Not yet "
     "run on a public set.",
     "finetune": "python train_tpu.py --recipe finetune --data_dir photos --workdir runs/photos. "
-    "From published weights on some hundreds to thousands of images; time and accuracy depend on "
-    "them. Not yet run with published weights: we have no network.",
+    "From published weights on some dozens to thousands of images. Lite0 at 96 pixels on 80 tiles "
+    "of 5 photographs: 94 to 96 % of 200 others after 2 epochs, 20 to 24 % from scratch; a minute "
+    "on 2 CPU cores (docs/finetune.md).",
     "smoke": "python train_tpu.py --recipe smoke --workdir /tmp/smoke. The whole path in half a "
     "minute on a laptop: it shows that things run, nothing else.",
 }

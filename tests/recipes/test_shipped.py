@@ -12,6 +12,8 @@ def test_finetune_is_gentle_with_the_body():
         "imagenet",
     )
     assert recipe.body_rate < 1
+    # A few epochs on dozens of images are few steps, and most of them must count.
+    assert recipe.optimizer == "adamw" and recipe.batch_size <= 16 and recipe.warmup_epochs < 1
 
 
 def test_each_recipe_says_what_to_expect():

@@ -24,8 +24,8 @@ class _Trainer:
     "position, init_weights, loss, warned",
     [
         (0, "a.pth", 1.61, False),
-        (0, "a.pth", 3.2, False),
-        (0, "a.pth", 3.3, True),
+        (0, "a.pth", 2.4, False),
+        (0, "a.pth", 2.5, True),
         (0, None, 11.4, False),  # random weights may begin anywhere
         (7, "a.pth", 11.4, False),
     ],
@@ -40,7 +40,7 @@ def test_a_first_loss_far_above_guessing_is_doubted(position, init_weights, loss
     said = capsys.readouterr().out
     assert bool(said) == warned
     if warned:
-        assert "a loss of 3.30, and guessing would have 1.61 (ln 5)" in said
+        assert "a loss of 2.50, and guessing would have 1.61 (ln 5)" in said
 
 
 class Terminal(io.StringIO):
