@@ -31,11 +31,11 @@ OWN = dataclasses.replace(
 )
 # Where each line is looked at.
 SPANS = {
-    "compound": (-2, 2),
-    "width": (0.5, 2.5),
+    "compound": (-1.5, 1.5),
+    "width": (0.5, 1.8),
     "depth": (0.2, 4),
     "resolution": (0.4, 3),
-    "fast": (-2, 2),
+    "fast": (-1.5, 1.5),
     "tiny": (-4.007, -0.187),
 }
 TARGETS = [
@@ -82,7 +82,7 @@ def test_of_a_baseline_of_ones_own(strategy):
 
 def test_the_baseline_of_ones_own_is_not_monotone():
     """Else the test above says less than it seems to."""
-    costs = [cost.multiply_adds for cost, _ in enumeration.networks(OWN, "width", 0.5, 2.5)]
+    costs = [cost.multiply_adds for cost, _ in enumeration.networks(OWN, "width", *SPANS["width"])]
     assert costs != sorted(costs)
 
 
@@ -108,6 +108,19 @@ def test_released_variants_are_found_by_their_own_costs():
         assert not any(found.slack.values())
         assert variants.blocks(found.variant) == variants.blocks("b0")
         assert found.variant.resolution == 224
+
+
+def test_few_networks_are_looked_at(monkeypatch):
+    """So it takes a fraction of a second, where looking at all of them takes minutes."""
+    resolved = []
+
+    def resolve(row):
+        resolved.append(row)
+        return variants.resolve(row)
+
+    monkeypatch.setattr(scaling.nets, "resolve", resolve)
+    scaling.plan(multiply_adds="600M", params="6M", strategy="all")
+    assert 0 < len(resolved) < 500
 
 
 class TestFreeAxes:

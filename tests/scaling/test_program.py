@@ -1,5 +1,6 @@
 """scaling/__main__.py, reporting.py, pictures.py: what a person types, and sees."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -112,7 +113,9 @@ def is_near(colour, drawn):
 class TestPicture:
     @pytest.fixture(scope="class")
     def plans(self):
-        return scaling.plan(multiply_adds="600M", strategy=["compound", "width", "fast"])
+        # What would be a formula to matplotlib, and a colour to a terminal.
+        base = dataclasses.replace(variants.VARIANTS["b0"], name="$\\frac{$ \x1b[31m")
+        return scaling.plan(base, multiply_adds="600M", strategy=["compound", "width", "fast"])
 
     def test_shows_the_plans_among_what_was_published(self, plans, tmp_path):
         path = tmp_path / "plan.png"
@@ -121,13 +124,6 @@ class TestPicture:
         # compound and fast are one network here, in black, and the third colour is not needed.
         assert is_near((220, 20, 60), drawn) and not is_near((0, 100, 0), drawn)
         assert is_near((31, 119, 180), drawn)  # C0: the paper's curve
-
-    def test_names_of_the_user_are_text(self, tmp_path):
-        import dataclasses
-
-        base = dataclasses.replace(variants.VARIANTS["b0"], name="$\\frac{$ \x1b[31m")
-        pictures.draw(scaling.plan(base, multiply_adds="600M"), str(tmp_path / "plan.png"))
-        assert (tmp_path / "plan.png").exists()
 
     def test_refuses(self, plans, tmp_path, monkeypatch):
         with pytest.raises(effnet_tf.InputError, match="must end with .png"):
