@@ -68,7 +68,7 @@ class Grid:
             least = 0
             if len(best) == count:
                 least = best[0][0]
-            for found in self._of_width(row, net, targets, least):
+            for found in self._of_width(row, net, targets, least, count):
                 heapq.heappush(best, (*found, factor))
                 if len(best) > count:
                     heapq.heappop(best)
@@ -124,13 +124,13 @@ class Grid:
         else:
             first = -(-base // (RANGE * multiple)) * multiple
             sides = [side for side in range(first, RANGE * base + 1, multiple) if side >= 32]
-        check_resolution(sides[-1], self._nets.base.name)
+        check_resolution(max(sides, default=0), self._nets.base.name)
         return sides
 
     # --- the nets of one width --------------------------------------------------------------------
 
-    def _of_width(self, row, net, targets, least):
-        """Yields (multiply-adds, -params, depth, side) of the deepest nets that fit.
+    def _of_width(self, row, net, targets, least, count):
+        """Yields (multiply-adds, -params, depth, side) of the `count` deepest nets of each side.
 
         Those of less than `least` multiply-adds may be left out.
         """
@@ -150,28 +150,27 @@ class Grid:
         while number >= 0:
             if column(number).multiply_adds(self._depths[-1].repeats) < least:
                 break
-            found = self._deepest(row, net, column(number), sides[number], targets, least)
-            if found is not None:
-                yield found
+            deepest = self._deepest(row, net, column(number), sides[number], targets, least)
+            for depth in range(deepest, max(deepest - count, -1), -1):
+                repeats = self._depths[depth].repeats
+                costs = column(number).multiply_adds(repeats), -column(number).params(repeats)
+                yield (*costs, depth, sides[number])
             number -= 1
 
     def _deepest(self, row, net, column, side, targets, least):
+        """Returns the number of the greatest depth that fits; -1 if none does, or is too small."""
         depths = self._depths
         index = last_where(
             0, len(depths) - 1, lambda number: column.fits(depths[number].repeats, targets)
         )
         if column.multiply_adds(depths[index].repeats) < least:
-            return None
+            return -1
 
         def meets(number):
             whole = Net(net.widths, depths[max(number, 0)].repeats, side)
             return number < 0 or targets.excess(self._nets.figures(row, whole)) <= 1
 
-        index = last_where(-1, index, meets)
-        if index < 0:
-            return None
-        repeats = depths[index].repeats
-        return column.multiply_adds(repeats), -column.params(repeats), index, side
+        return last_where(-1, index, meets)
 
 
 class _Column:

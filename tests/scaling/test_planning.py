@@ -148,6 +148,7 @@ class TestFreeAxes:
         strategy = {"d": "depth", "w": "width", "r": "resolution"}[free]
         budget = 450e6
         plans = scaling.plan(multiply_adds=budget, free=free)
+        assert len({plan.cost.multiply_adds for plan in plans}) == 3
         (line,) = scaling.plan(multiply_adds=budget, strategy=strategy)
         assert 0.99 * line.cost.multiply_adds <= plans[0].cost.multiply_adds
         assert plans[0].cost.multiply_adds <= line.cost.multiply_adds
@@ -240,6 +241,7 @@ class TestPlan:
             (dict(params=6e6, batch=0), "batch_size is 0"),
             (dict(params=6e6, dtype="int8"), "dtype is 'int8'"),
             (dict(params=6e6, multiple_of=0), "multiple_of is 0"),
+            (dict(params=6e6, multiple_of=4096, free="r"), "0 pixels is too small for b0"),
             (dict(params=6e6, strategy="resolution"), "No target limits the line 'resolution'"),
             (dict(latency_ms=5), "needs a table"),
         ],
