@@ -234,7 +234,7 @@ def evaluation(
     return _as_batches(
         in_order(records, shard, num_shards)
         .unbatch()
-        .map(prepare, tf.data.AUTOTUNE)
+        .map(prepare, os.cpu_count())
         .concatenate(tf.data.Dataset.from_tensors(padded).repeat())
         .batch(batch_size, drop_remainder=True)
         .take(num_batches)
@@ -258,7 +258,10 @@ def in_order(records: Records, shard: int = 0, num_shards: int = 1) -> tf.data.D
 
 def _as_batches(batches):
     options = tf.data.Options()
-    options.deterministic = True  # whatever is tuned, the result is the same
+    options.deterministic = True
+    # All numbers are fixed. What would tune them sleeps for up to a minute, and TensorFlow waits
+    # for it when a pipeline is given up.
+    options.autotune.enabled = False
     return batches.prefetch(PREFETCHED).with_options(options)
 
 

@@ -38,6 +38,8 @@ class Evaluation:
         self._recipe, self._source, self._models = recipe, source, models
         self._strategy, self._per_replica, self._stop = strategy, per_replica, stop
         self._size = recipe.resolved_variant().resolution
+        self._dataset: tf.distribute.DistributedDataset | None = None  # made when first used
+        self._num_batches = 0  # that every host takes
         names = ["images", "usable"]
         for model in models:
             names += [f"loss_{model}", f"correct_{model}"]
@@ -55,35 +57,31 @@ class Evaluation:
         """
         for variable in self.sums.values():
             variable.assign(0.0)
-        iterator, steps = self._batches()
-        self._compiled(iterator, tf.constant(steps))
+        if self._dataset is None:  # traced once, not for every evaluation
+            self._dataset = self._strategy.distribute_datasets_from_function(self._batches)
+        iterator = iter(self._dataset)
+        self._compiled(iterator, tf.constant(self._num_batches))
         if self._stop.numpy():
             return None
         return self._metrics(
             {name: float(variable.read_value()) for name, variable in self.sums.items()}
         )
 
-    def _batches(self):
-        """Returns (iterator, batches that every host takes)."""
-        steps = []
-
-        def dataset(context):
-            hosts = context.num_input_pipelines
-            local_replicas = self._strategy.num_replicas_in_sync // hosts
-            images = -(-self._source.num_eval // hosts)  # every host takes as many steps
-            steps.append(-(-images // (self._per_replica * local_replicas)))
-            return data.evaluation(
-                self._source,
-                self._recipe,
-                self._size,
-                self._per_replica,
-                steps[0] * local_replicas,
-                shard=context.input_pipeline_id,
-                num_shards=hosts,
-            )
-
-        iterator = iter(self._strategy.distribute_datasets_from_function(dataset))
-        return iterator, steps[0]
+    def _batches(self, context):
+        """Returns the batches of one host."""
+        hosts = context.num_input_pipelines
+        local_replicas = self._strategy.num_replicas_in_sync // hosts
+        images = -(-self._source.num_eval // hosts)  # every host takes as many steps
+        self._num_batches = -(-images // (self._per_replica * local_replicas))
+        return data.evaluation(
+            self._source,
+            self._recipe,
+            self._size,
+            self._per_replica,
+            self._num_batches * local_replicas,
+            shard=context.input_pipeline_id,
+            num_shards=hosts,
+        )
 
     def _steps(self, iterator, count):
         done = tf.constant(0)

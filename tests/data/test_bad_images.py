@@ -16,7 +16,7 @@ from effnet_tf.recipes import RECIPES
 from effnet_tf.runs import texts
 from tests.helpers import broken, tiny_net
 
-pytestmark = pytest.mark.usefixtures("tiny_variants", "graphs_as_traced", "without_the_picture")
+pytestmark = pytest.mark.usefixtures("tiny_variants", "without_the_picture")
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 SIZE = 32
 RECIPE = dataclasses.replace(RECIPES["imagenet"], batch_size=8, image_size=SIZE, augment="none")

@@ -21,7 +21,7 @@ import tensorflow as tf
 import train_tpu
 from effnet_tf import data, programs, storage
 from effnet_tf.runs import checkpoints
-from effnet_tf.train import evaluation, interruption, journal, trainer
+from effnet_tf.train import evaluation, interruption, journal, step, trainer
 from tests.helpers import tiny_net
 
 _context = multiprocessing.get_context("forkserver")
@@ -61,6 +61,7 @@ LONG_LOOP = (
 PLACES = {
     "source": (data, "open_source"),
     "build": (trainer.Trainer, "build"),
+    "trace": (step.Step, "_gradients"),
     "steps": (trainer.Trainer, "rows_since"),
     "evaluation": (trainer.Trainer, "evaluate"),
     "snapshot": (trainer.Trainer, "snapshot"),

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+import types
 
 import pytest
 
 from effnet_tf.errors import InputError
 from effnet_tf.train import cluster, strategy
 from tests.helpers import processes
+from tests.helpers.clock import Clock
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -131,7 +133,10 @@ class TestMeeting:
     def test_says_whom_it_waits_for_and_gives_up(self, absent, present, capsys, monkeypatch):
         monkeypatch.setattr(cluster, "PATIENCE", 0.0)
         nowhere = "no-such-host.invalid:1"
-        with pytest.raises(InputError, match=f"No worker has answered at {absent}, {nowhere} for "):
+        refusal = f"No worker has answered at {absent}, {nowhere} for "
+        with Clock() as clock, pytest.raises(InputError, match=refusal):
+            passing = types.SimpleNamespace(monotonic=lambda: clock.seconds, sleep=time.sleep)
+            monkeypatch.setattr(cluster, "time", passing)
             cluster.meet(free_address(), [absent, present, nowhere], 2.0)
         shown = capsys.readouterr().out
         assert f"Waiting for the workers {absent}, " in shown
@@ -142,8 +147,8 @@ class TestMeeting:
             cluster.meet(present, [], 600)
 
     def test_hears_of_signals(self, absent):
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
         with pytest.raises(KeyboardInterrupt):
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
             cluster.meet(free_address(), [absent], 600)
 
 

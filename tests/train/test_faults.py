@@ -63,8 +63,8 @@ def kill_and_go_on(root, whole, seeds):
     assert ends and kills >= len(seeds) // 2
 
 
-def test_10_kills_change_nothing(whole, tmp_path):
-    kill_and_go_on(tmp_path, whole, range(1, 11))
+def test_5_kills_change_nothing(whole, tmp_path):
+    kill_and_go_on(tmp_path, whole, range(1, 6))
 
 
 @pytest.mark.slow
@@ -95,37 +95,27 @@ def test_kills_inside_saves(whole, tmp_path, number):
     assert_equal_runs(tmp_path / "run", whole)
 
 
-def check_notice(whole, workdir, send, **environment):
-    """A notice at some step: exit code 75, a save after that step, and no step twice."""
-    process, log = processes.start(workdir, **environment)
-    processes.wait_for(log, "epoch 1/4")
-    send(process)
-    process.join(200)
-    out = open(log).read()
-    assert process.exitcode == 75, out[-3000:]
+def check_notice(whole, workdir, place):
+    """A notice at some place: exit code 75, a save after that step, and no step twice."""
+    code, out = processes.run(workdir, place=(*place, signal.SIGTERM))
+    assert code == 75, out[-3000:]
     saved = int(re.search(r"error: Saved step (\d+) after the notice", out)[1])
     assert checkpoints.step_of(checkpoints.newest(str(workdir / "checkpoints"))) == saved
     code, out = processes.run(workdir)
     assert code == 0 and f"step {saved}" in out
     assert "lost work 0.0 s" in out  # no step was made twice
     assert_equal_runs(workdir, whole)
-    return saved
 
 
 def test_sigterm_saves_and_leaves(whole, tmp_path):
-    def send(process):
-        os.kill(process.pid, signal.SIGTERM)
-
-    check_notice(whole, tmp_path / "run", send)
+    check_notice(whole, tmp_path / "run", ("evaluation", 1, False))
 
 
 def test_sigterm_before_the_first_step(tmp_path):
-    process, log = processes.start(tmp_path / "run")
-    processes.wait_for(log, "Compiling")
-    os.kill(process.pid, signal.SIGTERM)
-    process.join(200)
-    assert process.exitcode == 75
-    assert "No step was made before the notice (SIGTERM): run the same" in open(log).read()
+    """While it is traced."""
+    code, out = processes.run(tmp_path / "run", place=("trace", 1, False, signal.SIGTERM))
+    assert code == 75
+    assert "No step was made before the notice (SIGTERM): run the same" in out
     assert not (tmp_path / "run").exists()
 
 
@@ -138,13 +128,11 @@ def test_sigterm_leaves_a_long_loop_after_the_step_in_flight(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(20))
-def test_20_sigterms(whole, tmp_path, number):
-    def send(process):
-        threading.Event().wait(number * 0.05)
-        os.kill(process.pid, signal.SIGTERM)
-
-    check_notice(whole, tmp_path / "run", send)
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("number", [2, 3])
+@pytest.mark.parametrize("place", ["steps", "evaluation", "snapshot", "manifest"])
+def test_16_sigterms(whole, tmp_path, place, number, after):
+    check_notice(whole, tmp_path / "run", (place, number, after))
 
 
 class MetadataServer:

@@ -25,9 +25,7 @@ SMOKE = tiny_net.recipe(
     dataset="digits", num_classes=None, batch_size=64, epochs=2, steps_per_loop=4, holdout=0.25
 )
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
-pytestmark = pytest.mark.usefixtures(
-    "tiny_variants", "few_digits", "graphs_as_traced", "without_the_picture"
-)
+pytestmark = pytest.mark.usefixtures("tiny_variants", "few_digits", "without_the_picture")
 
 
 @pytest.fixture(scope="module")
