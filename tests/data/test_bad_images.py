@@ -84,7 +84,7 @@ class TestTraining:
         """What one host sees, (48, SIZE, SIZE, 3)."""
         return images_of(data.training(source_of(self.rows), RECIPE, SIZE, 6), 8)
 
-    @pytest.mark.parametrize("hosts", [2, 3])
+    @pytest.mark.parametrize("hosts", [pytest.param(2, marks=pytest.mark.slow), 3])
     def test_replacements_are_the_same_on_many_hosts_and_from_anywhere(self, hosts, whole):
         source = source_of(self.rows)
         for host in range(hosts):

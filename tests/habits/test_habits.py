@@ -48,7 +48,9 @@ SLOW = """
     style_and_content a_saliency_map the_maps_by_index the_maps_halve attention_over_the_map
     one_image_to_two_networks scores_and_logits a_head_cut_off batches_of_a_fixed_size images_mixed
     resized_inside_the_model dropout_in_a_loop two_rates_of_learning frozen_up_to_a_name
-    many_labels_in_the_classifier batch_by_batch scaled_losses a_sequential_model
+    many_labels_in_the_classifier batch_by_batch scaled_losses a_sequential_model a_tuner a_unet
+    a_saved_model an_onnx_file averaged_weights files_carry_weights steps_per_execution a_board
+    the_best_checkpoint augmentations_of_the_guide
 """.split()
 
 

@@ -29,6 +29,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 QUICK = ("--recipe", "smoke", "--epochs", "1", "--batch_size", "8", "--holdout", "0.3")
 # Long enough to tell the images apart: else rounding is as large as what the network says.
 LONGER = (*QUICK, "--epochs", "8", "--batch_size", "4", "--ema_decay", "0.5")
+TINY = (*QUICK, "--variant", "tiny", "--phi", "none")  # in this process alone
 
 
 def python(*arguments, check=True):
@@ -111,40 +112,32 @@ class TestTheMainPath:
         assert len([line for line in out.splitlines() if "cat" in line and "dog" in line]) == 2
         assert tf.io.decode_png((tmp_path / "p.png").read_bytes()).shape[0] > 100
 
-    def test_exports_a_saved_model_and_classifies_held_out_images(self, run):
+    @pytest.mark.usefixtures("in_this_process")
+    def test_exports_a_saved_model_and_classifies_held_out_images(self, run, capfd):
         workdir = run[1]
-        python("-m", "export", "saved_model", "--workdir", workdir, "--out", workdir / "saved")
-        out = python(
-            "-m", "export", "classify", workdir / "saved", "--workdir", workdir, "--count", "3"
-        ).stdout
+        export_here("saved_model", "--workdir", workdir, "--out", workdir / "saved")
+        export_here("classify", workdir / "saved", "--workdir", workdir, "--count", "3")
+        out = capfd.readouterr().out
         assert "held-out 3, really" in out and "of 3 right" in out
 
-    def test_resumes_with_the_same_command(self, run):
+    def test_resumes_with_the_same_command(self, run, capsys):
         photos, workdir = run
-        out = python(
-            "train_tpu.py",
-            *LONGER,
-            "--dataset",
-            "folder",
-            "--data_dir",
-            photos,
-            "--workdir",
-            workdir,
-        ).stdout
-        assert "Resumed from" in out
+        train_here(*LONGER, "--dataset", "folder", "--data_dir", photos, "--workdir", workdir)
+        assert "Resumed from" in capsys.readouterr().out
 
-    def test_trains_on_a_tfds_data_set(self, tmp_path):
+    @pytest.mark.usefixtures("tiny_variants", "without_the_picture")
+    def test_trains_on_a_tfds_data_set(self, tmp_path, capsys):
         tiny_dataset.write(tmp_path / "tfds")
-        out = python(
-            "train_tpu.py",
-            *QUICK,
+        train_here(
+            *TINY,
             "--dataset",
             "tiny_colours",
             "--data_dir",
             tmp_path / "tfds",
             "--workdir",
             tmp_path / "run",
-        ).stdout
+        )
+        out = capsys.readouterr().out
         assert "TFDS tiny_colours/1.0.0" in out and "Done:" in out
         assert json.loads((tmp_path / "run" / "classes.json").read_text()) == [
             "red",
@@ -159,13 +152,14 @@ def train_here(*arguments):
         train_tpu.main(train_tpu.parse(["train_tpu.py", *map(str, arguments)]))
 
 
-def refused(*arguments):
-    """Runs a program that must refuse its input; returns the sentence."""
-    finished = python(*arguments, check=False)
-    assert finished.returncode == 2, finished.stderr[-2000:]
-    assert "Traceback" not in finished.stderr
-    errors = [line for line in finished.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, finished.stderr[-2000:]
+def refused(capsys, program, *arguments):
+    """Runs a program in this process that must refuse its input; returns the sentence."""
+    with pytest.raises(SystemExit) as stopped:
+        program(*arguments)
+    said = capsys.readouterr().err
+    assert stopped.value.code == 2 and "Traceback" not in said, said
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, said
     return errors[0]
 
 
@@ -190,27 +184,26 @@ class TestBadInput:
         conftest.write_photos(tmp_path / "one", classes=["cat"])
         before = sorted(tmp_path.rglob("*"))
         folders = {name: tmp_path / name for name in ("empty", "one")}
-        with pytest.raises(SystemExit) as stopped:
-            train_here(
-                *QUICK,
-                "--workdir",
-                tmp_path / "run",
-                *(option.format(**folders) for option in options),
-            )
-        assert stopped.value.code == 2
-        said = capsys.readouterr().err
-        assert "Traceback" not in said
-        errors = [line for line in said.splitlines() if line.startswith("error: ")]
-        assert len(errors) == 1 and re.search(message, errors[0]), said
+        sentence = refused(
+            capsys,
+            train_here,
+            *QUICK,
+            "--workdir",
+            tmp_path / "run",
+            *(option.format(**folders) for option in options),
+        )
+        assert re.search(message, sentence), sentence
         assert sorted(tmp_path.rglob("*")) == before
 
-    def test_of_images(self, tmp_path):
+    @pytest.mark.usefixtures("tiny_variants", "without_the_picture")
+    def test_of_images(self, tmp_path, capsys):
         photos = conftest.write_photos(tmp_path / "photos")
         (photos / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff not a JPEG")
         workdir = tmp_path / "run"
         sentence = refused(
-            "train_tpu.py",
-            *QUICK,
+            capsys,
+            train_here,
+            *TINY,
             "--workdir",
             workdir,
             "--dataset",
@@ -222,11 +215,12 @@ class TestBadInput:
         (listed,) = (workdir / "bad_examples.jsonl").read_text().splitlines()
         assert json.loads(listed)["key"] == str(photos / "cat" / "broken.jpg")
 
-    def test_a_workdir_of_another_recipe(self, run):
+    def test_a_workdir_of_another_recipe(self, run, capsys):
         photos, workdir = run
         before = {path: path.stat().st_mtime_ns for path in workdir.rglob("*")}
         sentence = refused(
-            "train_tpu.py",
+            capsys,
+            train_here,
             *LONGER,
             "--dataset",
             "folder",
@@ -324,29 +318,19 @@ class TestBadInput:
             (["classify", "{tmp}/none.tflite"], "Give either image files, or --workdir"),
         ],
     )
+    @pytest.mark.usefixtures("in_this_process")
     def test_of_export(self, run, arguments, message, tmp_path, capsys):
         places = dict(tmp=tmp_path, photos=run[0], run=run[1])
-        with pytest.raises(SystemExit) as stopped:
-            export_here(*(a.format(**places) for a in arguments))
-        assert stopped.value.code == 2
-        errors = [
-            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
-        ]
-        assert len(errors) == 1 and message in errors[0]
+        given = (each.format(**places) for each in arguments)
+        assert message in refused(capsys, export_here, *given)
         assert list(tmp_path.iterdir()) == []
 
     @pytest.mark.parametrize("out", ["", "."])
-    def test_of_export_where_the_program_runs(self, run, out, tmp_path):
+    def test_of_export_where_the_program_runs(self, run, out, tmp_path, capsys, monkeypatch):
         """In a folder of its own: an empty --out once took the place of the current one."""
         (tmp_path / "saved_model.pb").write_text("mine")
-        finished = subprocess.run(
-            [sys.executable, "-m", "export", "saved_model", "--workdir", run[1], "--out", out],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
-        )
-        assert finished.returncode == 2 and "error: " in finished.stderr, finished.stderr
+        monkeypatch.chdir(tmp_path)
+        refused(capsys, export_here, "saved_model", "--workdir", run[1], "--out", out)
         assert [path.name for path in tmp_path.iterdir()] == ["saved_model.pb"]
 
 
@@ -474,7 +458,10 @@ class TestInterruptedExport:
         )
         return process
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+    @pytest.mark.parametrize(
+        "number",
+        [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT, signal.SIGKILL],
+    )
     def test_by_a_signal(self, run, number, tmp_path):
         out = tmp_path / "m.tflite"
         out.write_text("old")
