@@ -31,6 +31,8 @@ def _main(log, function, arguments, environment):
     os.dup2(file, 1)
     os.dup2(file, 2)
     os.environ.update(environment)
+    # Rewriting the graphs of eight replicas takes longer than running them.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     function(*arguments)
 
 

@@ -65,11 +65,11 @@ class TestSetTrainable:
     @pytest.mark.parametrize(
         "from_stage, batch_norm",
         [
-            ("stem", "trainable"),
+            pytest.param("stem", "trainable", marks=pytest.mark.slow),
             ("stage_5", "frozen"),
             ("stage_5", "inference"),
             ("stage_5", "trainable"),
-            ("head", "inference"),
+            pytest.param("head", "inference", marks=pytest.mark.slow),
             ("classifier", "frozen"),
         ],
     )
@@ -122,7 +122,9 @@ class TestSetTrainable:
         model.trainable = True  # as tutorials do
         assert not [path for path in train(model) if is_scale(path) or is_statistic(path)]
 
-    @pytest.mark.parametrize("batch_norm", ["frozen", "inference"])
+    @pytest.mark.parametrize(
+        "batch_norm", ["frozen", pytest.param("inference", marks=pytest.mark.slow)]
+    )
     def test_a_saved_model_trains_the_same_part(self, batch_norm, tmp_path):
         model = tiny()
         set_trainable(model, "stage_6", batch_norm)

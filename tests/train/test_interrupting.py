@@ -35,17 +35,19 @@ class TestWhileTensorFlowIsImported:
                 ["train_tpu.py", "--recipe", "smoke", "--workdir", "{tmp}/run"],
                 "Interrupted: nothing was written.",
             ),
-            (
+            pytest.param(
                 signal.SIGTERM,
                 "tensorflow.python.pywrap_tensorflow",
                 ["train_tpu.py", "--recipe", "smoke", "--dry_run"],
                 "Ended by SIGTERM: nothing was written.",
+                marks=pytest.mark.slow,
             ),
-            (
+            pytest.param(
                 signal.SIGINT,
                 "tensorflow.python.eager.context",
                 ["-m", "export", "inspect", "x"],
                 "Interrupted: this program writes nothing.",
+                marks=pytest.mark.slow,
             ),
             (
                 signal.SIGTERM,

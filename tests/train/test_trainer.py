@@ -71,6 +71,17 @@ def test_pixel_constants_are_neither_trained_nor_averaged(made):
         assert weight.name not in ("mean", "std")
 
 
+def test_the_held_out_pipeline_is_made_once(made, monkeypatch):
+    trainer, calls, evaluation = made[0], [], data.evaluation
+
+    def counted(*arguments, **options):
+        calls.append(1)
+        return evaluation(*arguments, **options)
+
+    monkeypatch.setattr(data, "evaluation", counted)
+    assert trainer.evaluate() == trainer.evaluate() and len(calls) == 1
+
+
 def advance(trainer, count):
     """Trains, and adds to the totals as guard.py does."""
     position = trainer.position
