@@ -21,6 +21,7 @@ import tensorflow as tf
 
 import effnet_tf
 from effnet_tf.variants import CONSTRUCTORS
+from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -352,7 +353,7 @@ def build():
 IMAGES = np.random.default_rng(0).integers(0, 256, (2, 33, 48, 3)).astype("uint8")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS, scope="module")  # all tests of one, then of the next
 class TestModel:
     def test_config_is_plain_json_and_round_trips(self, name, build):
         model = build(name)
@@ -393,6 +394,7 @@ class TestModel:
         for gradient in tape.gradient(loss, [v.value for v in model.trainable_weights]):
             assert gradient is not None and np.isfinite(gradient).all()
 
+    @pytest.mark.usefixtures("in_this_process")
     def test_saved_model(self, name, build, tmp_path):
         report = effnet_tf.export.to_saved_model(build(name), str(tmp_path / "saved"))
         assert report.largest_difference < 1e-4
