@@ -62,6 +62,7 @@ summary = (base.output_shape, tuple(activation.shape), len(model.trainable_weigh
 """
 
 
+@pytest.mark.slow  # tests/habits runs many such programs with smaller networks
 def test_a_keras_applications_program_runs_with_ours():
     results = []
     for constructor in (keras.applications.EfficientNetB0, effnet_tf.EfficientNetB0):
@@ -71,6 +72,7 @@ def test_a_keras_applications_program_runs_with_ours():
     assert results[0] == results[1]
 
 
+@pytest.mark.slow  # test_flat.py compares them, too, each with its own pixel constants
 def test_ours_computes_what_keras_applications_computes():
     # An independent implementation: same weights, same normalised input.
     theirs = keras.applications.EfficientNetB0(weights=None, input_shape=(96, 80, 3), classes=7)

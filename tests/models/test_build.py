@@ -236,12 +236,19 @@ class TestPyramid:
         "output_stride, sides", [(32, (9, 5, 3)), (16, (9, 5, 5)), (8, (9, 9, 9))]
     )
     def test_output_stride(self, output_stride, sides):
-        model = effnet_tf.feature_extractor("b0", ["P3", "P4", "P5"], output_stride=output_stride)
+        model = effnet_tf.feature_extractor(TINY, ["P3", "P4", "P5"], output_stride=output_stride)
         outputs = model(tf.zeros((1, 65, 65, 3)))
         assert tuple(outputs[name].shape[1] for name in ("P3", "P4", "P5")) == sides
 
-    @pytest.mark.parametrize("variant", ["lite0", "edgetpu-s"])
-    @pytest.mark.parametrize("output_stride", [8, 16])
+    @pytest.mark.parametrize(
+        "variant, output_stride",
+        [
+            ("lite0", 16),
+            ("edgetpu-s", 8),
+            pytest.param("lite0", 8, marks=pytest.mark.slow),
+            pytest.param("edgetpu-s", 16, marks=pytest.mark.slow),
+        ],
+    )
     def test_a_dilated_network_samples_the_same_function(self, variant, output_stride):
         # Exactly so on 32 k + 1 pixels without squeeze-and-excite, whose mean has more pixels.
         plain = effnet_tf.feature_extractor(variant, ["P4", "P5"], input_shape=(65, 97, 3))

@@ -1,6 +1,7 @@
 """flat.py: the graph of keras.applications, of Keras' own layers."""
 
 import dataclasses
+import itertools
 import subprocess
 import sys
 
@@ -96,15 +97,30 @@ class TestBothForms:
             assert deviation(flat(images, training=False), expected) < 1e-4
             assert deviation(still(images, training=False), expected) < 1e-4
 
-    @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
-    @pytest.mark.parametrize("written_flat", [True, False])
-    def test_read_each_others_files(self, variant, ending, written_flat, tmp_path):
-        saved = tiny_net.randomise_batch_norm(tiny(variant, flat=written_flat))
-        path = tmp_path / f"m{ending}"
-        (saved.save_weights if ending == ".weights.h5" else saved.save)(path)
-        model = tiny(variant, flat=not written_flat, weights=path)
-        expected = saved(IMAGES, training=False)
-        assert deviation(model(IMAGES, training=False), expected) < 1e-4
+
+NETWORKS = {"b": TINY, "lite": LITE, "edgetpu": EDGETPU}
+ENDINGS = (".keras", ".weights.h5", ".h5")
+
+
+def files():
+    """Yields (network, ending): every ending of one, and one ending of every network."""
+    for name, ending in itertools.product(NETWORKS, ENDINGS):
+        marks = ()
+        if name != "b" and ending != ".keras":
+            marks = pytest.mark.slow
+        yield pytest.param(name, ending, marks=marks)
+
+
+@pytest.mark.parametrize(("name", "ending"), files())
+@pytest.mark.parametrize("written_flat", [True, False])
+def test_both_forms_read_each_others_files(name, ending, written_flat, tmp_path):
+    variant = NETWORKS[name]
+    saved = tiny_net.randomise_batch_norm(tiny(variant, flat=written_flat))
+    path = tmp_path / f"m{ending}"
+    (saved.save_weights if ending == ".weights.h5" else saved.save)(path)
+    model = tiny(variant, flat=not written_flat, weights=path)
+    expected = saved(IMAGES, training=False)
+    assert deviation(model(IMAGES, training=False), expected) < 1e-4
 
 
 class TestSymmetricPadding:
