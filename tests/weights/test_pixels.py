@@ -47,14 +47,23 @@ def load_by_ours(model, _, folder):
     effnet_tf.load_weights(model, folder / "a.keras")
 
 
-@pytest.mark.parametrize("carry", [set_weights, restore, load_by_keras, load_by_ours])
-def test_whatever_carries_weights_carries_the_constants(source, carry):
-    flat, model, answer, folder = source
+@pytest.fixture(scope="module")
+def traced(source):
+    """(another network, one for videos around it, its weights): both are traced with these."""
     video = keras.Input((1, 32, 32, 3))
-    other = build(flat)
+    other = build(source[0])
     outer = keras.Model(video, keras.layers.TimeDistributed(other)(video))
     for each, images in ((other, IMAGES), (outer, IMAGES[:, None])):
-        each.predict(images, verbose=0)  # traced with the constants of before
+        each.predict(images, verbose=0)
+    return other, outer, other.get_weights()
+
+
+@pytest.mark.parametrize("carry", [set_weights, restore, load_by_keras, load_by_ours])
+def test_whatever_carries_weights_carries_the_constants(source, traced, carry):
+    _, model, answer, folder = source
+    other, outer, before = traced
+    other.set_weights(before)
+    assert pixels.constants_of(other) != INCEPTION
     carry(other, model, folder)
     assert pixels.constants_of(other) == INCEPTION
     np.testing.assert_allclose(other.predict(IMAGES, verbose=0), answer, rtol=1e-4, atol=1e-5)
