@@ -32,7 +32,7 @@ OPTIONS = (
     "--recipe",
     "smoke",
     "--variant",
-    "tiny",
+    "tinier",
     "--phi",
     "none",
     "--dataset",
