@@ -106,6 +106,8 @@ def import_libraries() -> None:
 
     tensorflow.keras  # loaded when first used
     gc.freeze()  # no collection in a fork looks through all of it
+    # Nor as often through what networks are made of, most of which lives until its test ends.
+    gc.set_threshold(10_000, 10, 10)
 
 
 def start(path: pathlib.Path, options: list[str]) -> tuple[int, Process]:
