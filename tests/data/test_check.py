@@ -70,7 +70,7 @@ class TestCheck:
             "--image_size",
             32,
             "--augment",
-            "randaugment",
+            "none",
             "--batch_size",
             8,
             "--out",

@@ -31,6 +31,7 @@ SLOW = [
     ("inside of a layer", True),
     ("siamese", False),
     ("video", False),
+    ("inside of a model", True),
     ("inside of a model", False),
 ]
 
@@ -104,8 +105,13 @@ def test_tflite_takes_one_image(name, tmp_path):
 
 
 class TestArguments:
-    def test_arrays(self, tmp_path):
-        model, path = joined.by_name(True), str(tmp_path / "out")
+    @pytest.fixture(scope="class")
+    def model(self):
+        """Of two inputs with names."""
+        return joined.by_name(True)
+
+    def test_arrays(self, model, tmp_path):
+        path = str(tmp_path / "out")
         arrays = inputs.noise(model)
         assert list(arrays) == inputs.names(model) == ["photo", "words"]
         half = {name: array[:4] for name, array in arrays.items()}
@@ -126,8 +132,7 @@ class TestArguments:
             (lambda one, two: [one * np.nan, two], "hold numbers that are not finite"),
         ],
     )
-    def test_what_does_not_fit(self, given, message, tmp_path):
-        model = joined.by_name(True)
+    def test_what_does_not_fit(self, model, given, message, tmp_path):
         arrays = inputs.noise(model)
         wrong = given(*arrays.values())
         with pytest.raises(InputError, match=message):
