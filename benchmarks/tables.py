@@ -233,6 +233,7 @@ TABLES = {
     "build_time": build_time,
     "export_size": export_size,
     "planner_memory": planner_memory,
+    "latency_prediction": latency_prediction,
     "int8": int8,
 }
 
