@@ -15,7 +15,7 @@ CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 
 @pytest.mark.usefixtures("tiny_variants", "without_the_picture")
 def test_a_run_is_recorded_and_its_numbers_stay(tmp_path, capsys):
-    recipe = tiny_net.recipe(variant="tinier", batch_size=4, epochs=2)  # eight steps each or more
+    recipe = tiny_net.recipe(variant="tinier", batch_size=4, epochs=8)  # two steps each
     folders = [tmp_path / "plain", tmp_path / "profiled"]
     for folder in folders:
         train.run(recipe, str(folder), CPU, profile=folder.name == "profiled")
