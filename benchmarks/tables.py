@@ -225,6 +225,22 @@ def _rates(rows):
     return ", ".join(f"{100 * row['accuracy']:.1f}" for row in chosen)
 
 
+def lite_weights() -> str:
+    """What each form keeps of Google's Lite networks, and how long an image takes."""
+    rows, found = figures("lite_weights")["rows"], []
+    for form in dict.fromkeys(row["form"] for row in rows):
+        chosen = [row for row in rows if row["form"] == form]
+        found.append((form, *map(_kept, chosen)))
+    return markdown(("", *dict.fromkeys(row["variant"] for row in rows)), found)
+
+
+def _kept(row):
+    noise = "equal"
+    if row["sqnr_db"] is not None:
+        noise = f"{row['sqnr_db']:.1f} dB"
+    return f"{noise}, {row['agreement']:.1%}, {row['milliseconds']:.1f} ms"
+
+
 TABLES = {
     "finetune": finetune,
     "variants": variants,
@@ -235,6 +251,7 @@ TABLES = {
     "planner_memory": planner_memory,
     "latency_prediction": latency_prediction,
     "int8": int8,
+    "lite_weights": lite_weights,
 }
 
 

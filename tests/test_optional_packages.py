@@ -54,6 +54,7 @@ PROGRAMS = (
     ("benchmarks/build_time.py",),
     ("benchmarks/batch_norm_momentum.py",),
     ("benchmarks/finetune.py",),
+    ("benchmarks/lite_weights.py",),
     ("examples/finetune.py", "--data_dir", "none", "--out", "none"),
     ("examples/classify.py",),
 )
