@@ -29,7 +29,8 @@ from effnet_tf import extras  # noqa: E402
 
 extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn", "skimage", *extras.ONNX)
 
-import int8  # noqa: E402  (beside this file)
+import export_size  # noqa: E402  (beside this file, as the next)
+import int8  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
@@ -184,7 +185,7 @@ def write_results(rows):
     others = [row for row in others if row["variant"] != rows[0]["variant"]]
     results = {
         "command": "python benchmarks/lite_weights.py",
-        **int8.machine(),
+        **export_size.machine(),
         "photographs": PHOTOGRAPHS,
         "crops_of_each_half": CROPS,
         "rows": sorted(others + rows, key=lambda row: VARIANTS.index(row["variant"])),

@@ -14,7 +14,7 @@ from effnet_tf.errors import InputError, shown
 from effnet_tf.weights import bfloat16, claims
 
 _LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
-# Python takes some 25 times as much memory for what a header says. That of L2 has 0.3 MB.
+# Python takes some 25 times as much memory for what a header says. L2 needs 0.3 MB.
 _MOST_HEADER = 10_000_000
 _DIMENSIONS = 64  # the limit of NumPy; the product of a million sides would take hours
 _BFLOAT16 = "BF16"
