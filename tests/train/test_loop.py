@@ -1,7 +1,9 @@
 """train/: resume, averages, evaluation, several replicas, and what failures leave."""
 
 import collections
+import contextlib
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -31,11 +33,10 @@ pytestmark = pytest.mark.usefixtures("tiny_variants", "few_digits", "without_the
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run: (directory, metrics, output)."""
-    workdir, printed = str(tmp_path_factory.mktemp("run") / "smoke"), []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("builtins.print", lambda *values, **_: printed.append(str(values[0])))
+    workdir, printed = str(tmp_path_factory.mktemp("run") / "smoke"), io.StringIO()
+    with contextlib.redirect_stdout(printed):
         metrics = train.run(SMOKE, workdir, CPU)
-    return workdir, metrics, "\n".join(printed)
+    return workdir, metrics, printed.getvalue()
 
 
 def checkpoint_values(workdir):
