@@ -51,7 +51,7 @@ def _padding(settings):
             return each.get("padding", "same")
         if _ends(each, "stem_conv", "padding") and each["padding"] == "same":
             return "same"
-        if _ends(each, "_pad", "padding") and each["padding"] != [[0, 0], [0, 0]]:
+        if _ends(each, "conv_pad", "padding") and each["padding"] != [[0, 0], [0, 0]]:
             return _of_zeros(each["padding"], sides)
         sides += (each.get("batch_shape") or each.get("batch_input_shape") or [])[1:3]
     return None

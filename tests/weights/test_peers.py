@@ -137,9 +137,10 @@ class TestTorchvision:
         options = dict(classifier_activation=None, input_shape=(64, 64, 3))
         model = effnet_tf.model_fn("b0", weights=tmp_path / "a.pth", **options)
         expected = logits(torch, network, images)
+        path = str(tmp_path / "a.tflite")
         with in_process.jobs_here():
-            export.to_tflite(model, tmp_path / "a.tflite", quantize="none", verify_with=images)
-        assert deviation(export.load(tmp_path / "a.tflite"), images, expected) < 2e-5
+            export.to_tflite(model, path, quantize="none", verify_with=images)
+        assert deviation(export.load(path), images, expected) < 2e-5
 
     @pytest.mark.parametrize("name", ["efficientnet_v2_s", "mobilenet_v2", "convnext_tiny"])
     def test_others_are_refused(self, name, torch, torchvision, tmp_path):
