@@ -130,11 +130,10 @@ KINDS = {
 def latency_prediction() -> str:
     """How far predicted latencies are from those of files that were timed."""
     rows = []
-    for kind, found in figures("latency_prediction").items():
+    for kind, title in KINDS.items():
+        found = figures("latency_prediction")[kind]
         errors = [f"{found['median_error']:.1%}", f"{found['worst_error']:.1%}"]
-        rows.append(
-            (f"{len(found['rows'])} {KINDS[kind]}", *errors, f"{found['median_bias']:+.1%}")
-        )
+        rows.append((f"{len(found['rows'])} {title}", *errors, f"{found['median_bias']:+.1%}"))
     return markdown(("Files", "median error", "worst error", "predicted - timed, median"), rows)
 
 
