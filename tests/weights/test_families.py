@@ -17,7 +17,7 @@ from effnet_tf import InputError, variants
 from effnet_tf.recipes import Recipe
 from effnet_tf.weights import agreement, names, reading, tf_checkpoints
 from effnet_tf.weights.model_names import canonical
-from tests.helpers import tiny_net
+from tests.helpers import flat_net, tiny_net
 from tests.helpers.files import assert_untouched
 from tests.helpers.torch_pickles import Writer
 
@@ -140,7 +140,6 @@ class TestRows:
         model = effnet_tf.EfficientNetEdgeTPUSmall(family="timm", **options)
         assert model.output.shape[-1] == 1000
         assert model.get_layer("stem_conv_pad").padding == ((1, 1), (1, 1))
-        assert effnet_tf.EfficientNetEdgeTPUSmall(**options).output.shape[-1] == 1001
 
 
 class TestTimmsNames:
@@ -340,7 +339,7 @@ class TestWhatAModelComputes:
         return True
 
     @pytest.mark.parametrize("flat", [True, False])
-    @pytest.mark.parametrize("sides", [(None, None), (64, 64), (33, 64)])
+    @pytest.mark.parametrize("sides", [(None, None), (33, 64)])
     def test_by_padding_and_epsilon(self, flat, sides):
         for padding, epsilon, family in (
             ("same", 1e-3, "tf"),
@@ -358,11 +357,9 @@ class TestWhatAModelComputes:
         model = effnet_tf.model_fn(row, 3, input_shape=(33, 65, 3), flat=True)
         assert self.fits(model, "timm")
 
-    @pytest.mark.parametrize("sides", [(None, None), (64, 64)])
-    def test_networks_of_keras_applications(self, sides):
-        model = keras.applications.EfficientNetB0(
-            weights=None, include_top=False, input_shape=(*sides, 3)
-        )
+    @pytest.mark.parametrize("side", [None, 64])
+    def test_networks_of_keras_applications(self, side):
+        model = flat_net.tiny(side)
         assert self.fits(model, "tf", "b0") and not self.fits(model, "timm", "b0")
 
     def test_inside_other_models(self):
