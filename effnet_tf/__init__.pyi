@@ -72,6 +72,7 @@ class _Constructor(Protocol):
         drop_connect_rate: float = 0.2,
         batch_norm_momentum: float | None = None,
         preprocessing: bool | str = True,
+        family: str | None = None,
     ) -> keras.Model: ...
 
 EfficientNetB0: _Constructor
