@@ -92,10 +92,8 @@ def load_weights(
     source, constants, variables = str(path), None, model_names.canonical(model)
     ours = _variants(variables, variant)
     if source in published.PUBLISHED:
-        row = variant or next(iter(ours), None)
-        agreement.require(model, source, (published.FAMILY,), family, row)
+        source, constants = _fetch(source, model, variables, ours, family)
         family = published.FAMILY  # whatever names their files have
-        source, constants = _fetch(source, model, variables, ours)
     held = _explained(source, reading.read, ema, model_names.target(model, variables))
     arrays = {name: value for name, (_, value) in held.values.items()}
     optional = model_names.optional(model, variables)
@@ -232,8 +230,8 @@ def _explained(path, read, *arguments):
         raise
 
 
-def _fetch(name, model, variables, ours):
-    """Downloads weights by name; returns (path, (mean, std))."""
+def _fetch(name, model, variables, ours, family):
+    """Downloads weights by name, if they fit; returns (path, (mean, std))."""
     if not ours:
         raise InputError(
             f"No weights '{name}' were published for '{model.name}', which is not one of the "
@@ -244,6 +242,7 @@ def _fetch(name, model, variables, ours):
             f"Model '{model.name}' could be the first blocks of {' or '.join(ours)}: pass "
             "variant= to say which."
         )
+    agreement.require(model, name, (published.FAMILY,), family, ours[0])
     classifier = variables.get("predictions/kernel")
     classes = VARIANTS[ours[0]].num_classes
     include_top = classifier is not None and classifier.shape[-1] == classes
