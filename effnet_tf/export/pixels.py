@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from effnet_tf import layers
-from effnet_tf.layers.scaling import Scaling, deviation_of, scaling, standardising
+from effnet_tf.layers.pixel_scaling import Scaling, deviation_of, scaling, standardising
 from effnet_tf.messages import log
 
 

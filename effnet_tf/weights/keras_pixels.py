@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from effnet_tf.layers.scaling import chained, deviation_of, scaling, standardising
+from effnet_tf.layers.pixel_scaling import chained, deviation_of, scaling, standardising
 from effnet_tf.variants import IMAGENET_MEAN, IMAGENET_STD
 
 _SCALING = ("Rescaling", "Normalization", "Normalize")  # the last is ours

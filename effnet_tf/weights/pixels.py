@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from effnet_tf.layers import Normalize, follow_weights
-from effnet_tf.layers.scaling import chained, deviation_of, scaling, standardising
+from effnet_tf.layers.pixel_scaling import chained, deviation_of, scaling, standardising
 
 
 def set_constants(model: keras.Model, constants: tuple | None) -> tuple[str, ...]:
