@@ -29,8 +29,8 @@ def cost_of_model(model: keras.Model, *, resolution: int | None = None) -> Cost:
             the size that the model was built for.
 
     Returns:
-        A `Cost`. Multiply-adds are those of convolutions and matrix products; pixel constants are
-        no parameters, as in `effnet_tf.cost("b0")`; frozen weights are not trainable.
+        A `Cost`. Multiply-adds are those of convolutions and matrix products (not of an einsum, as
+        attention has, nor of what runs under a condition); pixel constants are no parameters, as in `effnet_tf.cost("b0")`; frozen weights are not trainable.
 
     Raises:
         InputError: no model, one that is not built, of unknown or another size, or with a loop.
@@ -121,6 +121,11 @@ class _Counter:
             names = [argument.name for argument in called.signature.input_arg]
             return self.count(called.node_def, dict(zip(names, inputs)))
         if node.op in _PRODUCTS:
+            if any(size < 0 for shape in (*inputs, output) for size in shape):
+                raise InputError(
+                    f"Model '{self._name}' takes a size from its pixels ({node.name}), and what "
+                    "depends on that cannot be counted: count the model before it."
+                )
             return _PRODUCTS[node.op](node, inputs, output), math.prod(output)
         return 0, 0
 

@@ -83,3 +83,14 @@ def test_what_cannot_be_counted(any_size):
     sequence = keras.Model(rows := keras.Input((5, 3)), L.GRU(2)(rows))
     with pytest.raises(InputError, match=r"holds a loop \("):
         effnet_tf.cost(sequence)
+
+
+def test_a_size_that_the_pixels_decide():
+    @tf.function
+    def bright(pixels):
+        return tf.boolean_mask(pixels, pixels[..., 0] > 0)
+
+    inputs = keras.Input((8, 8, 3))
+    chosen = L.Lambda(bright, output_shape=(3,))(inputs)
+    with pytest.raises(InputError, match=r"takes a size from its pixels \("):
+        effnet_tf.cost(keras.Model(inputs, L.Dense(2)(chosen)))
