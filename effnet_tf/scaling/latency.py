@@ -21,18 +21,13 @@ from effnet_tf.variants import Convolution, Network
 NEIGHBOURS = 4
 MOST_BYTES = 1 << 24  # of a file with a table
 DTYPES = ("float32",)
-ABOUT = (
-    "device",
-    "threads",
-    "dtype",
-    "context",
-    "fetching",
-)  # the fields of the file beside the operators
+# The fields of the file beside the operators.
+ABOUT = ("device", "threads", "dtype", "context", "fetching")
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Measured times of operators; see `save` and `read`.
+    """Measured times of operators; see `to_json` and `read_table`.
 
     Attributes:
         device: where they were measured.

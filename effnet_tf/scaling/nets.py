@@ -140,6 +140,4 @@ def _skeleton(row):
     Their numbers do not depend on the depth: it is enough to resolve a row of two blocks each.
     """
     stages = tuple(dataclasses.replace(stage, repeats=2) for stage in row.stages)
-    network = resolve(dataclasses.replace(row, stages=stages, depth_coefficient=1.0))
-    blocks = [(block.convolutions, block.skip) for block in network.blocks]
-    return [((network.stem,), False), *blocks, ((network.head, network.classifier), False)]
+    return list(resolve(dataclasses.replace(row, stages=stages, depth_coefficient=1.0)).parts())

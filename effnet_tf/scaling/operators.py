@@ -7,7 +7,7 @@ pixels' constants and the softmax at the ends take no time that could be measure
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from effnet_tf.variants import Convolution, Network
+from effnet_tf.variants import Convolution, Network, count_part
 
 CONVOLUTIONS = {"full": "CONV_2D", "depthwise": "DEPTHWISE_CONV_2D", "dense": "FULLY_CONNECTED"}
 # What follows a convolution as operators of its own.
@@ -83,12 +83,10 @@ def operators_of(convolutions: Sequence[Convolution], skip: bool, side: int) -> 
 
 def operators_of_network(network: Network) -> Iterator[Operator]:
     """Yields the operators of a whole network, in order."""
-    yield from operators_of((network.stem,), False, network.side)
-    side = network.stem.output_side(network.side)
-    for block in network.blocks:
-        yield from operators_of(block.convolutions, block.skip, side)
-        side = -(-side // block.strides)
-    yield from operators_of((network.head, network.classifier), False, side)
+    side = network.side
+    for convolutions, skip in network.parts():
+        yield from operators_of(convolutions, skip, side)
+        side = count_part(convolutions, side, skip).side
 
 
 def _with_activation(convolution, side):

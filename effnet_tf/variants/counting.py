@@ -7,13 +7,12 @@ once, and a network is a sum over its parts: so a planner can compare thousands.
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from effnet_tf.errors import InputError
 from effnet_tf.variants.convolutions import Convolution
-from effnet_tf.variants.network import Network, check_resolution, resolve
+from effnet_tf.variants.network import Network, check_count, check_resolution, resolve
 from effnet_tf.variants.rows import Variant
 
 # Bytes of a number in a map. Variables are float32 whatever the maps are (mixed precision).
@@ -197,21 +196,15 @@ def cost(
 
 def check_batch(batch_size: int, dtype: str) -> None:
     """Raises InputError unless there is an image in the batch, and the dtype is a known one."""
-    try:
-        count = operator.index(batch_size)
-    except TypeError:
-        raise InputError(f"batch_size is {batch_size!r}; it must be a whole number.") from None
-    if count < 1:
-        raise InputError(f"batch_size is {count}; it must be at least 1.")
+    check_count("batch_size", batch_size)
     if dtype not in DTYPES:
         raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
 
 
 def _parts(network: Network):
     """Yields (part, 1) of the stem, each block and the head."""
-    part = count_part((network.stem,), network.side)
-    yield part, 1
-    for block in network.blocks:
-        part = count_part(block.convolutions, part.side, block.skip)
+    side = network.side
+    for convolutions, skip in network.parts():
+        part = count_part(convolutions, side, skip)
+        side = part.side
         yield part, 1
-    yield count_part((network.head, network.classifier), part.side), 1

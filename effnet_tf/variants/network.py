@@ -7,6 +7,7 @@ exports read: none of them asks a variant again. Sources: see `rows.py`.
 import dataclasses
 import numbers
 import operator
+from collections.abc import Iterator
 
 from effnet_tf.errors import InputError
 from effnet_tf.variants.block import Block, resolve_blocks
@@ -60,6 +61,16 @@ class Network:
                 found.append(_renamed(convolution, f"blocks_{number}/"))
         return (*found, self.head, self.classifier)
 
+    def parts(self) -> Iterator[tuple[tuple[Convolution, ...], bool]]:
+        """Yields (convolutions, whether their input is added to their output) of each part.
+
+        Parts are the stem, each block, and the head with the classifier, in order.
+        """
+        yield (self.stem,), False
+        for block in self.blocks:
+            yield block.convolutions, block.skip
+        yield (self.head, self.classifier), False
+
 
 def _renamed(convolution, prefix):
     batch_norm = convolution.batch_norm
@@ -104,7 +115,9 @@ def resolve(
         (1, 1, 320, 1280)
     """
     row = find_variant(variant)
-    num_classes = _class_count(row.num_classes if num_classes is None else num_classes)
+    num_classes = check_count(
+        "num_classes", row.num_classes if num_classes is None else num_classes
+    )
     dropout_rate = row.dropout_rate if dropout_rate is None else dropout_rate
     if batch_norm_momentum is None:
         batch_norm_momentum = row.batch_norm_momentum
@@ -166,14 +179,18 @@ def check_resolution(resolution: int, what: str) -> None:
         )
 
 
-def _class_count(number):
-    """Returns a count of classes as an int: NumPy's integers are none to Keras and JSON."""
+def check_count(name: str, number: int) -> int:
+    """Returns a count as an int: NumPy's integers are none to Keras and JSON.
+
+    Raises:
+        InputError: it is no whole number, or below 1; `name` says whose it is.
+    """
     try:
         count = operator.index(number)
     except TypeError:
-        raise InputError(f"num_classes is {number!r}; it must be a whole number.") from None
+        raise InputError(f"{name} is {number!r}; it must be a whole number.") from None
     if count < 1:
-        raise InputError(f"num_classes is {count}; it must be at least 1.")
+        raise InputError(f"{name} is {count}; it must be at least 1.")
     return count
 
 
