@@ -30,7 +30,8 @@ def cost_of_model(model: keras.Model, *, resolution: int | None = None) -> Cost:
 
     Returns:
         A `Cost`. Multiply-adds are those of convolutions and matrix products (not of an einsum, as
-        attention has, nor of what runs under a condition); pixel constants are no parameters, as in `effnet_tf.cost("b0")`; frozen weights are not trainable.
+        attention has, nor of what runs under a condition); pixel constants are no parameters, as
+        in `effnet_tf.cost("b0")`; frozen weights are not trainable.
 
     Raises:
         InputError: no model, one that is not built, of unknown or another size, or with a loop.
