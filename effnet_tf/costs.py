@@ -33,8 +33,9 @@ def cost(
         of its network are among neither; and its memory, which its graph does not tell, is None.
 
     Raises:
-        InputError: unknown name or dtype, resolution below 32, no class, no image; a model that is
-            not built, takes any size where no resolution is given, or holds a loop.
+        InputError: unknown name or dtype, a resolution that is less than the network's strides
+            leave a pixel of (32 for B0), no class, no image; a model that is not built, takes any
+            size where no resolution is given, or holds a loop.
 
     Example:
         >>> cost("b0").trainable_params

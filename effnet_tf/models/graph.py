@@ -17,7 +17,8 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers.convolutions import dense_initializer, precise
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.variants import Block, Convolution, Network, check_resolution
-from effnet_tf.variants.network import MIN_RESOLUTION
+
+_LARGE = 32  # a last axis of so much behind 1, 3 or 4 is a side: channels come first
 
 
 class Form(Protocol):
@@ -66,7 +67,7 @@ def _sides(shape):
 
 
 def _checked_channels(shape):
-    if len(shape) == 3 and shape[0] in (1, 3, 4) and (shape[2] or 0) >= MIN_RESOLUTION:
+    if len(shape) == 3 and shape[0] in (1, 3, 4) and (shape[2] or 0) >= _LARGE:
         raise InputError(
             f"The input shape is {shape}, channels first; this package takes images as (height, "
             f"width, channels): give {(*shape[1:], shape[0])} and transpose the images."
@@ -90,7 +91,7 @@ def images(
         input_shape: (H, W, C) of an input that is made here; None for RGB of any side.
 
     Raises:
-        InputError: a side is below 32 pixels.
+        InputError: a side is below the network's `least_side`.
     """
     if input_tensor is None:
         shape = (None, None, 3) if input_shape is None else _sides(input_shape)
@@ -106,7 +107,7 @@ def images(
 def _check_sides(sides, network):
     for side in sides:
         if side is not None:
-            check_resolution(side, f"variant '{network.name}'")
+            check_resolution(side, f"variant '{network.name}'", network.least_side)
 
 
 def features(network: Network, pixels: KerasTensor, form: Form) -> dict[str, KerasTensor]:

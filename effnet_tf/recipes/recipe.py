@@ -64,7 +64,8 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         """Returns the `Variant` of this recipe: its family's row, or that scaled by phi.
 
         Raises:
-            InputError: unknown variant, phi out of range, or an image below 32 pixels.
+            InputError: unknown variant, phi out of range, or an image below the
+                network's `least_side` (32 pixels).
         """
         variant = variants.in_family(self.variant, self.family)
         if self.phi is not None:
@@ -73,7 +74,8 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         size = self.image_size
         if size is None:
             size = variant.resolution
-        variants.check_resolution(size, f"variant '{variant.name}'")
+        least = variants.resolve(variant).least_side
+        variants.check_resolution(size, f"variant '{variant.name}'", least)
         return dataclasses.replace(variant, resolution=size)
 
     def learning_rate(self) -> float:

@@ -123,8 +123,9 @@ class Grid:
             sides = [self._nets.row(Factors(1.0, 1.0, 1.0)).resolution]
         else:
             first = -(-base // (RANGE * multiple)) * multiple
-            sides = [side for side in range(first, RANGE * base + 1, multiple) if side >= 32]
-        check_resolution(max(sides, default=0), self._nets.base.name)
+            every = range(first, RANGE * base + 1, multiple)
+            sides = [side for side in every if side >= self._nets.least_side]
+        check_resolution(max(sides, default=0), self._nets.base.name, self._nets.least_side)
         return sides
 
     # --- the nets of one width --------------------------------------------------------------------

@@ -23,7 +23,6 @@ from effnet_tf.variants import (
     scaled_stages,
     stem_and_head_filters,
 )
-from effnet_tf.variants.network import MIN_RESOLUTION
 
 MULTIPLE = 32  # pixels: five strides of 2 leave no half pixels
 
@@ -58,6 +57,7 @@ class Nets:
     ):
         self.base, self.multiple_of, self.batch, self.dtype = base, multiple_of, batch, dtype
         self.table = table
+        self.least_side = resolve(base).least_side
         self._skeletons: dict[tuple[int, ...], list] = {}
         self._parts: dict[tuple, list[Part]] = {}
         self._milliseconds: dict[tuple, list[float]] = {}
@@ -78,8 +78,8 @@ class Nets:
         Raises:
             InputError: its width leaves a stage without filters, or it is too small.
         """
-        if row.resolution < MIN_RESOLUTION:
-            raise InputError(f"{row.resolution} pixels are fewer than {MIN_RESOLUTION}.")
+        if row.resolution < self.least_side:
+            raise InputError(f"{row.resolution} pixels are fewer than {self.least_side}.")
         widths, repeats = list(stem_and_head_filters(row)), []
         for stage, count in scaled_stages(row):
             widths += [stage.input_filters, stage.filters]

@@ -67,7 +67,8 @@ class CompoundScaling:
 
         Raises:
             InputError: phi is not finite, leaves a stage without filters, gives a resolution
-                below 32 pixels, or a network over 100 times as deep or wide as B0.
+                below the product of the strides (B0: 32 pixels), or a network over 100 times as
+                deep or wide as B0.
         """
         row = find_variant(base)
         try:
@@ -92,6 +93,7 @@ class CompoundScaling:
             depth_coefficient=depth,
             resolution=resolution,
         )
-        resolve(scaled)  # refuses a width that leaves a stage without filters
-        check_resolution(scaled.resolution, f"'{row.name}' at phi = {phi:g}")
+        network = resolve(scaled)  # refuses a width that leaves a stage without filters
+        what = f"'{row.name}' at phi = {phi:g}"
+        check_resolution(scaled.resolution, what, network.least_side)
         return scaled

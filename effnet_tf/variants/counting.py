@@ -182,14 +182,15 @@ def cost(
         A `Cost`.
 
     Raises:
-        InputError: unknown name or dtype, resolution below 32, no class, or no image.
+        InputError: unknown name or dtype, a resolution below the network's `least_side`, no class,
+            or no image.
 
     Example:
         >>> cost("b0").trainable_params
         5288548
     """
     network = resolve(variant, resolution=resolution, num_classes=num_classes)
-    check_resolution(network.side, network.name)
+    check_resolution(network.side, network.name, network.least_side)
     check_batch(batch_size, dtype)
     return add_up(_parts(network), 3 * network.side**2, batch_size, dtype)
 

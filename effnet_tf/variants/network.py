@@ -5,6 +5,7 @@ exports read: none of them asks a variant again. Sources: see `rows.py`.
 """
 
 import dataclasses
+import math
 import numbers
 import operator
 from collections.abc import Iterator
@@ -15,8 +16,6 @@ from effnet_tf.variants.convolutions import PADDINGS, Convolution
 from effnet_tf.variants.rounding import stem_and_head_filters
 from effnet_tf.variants.rows import Variant, normalization
 from effnet_tf.variants.table import find_variant
-
-MIN_RESOLUTION = 32  # five strides of 2: a smaller image has less than one output pixel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +60,11 @@ class Network:
                 found.append(_renamed(convolution, f"blocks_{number}/"))
         return (*found, self.head, self.classifier)
 
+    @property
+    def least_side(self) -> int:
+        """Pixels of the smallest image: its strides, multiplied, so that one pixel is left."""
+        return self.stem.strides * math.prod(block.strides for block in self.blocks)
+
     def parts(self) -> Iterator[tuple[tuple[Convolution, ...], bool]]:
         """Yields (convolutions, whether their input is added to their output) of each part.
 
@@ -97,7 +101,7 @@ def resolve(
         variant: a name of `VARIANTS` or a `Variant`.
         num_classes: classes of the classifier; by default the variant's.
         resolution: side of the square image, in pixels; by default the variant's. Models
-            take images of any side of at least 32 pixels, so that it is not checked here.
+            take images of any side of at least `least_side`, so that it is not checked here.
         channels: of the images.
         dropout_rate: before the classifier, in [0, 1); by default the variant's.
         drop_connect_rate: see `blocks`.
@@ -170,12 +174,12 @@ def blocks(
     return network.blocks
 
 
-def check_resolution(resolution: int, what: str) -> None:
-    """Raises InputError if a side of `resolution` pixels is too small for the network."""
-    if resolution < MIN_RESOLUTION:
+def check_resolution(resolution: int, what: str, least: int) -> None:
+    """Raises InputError if a side of `resolution` pixels is below a network's `least_side`."""
+    if resolution < least:
         raise InputError(
             f"An input of {resolution} pixels is too small for {what}: the network "
-            f"reduces each side 32 times and needs at least {MIN_RESOLUTION}."
+            f"reduces each side {least} times and needs at least {least}."
         )
 
 

@@ -60,6 +60,15 @@ def test_bad_arguments(arguments, message):
         effnet_tf.cost(arguments.pop("variant"), **arguments)
 
 
+def test_a_network_of_few_strides_takes_small_images():
+    stages = effnet_tf.VARIANTS["b0"].stages[:1]
+    small = effnet_tf.Variant("small", 1.0, 1.0, 4, 0.0, stages=stages)
+    assert effnet_tf.cost(small).multiply_adds < effnet_tf.cost(small, resolution=8).multiply_adds
+    assert effnet_tf.model_fn(small, 5).output_shape == (None, 5)
+    with pytest.raises(effnet_tf.InputError, match="1 pixels .* 2 times and needs at least 2"):
+        effnet_tf.cost(small, resolution=1)
+
+
 def test_docstring_example():
     assert doctest.testmod(cost_module).failed == 0
 
