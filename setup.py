@@ -1,4 +1,4 @@
-"""Packaging of effnet_tf: metadata, extras, and the commands effnet-train, effnet-export."""
+"""Packaging of effnet_tf: metadata, extras, and the commands effnet, effnet-train and so on."""
 
 import pathlib
 import re
@@ -94,6 +94,7 @@ setuptools.setup(
     },
     entry_points={
         "console_scripts": [
+            "effnet = effnet_tf.__main__:console",
             "effnet-train = train_tpu:console",
             "effnet-export = effnet_export.__main__:console",
         ]

@@ -21,15 +21,9 @@ from effnet_tf import programs
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
-    from absl.flags import argparse_flags
+    from effnet_tf import command_line, recipes
 
-    from effnet_tf import recipes
-
-    parser = argparse_flags.ArgumentParser(
-        prog=programs.as_called("python train_tpu.py"),
-        description=programs.as_called(__doc__),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("python train_tpu.py", __doc__)
     parser.add_argument(
         "--workdir",
         help="directory of the run, local or gs://; it holds checkpoints, metrics and recipe.json",

@@ -93,7 +93,7 @@ def _cut(line):
     return line
 
 
-def nearest(name: object, known: Iterable[str], cutoff: float = 0.4) -> str:
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.4, most: int = 4) -> str:
     """Returns a sentence that offers the names in `known` nearest to `name`.
 
     A name inside what was written counts as near: "efficientnet-b3" offers "b3".
@@ -102,10 +102,11 @@ def nearest(name: object, known: Iterable[str], cutoff: float = 0.4) -> str:
         name: what the user wrote.
         known: the names there are.
         cutoff: how near, in [0, 1], a name must be to be offered.
+        most: how many are offered.
     """
     known, wanted = sorted(known), str(name).lower()
     close = [other for other in known if other in wanted]  # "efficientnet-b3" holds "b3"
-    close = close or difflib.get_close_matches(wanted, known, n=4, cutoff=cutoff)
+    close = close or difflib.get_close_matches(wanted, known, n=most, cutoff=cutoff)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     if len(known) < 30:

@@ -7,7 +7,7 @@ sentence if it did not do its work, and without waiting for the threads of libra
     def main(options):              # returns an exit code, None for 0, or raises
         ...
 
-    programs.run(main, parse)       # parse takes sys.argv; absl's own flags are parsed, too
+    programs.run(main, parse)       # parse takes sys.argv; see command_line.py
 
 Needs nothing but the standard library, and absl where a command line is parsed.
 """
@@ -23,10 +23,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 from effnet_tf import terminal
+from effnet_tf.called import as_called as as_called
 from effnet_tf.errors import FAULT, INTERRUPTED, NO_ACCESS, NOT_READ, TERMINATED, first_line, told
-
-# How the README, written in a checkout, calls what an installation calls otherwise.
-INSTALLED = {"python train_tpu.py": "effnet-train", "python -m export": "effnet-export"}
 
 
 class Terminated(BaseException):
@@ -55,33 +53,6 @@ class _State:
 
 
 _state = _State()
-
-
-# --- names ------------------------------------------------------------------------------------
-
-
-def as_called(text: str) -> str:
-    """Returns a text of the README's commands, as they are typed where this program runs.
-
-    `python -m export` and `python train_tpu.py` need a checkout; an installation has
-    `effnet-export` and `effnet-train`.
-    """
-    if _is_installed():
-        for here, installed in INSTALLED.items():
-            text = text.replace(here, installed)
-    return text
-
-
-def _is_installed():
-    folder, program = os.path.split(sys.argv[0])
-    if program.startswith("effnet-"):
-        return True
-    if program == "train_tpu.py" or (program, os.path.basename(folder)) == (
-        "__main__.py",
-        "export",
-    ):
-        return False
-    return not os.path.exists("train_tpu.py")  # another program of ours, or a notebook
 
 
 # --- signals ----------------------------------------------------------------------------------
@@ -178,7 +149,7 @@ def run(
     Args:
         program: function of what `parse` returns, or of nothing without `parse`; it returns an
             exit code, None for 0, or raises.
-        parse: function of sys.argv, with a parser of `absl.flags.argparse_flags`.
+        parse: function of sys.argv, with a parser of command_line.py.
     """
     begin()
     try:

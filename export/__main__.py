@@ -16,17 +16,13 @@ from effnet_tf import extras, programs
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line; `run` is the chosen program."""
-    from absl.flags import argparse_flags
+    from effnet_tf import command_line
 
     # Relative to each other, absolute to the library: the wheel calls this package
     # effnet_export.
     from . import bench, classify, convert, inspect
 
-    parser = argparse_flags.ArgumentParser(
-        prog=programs.as_called("python -m export"),
-        description=programs.as_called(__doc__),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("python -m export", __doc__)
     parser.set_defaults(in_a_child=False)
     subparsers = parser.add_subparsers(required=True, metavar="PROGRAM")
     convert.add_programs(subparsers)

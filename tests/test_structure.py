@@ -21,6 +21,7 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 # sideways between the rows of a floor, never up. Inside a folder no two files import each other.
 FLOORS = {
     "errors": 0,
+    "called": 1,
     "terminal": 1,
     "extras": 1,
     "local_files": 1,
@@ -30,6 +31,7 @@ FLOORS = {
     "progress": 2,
     "class_names": 2,
     "isolated": 2,
+    "command_line": 2,
     "variants": 2.5,
     "costs": 3,
     "layers": 3,
@@ -45,9 +47,11 @@ FLOORS = {
     "train": 10,
     "dry_run": 11,
     "scaling": 11,
+    "__main__": 12,
 }
 WITHOUT_TENSORFLOW = (
     "errors",
+    "called",
     "terminal",
     "extras",
     "local_files",
@@ -57,13 +61,15 @@ WITHOUT_TENSORFLOW = (
     "progress",
     "class_names",
     "isolated",
+    "command_line",
     "variants",
     "costs",
     "recipes",
     "scaling",
+    "__main__",
 )
 # Packages without TensorFlow that these rows may import.
-LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}, "scaling": {"absl"}}
+LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}, "command_line": {"absl"}, "scaling": {"absl"}}
 # Lines: a body that fits on a screen, a class that one holds, a file that answers one question.
 MAX_FUNCTION, MEDIAN_FUNCTION, MAX_CLASS, MAX_FILE = 30, 8, 200, 300
 MAX_CONDITIONALS = 10  # conditional expressions per 1,000 lines

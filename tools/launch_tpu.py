@@ -24,7 +24,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf and tools, whatever is installed
 
-from effnet_tf import recipes  # noqa: E402
+from effnet_tf import command_line, recipes  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 from tools import launch_commands  # noqa: E402
 from tools.launch_commands import CommandFailed  # noqa: E402
@@ -73,7 +73,7 @@ def check_training(words: list[str]) -> recipes.Recipe:
 
 
 def _recipe_of(words):
-    parser = argparse.ArgumentParser(
+    parser = command_line.OneLine(
         prog="train_tpu.py",
         usage="... -- [options of train_tpu.py]",
         add_help=False,
@@ -98,7 +98,7 @@ def _is_on_this_machine(path):
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the checked command line: the `launch` of launch_steps.py."""
-    parser = argparse.ArgumentParser(
+    parser = command_line.OneLine(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("step", choices=STEPS, metavar="STEP", help=", ".join(STEPS))

@@ -23,7 +23,7 @@ from collections.abc import Callable
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # this checkout's effnet_tf and tools, whatever is installed
 
-from effnet_tf import extras, recipes  # noqa: E402
+from effnet_tf import command_line, extras, recipes  # noqa: E402
 from effnet_tf.errors import InputError  # noqa: E402
 from tools import tpu_chips, tpu_stages  # noqa: E402
 from tools.tpu_chips import REPLICAS  # noqa: E402
@@ -34,7 +34,7 @@ MOST_TRIES = 8  # of --largest_batch
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """Returns the parsed command line."""
-    parser = argparse.ArgumentParser(
+    parser = command_line.OneLine(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     examples = ", ".join(chip.example for chip in tpu_chips.CHIPS.values())

@@ -24,13 +24,9 @@ FAULTS = 1  # exit code of `check`
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
-    from absl.flags import argparse_flags
+    from effnet_tf import command_line
 
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m effnet_tf.data",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("python -m effnet_tf.data", __doc__)
     programs = parser.add_subparsers(dest="program", required=True)
     for name, text, out in (
         (

@@ -25,13 +25,9 @@ from effnet_tf.variants import DTYPES
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
-    from absl.flags import argparse_flags
+    from effnet_tf import command_line
 
-    parser = argparse_flags.ArgumentParser(
-        prog="python -m effnet_tf.scaling",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("python -m effnet_tf.scaling ", __doc__)
     chosen = parser.add_subparsers(dest="program", required=True)
     _add_plan(chosen.add_parser("plan", help="find the best networks that meet targets"))
     _add_measure(chosen.add_parser("measure", help="time the operators of TFLite files"))

@@ -248,8 +248,8 @@ class TestBadInput:
     )
     def test_of_the_command_line(self, arguments):
         finished = python(*arguments, check=False)
-        assert finished.returncode == 2 and "usage:" in finished.stderr
-        assert "Traceback" not in finished.stderr
+        assert finished.returncode == 2 and ": error: " in finished.stderr
+        assert len(finished.stderr.splitlines()) == 1, finished.stderr
 
     @pytest.mark.parametrize(
         "arguments, message",
