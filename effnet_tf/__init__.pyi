@@ -20,6 +20,7 @@ from effnet_tf.errors import InputError as InputError
 from effnet_tf.extras import MissingPackage as MissingPackage
 from effnet_tf.extras import MissingTensorFlow as MissingTensorFlow
 from effnet_tf.layers import BatchNorm as BatchNorm
+from effnet_tf.layers import DescribedBlock as DescribedBlock
 from effnet_tf.layers import DropConnect as DropConnect
 from effnet_tf.layers import Dropout as Dropout
 from effnet_tf.layers import FusedMBConv as FusedMBConv

@@ -20,7 +20,7 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf.variants import CONSTRUCTORS
+from effnet_tf.variants import CONSTRUCTORS, describe_separable
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 TESTS = pathlib.Path(__file__).parent
@@ -42,6 +42,13 @@ LAYERS = {
     "SqueezeExcite": (lambda **k: effnet_tf.SqueezeExcite(2, **k), (4, 6, 6, 8), (4, 6, 6, 8)),
     "MBConv": (
         lambda **k: effnet_tf.MBConv(12, 16, 5, 2, 2, 0.1, **k),
+        (4, 7, 6, 8),
+        (4, 4, 3, 12),
+    ),
+    "DescribedBlock": (
+        lambda **k: effnet_tf.DescribedBlock(
+            describe_separable(8, 8, 12, strides=2, se_filters=2, project_activation="relu6"), **k
+        ),
         (4, 7, 6, 8),
         (4, 4, 3, 12),
     ),

@@ -4,7 +4,7 @@ import keras
 
 from effnet_tf import layers
 from effnet_tf.export import graph
-from effnet_tf.layers import mbconv
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.messages import log
 
 _FOR_INTEGERS = ("linear", "relu", "relu6", "softmax")  # names of activations
@@ -82,7 +82,7 @@ def _activation(operation):
 
 def _is_gate(operation):
     """Whether it is squeeze-and-excite, or multiplies what the network has computed twice."""
-    if isinstance(operation, (mbconv.MBConv, mbconv.FusedMBConv)):
+    if isinstance(operation, ConvolutionalBlock):
         return operation.se is not None
     if isinstance(operation, layers.SqueezeExcite):
         return True

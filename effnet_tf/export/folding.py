@@ -18,7 +18,7 @@ from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import graph, inputs, merging, pixels
 from effnet_tf.export.emitting import Emitter
 from effnet_tf.export.identities import IDENTITIES
-from effnet_tf.layers import mbconv
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.layers.convolutions import zero_padding
 
 
@@ -108,7 +108,7 @@ class _Folder:
         if isinstance(layer, keras.layers.TimeDistributed) and graph.has_graph(layer.layer):
             if None not in x.shape[1:]:
                 return self._frames(layer, x)
-        if isinstance(layer, (mbconv.MBConv, mbconv.FusedMBConv)):
+        if isinstance(layer, ConvolutionalBlock):
             return self._block(layer, x)
         if isinstance(layer, layers.SqueezeExcite):
             return self._squeeze_excite(layer, x, layer.name)

@@ -4,6 +4,7 @@ Feature maps are (N, H, W, C); padding is TensorFlow's SAME, or symmetric as PyT
 on lazily: importing this package registers with Keras what saved models may hold.
 """
 
+from effnet_tf.layers.blocks import DescribedBlock
 from effnet_tf.layers.classifiers import is_new, start_at_zero
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
@@ -16,6 +17,7 @@ from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
 
 __all__ = [
     "BatchNorm",
+    "DescribedBlock",
     "DropConnect",
     "Dropout",
     "FusedMBConv",

@@ -1,22 +1,14 @@
 """What is a block of an EfficientNet?
 
-MBConv and FusedMBConv differ in the description of their convolutions alone; another kind of
-block is another description in `variants/convolutions.py`, and a class here.
+MBConv and FusedMBConv differ in the description of their convolutions alone.
 """
 
 from collections.abc import Callable
 from typing import ClassVar
 
 import keras
-import tensorflow as tf
-from keras import ops
 
-from effnet_tf.layers.convolutions import conv_layer
-from effnet_tf.layers.norm import batch_norm as new_batch_norm
-from effnet_tf.layers.norm import check_batch_norm_mode
-from effnet_tf.layers.shapes import Shape, channels_of, output_side
-from effnet_tf.layers.squeeze_excite import SqueezeExcite
-from effnet_tf.layers.stochastic import DropConnect
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.variants import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MOMENTUM,
@@ -26,8 +18,8 @@ from effnet_tf.variants import (
 )
 
 
-class _InvertedBottleneck(keras.layers.Layer):
-    """A block: convolutions in a row, squeeze-and-excite among them, and the residual."""
+class _InvertedBottleneck(ConvolutionalBlock):
+    """A block that is described by a few numbers."""
 
     _describe: ClassVar[Callable[..., tuple[Convolution, ...]]]  # of variants/convolutions.py
 
@@ -49,62 +41,28 @@ class _InvertedBottleneck(keras.layers.Layer):
         padding: str = "same",
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        check_batch_norm_mode(batch_norm)
+        super().__init__(
+            skip=skip,
+            drop_connect_rate=drop_connect_rate,
+            batch_norm=batch_norm,
+            batch_norm_momentum=batch_norm_momentum,
+            batch_norm_epsilon=batch_norm_epsilon,
+            sync_replicas=sync_replicas,
+            **kwargs,
+        )
         self.filters = int(filters)
         self.expanded_filters = int(expanded_filters)
         self.kernel_size = int(kernel_size)
         self.strides = int(strides)
         self.se_filters = int(se_filters)
-        self.drop_connect_rate = float(drop_connect_rate)
         self.activation = activation
-        self.skip = bool(skip)
         self.dilation_rate = int(dilation_rate)
-        self._batch_norm = batch_norm
-        self._batch_norm_momentum = float(batch_norm_momentum)
-        self.batch_norm_epsilon = float(batch_norm_epsilon)
-        self._sync_replicas = int(sync_replicas)
         self.padding = padding
-        self._activate = keras.activations.get(activation)
-        self._input_filters: int | None = None  # known once it is built
+        keras.activations.get(activation)  # refuses one that is unknown
 
-    @property
-    def batch_norm(self) -> str:
-        """The mode of the block's batch norms, see `BatchNorm`."""
-        return self._batch_norm
-
-    @batch_norm.setter
-    def batch_norm(self, mode: str) -> None:
-        check_batch_norm_mode(mode)
-        self._batch_norm = mode
-        self._apply_batch_norm()
-
-    @property
-    def batch_norm_momentum(self) -> float:
-        """The momentum of the block's batch norms: also one that was set in them."""
-        if self.built:
-            return self.project_bn.momentum
-        return self._batch_norm_momentum
-
-    def _batch_norms(self):
-        names = (convolution.batch_norm for convolution in self.convolutions)
-        return [getattr(self, name) for name in names if name is not None]
-
-    def _apply_batch_norm(self):
-        for layer in self._batch_norms():
-            layer.mode = self._batch_norm
-
-    @property
-    def convolutions(self) -> tuple[Convolution, ...]:
-        """What the block consists of, in order, once it is built.
-
-        Their layers are attributes of the same names, such as `expand_conv` and `expand_bn`;
-        those of squeeze-and-excite are in `se`.
-        """
-        if self._input_filters is None:
-            return ()
+    def describe(self, input_filters: int) -> tuple[Convolution, ...]:
         return self._describe(
-            self._input_filters,
+            input_filters,
             self.expanded_filters,
             self.filters,
             kernel_size=self.kernel_size,
@@ -115,73 +73,6 @@ class _InvertedBottleneck(keras.layers.Layer):
             padding=self.padding,
         )
 
-    def build(self, input_shape: Shape) -> None:
-        self._input_filters = channels_of(input_shape)
-        self.expand_conv = self.se = None  # not every block has them
-        for convolution in self.convolutions:
-            self._add_layers(convolution)
-        self.adds_input = self.skip and self.strides == 1 and self._input_filters == self.filters
-        self.drop_connect = DropConnect(
-            self.drop_connect_rate, name="drop_connect", dtype=self.dtype_policy
-        )
-        # A block that was frozen before it was built, as one loaded from a file, hands that on.
-        # (TensorFlow would skip self.trainable = self.trainable.)
-        keras.layers.Layer.trainable.fset(self, self.trainable)
-        self._apply_batch_norm()
-        self.built = True
-
-    def _add_layers(self, convolution):
-        """Makes and builds what computes one convolution of the description."""
-        dtype = self.dtype_policy
-        if convolution.name == "se/reduce":
-            self.se = SqueezeExcite(convolution.filters, self.activation, name="se", dtype=dtype)
-            self.se.build((None, None, None, convolution.input_filters))
-        elif convolution.batch_norm is not None:
-            layer = conv_layer(convolution, dtype)
-            layer.build((None, None, None, convolution.input_filters))
-            setattr(self, convolution.name, layer)
-            layer = new_batch_norm(
-                convolution.batch_norm,
-                dtype,
-                momentum=self._batch_norm_momentum,
-                epsilon=self.batch_norm_epsilon,
-            )
-            layer.sync_replicas = self._sync_replicas
-            layer.build((None, None, None, convolution.filters))
-            setattr(self, convolution.batch_norm, layer)
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = inputs
-        for convolution in self.convolutions:
-            x = self._apply(convolution, x, training)
-        if self.adds_input:
-            x = self.drop_connect(x, training=training) + inputs
-        return x
-
-    def _apply(self, convolution, x, training):
-        """Returns what one convolution, its batch norm and its activation make of a map."""
-        if convolution.name == "se/reduce":
-            return self.se(x)
-        if convolution.name == "se/expand":
-            return x  # `se` has done it
-        zeros = convolution.explicit_padding
-        if zeros:
-            x = ops.pad(x, [(0, 0), (zeros, zeros), (zeros, zeros), (0, 0)])
-        x = getattr(self, convolution.name)(x)
-        x = getattr(self, convolution.batch_norm)(x, training=training)
-        if convolution.activation is None:  # the projection is linear
-            return x
-        return self._activate(x)
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        n, height, width, _ = input_shape
-        return (
-            n,
-            output_side(height, self.strides),
-            output_side(width, self.strides),
-            self.filters,
-        )
-
     def get_config(self) -> dict:
         names = (
             "filters",
@@ -189,22 +80,11 @@ class _InvertedBottleneck(keras.layers.Layer):
             "kernel_size",
             "strides",
             "se_filters",
-            "drop_connect_rate",
             "activation",
-            "skip",
             "dilation_rate",
-            "batch_norm",
-            "batch_norm_momentum",
-            "batch_norm_epsilon",
             "padding",
         )
-        config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
-        config["sync_replicas"] = self._sync_replicas
-        if self.built:  # what was set in the block's layers since then
-            config["batch_norm"] = self.project_bn.mode
-            config["sync_replicas"] = self.project_bn.sync_replicas
-            config["drop_connect_rate"] = self.drop_connect.rate
-        return config
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import keras
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers.mbconv import FusedMBConv, MBConv
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 
-_WHOLE = (MBConv, FusedMBConv, SqueezeExcite)  # of several layers, but each is one for people
+_WHOLE = (ConvolutionalBlock, SqueezeExcite)  # of several layers, but each is one for people
 
 
 def check_model(model: keras.Model) -> None:
@@ -35,7 +35,7 @@ def flatten(model: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """Yields the innermost layers of a model, each once, in order.
 
     They are found in models inside it, in wrappers such as `TimeDistributed`, in subclassed
-    models and in layers of the user's. Blocks (`MBConv`, `FusedMBConv`) are not taken apart.
+    models and in layers of the user's. Blocks, such as `MBConv`, are not taken apart.
     """
     seen, waiting = set(), [model]
     while waiting:

@@ -11,6 +11,9 @@ from effnet_tf import layers
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
 from effnet_tf.variants import Block, Convolution, Network
 
+# Those of EfficientNets, which files of whole models hold.
+_INVERTED = {"mbconv": layers.MBConv, "fused_mbconv": layers.FusedMBConv}
+
 
 def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
     """Returns (pixels - mean) / std of images (N, H, W, C)."""
@@ -32,21 +35,26 @@ def convolution(network: Network, described: Convolution, x: KerasTensor) -> Ker
 
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, None]:
     """Adds a block; returns its output, and None: what is inside it is no part of the graph."""
-    kind = layers.FusedMBConv if block.fused else layers.MBConv
+    shared: dict = dict(
+        skip=block.skip,
+        drop_connect_rate=block.drop_connect_rate,
+        batch_norm_momentum=network.batch_norm_momentum,
+        batch_norm_epsilon=network.batch_norm_epsilon,
+        name=block.name,
+    )
+    kind = _INVERTED.get(block.kind)
+    if kind is None or block.project_activation is not None:
+        return layers.DescribedBlock(block.convolutions, **shared)(x), None
     layer = kind(
         filters=block.filters,
         expanded_filters=block.expanded_filters,
         kernel_size=block.kernel_size,
         strides=block.strides,
         se_filters=block.se_filters,
-        drop_connect_rate=block.drop_connect_rate,
         activation=block.activation,
-        skip=block.skip,
         dilation_rate=block.dilation_rate,
-        batch_norm_momentum=network.batch_norm_momentum,
-        batch_norm_epsilon=network.batch_norm_epsilon,
         padding=block.padding,
-        name=block.name,
+        **shared,
     )
     return layer(x), None
 

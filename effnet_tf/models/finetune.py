@@ -13,19 +13,16 @@ import numpy as np
 from effnet_tf.errors import InputError
 from effnet_tf.layers import (
     BatchNorm,
-    FusedMBConv,
-    MBConv,
     check_batch_norm_mode,
     flatten,
     holders,
     is_new,
     start_at_zero,
 )
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.layers.walking import check_model
 from effnet_tf.messages import log
 from effnet_tf.variants import stages_of
-
-_BLOCKS = (MBConv, FusedMBConv)
 
 
 def stages(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
@@ -55,14 +52,14 @@ def stages(model: keras.Model) -> dict[str, list[keras.layers.Layer]]:
 
 def _name(layer):
     """What a layer is called; of a block, a layer inside it, as in a path."""
-    if isinstance(layer, _BLOCKS):
+    if isinstance(layer, ConvolutionalBlock):
         return f"{layer.name}/project_conv"
     return layer.name
 
 
 def _refuse_unknown_blocks(model, layers, network):
     for layer in layers:
-        if isinstance(layer, _BLOCKS) and id(layer) not in network:
+        if isinstance(layer, ConvolutionalBlock) and id(layer) not in network:
             if not _stands_on(layer, model, network):
                 raise InputError(
                     f"The stage of block '{layer.name}' of model '{model.name}' cannot be told "
@@ -203,7 +200,7 @@ def _set_layer(layer, trains, batch_norm):
     # what is inside it may have another.
     if isinstance(layer, BatchNorm):
         BatchNorm.mode.fset(layer, batch_norm)
-    elif isinstance(layer, _BLOCKS):
+    elif isinstance(layer, ConvolutionalBlock):
         type(layer).batch_norm.fset(layer, batch_norm)
     elif _is_stock_batch_norm(layer):
         trains = trains and batch_norm == "trainable"

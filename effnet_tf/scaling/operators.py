@@ -77,6 +77,8 @@ def operators_of(convolutions: Sequence[Convolution], skip: bool, side: int) -> 
         yield from _with_activation(convolution, 1 if pooled else side)
         if not pooled:
             filters, side = convolution.filters, convolution.output_side(side)
+    if pooled and convolution.kind != "dense":
+        yield _plain("MUL", filters, side)  # the excitation may come last
     if skip:
         yield _plain("ADD", filters, side)
 

@@ -6,25 +6,25 @@ Sources: see `rows.py`.
 import dataclasses
 
 from effnet_tf.errors import InputError
-from effnet_tf.variants.convolutions import Convolution, describe_fused_mbconv, describe_mbconv
+from effnet_tf.variants.convolutions import KINDS, Convolution
 from effnet_tf.variants.layer_names import block_letter
 from effnet_tf.variants.rounding import scaled_stages
-from effnet_tf.variants.rows import Variant
+from effnet_tf.variants.rows import STAGE_KINDS, Variant
 
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One MBConv or FusedMBConv block, every number resolved.
+    """One block, every number resolved.
 
     Attributes:
         name: `block` + stage + letter, as in keras.applications ("block2a").
         stage: 1-based index of its stage.
-        fused: FusedMBConv instead of MBConv.
+        kind: what it is, a key of `KINDS`: "mbconv", "fused_mbconv", "separable", "conv".
         kernel_size: side of the kernel, in pixels (fused: of the expansion).
         strides: 1 or 2.
         input_filters: channels that really enter the block.
-        expanded_filters: hidden channels; for MBConv equal to `input_filters`
-            when there is no expansion (expand_ratio 1).
+        expanded_filters: hidden channels; equal to `input_filters` where there is no
+            expansion (an MBConv of expand_ratio 1, other kinds).
         se_filters: squeeze width, 0 for no squeeze-and-excite.
         filters: output channels.
         skip: whether the input is added to the output.
@@ -33,12 +33,14 @@ class Block:
         reduction: i if this block's output is the endpoint `reduction_i`, else None.
         dilation_rate: spacing of the (depthwise) kernel's taps, in pixels.
         activation: name of the block's activation.
+        project_activation: name of that after the last convolution, None for none; a "conv"
+            has the block's.
         padding: of the (depthwise) convolution, one of `PADDINGS`.
     """
 
     name: str
     stage: int
-    fused: bool
+    kind: str
     kernel_size: int
     strides: int
     input_filters: int
@@ -50,13 +52,18 @@ class Block:
     reduction: int | None
     dilation_rate: int = 1
     activation: str = "swish"
+    project_activation: str | None = None
     padding: str = "same"
+
+    @property
+    def fused(self) -> bool:
+        """Whether a full convolution expands, instead of 1x1 and depthwise."""
+        return self.kind == "fused_mbconv"
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """The block's convolutions, in order, by their names inside it."""
-        describe = describe_fused_mbconv if self.fused else describe_mbconv
-        return describe(
+        return KINDS[self.kind](
             self.input_filters,
             self.expanded_filters,
             self.filters,
@@ -65,6 +72,7 @@ class Block:
             dilation_rate=self.dilation_rate,
             se_filters=self.se_filters,
             activation=self.activation,
+            project_activation=self.project_activation,
             padding=self.padding,
         )
 
@@ -89,6 +97,7 @@ def _plain_blocks(variant, channels):
 
 def _block(variant, stage, number, repeat, real_input):
     """Resolves one block, but for what depends on its neighbours."""
+    kind = _kind(variant, stage, number)
     declared_input, strides = stage.input_filters, stage.strides
     if repeat:
         declared_input, strides = stage.filters, 1
@@ -97,25 +106,48 @@ def _block(variant, stage, number, repeat, real_input):
     expanded = declared_input * stage.expand_ratio
     if stage.expand_ratio == 1 and not stage.fused:
         expanded = real_input
-    squeezed = 0
-    if variant.se_ratio:
-        squeezed = max(1, int(declared_input * variant.se_ratio))
+    activation = stage.activation or variant.activation
     return Block(
         name=f"block{number}{block_letter(repeat)}",
         stage=number,
-        fused=stage.fused,
+        kind=kind,
         kernel_size=stage.kernel_size,
         strides=strides,
         input_filters=real_input,
         expanded_filters=expanded,
-        se_filters=squeezed,
+        se_filters=_squeezed(variant, stage, declared_input),
         filters=stage.filters,
         skip=stage.skip and strides == 1 and declared_input == stage.filters,
         drop_connect_rate=0.0,
         reduction=None,
-        activation=variant.activation,
+        activation=activation,
+        project_activation=activation if stage.project_activation else None,
         padding=variant.padding,
     )
+
+
+def _kind(variant, stage, number):
+    """Returns the kind of a stage's blocks, as a key of `KINDS`."""
+    where = f"Stage {number} of variant '{variant.name}'"
+    if stage.kind not in STAGE_KINDS:
+        known = ", ".join(map(repr, STAGE_KINDS))
+        raise InputError(f"{where} is of kind {stage.kind!r}; it must be one of {known}.")
+    if stage.kind == "mbconv":
+        return "fused_mbconv" if stage.fused else "mbconv"
+    if stage.fused or stage.expand_ratio != 1:
+        raise InputError(
+            f"{where} is of kind '{stage.kind}', of which nothing expands: its expand_ratio must "
+            f"be 1, and not {stage.expand_ratio}, and fused must be false."
+        )
+    return stage.kind
+
+
+def _squeezed(variant, stage, declared_input):
+    """Returns the width of squeeze-and-excite in a block of a stage; 0 for none."""
+    ratio = variant.se_ratio if stage.se_ratio is None else stage.se_ratio
+    if not ratio:
+        return 0
+    return max(1, int(declared_input * ratio))
 
 
 def _with_endpoints(plain, drop_connect_rate):

@@ -1,12 +1,13 @@
 """Which convolutions does a network consist of, block by block?
 
 The only description of them: the cost is a sum over it, the layers are built from it, and
-weights files are recognised by it. A new kind of block is one more function here, and a layer.
+weights files are recognised by it. A new kind of block is one more function in `KINDS`.
 """
 
 import dataclasses
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 # What batch norm can do in training; `effnet_tf.BatchNorm` explains each.
 BATCH_NORM_MODES = ("trainable", "inference", "frozen")
@@ -112,12 +113,23 @@ def describe_squeeze_excite(
     )
 
 
-def _ending(hidden, filters, se_filters, activation):
-    """What every kind of block ends with: squeeze-and-excite, and a linear projection."""
-    project = Convolution("project_conv", "full", hidden, filters, batch_norm="project_bn")
+def _squeeze_excite(filters, se_filters, activation):
     if not se_filters:
-        return (project,)
-    return (*describe_squeeze_excite(hidden, se_filters, activation), project)
+        return ()
+    return describe_squeeze_excite(filters, se_filters, activation)
+
+
+def _ending(hidden, filters, se_filters, activation, project_activation=None):
+    """What most kinds of block end with: squeeze-and-excite, and a projection."""
+    project = Convolution(
+        "project_conv",
+        "full",
+        hidden,
+        filters,
+        batch_norm="project_bn",
+        activation=project_activation,
+    )
+    return (*_squeeze_excite(hidden, se_filters, activation), project)
 
 
 def describe_mbconv(
@@ -130,6 +142,7 @@ def describe_mbconv(
     dilation_rate: int = 1,
     se_filters: int = 0,
     activation: str = "swish",
+    project_activation: str | None = None,
     padding: str = "same",
 ) -> tuple[Convolution, ...]:
     """Returns the convolutions of a mobile inverted bottleneck, in order.
@@ -146,6 +159,7 @@ def describe_mbconv(
         dilation_rate: spacing of the depthwise kernel's taps, in pixels.
         se_filters: channels after the squeeze; 0 for no squeeze-and-excite.
         activation: name of the block's activation.
+        project_activation: name of that after the projection; None: it is linear.
         padding: of the depthwise convolution, one of `PADDINGS`.
     """
     depthwise = Convolution(
@@ -160,7 +174,7 @@ def describe_mbconv(
         activation=activation,
         padding=padding,
     )
-    ending = _ending(expanded_filters, filters, se_filters, activation)
+    ending = _ending(expanded_filters, filters, se_filters, activation, project_activation)
     if expanded_filters == input_filters:
         return (depthwise, *ending)
     expand = Convolution(
@@ -184,6 +198,7 @@ def describe_fused_mbconv(
     dilation_rate: int = 1,
     se_filters: int = 0,
     activation: str = "swish",
+    project_activation: str | None = None,
     padding: str = "same",
 ) -> tuple[Convolution, ...]:
     """Returns the convolutions of a fused block, in order.
@@ -204,12 +219,70 @@ def describe_fused_mbconv(
         activation=activation,
         padding=padding,
     )
-    return (expand, *_ending(expanded_filters, filters, se_filters, activation))
+    ending = _ending(expanded_filters, filters, se_filters, activation, project_activation)
+    return (expand, *ending)
+
+
+def describe_separable(
+    input_filters: int, expanded_filters: int, filters: int, **options: Any
+) -> tuple[Convolution, ...]:
+    """Returns the convolutions of a depthwise separable block, in order.
+
+    A depthwise convolution, squeeze-and-excite, and a 1x1 convolution, with an activation
+    (MobileNetV1: arXiv 1704.04861) or linear (the SepConv of MnasNet: arXiv 1807.11626).
+    The arguments are those of `describe_mbconv`; nothing expands.
+    """
+    del expanded_filters
+    return describe_mbconv(input_filters, input_filters, filters, **options)
+
+
+def describe_conv(
+    input_filters: int,
+    expanded_filters: int,
+    filters: int,
+    *,
+    kernel_size: int = 3,
+    strides: int = 1,
+    dilation_rate: int = 1,
+    se_filters: int = 0,
+    activation: str = "swish",
+    project_activation: str | None = None,
+    padding: str = "same",
+) -> tuple[Convolution, ...]:
+    """Returns the convolutions of a block of one full convolution, in order.
+
+    It has an activation, and squeeze-and-excite may follow. The arguments are those of
+    `describe_mbconv`; nothing expands. The name is that of other blocks' last convolution, by
+    which files and programs know where a block ends.
+    """
+    del expanded_filters, project_activation
+    conv = Convolution(
+        "project_conv",
+        "full",
+        input_filters,
+        filters,
+        kernel_size,
+        strides,
+        dilation_rate,
+        batch_norm="project_bn",
+        activation=activation,
+        padding=padding,
+    )
+    return (conv, *_squeeze_excite(filters, se_filters, activation))
+
+
+# By the kind of a `Block`: what it consists of.
+KINDS: dict[str, Callable[..., tuple[Convolution, ...]]] = {
+    "mbconv": describe_mbconv,
+    "fused_mbconv": describe_fused_mbconv,
+    "separable": describe_separable,
+    "conv": describe_conv,
+}
 
 
 def _names_inside():
     names = []
-    for describe in (describe_mbconv, describe_fused_mbconv):
+    for describe in KINDS.values():
         for convolution in describe(1, 2, 1, se_filters=1):
             names += [convolution.name, convolution.batch_norm]
     return tuple(name for name in dict.fromkeys(names) if name)

@@ -38,8 +38,13 @@ class Stage:
         strides: stride of the first block; the others have stride 1.
         expand_ratio: hidden channels over input channels.
         input_filters: input channels before scaling, as the builder declares them.
-        fused: a full 3x3 convolution expands, instead of 1x1 and depthwise.
+        fused: of an MBConv: a full convolution expands, instead of 1x1 and depthwise.
         skip: whether blocks may add their input to their output.
+        kind: of the blocks, one of `STAGE_KINDS`.
+        se_ratio: as the variant's, for this stage alone; None for the variant's.
+        activation: the same.
+        project_activation: whether the last convolution has the activation, too (MobileNetV1),
+            which is else linear. That of a "conv" always has it.
     """
 
     filters: int
@@ -50,7 +55,15 @@ class Stage:
     input_filters: int
     fused: bool = False
     skip: bool = True
+    kind: str = "mbconv"
+    se_ratio: float | None = None
+    activation: str | None = None
+    project_activation: bool = False
 
+
+# What the blocks of a stage are: mobile inverted bottlenecks, fused or not; a depthwise and a 1x1
+# convolution; or one full convolution. `convolutions.py` has a description of each.
+STAGE_KINDS = ("mbconv", "separable", "conv")
 
 # paper, table 1. The paper numbers the stem as stage 1; here stage 1 is the first
 # of the block stages, as in the names of keras.applications' layers (block1a...).

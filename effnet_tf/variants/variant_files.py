@@ -103,7 +103,7 @@ def _kinds(hint):
     if hint is float:
         return float, int
     if isinstance(hint, types.UnionType):
-        return typing.get_args(hint)
+        return tuple(kind for each in typing.get_args(hint) for kind in _kinds(each))
     return (hint,)
 
 

@@ -12,7 +12,7 @@ import keras
 from effnet_tf import variants
 from effnet_tf.errors import InputError
 from effnet_tf.layers import flatten
-from effnet_tf.layers.mbconv import FusedMBConv, MBConv
+from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.variants import PADDINGS, Variant
 from effnet_tf.weights import timm_names
 
@@ -111,10 +111,11 @@ def _computation(model):
     layers = list(flatten(model))
     places = variants.places_of(layer.name for layer in layers)
     for layer in layers:
-        if isinstance(layer, (MBConv, FusedMBConv)):
+        if isinstance(layer, ConvolutionalBlock):
             epsilons.add(layer.batch_norm_epsilon)
-            if layer.strides > 1:
-                paddings &= {layer.padding}
+            for convolution in layer.convolutions:
+                if convolution.strides > 1:
+                    paddings &= {convolution.padding}
         elif layer.name not in places:
             continue
         elif isinstance(layer, keras.layers.BatchNormalization):

@@ -29,16 +29,22 @@ def spec(seed):
         declared = channels
         if not skip:  # as in EdgeTPU's first stage: a sum would need equal channels
             declared = 8 * draw.randint(1, 4)
+        kind = draw.choice(["mbconv", "mbconv", "separable", "conv"])
+        expands = kind == "mbconv"
         stages.append(
             Stage(
                 filters,
                 draw.randint(1, 2),
                 draw.choice([3, 5]),
                 draw.choice([1, 2]),
-                draw.choice([1, 2, 4, 6]),
+                draw.choice([1, 2, 4, 6]) if expands else 1,
                 declared,
-                fused=draw.random() < 0.3,
+                fused=expands and draw.random() < 0.3,
                 skip=skip,
+                kind=kind,
+                se_ratio=draw.choice([None, None, 0.25]),
+                activation=draw.choice([None, None, "relu"]),
+                project_activation=draw.random() < 0.3,
             )
         )
         channels = filters
