@@ -5,8 +5,8 @@
     python train_tpu.py --variant b0 --dataset imagenet2012 --data_dir gs://BUCKET/tfds \\
         --tpu local --workdir gs://BUCKET/b0
 
-The same command again resumes an interrupted run; with --dry_run it says what it would cost,
-and tries everything out.
+The same command again resumes an interrupted run, and so does --workdir alone; --extend goes on
+with other options. With --dry_run it says what it would cost, and tries everything out.
 
 Exit codes: 0 done; 1 a fault of the program; 2 bad input; 3 training has diverged; 74 a
 file cannot be written or read; 75 the machine was about to be taken away (SIGTERM, or the
@@ -15,6 +15,7 @@ notice of Google Cloud), the state is saved: run the command again; 130 interrup
 """
 
 import argparse
+import os
 
 from effnet_tf import programs
 
@@ -24,9 +25,22 @@ def parse(argv: list[str]) -> argparse.Namespace:
     from effnet_tf import command_line, recipes
 
     parser = command_line.parser("python train_tpu.py", __doc__)
+    _add_run(parser)
+    _add_devices(parser.add_argument_group("Devices"))
+    recipes.add_options(parser)
+    return _checked(parser, parser.parse_args(argv[1:]))
+
+
+def _add_run(parser):
     parser.add_argument(
         "--workdir",
         help="directory of the run, local or gs://; it holds checkpoints, metrics and recipe.json",
+    )
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="go on with the run in --workdir although other options differ: more --epochs in all, "
+        "another rate, other augmentation. A new schedule begins at the newest checkpoint",
     )
     parser.add_argument(
         "--dry_run",
@@ -39,16 +53,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
         action="store_true",
         help="record five steps after the tenth with TensorFlow's profiler, for TensorBoard",
     )
-    _add_devices(parser.add_argument_group("Devices"))
-    recipes.add_options(parser)
-    return _checked(parser, parser.parse_args(argv[1:]))
 
 
 def _checked(parser, options):
     if not options.workdir and not options.dry_run:
         parser.error("give --workdir, where the run is to be kept (or --dry_run)")
-    if options.profile and options.dry_run:
-        parser.error("--profile has no use with --dry_run, which keeps nothing")
+    for name in ("profile", "extend"):
+        if getattr(options, name) and options.dry_run:
+            parser.error(f"--{name} has no use with --dry_run, which keeps nothing")
     return options
 
 
@@ -101,7 +113,7 @@ def main(options: argparse.Namespace) -> None:
         options.strategy, options.tpu, options.virtual_devices, options.worker_timeout
     )
     programs.on_interruption(lambda: _what_is_kept(options.workdir))
-    train.run(recipe, options.workdir, strategy, profile=options.profile)
+    train.run(recipe, options.workdir, strategy, profile=options.profile, extend=options.extend)
 
 
 def _prepare(options):
@@ -109,12 +121,39 @@ def _prepare(options):
     from effnet_tf import extras, recipes
 
     with programs.nothing_to_undo():
-        recipe = recipes.from_options(options)
+        recipe = recipes.from_options(options, _begun(options))
         recipe.resolved_variant()
         extras.require("Training", "tensorflow", "keras")
         from effnet_tf import train
         from effnet_tf.train import session  # noqa: F401  (it takes seconds)
     return recipe, train
+
+
+def _begun(options):
+    """Returns the recipe of the run in --workdir, with which it goes on; None of a new one."""
+    from effnet_tf import errors, extras, recipes
+    from effnet_tf.messages import log
+
+    begun = None
+    if options.workdir and _may_hold_a_run(options.workdir):
+        extras.require("Training", "tensorflow", "keras")
+        from effnet_tf.runs import going_on
+
+        begun = going_on.recipe_of(options.workdir)
+    if begun is not None:
+        log.info(f"Goes on with the run in '{options.workdir}'.")
+    elif not (options.recipe or recipes.given(options) or options.dry_run):
+        raise errors.InputError(
+            f"There is no run in '{options.workdir}' to go on with; for a new one say what to "
+            "train on: --data_dir photos, a folder with one folder of images per class, or "
+            "--dataset."
+        )
+    return begun
+
+
+def _may_hold_a_run(workdir):
+    """Whether it is worth TensorFlow's start to look there; only that can read gs://."""
+    return "://" in workdir or os.path.exists(os.path.join(workdir, "recipe.json"))
 
 
 def dry_run(recipe, train) -> None:

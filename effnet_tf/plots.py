@@ -7,7 +7,9 @@ that cannot be drawn end a run of hours; a disk that takes no file is an error a
 import functools
 import io
 import textwrap
+import types
 import warnings
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -64,20 +66,23 @@ def _wrapped(text):
 _PLAIN = dict(parse_math=False, usetex=False)
 
 
-def learning_curve(history: list, path: str) -> bool:
+def learning_curve(
+    history: list, path: str, marks: Mapping[float, str] = types.MappingProxyType({})
+) -> bool:
     """Draws loss and accuracy over epochs.
 
     Args:
         history: list of dicts, the rows of metrics.jsonl.
         path: of the PNG file.
+        marks: {epochs made: what changed there}, each a vertical line.
 
     Returns:
         Whether it was drawn.
     """
-    return _picture(path, functools.partial(_learning_curve, history), 2, 1, (9, 3.6))
+    return _picture(path, functools.partial(_learning_curve, history, marks), 2, 1, (9, 3.6))
 
 
-def _learning_curve(history, canvas, axes):
+def _learning_curve(history, marks, canvas, axes):
     loss, accuracy = axes
     for name, label, colour in (
         ("train_{}", "training images", "C7"),
@@ -97,6 +102,22 @@ def _learning_curve(history, canvas, axes):
     for side in axes:
         side.grid(alpha=0.3)
         side.legend(frameon=False)
+        for epochs, text in marks.items():
+            _mark(side, epochs, text)
+
+
+def _mark(side, epochs, text):
+    """Draws a vertical line, with what changed there beside its foot."""
+    side.axvline(epochs, color="C3", linestyle=":")
+    side.text(
+        epochs,
+        0.02,
+        f" {_wrapped(text)}",
+        transform=side.get_xaxis_transform(),
+        fontsize=7,
+        color="C3",
+        **_PLAIN,
+    )
 
 
 def _plot(side, history, name, scale, label, colour):

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from effnet_tf.messages import log
 from tests.helpers import memory, tiny_net
+from tests.helpers.toy_trainer import ToyTrainer
 
 # Two devices, so that MirroredStrategy can be tested; must be said before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -57,6 +58,16 @@ def tiny_variants():
     """For modules that train the networks of tests/helpers/tiny_net.py."""
     with tiny_net.registered():
         yield
+
+
+@pytest.fixture
+def toy_trainer(monkeypatch):
+    """Runs have no network: see tests/helpers/toy_trainer.py."""
+    monkeypatch.setattr("effnet_tf.train.session.Trainer", ToyTrainer)
+    monkeypatch.setattr("effnet_tf.train.session._describe", lambda recipe, trainer: None)
+    monkeypatch.setattr("effnet_tf.train.journal.Journal.show_batch", lambda journal: None)
+    monkeypatch.setattr("effnet_tf.plots.learning_curve", lambda history, path, marks: True)
+    monkeypatch.setattr("effnet_tf.train.journal.TensorBoard", lambda workdir, recipe: None)
 
 
 @pytest.fixture

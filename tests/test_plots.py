@@ -40,6 +40,13 @@ def test_learning_curve_without_averages(tmp_path, count):
     assert (255, 127, 14) in colours(tmp_path / "curve.png")  # C1: the raw weights' line
 
 
+def test_where_a_run_was_extended_is_a_line(tmp_path):
+    for name, marks in (("with", {1.5: "epochs: 2 -> 4"}), ("without", {})):
+        plots.learning_curve(ROWS, str(tmp_path / f"{name}.png"), marks)
+    red = (214, 39, 40)
+    assert red in colours(tmp_path / "with.png") and red not in colours(tmp_path / "without.png")
+
+
 def test_wrong_predictions_are_red(tmp_path):
     images = [np.full((4, 4, 3), 255, "uint8")] * 7
     plots.predictions(images, ["cat"] * 7, [True] * 7, str(tmp_path / "right.png"))

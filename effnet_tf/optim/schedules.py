@@ -140,17 +140,55 @@ class WarmupPolynomial(_Warmup):
         }
 
 
+@keras.saving.register_keras_serializable(package="effnet_tf")
+class From(keras.optimizers.schedules.LearningRateSchedule):
+    """Another schedule that begins at a later step: `schedule(max(step - start, 0))`.
+
+    Args:
+        schedule: what counts from there.
+        start: the step.
+    """
+
+    def __init__(self, schedule: keras.optimizers.schedules.LearningRateSchedule, start: int):
+        self.schedule, self.start = schedule, int(start)
+
+    def __call__(self, step):
+        return self.schedule(ops.maximum(ops.cast(step, "int64") - self.start, 0))
+
+    def get_config(self) -> dict[str, object]:
+        """Returns the arguments of the constructor."""
+        return {
+            "schedule": keras.optimizers.schedules.serialize(self.schedule),
+            "start": self.start,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "From":
+        """Returns the schedule of a `get_config`."""
+        inner = keras.optimizers.schedules.deserialize(config["schedule"])
+        return cls(inner, config["start"])
+
+
 def schedule(
     recipe: Recipe, steps_per_epoch: float
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Returns the learning rate of a recipe, a function of the step.
 
+    That of an extended run begins anew where it was extended, over the epochs that are left.
+
     Args:
         recipe: a `Recipe`.
         steps_per_epoch: images of an epoch / images of a batch, not rounded, as published.
     """
+    total = recipe.epochs * steps_per_epoch - recipe.extended_at
+    decayed = _schedule(recipe, steps_per_epoch, total)
+    if recipe.extended_at:
+        return From(decayed, recipe.extended_at)
+    return decayed
+
+
+def _schedule(recipe, steps_per_epoch, total):
     warmup = int(recipe.warmup_epochs * steps_per_epoch)
-    total = recipe.epochs * steps_per_epoch
     peak = recipe.learning_rate()
     if recipe.schedule == "cosine":
         return WarmupCosine(peak, total, warmup)

@@ -1,7 +1,13 @@
 """Which hyper-parameters does a training run have, and which recipes are shipped?"""
 
-from effnet_tf.recipes.options import STRATEGIES, add_options, default_recipe_name, from_options
-from effnet_tf.recipes.recipe import Recipe, differences
+from effnet_tf.recipes.options import (
+    STRATEGIES,
+    add_options,
+    default_recipe_name,
+    from_options,
+    given,
+)
+from effnet_tf.recipes.recipe import Recipe, differences, fixed_differences
 from effnet_tf.recipes.shipped import ABOUT, RECIPES
 
 __all__ = [
@@ -12,5 +18,7 @@ __all__ = [
     "add_options",
     "default_recipe_name",
     "differences",
+    "fixed_differences",
     "from_options",
+    "given",
 ]

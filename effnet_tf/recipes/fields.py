@@ -15,6 +15,7 @@ def field(
     low: float | None = None,
     high: float | None = None,
     choices: Sequence[str] | None = None,
+    option: bool = True,
 ) -> Any:
     """Describes one hyper-parameter of a frozen dataclass.
 
@@ -24,11 +25,12 @@ def field(
         low: the smallest legal number; None: no limit.
         high: the largest legal number; None: no limit.
         choices: the only legal texts, and the default; None: any.
+        option: whether it is an option of the command line; else the program itself sets it.
 
     Returns:
         A `dataclasses.field`; Any, as `dataclasses.field` itself is for a type checker.
     """
-    limits = dict(help=text, low=low, high=high, choices=choices)
+    limits = dict(help=text, low=low, high=high, choices=choices, option=option)
     return dataclasses.field(default=default, metadata=limits)
 
 

@@ -123,6 +123,12 @@ class Loop:
         low=1,
     )
     max_rollbacks: int = field(3, "how often to go back before the run stops", low=0)
+    extended_at: int = field(
+        0,
+        "the step of the last --extend, from which the schedule counts; 0: from the beginning",
+        low=0,
+        option=False,
+    )
     seed: int = field(
         0, "of the initial weights, the order of the images and every draw", low=0, high=2**32 - 1
     )

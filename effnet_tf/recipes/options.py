@@ -37,6 +37,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(title, line[:1].upper() + line[1:])
         hints = typing.get_type_hints(section)
         for field in dataclasses.fields(section):
+            if not field.metadata["option"]:
+                continue
             _add_option(group, field, hints[field.name])
 
 
@@ -68,23 +70,31 @@ def _option_type(annotation) -> Callable[[str], object]:
     return optional
 
 
-def from_options(options: argparse.Namespace) -> Recipe:
+def given(options: argparse.Namespace) -> dict[str, object]:
+    """Returns {field of `Recipe`: value} of the options that were given."""
+    return {
+        field.name: getattr(options, field.name)
+        for field in dataclasses.fields(Recipe)
+        if hasattr(options, field.name)
+    }
+
+
+def from_options(options: argparse.Namespace, begun: Recipe | None = None) -> Recipe:
     """Returns the `Recipe` that parsed options describe, and says which was chosen.
 
     Args:
         options: the namespace of a parser that `add_options` filled.
+        begun: the recipe of a run that is to go on: what no option says is as there. A
+            --recipe says all of it.
 
     Raises:
         InputError: a value outside its legal range.
     """
+    if begun is not None and options.recipe is None:
+        return dataclasses.replace(begun, **given(options))
     name = options.recipe
     if name is None:
         name = default_recipe_name(getattr(options, "dataset", None))
         log.info(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
     log.info(programs.as_called(f"{name}: {ABOUT[name]}"))
-    given = {
-        field.name: getattr(options, field.name)
-        for field in dataclasses.fields(Recipe)
-        if hasattr(options, field.name)
-    }
-    return dataclasses.replace(RECIPES[name], **given)
+    return dataclasses.replace(RECIPES[name], **given(options))

@@ -14,6 +14,7 @@ Sources, by the short names used in the sections:
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 
 from effnet_tf import errors, variants
 from effnet_tf.recipes import fields
@@ -99,13 +100,20 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         size = self.start_image_size + stage * (final - self.start_image_size) / last
         return max(32, round(size / 16) * 16)
 
-    def to_json(self) -> str:
-        """Returns the recipe as an indented JSON object, one field per line."""
-        return json.dumps(dataclasses.asdict(self), indent=2) + "\n"
+    def to_json(self, history: Sequence[dict] = ()) -> str:
+        """Returns the recipe as an indented JSON object, one field per line.
+
+        Args:
+            history: how a run of it was extended, see runs/going_on.py; the last entry.
+        """
+        fields = dataclasses.asdict(self)
+        if history:
+            fields["history"] = list(history)
+        return json.dumps(fields, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Recipe":
-        """Returns the recipe written by `to_json`.
+        """Returns the recipe written by `to_json`, without its history.
 
         Raises:
             InputError: no JSON object, or a field this version does not know.
@@ -116,6 +124,7 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
             raise errors.InputError(
                 f"The recipe is not a JSON object: {errors.first_line(error)}."
             ) from error
+        values.pop("history", None)
         unknown = sorted(set(values) - {field.name for field in dataclasses.fields(cls)})
         if unknown:
             raise errors.InputError(
@@ -138,10 +147,37 @@ FREE_TO_CHANGE = (
 )
 
 
+# Fields that no extension of a run can change: they say what a checkpoint holds, or which
+# images have been seen at its position.
+FIXED = (
+    *(
+        field.name
+        for field in dataclasses.fields(Network)
+        if field.name[-4:] not in ("size", "rate")
+    ),
+    *("init_weights", "freeze_until", "batch_norm"),
+    *("dataset", "train_split", "eval_split", "first_label", "holdout"),
+    *("batch_size", "optimizer", "seed"),
+)
+# These are variables of the state, or none of it: not zero may become another, but not zero.
+SWITCHES = ("ema_decay", "momentum")
+
+
 def differences(old: Recipe, new: Recipe) -> list[str]:
     """Returns "epochs: 10 -> 20" and so on for the fields that make two another run."""
     return [
-        f"{field.name}: {getattr(old, field.name)} -> {getattr(new, field.name)}"
+        _change(old, new, field.name)
         for field in dataclasses.fields(Recipe)
         if field.name not in FREE_TO_CHANGE and getattr(old, field.name) != getattr(new, field.name)
     ]
+
+
+def fixed_differences(old: Recipe, new: Recipe) -> list[str]:
+    """Returns "batch_size: 16 -> 32" and so on for what no extension of a run can change."""
+    changed = [name for name in FIXED if getattr(old, name) != getattr(new, name)]
+    changed += [name for name in SWITCHES if bool(getattr(old, name)) != bool(getattr(new, name))]
+    return [_change(old, new, name) for name in changed]
+
+
+def _change(old, new, name):
+    return f"{name}: {getattr(old, name)} -> {getattr(new, name)}"

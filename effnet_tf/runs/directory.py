@@ -16,7 +16,7 @@ from effnet_tf import storage
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, SaveError, first_line
 from effnet_tf.recipes import Recipe
-from effnet_tf.runs import checkpoints, same_run, taking_back, texts
+from effnet_tf.runs import checkpoints, going_on, same_run, taking_back, texts
 
 
 def is_new(workdir: str) -> bool:
@@ -25,7 +25,9 @@ def is_new(workdir: str) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(workdir: str, recipe: Recipe, source: Source) -> Iterator["Claim"]:
+def claimed(
+    workdir: str, recipe: Recipe, source: Source, extend: bool = False
+) -> Iterator["Claim"]:
     """Takes a run directory for this process, and writes the recipe into it.
 
     A new run that fails with nothing saved takes back what it wrote, and nothing else.
@@ -34,6 +36,7 @@ def claimed(workdir: str, recipe: Recipe, source: Source) -> Iterator["Claim"]:
         workdir: a directory, local or gs://.
         recipe: a `Recipe`.
         source: the images that it trains on.
+        extend: whether the recipe may differ from that of the run there, see going_on.py.
 
     Yields:
         A `Claim`.
@@ -47,7 +50,7 @@ def claimed(workdir: str, recipe: Recipe, source: Source) -> Iterator["Claim"]:
         _check_new(workdir, recipe)
     described = same_run.describe(source)
     if not is_new_run:
-        same_run.check(workdir, recipe, source, described)
+        same_run.check(workdir, recipe, source, described, extend)
     foreign, made = storage.names(workdir), []
     with contextlib.ExitStack() as stack:
         try:
@@ -80,7 +83,7 @@ def _as_input_error(workdir):
 def _write_what_it_is(workdir, recipe, source, described):
     recipe = dataclasses.replace(recipe, data_dir=_absolute(recipe.data_dir))
     for name, text in (
-        ("recipe", recipe.to_json()),
+        ("recipe", recipe.to_json(going_on.history(workdir, recipe))),
         ("classes", json.dumps(source.class_names) + "\n"),
         ("source", json.dumps(described) + "\n"),
     ):

@@ -8,7 +8,9 @@ from effnet_tf.data import changes, fingerprint
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError
 from effnet_tf.recipes import Recipe, differences
-from effnet_tf.runs import texts
+from effnet_tf.runs import going_on, texts
+
+OTHER = "or choose another --workdir."
 
 
 def describe(source: Source) -> dict:
@@ -21,7 +23,9 @@ def describe(source: Source) -> dict:
     }
 
 
-def check(workdir: str, recipe: Recipe, source: Source, described: dict) -> None:
+def check(
+    workdir: str, recipe: Recipe, source: Source, described: dict, extend: bool = False
+) -> None:
     """Refuses to resume a run of another recipe, of other classes or other images.
 
     Args:
@@ -29,17 +33,25 @@ def check(workdir: str, recipe: Recipe, source: Source, described: dict) -> None
         recipe: what the run is to go on with.
         source: the images that it is to go on with.
         described: what `describe` says of them.
+        extend: whether the recipe may be another one: going_on.py has checked it.
 
     Raises:
         InputError: they are others than those the run began with; says which.
     """
-    options = differences(texts.read_recipe(os.path.join(workdir, "recipe.json")), recipe)
-    _refuse(workdir, "of another recipe", options, "Give the same options to resume it")
+    old = texts.read_recipe(os.path.join(workdir, "recipe.json"))
+    options = differences(old, recipe)
+    if options and not extend:
+        _refuse(workdir, "of another recipe", options, going_on.ways(workdir, old, recipe))
     # They follow recipe.json, and a killed process may have left it alone.
     path = os.path.join(workdir, "classes.json")
     if storage.exists(path):
         changed = _other_classes(texts.read_classes(path), tuple(source.class_names))
-        _refuse(workdir, "on other data", changed, "Give the classes it began with to resume it")
+        _refuse(
+            workdir,
+            "on other data",
+            changed,
+            f"Give the classes it began with to resume it, {OTHER}",
+        )
     path = os.path.join(workdir, "source.json")
     if storage.exists(path):
         changed = _other_images(path, source, described, _listed_as_bad(workdir))
@@ -48,15 +60,14 @@ def check(workdir: str, recipe: Recipe, source: Source, described: dict) -> None
             "on other data",
             changed,
             "Give the images it began with to resume it, "
-            f"remove '{path}' to go on with these anyway",
+            f"remove '{path}' to go on with these anyway, {OTHER}",
         )
 
 
 def _refuse(workdir, what, changed, remedy):
     if changed:
         raise InputError(
-            f"The workdir '{workdir}' holds a run {what} ({'; '.join(changed)}). "
-            f"{remedy}, or choose another --workdir."
+            f"The workdir '{workdir}' holds a run {what} ({'; '.join(changed)}). {remedy}"
         )
 
 

@@ -134,6 +134,25 @@ def read_recipe(path: str) -> Recipe:
         raise InputError(f"'{path}' cannot be used: {error}") from error
 
 
+def read_history(path: str) -> list[dict]:
+    """Returns how the run of a recipe.json was extended; [] if it was not."""
+    values = _parsed(path, read_text(path), COPY)
+    if not isinstance(values, dict):
+        raise Damaged(path, f"it holds {_short(values)} instead of a recipe", COPY)
+    found = values.get("history", [])
+    if not isinstance(found, list) or not all(map(_is_extension, found)):
+        raise Damaged(path, f"its history is {_short(found)}", COPY)
+    return found
+
+
+def _is_extension(entry):
+    if not isinstance(entry, dict) or not isinstance(entry.get("changed"), list):
+        return False
+    return type(entry.get("step")) is int and all(
+        isinstance(text, str) for text in entry["changed"]
+    )
+
+
 def _is_of(value, kind):
     """Whether a value of JSON is of a type such as `int | None`."""
     if isinstance(kind, types.UnionType):

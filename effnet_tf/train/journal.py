@@ -8,6 +8,8 @@ import os
 import time
 from collections.abc import Callable
 
+import tensorflow as tf
+
 from effnet_tf import data, plots, storage
 from effnet_tf.runs import texts
 from effnet_tf.train.reporting import TensorBoard
@@ -49,9 +51,17 @@ class Journal:
     def open(self) -> None:
         """Opens the record for TensorBoard; a new run begins with a picture of a batch."""
         if self._is_chief:
+            self._remove_old_result()
             self._board = TensorBoard(self.workdir, self._trainer.recipe)
             if not self._trainer.position:
                 self.show_batch()
+
+    def _remove_old_result(self):
+        """An extended run is not complete any more."""
+        path = os.path.join(self.workdir, "result.json")
+        if not self._trainer.is_done and storage.exists(path):
+            with storage.writing(self.workdir):
+                tf.io.gfile.remove(path)
 
     def show_batch(self) -> None:
         """Draws the first images as the network gets them."""
@@ -96,8 +106,15 @@ class Journal:
 
     def _draw(self):
         self._drawn = time.monotonic()
+        extensions = texts.read_history(os.path.join(self.workdir, "recipe.json"))
+        marks = {
+            entry["step"] / self._trainer.steps_per_epoch: "\n".join(entry["changed"])
+            for entry in extensions
+        }
         with storage.writing(self.workdir):
-            plots.learning_curve(self.history, os.path.join(self.workdir, "learning_curve.png"))
+            plots.learning_curve(
+                self.history, os.path.join(self.workdir, "learning_curve.png"), marks
+            )
 
     def close(self) -> None:
         """Ends the record for TensorBoard."""

@@ -14,7 +14,7 @@ from effnet_tf.data import bad_images, batches
 from effnet_tf.errors import WorkerLost, first_line
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
-from effnet_tf.runs import directory
+from effnet_tf.runs import directory, going_on
 from effnet_tf.train.goodput import Goodput
 from effnet_tf.train.interruption import Interruption
 from effnet_tf.train.journal import Journal
@@ -40,6 +40,7 @@ def run(
     strategy: tf.distribute.Strategy | None = None,
     *,
     profile: bool = False,
+    extend: bool = False,
 ) -> dict[str, float]:
     """Trains, evaluates and checkpoints a recipe in a run directory; resumes one there.
 
@@ -52,6 +53,8 @@ def run(
         strategy: a tf.distribute strategy; by default `choose_strategy()`.
         profile: whether to record five steps after the tenth with TensorFlow's profiler, in
             `workdir`/tensorboard/plugins/profile. It changes nothing that is computed.
+        extend: whether a run in `workdir` may go on with another recipe: more epochs, another
+            rate, other augmentation. Its schedule then begins anew at the newest checkpoint.
 
     Returns:
         A dict with the metrics of the last epoch: step, epoch, train_loss,
@@ -71,9 +74,10 @@ def run(
     extras.require_for_training(recipe)
     source = data.open_source(recipe)
     bad_images.check(source, recipe.max_bad_fraction)
+    recipe = going_on.settled(recipe, workdir, extend, source.num_train / recipe.batch_size)
     strategy = strategy or choose_strategy()
     with (
-        _claimed(workdir, recipe, source, strategy) as claim,
+        _claimed(workdir, recipe, source, strategy, extend) as claim,
         Interruption(claim.take_back) as interruption,
     ):
         log.info("Building the network ...")
@@ -97,9 +101,9 @@ class _OthersClaim:
         """Removes nothing."""
 
 
-def _claimed(workdir, recipe, source, strategy):
+def _claimed(workdir, recipe, source, strategy, extend):
     if is_chief(strategy):
-        return directory.claimed(workdir, recipe, source)
+        return directory.claimed(workdir, recipe, source, extend)
     return contextlib.nullcontext(_OthersClaim())
 
 
