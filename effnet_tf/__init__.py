@@ -22,8 +22,10 @@ from effnet_tf.variants import (
 
 __version__ = "0.1.0"
 
-# The public names that need TensorFlow, by the package that hands them on.
+# The public names that are imported when first used, most of them because they need TensorFlow,
+# by the package that hands them on.
 _LAZY = {
+    "catalog": ("list_models",),
     "layers": (
         "BatchNorm",
         "DescribedBlock",
@@ -49,6 +51,7 @@ _LAZY = {
 }
 # The packages that `effnet_tf.NAME` reaches without an import of its own.
 _PACKAGES = (
+    "catalog",
     "data",
     "export",
     "layers",

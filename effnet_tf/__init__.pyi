@@ -4,6 +4,7 @@ from typing import Protocol
 
 import keras
 
+from effnet_tf import catalog as catalog
 from effnet_tf import data as data
 from effnet_tf import export as export
 from effnet_tf import layers as layers
@@ -15,6 +16,7 @@ from effnet_tf import scaling as scaling
 from effnet_tf import train as train
 from effnet_tf import variants as variants
 from effnet_tf import weights as weights
+from effnet_tf.catalog import list_models as list_models
 from effnet_tf.costs import cost as cost
 from effnet_tf.errors import InputError as InputError
 from effnet_tf.extras import MissingPackage as MissingPackage

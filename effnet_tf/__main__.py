@@ -39,6 +39,7 @@ class Verb:
 # An installation calls the folder export/ effnet_export.
 _EXPORT = "export"
 VERBS = {
+    "models": Verb("list the networks: what each costs and reaches", "effnet_tf.catalog.program"),
     "train": Verb("train a network, or resume a run", "train_tpu"),
     "export": Verb("write TFLite, SavedModel and ONNX files, checked; run them", _EXPORT),
     "data": Verb("look at a data set, or prepare a smaller copy", "effnet_tf.data.__main__"),

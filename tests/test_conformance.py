@@ -95,6 +95,7 @@ OTHERS = {
         "blocks",
         "cost",
     ),
+    "catalog": ("list_models",),
     "recipes": ("RECIPES", "Recipe"),
     "optim": (
         "AdamW",

@@ -47,6 +47,7 @@ FLOORS = {
     "train": 10,
     "dry_run": 11,
     "scaling": 11,
+    "catalog": 12,
     "__main__": 12,
 }
 WITHOUT_TENSORFLOW = (
@@ -66,10 +67,17 @@ WITHOUT_TENSORFLOW = (
     "costs",
     "recipes",
     "scaling",
+    "catalog",
     "__main__",
 )
 # Packages without TensorFlow that these rows may import.
-LIGHT = {"progress": {"tqdm"}, "programs": {"absl"}, "command_line": {"absl"}, "scaling": {"absl"}}
+LIGHT = {
+    "progress": {"tqdm"},
+    "programs": {"absl"},
+    "command_line": {"absl"},
+    "scaling": {"absl"},
+    "catalog": {"absl"},
+}
 # Lines: a body that fits on a screen, a class that one holds, a file that answers one question.
 MAX_FUNCTION, MEDIAN_FUNCTION, MAX_CLASS, MAX_FILE = 30, 8, 200, 300
 MAX_CONDITIONALS = 10  # conditional expressions per 1,000 lines

@@ -35,7 +35,7 @@ def draw(plans: Sequence[Plan], path: str) -> None:
     """Draws published top-1 accuracy over multiply-adds, and the plans as vertical lines.
 
     Args:
-        plans: at least one.
+        plans: none, for the published networks alone, or some.
         path: of the PNG file.
 
     Raises:
@@ -46,6 +46,9 @@ def draw(plans: Sequence[Plan], path: str) -> None:
     if not path.endswith(".png"):
         raise InputError(f"The picture must end with .png, and not be '{path}'.")
     figure = extras.load("matplotlib.figure", PURPOSE)
+    title = "Published networks: accuracy as their publishers say"
+    if plans:
+        title = "Vertical lines: the planned networks, whose accuracy nobody knows yet"
     canvas = figure.Figure(figsize=(9, 5.4), layout="constrained")
     axis = canvas.subplots()
     _draw_published(axis)
@@ -54,7 +57,7 @@ def draw(plans: Sequence[Plan], path: str) -> None:
         xscale="log",
         xlabel="multiply-adds of one image",
         ylabel="top-1 accuracy on ImageNet as published (%)",
-        title="Vertical lines: the planned networks, whose accuracy nobody knows yet",
+        title=title,
     )
     axis.grid(alpha=0.3)
     axis.legend(loc="lower right", fontsize=8)
