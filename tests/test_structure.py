@@ -49,6 +49,7 @@ FLOORS = {
     "scaling": 11,
     "catalog": 12,
     "__main__": 12,
+    "search": 12,
 }
 WITHOUT_TENSORFLOW = (
     "errors",

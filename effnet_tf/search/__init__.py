@@ -1,0 +1,11 @@
+"""How are the coefficients of compound scaling, or a whole network, searched?
+
+`python -m effnet_tf.search` has the programs. Names are imported when first asked for: `--help`
+needs no TensorFlow.
+"""
+
+from effnet_tf import faces
+
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__, {"images": ("Images",), "proxy": ("Settings",)}
+)
