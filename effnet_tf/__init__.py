@@ -46,7 +46,7 @@ _LAZY = {
         "WarmupStaircase",
     ),
     "weights": ("LoadReport", "load_weights"),
-    "models": ("feature_extractor", "load_model", "model_fn", "set_trainable"),
+    "models": ("feature_extractor", "load_model", "load_run", "model_fn", "set_trainable"),
     "models.applications": ("decode_predictions", "preprocess_input", *CONSTRUCTORS),
 }
 # The packages that `effnet_tf.NAME` reaches without an import of its own.

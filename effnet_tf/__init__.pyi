@@ -31,6 +31,7 @@ from effnet_tf.layers import Normalize as Normalize
 from effnet_tf.layers import SqueezeExcite as SqueezeExcite
 from effnet_tf.models import feature_extractor as feature_extractor
 from effnet_tf.models import load_model as load_model
+from effnet_tf.models import load_run as load_run
 from effnet_tf.models import model_fn as model_fn
 from effnet_tf.models import set_trainable as set_trainable
 from effnet_tf.models.applications import decode_predictions as decode_predictions

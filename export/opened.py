@@ -29,11 +29,13 @@ class Run:
         workdir: the directory.
         recipe: its `Recipe`, with --data_dir instead of its own if that was given.
         class_names: in the order of the labels.
+        checkpoint: "best", "last", or None: as the recipe keeps them.
     """
 
     workdir: str
     recipe: "Recipe"
     class_names: tuple[str, ...]
+    checkpoint: str | None = None
 
     @property
     def data_dir(self) -> str | None:
@@ -42,14 +44,9 @@ class Run:
 
     def load_model(self) -> "keras.Model":
         """Returns the classifier with averaged weights, giving probabilities."""
-        from effnet_tf.models import build
-        from effnet_tf.weights import loading
+        from effnet_tf.models import trained
 
-        classifier = build.model_fn(self.recipe.resolved_variant(), len(self.class_names))
-        report = loading.load_weights(classifier, self.workdir, family=self.recipe.family)
-        if report.exact:  # else it has been printed
-            print(report)
-        return classifier
+        return trained.load_run(self.workdir, self.checkpoint)
 
     def about(self, model: "keras.Model") -> "About":
         """Returns the `About` of its classifier."""
@@ -200,14 +197,14 @@ class KerasFile:
         )
 
 
-def open_run(workdir: str, data_dir: str | None = None) -> Run:
+def open_run(workdir: str, data_dir: str | None = None, checkpoint: str | None = None) -> Run:
     """Returns the `Run` in a directory, with its data in `data_dir` if they lie elsewhere now."""
     from effnet_tf.runs import texts
 
     recipe, class_names = texts.read_run(workdir)
     if data_dir:
         recipe = dataclasses.replace(recipe, data_dir=data_dir)
-    return Run(workdir, recipe, class_names)
+    return Run(workdir, recipe, class_names, checkpoint)
 
 
 def open_model(options: argparse.Namespace) -> Run | KerasFile:
@@ -215,7 +212,7 @@ def open_model(options: argparse.Namespace) -> Run | KerasFile:
     if bool(options.workdir) == bool(options.model):
         raise InputError("Give either --workdir, a run directory, or --model, a .keras file.")
     if options.workdir:
-        return open_run(options.workdir, options.data_dir)
+        return open_run(options.workdir, options.data_dir, options.checkpoint)
     return KerasFile(options.model, read_labels(options.labels), options.data_dir, options.crop)
 
 

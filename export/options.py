@@ -51,6 +51,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add_run(parser)
     add = parser.add_argument
     add("--model", metavar="FILE", help="a .keras file instead of --workdir")
+    add(
+        "--checkpoint",
+        choices=("best", "last"),
+        help="which of the run's to take; by default the best of a run trained with --keep best",
+    )
     add_labels(parser, "with --model: its class names")
     add(
         "--crop",

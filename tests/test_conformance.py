@@ -111,6 +111,7 @@ OTHERS = {
         "decode_predictions",
         "feature_extractor",
         "load_model",
+        "load_run",
         "model_fn",
         "preprocess_input",
         "set_trainable",

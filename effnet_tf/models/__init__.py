@@ -9,5 +9,6 @@ __getattr__, __dir__, __all__ = faces.attach(
         "build": ("ENDPOINTS", "feature_extractor", "model_fn"),
         "finetune": ("set_trainable",),
         "saved": ("load_model",),
+        "trained": ("load_run",),
     },
 )

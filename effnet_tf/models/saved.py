@@ -11,7 +11,9 @@ import keras
 from effnet_tf import (
     layers,
     optim,  # noqa: F401  registers what a file may hold
+    storage,
 )
+from effnet_tf.models import trained
 from effnet_tf.weights import claims, loading, pixels
 
 
@@ -28,7 +30,8 @@ def load_model(
     it was made; Keras' own function makes it compute with copies of them.
 
     Args:
-        path: the file.
+        path: the file; or the directory of a run, which gives its trained network, see
+            `load_run`.
         compile: whether to restore the optimiser, loss and metrics too.
         custom_objects: {name: class or function} of yours that the file holds.
         safe_mode: whether to refuse files that hold code of their own (Lambda layers).
@@ -40,6 +43,8 @@ def load_model(
         InputError: the file reaches outside itself, claims more than it can hold, or has
             weights that are not finite.
     """
+    if storage.exists(os.path.join(os.fspath(path), "recipe.json")):
+        return trained.load_run(path)
     claims.check_keras_file(str(path))
     with _as_saved(str(path)):
         model = keras.saving.load_model(

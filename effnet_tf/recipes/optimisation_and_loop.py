@@ -109,6 +109,18 @@ class Loop:
         None, "steps between checkpoints within an epoch; none: only its end is saved", low=1
     )
     keep_checkpoints: int = field(3, "how many checkpoints stay in the workdir", low=1)
+    keep: str = field(
+        "last",
+        "last: the newest checkpoints alone; best: besides them that of the best evaluation, which "
+        "is then what is exported and loaded",
+        choices=("last", "best"),
+    )
+    patience: int | None = field(
+        None,
+        "end the run once so many epochs in a row were evaluated no better than the best before; "
+        "none: never",
+        low=1,
+    )
     background_saves: bool = field(True, "write checkpoints while training goes on")
     loss_spike: float = field(
         10.0,

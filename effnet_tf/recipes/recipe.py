@@ -140,21 +140,20 @@ FREE_TO_CHANGE = (
     "eval_batch_size",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep",
+    "patience",
     "background_saves",
     "max_bad_fraction",
     "max_bad_steps",
     "max_rollbacks",
 )
 
-
+# Of the network's fields, these leave its variables as they are.
+WITHOUT_VARIABLES = ("image_size", "dropout_rate", "drop_connect_rate")
 # Fields that no extension of a run can change: they say what a checkpoint holds, or which
 # images have been seen at its position.
 FIXED = (
-    *(
-        field.name
-        for field in dataclasses.fields(Network)
-        if field.name[-4:] not in ("size", "rate")
-    ),
+    *(each.name for each in dataclasses.fields(Network) if each.name not in WITHOUT_VARIABLES),
     *("init_weights", "freeze_until", "batch_norm"),
     *("dataset", "train_split", "eval_split", "first_label", "holdout"),
     *("batch_size", "optimizer", "seed"),

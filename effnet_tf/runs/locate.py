@@ -11,7 +11,10 @@ import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.runs import checkpoints
+from effnet_tf.messages import log
+from effnet_tf.runs import checkpoints, texts
+
+LAST, BEST = "checkpoints", "best"  # folders of a run
 
 
 def latest_checkpoint(folder: str) -> str | None:
@@ -48,11 +51,13 @@ def latest_checkpoint(folder: str) -> str | None:
 def checkpoint_prefix(path: str) -> str | None:
     """Returns the checkpoint that `path` names (a prefix, its folder, a run), or None.
 
+    Of a run that keeps its best checkpoint, this one.
+
     Raises:
         InputError: it is one of train_tpu.py and damaged, or there are several.
     """
     path = path.rstrip("/")
-    for folder in (path, f"{path}/checkpoints"):
+    for folder in (path, *_folders(path)):
         ours = checkpoints.newest(folder)
         if ours:
             return ours
@@ -78,6 +83,46 @@ def checkpoint_prefix(path: str) -> str | None:
         return _unharmed(prefixes[0])
     prefix = re.sub(r"\.(index|data-\d+-of-\d+)$", "", path)
     return _unharmed(prefix) if storage.exists(f"{prefix}.index") else None
+
+
+def _folders(run):
+    """Returns the folders of a run in which to look for its checkpoint, the first one first."""
+    last, best = os.path.join(run, LAST), os.path.join(run, BEST)
+    kept = checkpoints.committed(best)
+    if not kept or texts.read_recipe(os.path.join(run, "recipe.json")).keep != "best":
+        return [last]
+    log.info(
+        f"Of the run '{run}' the checkpoint of the best evaluation is taken, step "
+        f"{checkpoints.step_of(kept[-1]):,}; '{last}' is that of the last one."
+    )
+    return [best]
+
+
+def chosen(run: str, which: str | None) -> str:
+    """Returns the path that names a run's "best" or "last" checkpoint; None: as it keeps them.
+
+    Raises:
+        InputError: it has no best one.
+    """
+    if which is None:
+        return run
+    path = os.path.join(run, {"last": LAST, "best": BEST}[which])
+    if which == "best" and not checkpoints.committed(path):
+        raise InputError(
+            f"The run '{run}' has no best checkpoint: it was trained without --keep best. Take its "
+            "last one."
+        )
+    return path
+
+
+def run_of(path: str) -> str | None:
+    """Returns the run directory that a path is, or lies in: at most a checkpoint's prefix deep."""
+    path = path.rstrip("/")
+    for _ in range(4):
+        if path and storage.exists(os.path.join(path, "recipe.json")):
+            return path
+        path = os.path.dirname(path)
+    return None
 
 
 def _prefixes(folders):

@@ -4,7 +4,8 @@ recipe.json      every hyper-parameter, written first
 classes.json     the class names, in the order of the labels
 source.json      the data set: how many images it has, and its fingerprint
 checkpoints/     the newest checkpoints, see checkpoints.py
-metrics.jsonl    one line per epoch
+best/            that of the best evaluation, with --keep best
+metrics.jsonl    one line per epoch; metrics.csv has the same
 bad_examples.jsonl  images that could not be used, and why; with several workers, of the
                  first; bad_examples-N.jsonl is of the others
 learning_curve.png, augmented.png, tensorboard/
@@ -28,7 +29,9 @@ RUN_FILES = (
     "classes.json",
     "source.json",
     "metrics.jsonl",
+    "metrics.csv",
     "checkpoints",
+    "best",
     "learning_curve.png",
     "augmented.png",
     "tensorboard",
@@ -57,9 +60,12 @@ def _own_files():
     top = "|".join(re.escape(name) for name in RUN_FILES[1:]) + r"|bad_examples-\d+\.jsonl"
     return (
         # .index, .data-00000-of-00001, and where TensorFlow writes them first.
-        (r"checkpoints/\d+(-\d+)?/state.*_temp", r"part-.*"),
-        (r"checkpoints/\d+(-\d+)?", rf"{checkpoints.PREFIX}\..*|{checkpoints.MANIFEST}(\.tmp)?"),
-        (r"checkpoints", r"(?!)"),  # no file: only those folders
+        (r"(checkpoints|best)/\d+(-\d+)?/state.*_temp", r"part-.*"),
+        (
+            r"(checkpoints|best)/\d+(-\d+)?",
+            rf"{checkpoints.PREFIX}\..*|{checkpoints.MANIFEST}(\.tmp)?",
+        ),
+        (r"checkpoints|best", r"(?!)"),  # no file: only those folders
         # Host and process are in the names of TensorBoard's files, and the host in a profile's.
         (r"tensorboard/plugins/profile/[\d_]+", rf"{re.escape(socket.gethostname())}\.xplane\.pb"),
         (r"tensorboard/plugins/profile", r"(?!)"),

@@ -4,6 +4,8 @@ A file that cannot be used (not JSON, of other types, not UTF-8, far too large, 
 is an InputError that names it and says what to do.
 """
 
+import csv
+import io
 import math
 import os
 import reprlib
@@ -76,6 +78,16 @@ def read_metrics(path: str) -> list[dict]:
             if type(row.get(name)) not in kinds:
                 raise Damaged(path, f"row {number} has the {name} {_short(row.get(name))}", LINES)
     return rows
+
+
+def csv_of(rows: list[dict]) -> str:
+    """Returns the rows of metrics.jsonl as a table, with a column for every name in them."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    content = io.StringIO()
+    table = csv.DictWriter(content, list(names), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return content.getvalue()
 
 
 def read_bad(path: str, source: Source) -> list[dict]:

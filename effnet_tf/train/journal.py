@@ -11,7 +11,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from effnet_tf import data, plots, storage
-from effnet_tf.runs import texts
+from effnet_tf.messages import log
+from effnet_tf.runs import evaluations, locate, texts
 from effnet_tf.train.reporting import TensorBoard
 from effnet_tf.train.strategy import is_chief
 from effnet_tf.train.trainer import Trainer
@@ -27,16 +28,24 @@ class Journal:
         trainer: a `Trainer`.
         workdir: directory of the run.
         check_claim: function that raises an InputError if another process has taken over.
+        on_metrics: function of (step, {name: number}), see `train.run`; or None.
 
     Attributes:
         workdir: directory of the run.
         history: the metrics of every epoch that has ended, one dict each.
     """
 
-    def __init__(self, trainer: Trainer, workdir: str, check_claim: Callable[[], None]):
+    def __init__(
+        self,
+        trainer: Trainer,
+        workdir: str,
+        check_claim: Callable[[], None],
+        on_metrics: Callable[[int, dict[str, float]], object] | None = None,
+    ):
         self._trainer, self.workdir, self._check_claim = trainer, workdir, check_claim
         self._is_chief = is_chief(trainer.strategy)
         self._board: TensorBoard | None = None
+        self._on_metrics = on_metrics
         self._drawn = time.monotonic()
         self.history: list[dict] = []
 
@@ -73,9 +82,14 @@ class Journal:
             self._board.batch(batch["images"].numpy(), names)
 
     def scalars(self, values: dict[str, float]) -> None:
-        """Records numbers of this step for TensorBoard."""
+        """Records numbers of this step for TensorBoard, and hands them on."""
         if self._board:
             self._board.scalars(self._trainer.step, values)
+        self._hand_on(values)
+
+    def _hand_on(self, values):
+        if self._on_metrics and self._is_chief:
+            self._on_metrics(self._trainer.step, dict(values))
 
     def add(self, metrics: dict[str, float]) -> None:
         """Adds the metrics of an epoch that has ended.
@@ -87,11 +101,27 @@ class Journal:
         if not self._is_chief:
             return
         evaluated = {name: metrics[name] for name in metrics if name.startswith("eval_")}
-        self.scalars({f"eval/{name}": value for name, value in evaluated.items()})
+        if self._board:
+            named = {f"eval/{name}": value for name, value in evaluated.items()}
+            self._board.scalars(self._trainer.step, named)
         self._check_claim()
         storage.write_rows(os.path.join(self.workdir, "metrics.jsonl"), self.history)
+        storage.write_text(os.path.join(self.workdir, "metrics.csv"), texts.csv_of(self.history))
+        self._hand_on(metrics)
         if time.monotonic() - self._drawn > REDRAW:
             self._draw()
+
+    def is_out_of_patience(self) -> bool:
+        """Whether the run ends before its last epoch, as its recipe says; says so."""
+        recipe = self._trainer.recipe
+        if not recipe.patience or self._trainer.is_inside_epoch:
+            return False
+        waited = evaluations.epochs_since_best(self.history, recipe.extended_at)
+        if waited >= recipe.patience:
+            log.info(
+                f"Ends here: no better evaluation for {waited} epochs (patience {recipe.patience})."
+            )
+        return waited >= recipe.patience
 
     def finish(self) -> dict[str, float]:
         """Writes the result and the learning curve; returns the metrics of the last epoch."""
@@ -102,7 +132,17 @@ class Journal:
             storage.write_text(
                 os.path.join(self.workdir, "result.json"), json.dumps(last, indent=2) + "\n"
             )
+        self._tell_of_best()
         return last
+
+    def _tell_of_best(self):
+        if self._trainer.recipe.keep == "best":
+            best = evaluations.best(self.history)
+            log.info(
+                f"The best evaluation was {best['eval_accuracy']:.2%} after epoch {best['epoch']}: "
+                f"its checkpoint is in {os.path.join(self.workdir, locate.BEST)}, and is what is "
+                "exported and loaded"
+            )
 
     def _draw(self):
         self._drawn = time.monotonic()

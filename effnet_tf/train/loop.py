@@ -80,7 +80,7 @@ class Loop:
         self._resume()
         self._progress = Progress(trainer, quiet=not self._is_chief)
         journal.open()
-        while not trainer.is_done:
+        while not (trainer.is_done or journal.is_out_of_patience()):
             self._epoch()
         self._saver.leave_together()
         if not journal.history:  # complete, but somebody removed metrics.jsonl
@@ -129,6 +129,7 @@ class Loop:
             if every and trainer.step % every == 0 and trainer.step < end:
                 self._saver.save()
         self._progress.end_epoch(self._end_epoch(epoch))
+        self._saver.save_best(self._journal.history)
         self._saver.save()
         self._note_bad()
 

@@ -1,12 +1,12 @@
 """When is the state of a run on disk, and how does a run leave so that it can go on?"""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from effnet_tf.errors import InputError, Preempted, SaveError
-from effnet_tf.runs import checkpoints
+from effnet_tf.runs import checkpoints, evaluations, locate
 from effnet_tf.train.goodput import Goodput
 from effnet_tf.train.interruption import Interruption
 from effnet_tf.train.strategy import any_worker, is_chief, mean_over_workers
@@ -42,6 +42,8 @@ class Saver:
         self._store = checkpoints.Store(
             self.folder, trainer.recipe.keep_checkpoints, trainer.recipe.background_saves
         )
+        # Not in the background: it must be on disk before the epoch's own checkpoint is.
+        self._best = checkpoints.Store(os.path.join(workdir, locate.BEST), keep=1)
         self._saved = None  # (step, whether inside an epoch) of the newest checkpoint
 
     @property
@@ -89,6 +91,25 @@ class Saver:
         self._saved = self._place()
         self._goodput.checkpointed()
         self._goodput.write()
+
+    def save_best(self, history: Sequence[dict]) -> None:
+        """Keeps the state beside the others, if the recipe says so and no epoch was better.
+
+        It comes before the epoch's own checkpoint: a run that is resumed at that one has this
+        one, too, and a run that is resumed before it comes here again.
+
+        Args:
+            history: the metrics of every epoch, the last one's included.
+        """
+        if not self._is_chief or self._trainer.recipe.keep != "best":
+            return
+        step = evaluations.step_of_best(self._best.folder)
+        kept = [row for row in history[:-1] if row["step"] == step]
+        if kept and not evaluations.is_better(history[-1], kept[-1]):
+            return
+        with self._goodput.timed("checkpoint"):
+            self._check_claim()
+            self._best.save(self._trainer.step, self._trainer.snapshot())
 
     def check_interrupted(self) -> None:
         """Saves and leaves if the machine goes away, or if a background save has failed.
@@ -140,5 +161,6 @@ class Saver:
             raise error or SaveError("Another worker could not write a checkpoint.")
 
     def close(self) -> None:
-        """Ends the thread that writes."""
+        """Ends the threads that write."""
+        self._best.close()
         self._store.close()

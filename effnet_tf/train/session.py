@@ -5,7 +5,7 @@ held-out image, checkpoints, resume. runs/directory.py says what a run directory
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
@@ -41,6 +41,7 @@ def run(
     *,
     profile: bool = False,
     extend: bool = False,
+    on_metrics: Callable[[int, dict[str, float]], object] | None = None,
 ) -> dict[str, float]:
     """Trains, evaluates and checkpoints a recipe in a run directory; resumes one there.
 
@@ -55,6 +56,10 @@ def run(
             `workdir`/tensorboard/plugins/profile. It changes nothing that is computed.
         extend: whether a run in `workdir` may go on with another recipe: more epochs, another
             rate, other augmentation. Its schedule then begins anew at the newest checkpoint.
+        on_metrics: function of (step, {name: number}) for other people's trackers, called by
+            the first worker: after some steps with "train/loss", "train/accuracy",
+            "learning_rate", "images_per_second" and "data_wait", and after an epoch with its row
+            of metrics.jsonl. A run that was killed may hand on a row twice.
 
     Returns:
         A dict with the metrics of the last epoch: step, epoch, train_loss,
@@ -84,7 +89,7 @@ def run(
         trainer = Trainer(recipe, source, strategy)
         _describe(recipe, trainer)
         saver = Saver(trainer, workdir, claim, goodput, interruption)
-        journal = Journal(trainer, workdir, claim)
+        journal = Journal(trainer, workdir, claim, on_metrics)
         profiler = Profiler(workdir, strategy, profile)
         loop = Loop(trainer, saver, journal, profiler, goodput, interruption)
         with _told_why(source, recipe, strategy), contextlib.closing(loop):

@@ -21,8 +21,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers import Normalize, start_at_zero
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
-from effnet_tf.runs import checkpoints, texts
-from effnet_tf.runs.locate import checkpoint_prefix
+from effnet_tf.runs import locate, texts
 from effnet_tf.train.step import Step
 from effnet_tf.weights import loading, pixels
 
@@ -129,10 +128,9 @@ class State:
 
     def _is_of_other_classes(self, start):
         """Whether weights are of a run of ours on other classes; of a file nobody knows."""
-        prefix = checkpoint_prefix(start)
-        if not prefix or os.path.basename(prefix) != checkpoints.PREFIX:
+        run = locate.run_of(start)
+        if run is None:
             return False
-        run = os.path.dirname(os.path.dirname(os.path.dirname(prefix)))
         path = os.path.join(run, "classes.json")
         return storage.exists(path) and texts.read_classes(path) != self._class_names
 

@@ -5,7 +5,6 @@ import json
 import shutil
 import signal
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -13,7 +12,7 @@ from effnet_tf import optim, plots, storage, train
 from effnet_tf.errors import InputError
 from effnet_tf.runs import checkpoints, directory, texts
 from tests.helpers import processes, tiny_net
-from tests.helpers.toy_trainer import ToyTrainer
+from tests.helpers.toy_trainer import Stop, ToyTrainer, assert_equal_runs, stop_at
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 SHORT = tiny_net.recipe(
@@ -36,36 +35,6 @@ def longer(short, tmp_path):
     workdir = shutil.copytree(short, tmp_path / "longer")
     train.run(LONGER, str(workdir), CPU, extend=True)
     return workdir
-
-
-def state(workdir):
-    return checkpoints.read(checkpoints.newest(f"{workdir}/checkpoints"))
-
-
-def assert_equal_runs(found, expected):
-    a, b = state(found), state(expected)
-    assert sorted(a) == sorted(b)
-    for name, value in b.items():
-        np.testing.assert_array_equal(a[name], value, err_msg=name)
-    for name in ("metrics.jsonl", "result.json", "recipe.json"):
-        assert (found / name).read_text() == (expected / name).read_text()
-
-
-class Stop(Exception):
-    pass
-
-
-def stop_at(patch, owner, name, number):
-    """Ends a run at the n-th call of a function."""
-    real, calls = getattr(owner, name), []
-
-    def stop(*arguments, **options):
-        calls.append(1)
-        if len(calls) == number:
-            raise Stop
-        return real(*arguments, **options)
-
-    patch.setattr(owner, name, stop)
 
 
 @pytest.mark.parametrize(

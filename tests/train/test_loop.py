@@ -53,6 +53,7 @@ class TestARun:
             "classes.json",
             "goodput.json",
             "learning_curve.png",
+            "metrics.csv",
             "metrics.jsonl",
             "recipe.json",
             "result.json",

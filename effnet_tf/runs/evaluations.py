@@ -1,0 +1,43 @@
+"""Which evaluation of a run is the best, and is it still getting better?
+
+Functions of the rows of metrics.jsonl alone, so that a resumed run decides the same.
+"""
+
+from collections.abc import Sequence
+
+from effnet_tf.runs import checkpoints
+
+
+def is_better(row: dict, other: dict) -> bool:
+    """Whether one epoch was evaluated better than another: accuracy first, then the loss."""
+    return _quality(row) > _quality(other)
+
+
+def _quality(row):
+    return row["eval_accuracy"], -row["eval_loss"]
+
+
+def best(rows: Sequence[dict]) -> dict:
+    """Returns the best row; of equal ones the first."""
+    return max(rows, key=_quality)
+
+
+def epochs_since_best(rows: Sequence[dict], begun: int = 0) -> int:
+    """Returns how many rows at the end are no better than the best before them.
+
+    Args:
+        rows: of metrics.jsonl.
+        begun: the step at which the run was last extended: rows up to it are not counted.
+    """
+    if not rows:
+        return 0
+    since = max(best(rows)["step"], begun)
+    return sum(row["step"] > since for row in rows)
+
+
+def step_of_best(folder: str) -> int | None:
+    """Returns the step of the checkpoint in a run's folder for the best one; None without it."""
+    kept = checkpoints.committed(folder)
+    if not kept:
+        return None
+    return checkpoints.step_of(kept[-1])
