@@ -185,15 +185,7 @@ class Loop:
         progress.show(epoch, trainer.step, loss, accuracy, rate)
         if self._is_chief:
             self._goodput.write_sometimes()
-            self._journal.scalars(
-                {
-                    "train/loss": loss,
-                    "train/accuracy": accuracy,
-                    "learning_rate": rate,
-                    "images_per_second": progress.rate,
-                    "data_wait": progress.wait,
-                }
-            )
+            self._journal.scalars(progress.numbers(loss, accuracy, rate))
 
     def _evaluate(self):
         with self._goodput.timed("evaluation"):

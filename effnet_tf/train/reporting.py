@@ -80,6 +80,16 @@ class Progress:
                 "is too slow. More CPU cores, faster storage or smaller files would help."
             )
 
+    def numbers(self, loss: float, accuracy: float, learning_rate: float) -> dict[str, float]:
+        """Returns what TensorBoard and other trackers are told after some steps."""
+        return {
+            "train/loss": loss,
+            "train/accuracy": accuracy,
+            "learning_rate": learning_rate,
+            "images_per_second": self.rate,
+            "data_wait": self.wait,
+        }
+
     def _left(self, step):
         if not self.rate:
             return "?"
