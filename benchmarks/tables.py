@@ -46,8 +46,8 @@ def top1(variant: str) -> str:
 def variants() -> str:
     """Every released variant: pixels, parameters, multiply-adds, published accuracy."""
     rows = []
-    for name, variant in effnet_tf.VARIANTS.items():
-        cost = effnet_tf.cost(name)
+    for variant in effnet_tf.variants.EFFICIENTNETS.values():
+        name, cost = variant.name, effnet_tf.cost(variant)
         rows.append(
             (
                 name,

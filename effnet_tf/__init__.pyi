@@ -64,7 +64,7 @@ class _Constructor(Protocol):
     def __call__(
         self,
         include_top: bool = True,
-        weights: str | None = "imagenet",
+        weights: str | None = ...,
         input_tensor: keras.KerasTensor | None = None,
         input_shape: tuple[int | None, int | None, int] | None = None,
         pooling: str | None = None,
@@ -97,3 +97,8 @@ EfficientNetLite4: _Constructor
 EfficientNetEdgeTPUSmall: _Constructor
 EfficientNetEdgeTPUMedium: _Constructor
 EfficientNetEdgeTPULarge: _Constructor
+MobileNet: _Constructor
+MobileNetV2: _Constructor
+MobileNetV3Large: _Constructor
+MobileNetV3Small: _Constructor
+ResNet50: _Constructor

@@ -72,6 +72,11 @@ SLOW = (
     "EfficientNetLite4",
     "EfficientNetEdgeTPUMedium",
     "EfficientNetEdgeTPULarge",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Large",
+    "MobileNetV3Small",
+    "ResNet50",
 )
 TOO_LARGE = (
     "EfficientNetB4",

@@ -227,30 +227,39 @@ class _Folder:
 
     def _block(self, block, before):
         """Emits the convolutions of a block in the order of their description."""
-        x = before
+        x = added = before
         for convolution in block.convolutions:
             if convolution.name == "se/reduce":
                 x = self._squeeze_excite(block.se, x, f"{block.name}_se")  # with se/expand
+            elif convolution.shortcut:
+                added = self._part(block, convolution, before)
             elif not convolution.pooled:
                 x = self._part(block, convolution, x)
         if block.adds_input:
-            x = self._emit.sum([x, before], f"{block.name}_add")
+            x = self._emit.sum([x, added], f"{block.name}_add")
+        if convolution.after_sum:
+            x = self._activation(block, convolution, x)
         return x
 
     def _part(self, block, described, x):
         """Emits a convolution of a block, its batch norm inside, and its activation."""
-        name = f"{block.name}_{described.batch_norm}".removesuffix("bn")
         layer, batch_norm = getattr(block, described.name), getattr(block, described.batch_norm)
-        if described.explicit_padding:
+        if any(described.explicit_padding):
             zeros = zero_padding(described, f"{block.name}_{described.name}_pad")
             x = self._pad(zeros, x)
         x = self._convolution(layer, x, f"{block.name}_{described.name}", batch_norm)
-        return self._emit.activation(described.activation, x, f"{name}activation")
+        if described.after_sum:
+            return x
+        return self._activation(block, described, x)
+
+    def _activation(self, block, described, x):
+        name = f"{block.name}_{described.activation_name}"
+        return self._emit.activation(described.activation, x, name)
 
     def _squeeze_excite(self, layer, x, name):
         gate = self._emit.mean(x, f"{name}_squeeze")
         gate = self._convolution(layer.reduce, gate, f"{name}_reduce")
         gate = self._emit.activation(layer.activation, gate, f"{name}_reduce_activation")
         gate = self._convolution(layer.expand, gate, f"{name}_expand")
-        gate = self._emit.activation("sigmoid", gate, f"{name}_expand_activation")
+        gate = self._emit.activation(layer.gate, gate, f"{name}_expand_activation")
         return self._emit.product([x, gate], f"{name}_excite")

@@ -98,7 +98,7 @@ class ConvolutionalBlock(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         input_filters = channels_of(input_shape)
         self._convolutions = self.describe(input_filters)
-        self.expand_conv = self.se = None  # not every block has them
+        self.expand_conv = self.shortcut_conv = self.se = None  # not every block has them
         for convolution in self.convolutions:
             self._add_layers(convolution)
         self.adds_input = self.skip and self._keeps_shape(input_filters)
@@ -112,6 +112,8 @@ class ConvolutionalBlock(keras.layers.Layer):
         self.built = True
 
     def _keeps_shape(self, input_filters):
+        if self.shortcut_conv is not None:
+            return True  # what is added has the output's shape
         strides = {convolution.strides for convolution in self.convolutions}
         return strides == {1} and self.convolutions[-1].filters == input_filters
 
@@ -119,8 +121,9 @@ class ConvolutionalBlock(keras.layers.Layer):
         """Makes and builds what computes one convolution of the description."""
         dtype = self.dtype_policy
         if convolution.name == "se/reduce":
+            (gate,) = {each.activation for each in self.convolutions if each.name == "se/expand"}
             self.se = SqueezeExcite(
-                convolution.filters, convolution.activation, name="se", dtype=dtype
+                convolution.filters, convolution.activation, gate, name="se", dtype=dtype
             )
             self.se.build((None, None, None, convolution.input_filters))
         elif convolution.batch_norm is not None:
@@ -138,11 +141,16 @@ class ConvolutionalBlock(keras.layers.Layer):
             setattr(self, convolution.batch_norm, layer)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        x = inputs
+        x = added = inputs
         for convolution in self.convolutions:
-            x = self._apply(convolution, x, training)
+            if convolution.shortcut:
+                added = self._apply(convolution, inputs, training)
+            else:
+                x = self._apply(convolution, x, training)
         if self.adds_input:
-            x = self.drop_connect(x, training=training) + inputs
+            x = self.drop_connect(x, training=training) + added
+        if self.convolutions[-1].after_sum:
+            x = keras.activations.get(self.convolutions[-1].activation)(x)
         return x
 
     def _apply(self, convolution, x, training):
@@ -152,18 +160,21 @@ class ConvolutionalBlock(keras.layers.Layer):
         if convolution.name == "se/expand":
             return x  # `se` has done it
         zeros = convolution.explicit_padding
-        if zeros:
-            x = ops.pad(x, [(0, 0), (zeros, zeros), (zeros, zeros), (0, 0)])
+        if any(zeros):
+            x = ops.pad(x, [(0, 0), zeros, zeros, (0, 0)])
         x = getattr(self, convolution.name)(x)
         x = getattr(self, convolution.batch_norm)(x, training=training)
+        if convolution.after_sum:
+            return x
         return keras.activations.get(convolution.activation)(x)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, height, width, channels = input_shape
         for convolution in self.convolutions or self.describe(channels_of(input_shape)):
-            height = output_side(height, convolution.strides)
-            width = output_side(width, convolution.strides)
-            channels = convolution.filters
+            if not (convolution.pooled or convolution.shortcut):
+                height = output_side(height, convolution)
+                width = output_side(width, convolution)
+                channels = convolution.filters
         return n, height, width, channels
 
     def get_config(self) -> dict:

@@ -40,7 +40,7 @@ def zero_padding(
 ) -> keras.layers.ZeroPadding2D:
     """Returns the layer that puts the zeros around a map that a convolution wants there."""
     return keras.layers.ZeroPadding2D(
-        convolution.explicit_padding, data_format="channels_last", name=name, dtype=dtype
+        (convolution.explicit_padding,) * 2, data_format="channels_last", name=name, dtype=dtype
     )
 
 
@@ -69,7 +69,7 @@ def conv_layer(
         A `Conv2D` or `DepthwiseConv2D` that is not built yet.
     """
     if padding is None:
-        padding = "valid" if convolution.explicit_padding else "same"
+        padding = "valid" if any(convolution.explicit_padding) else "same"
     shared = dict(
         kernel_size=convolution.kernel_size,
         strides=convolution.strides,

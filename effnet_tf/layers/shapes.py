@@ -1,5 +1,7 @@
 """What does a layer know of the shapes of its input and output?"""
 
+from effnet_tf.variants import Convolution
+
 Shape = tuple[int | None, ...]  # None: not known before there are images
 
 
@@ -14,11 +16,11 @@ def channels_of(shape: Shape) -> int:
     return int(shape[-1])
 
 
-def output_side(side: int | None, strides: int) -> int | None:
-    """Returns the side of a SAME convolution's output; None stays None."""
+def output_side(side: int | None, convolution: Convolution) -> int | None:
+    """Returns the side of a convolution's output; None stays None."""
     if side is None:
         return None
-    return -(-side // strides)
+    return convolution.output_side(side)
 
 
 def same_padding(

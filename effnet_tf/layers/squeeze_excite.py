@@ -19,6 +19,7 @@ class SqueezeExcite(keras.layers.Layer):
     Args:
         filters: channels after the squeeze, at least 1.
         activation: name of the activation between the two 1x1 convolutions.
+        gate: name of that after them.
         **kwargs: of `keras.layers.Layer`: name, dtype, trainable.
 
     Call arguments:
@@ -35,15 +36,17 @@ class SqueezeExcite(keras.layers.Layer):
         TensorShape([2, 7, 7, 16])
     """
 
-    def __init__(self, filters: int, activation: str = "swish", **kwargs):
+    def __init__(self, filters: int, activation: str = "swish", gate: str = "sigmoid", **kwargs):
         super().__init__(**kwargs)
         self.filters = int(filters)
         self.activation = activation
+        self.gate = gate
         self._activate = keras.activations.get(activation)
+        self._open = keras.activations.get(gate)
 
     def build(self, input_shape: Shape) -> None:
         reduce, expand = describe_squeeze_excite(
-            channels_of(input_shape), self.filters, self.activation
+            channels_of(input_shape), self.filters, self.activation, self.gate
         )
         self.reduce = conv_layer(reduce, self.dtype_policy)
         self.expand = conv_layer(expand, self.dtype_policy)
@@ -56,10 +59,11 @@ class SqueezeExcite(keras.layers.Layer):
         # and 64 operators of its shape arithmetic, out of TFLite.
         mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
         squeezed = self._activate(self.reduce(ops.cast(mean, inputs.dtype)))
-        return inputs * ops.sigmoid(self.expand(squeezed))
+        return inputs * self._open(self.expand(squeezed))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
     def get_config(self) -> dict:
-        return {**super().get_config(), "filters": self.filters, "activation": self.activation}
+        own = {"filters": self.filters, "activation": self.activation, "gate": self.gate}
+        return {**super().get_config(), **own}

@@ -14,7 +14,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import imagenet_classes
 from effnet_tf.models.build import model_fn
-from effnet_tf.variants import CONSTRUCTORS, VARIANTS
+from effnet_tf.variants import BASELINES, CONSTRUCTORS, VARIANTS
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
@@ -24,7 +24,7 @@ def _constructor(function_name, variant):
 
     def build(
         include_top: bool = True,
-        weights: str | os.PathLike | None = "imagenet",
+        weights: str | os.PathLike | None = _default_weights(variant),  # noqa: B008
         input_tensor: keras.KerasTensor | None = None,
         input_shape: Shape | None = None,
         pooling: str | None = None,
@@ -51,17 +51,35 @@ def _constructor(function_name, variant):
     return build
 
 
-def _constructor_doc(variant):
-    return f"""Builds EfficientNet-{variant.name.upper()}, as keras.applications does.
+def _default_weights(variant):
+    if variant in BASELINES.values():
+        return None  # of these there are files alone
+    return "imagenet"
+
+
+_EFFICIENTNET = """as keras.applications does.
 
     Arguments and meaning are those of `keras.applications.EfficientNetB0`: pixels in
     [0, 255], `include_top=False` gives the feature map of `top_activation`, and the graph
     is made of the same Keras layers under the same names, so that a saved model loads
-    without this package. But it does not change with `weights`. See also `model_fn`.
+    without this package. But it does not change with `weights`. See also `model_fn`."""
+_BASELINE = """of Keras' own layers.
+
+    It computes what keras.applications' network of this name does with the same weights,
+    whose files it reads, but takes pixels in [0, 255] and normalises them itself. Arguments
+    and names of layers are those of our other constructors. See also `model_fn`."""
+
+
+def _constructor_doc(name, variant):
+    about = _EFFICIENTNET
+    weights = '"imagenet" or another published name, a file, or None for random weights'
+    if variant in BASELINES.values():
+        about, weights = _BASELINE, "a file, or None for random weights"
+    return f"""Builds {name}, {about}
 
     Args:
         include_top: whether pooling, dropout and classifier are there.
-        weights: "imagenet" or another published name, a file, or None for random weights.
+        weights: {weights}.
         input_tensor: a Keras tensor to build on.
         input_shape: (H, W, C), by default {variant.resolution} pixels with a classifier.
         pooling: without a classifier: None, "avg" or "max".
@@ -90,7 +108,7 @@ def _define_constructors():
         variant = VARIANTS[variant_name]
         function = _constructor(name, variant)
         function.__name__ = function.__qualname__ = name
-        function.__doc__ = _constructor_doc(variant)
+        function.__doc__ = _constructor_doc(name, variant)
         globals()[name] = function
 
 

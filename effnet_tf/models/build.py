@@ -100,7 +100,7 @@ def model_fn(
         flat: whether the graph consists of Keras' own layers, with the names and the order
             of keras.applications, as that of the drop-in constructors; the default has one
             layer per block. Both compute the same, and share all weights files.
-        name: of the model; by default "efficientnet-" and the variant.
+        name: of the model; by default that of the network, such as "efficientnet-b0".
 
     Returns:
         A `keras.Model` from images (N, H, W, C), uint8 or float in [0, 255], to
@@ -133,7 +133,7 @@ def model_fn(
         outputs = endpoints["logits"]
     else:
         outputs = graph.pool(endpoints["head"], pooling)
-    model = keras.Model(inputs, outputs, name=name or f"efficientnet-{network.name}")
+    model = keras.Model(inputs, outputs, name=name or variants.model_name(row))
     if not flat:
         _explain_inner_names(model)
     _load(model, weights, row, family)
@@ -227,7 +227,7 @@ def feature_extractor(
     model = keras.Model(
         inputs,
         {endpoint: found[ours] for endpoint, ours in wanted.items()},
-        name=name or f"efficientnet-{network.name}-features",
+        name=name or f"{variants.model_name(row)}-features",
     )
     _load(model, weights, row, family)
     return model
@@ -295,6 +295,6 @@ def _check_endpoints(wanted, found, network):
     for endpoint, ours in wanted.items():
         if ours not in found:
             raise InputError(
-                f"Variant '{network.name}' has no '{endpoint}': the block after it expands and "
-                "strides in a single convolution."
+                f"Variant '{network.name}' has no '{endpoint}': nothing gives it, or the block "
+                "after it does not expand before it strides."
             )

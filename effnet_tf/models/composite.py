@@ -22,7 +22,7 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
 
 def convolution(network: Network, described: Convolution, x: KerasTensor) -> KerasTensor:
     """Adds a convolution outside the blocks, its batch norm and its activation."""
-    if described.explicit_padding:
+    if any(described.explicit_padding):
         x = zero_padding(described, f"{described.name}_pad")(x)
     x = conv_layer(described)(x)
     x = layers.batch_norm(
@@ -43,7 +43,7 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
         name=block.name,
     )
     kind = _INVERTED.get(block.kind)
-    if kind is None or block.project_activation is not None:
+    if kind is None or _is_different(block):
         return layers.DescribedBlock(block.convolutions, **shared)(x), None
     layer = kind(
         filters=block.filters,
@@ -57,6 +57,12 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
         **shared,
     )
     return layer(x), None
+
+
+def _is_different(block):
+    """Whether an inverted bottleneck has what those of EfficientNets have not."""
+    settings = block.project_activation, block.se_activation, block.se_gate, block.bias
+    return settings != (None, None, "sigmoid", False)
 
 
 def dropout(rate: float, x: KerasTensor) -> KerasTensor:

@@ -44,7 +44,7 @@ def convolution(
 ) -> KerasTensor:
     """Adds a convolution, its batch norm and, if it has one, its activation."""
     name, padding = prefix + described.name, None
-    if described.explicit_padding:
+    if any(described.explicit_padding):
         x = zero_padding(described, f"{name}_pad")(x)
     elif described.strides > 1 and (described.kind == "depthwise" or not prefix):
         x, padding = _padded(described, x, f"{name}_pad")
@@ -55,6 +55,12 @@ def convolution(
         epsilon=network.batch_norm_epsilon,
         name=f"{prefix}{described.batch_norm}",
     )(x)
+    if described.after_sum:
+        return x
+    return _activation(described, x, prefix)
+
+
+def _activation(described, x, prefix):
     if described.activation is None:  # the projection is linear
         return x
     name = prefix + described.activation_name
@@ -79,17 +85,22 @@ def _padded(described, x, name):
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
     """Adds a block; returns its output, and its expanded map if that is as large as its input."""
     prefix, inputs, expanded = f"{block.name}_", x, None
+    added = inputs
     for described in block.convolutions:
         if described.name == "se/reduce":
             squeezed = _squeeze(described, x, prefix)
         elif described.name == "se/expand":
             x = _excite(described, x, squeezed, prefix)
+        elif described.shortcut:
+            added = convolution(network, described, inputs, prefix)
         else:
             x = convolution(network, described, x, prefix)
         if described.name == "expand_conv" and described.strides == 1:
             expanded = x
     if block.skip:
-        x = _residual(block, x, inputs, prefix)
+        x = _residual(block, x, added, prefix)
+    if described.after_sum:
+        x = _activation(described, x, prefix)
     return x, expanded
 
 
@@ -108,12 +119,12 @@ def _excite(described, x, squeezed, prefix):
     return keras.layers.Multiply(name=f"{prefix}se_excite")([x, gate(squeezed)])
 
 
-def _residual(block, x, inputs, prefix):
+def _residual(block, x, added, prefix):
     if block.drop_connect_rate > 0:
         x = keras.layers.Dropout(
             block.drop_connect_rate, noise_shape=(None, 1, 1, 1), name=f"{prefix}drop"
         )(x)
-    return keras.layers.Add(name=f"{prefix}add")([x, inputs])
+    return keras.layers.Add(name=f"{prefix}add")([x, added])
 
 
 def dropout(rate: float, x: KerasTensor) -> KerasTensor:

@@ -14,7 +14,7 @@ import keras
 from keras import KerasTensor
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers.convolutions import dense_initializer, precise
+from effnet_tf.layers.convolutions import conv_initializer, dense_initializer, precise
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.variants import Block, Convolution, Network, check_resolution
 
@@ -126,6 +126,10 @@ def features(network: Network, pixels: KerasTensor, form: Form) -> dict[str, Ker
     if network.mean:
         x = form.normalize(network, x)
     x = endpoints["stem"] = form.convolution(network, network.stem, x)
+    if network.stem.pool_size or network.blocks[0].strides > 1:
+        endpoints["reduction_1"] = x  # of stride 2 there is no block
+    if network.stem.pool_size:
+        x = _largest(network.stem, x)
     reduction = None  # of the block before
     for block in network.blocks:
         x, expanded = form.block(network, block, x)
@@ -134,8 +138,23 @@ def features(network: Network, pixels: KerasTensor, form: Form) -> dict[str, Ker
         reduction = block.reduction
         if reduction is not None:
             endpoints[f"reduction_{reduction}"] = x
-    endpoints["head"] = form.convolution(network, network.head, x)
+    if network.head is not None:
+        x = form.convolution(network, network.head, x)
+    endpoints["head"] = x
     return endpoints
+
+
+def _largest(stem, x):
+    """Adds the maxima over windows that follow a stem."""
+    padding = stem.padding
+    if padding == "symmetric":  # with zeros, as keras.applications' ResNet; after relu all is one
+        x = keras.layers.ZeroPadding2D(
+            stem.pool_size // 2, data_format="channels_last", name="stem_pool_pad"
+        )(x)
+        padding = "valid"
+    return keras.layers.MaxPooling2D(
+        stem.pool_size, 2, padding, data_format="channels_last", name="stem_pool"
+    )(x)
 
 
 def classifier(
@@ -152,11 +171,14 @@ def classifier(
         form: what the layers are.
 
     Returns:
-        {"pooled_features": (N, F), "logits": (N, classes)}, the latter activated.
+        {"pooled_features": (N, F), "logits": (N, classes)}, the latter activated. F are the
+        channels of the map, whatever dense layer stands before the classifier.
     """
     pooled = x = keras.layers.GlobalAveragePooling2D(
         data_format="channels_last", dtype=precise(), name="avg_pool"
     )(features)
+    if network.top is not None:
+        x = _top(network.top, x)
     if network.dropout_rate > 0:
         x = form.dropout(network.dropout_rate, x)
     scores = keras.layers.Dense(
@@ -167,6 +189,18 @@ def classifier(
         name=network.classifier.name,
     )(x)
     return {"pooled_features": pooled, "logits": scores}
+
+
+def _top(described, x):
+    """Adds the dense layer before the classifier, and its activation."""
+    x = keras.layers.Dense(
+        described.filters,
+        kernel_initializer=conv_initializer(),
+        dtype=precise(),
+        name=described.name,
+    )(x)
+    name = f"{described.name}_activation"
+    return keras.layers.Activation(described.activation, dtype=precise(), name=name)(x)
 
 
 def pool(features: KerasTensor, pooling: str | None) -> KerasTensor:

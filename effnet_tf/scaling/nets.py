@@ -19,9 +19,9 @@ from effnet_tf.variants import (
     Variant,
     add_up,
     count_part,
+    outer_filters,
     resolve,
     scaled_stages,
-    stem_and_head_filters,
 )
 
 MULTIPLE = 32  # pixels: five strides of 2 leave no half pixels
@@ -31,7 +31,8 @@ class Net(NamedTuple):
     """A network in integers.
 
     Attributes:
-        widths: filters of the stem and the head, and of each stage: declared input, output.
+        widths: filters of the stem, the head and the top, and of each stage: declared input,
+            output.
         repeats: blocks of each stage.
         side: of the square image, in pixels.
     """
@@ -80,7 +81,7 @@ class Nets:
         """
         if row.resolution < self.least_side:
             raise InputError(f"{row.resolution} pixels are fewer than {self.least_side}.")
-        widths, repeats = list(stem_and_head_filters(row)), []
+        widths, repeats = list(outer_filters(row)), []
         for stage, count in scaled_stages(row):
             widths += [stage.input_filters, stage.filters]
             repeats.append(count)

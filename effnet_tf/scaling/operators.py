@@ -9,11 +9,15 @@ from typing import NamedTuple
 
 from effnet_tf.variants import Convolution, Network, count_part
 
+MAX_POOL = "MAX_POOL_2D"
 CONVOLUTIONS = {"full": "CONV_2D", "depthwise": "DEPTHWISE_CONV_2D", "dense": "FULLY_CONNECTED"}
 # What follows a convolution as operators of its own.
 ACTIVATIONS = {
     "swish": ("LOGISTIC", "MUL"),
     "sigmoid": ("LOGISTIC",),
+    "hard_swish": ("HARD_SWISH",),
+    # Half of the gate is a MUL that one of the excitation could swallow, and does not.
+    "hard_sigmoid": ("ADD", "MUL"),
     "relu": (),
     "relu6": (),
     None: (),
@@ -75,12 +79,17 @@ def operators_of(convolutions: Sequence[Convolution], skip: bool, side: int) -> 
             yield _plain("MUL", filters, side)  # by the excitation
         pooled = convolution.pooled
         yield from _with_activation(convolution, 1 if pooled else side)
-        if not pooled:
-            filters, side = convolution.filters, convolution.output_side(side)
+        if convolution.pool_size:
+            size, made = convolution.pool_size, convolution.filters
+            yield Operator(MAX_POOL, size, 2, made, made, convolution.output_side(side))
+        if not pooled and not convolution.shortcut:
+            filters, side = convolution.filters, convolution.pooled_side(side)
     if pooled and convolution.kind != "dense":
         yield _plain("MUL", filters, side)  # the excitation may come last
     if skip:
         yield _plain("ADD", filters, side)
+        if convolutions[-1].after_sum:
+            yield from _activation(convolutions[-1], side)
 
 
 def operators_of_network(network: Network) -> Iterator[Operator]:
@@ -100,8 +109,13 @@ def _with_activation(convolution, side):
         convolution.filters,
         side,
     )
+    if not convolution.after_sum:
+        yield from _activation(convolution, convolution.output_side(side))
+
+
+def _activation(convolution, side):
     for kind in ACTIVATIONS[convolution.activation]:
-        yield _plain(kind, convolution.filters, convolution.output_side(side))
+        yield _plain(kind, convolution.filters, side)
 
 
 def _plain(kind, filters, side):

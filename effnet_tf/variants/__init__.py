@@ -1,23 +1,28 @@
-"""What is each EfficientNet, in plain numbers? No TensorFlow."""
+"""What is each network, in plain numbers? No TensorFlow."""
 
 from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
+from effnet_tf.variants.baselines import BASELINES
 from effnet_tf.variants.block import Block
 from effnet_tf.variants.compound import CompoundScaling
 from effnet_tf.variants.convolutions import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MODES,
     BATCH_NORM_MOMENTUM,
-    KINDS,
     PADDINGS,
     Convolution,
+    describe_squeeze_excite,
+)
+from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
+from effnet_tf.variants.efficientnet import EFFICIENTNETS
+from effnet_tf.variants.families import FAMILIES, check_family, in_family
+from effnet_tf.variants.kinds import (
+    KINDS,
+    describe_bottleneck,
     describe_conv,
     describe_fused_mbconv,
     describe_mbconv,
     describe_separable,
-    describe_squeeze_excite,
 )
-from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
-from effnet_tf.variants.families import FAMILIES, check_family, in_family
 from effnet_tf.variants.layer_names import (
     Place,
     block_letter,
@@ -27,18 +32,20 @@ from effnet_tf.variants.layer_names import (
     stages_of,
 )
 from effnet_tf.variants.network import Network, blocks, check_resolution, resolve
-from effnet_tf.variants.rounding import round_filters, scaled_stages, stem_and_head_filters
+from effnet_tf.variants.rounding import outer_filters, round_filters, scaled_stages
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
-from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant
+from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant, model_name
 from effnet_tf.variants.variant_files import SUFFIX, read_variant, save_variant, to_json
 
 __all__ = [
     "ACCURACIES",
+    "BASELINES",
     "BATCH_NORM_EPSILON",
     "BATCH_NORM_MODES",
     "BATCH_NORM_MOMENTUM",
     "CONSTRUCTORS",
     "DTYPES",
+    "EFFICIENTNETS",
     "FAMILIES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
@@ -67,10 +74,13 @@ __all__ = [
     "count_part",
     "find_variant",
     "in_family",
+    "describe_bottleneck",
     "describe_conv",
     "describe_fused_mbconv",
     "describe_mbconv",
     "describe_separable",
+    "model_name",
+    "outer_filters",
     "place_of",
     "places_of",
     "published_top1",
@@ -82,6 +92,5 @@ __all__ = [
     "describe_squeeze_excite",
     "stage_of",
     "stages_of",
-    "stem_and_head_filters",
     "to_json",
 ]

@@ -6,10 +6,13 @@ Sources: see `rows.py`.
 import dataclasses
 
 from effnet_tf.errors import InputError
-from effnet_tf.variants.convolutions import KINDS, Convolution
+from effnet_tf.variants.convolutions import Convolution
+from effnet_tf.variants.kinds import KINDS
 from effnet_tf.variants.layer_names import block_letter
-from effnet_tf.variants.rounding import scaled_stages
+from effnet_tf.variants.rounding import round_filters, scaled_stages
 from effnet_tf.variants.rows import STAGE_KINDS, Variant
+
+_BOTTLENECKS = ("bottleneck", "bottleneck_b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Block:
     Attributes:
         name: `block` + stage + letter, as in keras.applications ("block2a").
         stage: 1-based index of its stage.
-        kind: what it is, a key of `KINDS`: "mbconv", "fused_mbconv", "separable", "conv".
+        kind: what it is, a key of `KINDS`: "mbconv", "fused_mbconv", "separable", "conv",
+            "bottleneck", "bottleneck_b".
         kernel_size: side of the kernel, in pixels (fused: of the expansion).
         strides: 1 or 2.
         input_filters: channels that really enter the block.
@@ -34,8 +38,11 @@ class Block:
         dilation_rate: spacing of the (depthwise) kernel's taps, in pixels.
         activation: name of the block's activation.
         project_activation: name of that after the last convolution, None for none; a "conv"
-            has the block's.
+            has the block's, a bottleneck after the sum.
+        se_activation: name of that after the squeeze; None for the block's.
+        se_gate: name of that of the excitation.
         padding: of the (depthwise) convolution, one of `PADDINGS`.
+        bias: whether its convolutions have a bias although batch norm follows.
     """
 
     name: str
@@ -53,7 +60,10 @@ class Block:
     dilation_rate: int = 1
     activation: str = "swish"
     project_activation: str | None = None
+    se_activation: str | None = None
+    se_gate: str = "sigmoid"
     padding: str = "same"
+    bias: bool = False
 
     @property
     def fused(self) -> bool:
@@ -63,7 +73,7 @@ class Block:
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
         """The block's convolutions, in order, by their names inside it."""
-        return KINDS[self.kind](
+        described = KINDS[self.kind](
             self.input_filters,
             self.expanded_filters,
             self.filters,
@@ -73,16 +83,24 @@ class Block:
             se_filters=self.se_filters,
             activation=self.activation,
             project_activation=self.project_activation,
+            se_activation=self.se_activation,
+            se_gate=self.se_gate,
             padding=self.padding,
         )
+        if not self.bias:
+            return described
+        return tuple(dataclasses.replace(convolution, bias=True) for convolution in described)
 
 
 def resolve_blocks(
-    variant: Variant, channels: int, drop_connect_rate: float, output_stride: int
+    variant: Variant, stem: Convolution, drop_connect_rate: float, output_stride: int
 ) -> tuple[Block, ...]:
-    """Returns the blocks of a variant that follow `channels` channels; see `blocks`."""
-    plain = _plain_blocks(variant, channels)
-    return _dilated(_with_endpoints(plain, drop_connect_rate), output_stride)
+    """Returns the blocks of a variant that follow the stem; see `blocks`."""
+    plain = _plain_blocks(variant, stem.filters)
+    stride = stem.strides
+    if stem.pool_size:
+        stride *= 2
+    return _dilated(_with_endpoints(plain, drop_connect_rate, stride), output_stride, stride)
 
 
 def _plain_blocks(variant, channels):
@@ -101,11 +119,8 @@ def _block(variant, stage, number, repeat, real_input):
     declared_input, strides = stage.input_filters, stage.strides
     if repeat:
         declared_input, strides = stage.filters, 1
-    # Expansion counts from the declared channels (builder: block_args.input_filters),
-    # which differ from the real ones only in EdgeTPU's first block.
-    expanded = declared_input * stage.expand_ratio
-    if stage.expand_ratio == 1 and not stage.fused:
-        expanded = real_input
+    keeps_shape = strides == 1 and declared_input == stage.filters
+    expanded = _expanded(stage, declared_input, real_input)
     activation = stage.activation or variant.activation
     return Block(
         name=f"block{number}{block_letter(repeat)}",
@@ -115,15 +130,31 @@ def _block(variant, stage, number, repeat, real_input):
         strides=strides,
         input_filters=real_input,
         expanded_filters=expanded,
-        se_filters=_squeezed(variant, stage, declared_input),
+        se_filters=_squeezed(variant, stage, declared_input, expanded),
         filters=stage.filters,
-        skip=stage.skip and strides == 1 and declared_input == stage.filters,
+        # What a bottleneck adds has the right shape, see `describe_bottleneck`.
+        skip=stage.skip and (keeps_shape or kind in _BOTTLENECKS),
         drop_connect_rate=0.0,
         reduction=None,
         activation=activation,
         project_activation=activation if stage.project_activation else None,
+        se_activation=variant.se_activation,
+        se_gate=variant.se_gate,
         padding=variant.padding,
+        bias=variant.conv_bias,
     )
+
+
+def _expanded(stage, declared_input, real_input):
+    """Returns the hidden channels of a block of a stage, a multiple of 8."""
+    if stage.kind in _BOTTLENECKS:
+        return round_filters(stage.filters, stage.expand_ratio)
+    if stage.expand_ratio == 1 and not stage.fused:
+        return real_input
+    # Expansion counts from the declared channels (builder: block_args.input_filters), which differ
+    # from the real ones only in EdgeTPU's first block. What is no whole number of times as many is
+    # rounded (MobileNetV3; keras/src/applications/mobilenet_v3.py: _depth).
+    return round_filters(declared_input, stage.expand_ratio)
 
 
 def _kind(variant, stage, number):
@@ -134,7 +165,10 @@ def _kind(variant, stage, number):
         raise InputError(f"{where} is of kind {stage.kind!r}; it must be one of {known}.")
     if stage.kind == "mbconv":
         return "fused_mbconv" if stage.fused else "mbconv"
-    if stage.fused or stage.expand_ratio != 1:
+    if stage.kind in _BOTTLENECKS and not stage.skip:
+        raise InputError(f"{where} is of kind '{stage.kind}', which always has a skip.")
+    expands = stage.expand_ratio != 1 and stage.kind not in _BOTTLENECKS
+    if stage.fused or expands:
         raise InputError(
             f"{where} is of kind '{stage.kind}', of which nothing expands: its expand_ratio must "
             f"be 1, and not {stage.expand_ratio}, and fused must be false."
@@ -142,34 +176,39 @@ def _kind(variant, stage, number):
     return stage.kind
 
 
-def _squeezed(variant, stage, declared_input):
+def _squeezed(variant, stage, declared_input, expanded):
     """Returns the width of squeeze-and-excite in a block of a stage; 0 for none."""
     ratio = variant.se_ratio if stage.se_ratio is None else stage.se_ratio
     if not ratio:
         return 0
+    if variant.se_from_expanded:
+        return max(8, round_filters(expanded, ratio))
     return max(1, int(declared_input * ratio))
 
 
-def _with_endpoints(plain, drop_connect_rate):
-    """Returns blocks that know their rate of drop-connect, and which endpoint they give."""
-    found, reduction = [], 0
+def _with_endpoints(plain, drop_connect_rate, stride):
+    """Returns blocks that know their rate of drop-connect, and which endpoint they give.
+
+    Endpoint i has the stride 2**i; where no block has one of them, the stem does.
+    """
+    found = []
     for index, block in enumerate(plain):
+        stride *= block.strides
         rate, endpoint = 0.0, None
         if block.skip:
             rate = drop_connect_rate * index / len(plain)
         # The last block before each stride, and the last of all.
         if index + 1 == len(plain) or plain[index + 1].strides > 1:
-            reduction += 1
-            endpoint = reduction
+            endpoint = stride.bit_length() - 1
         found.append(dataclasses.replace(block, drop_connect_rate=rate, reduction=endpoint))
     return found
 
 
-def _dilated(plain, output_stride):
-    """Returns blocks whose strides beyond `output_stride` are dilations instead."""
+def _dilated(plain, output_stride, stride):
+    """Returns blocks after a `stride` whose strides beyond `output_stride` are dilations."""
     if output_stride not in (8, 16, 32):
         raise InputError(f"output_stride is {output_stride}; it must be 8, 16 or 32.")
-    dilated, stride, dilation = [], 2, 1  # the stem's stride
+    dilated, dilation = [], 1
     for block in plain:
         if stride * block.strides > output_stride:
             # The block that loses its stride still sees a map of the old spacing.

@@ -1,13 +1,11 @@
-"""Which convolutions does a network consist of, block by block?
+"""What is a convolution of a network, in plain numbers?
 
-The only description of them: the cost is a sum over it, the layers are built from it, and
-weights files are recognised by it. A new kind of block is one more function in `KINDS`.
+`kinds.py` says which of them a block consists of.
 """
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 # What batch norm can do in training; `effnet_tf.BatchNorm` explains each.
 BATCH_NORM_MODES = ("trainable", "inference", "frozen")
@@ -15,8 +13,9 @@ BATCH_NORM_MODES = ("trainable", "inference", "frozen")
 BATCH_NORM_MOMENTUM = 0.99
 BATCH_NORM_EPSILON = 1e-3
 # "same": TensorFlow's SAME, which on even sides puts fewer zeros before a map than after it, or
-# none. "symmetric": PyTorch's padding=k // 2 * dilation, the same zeros on every side.
-PADDINGS = ("same", "symmetric")
+# none. "symmetric": PyTorch's padding=k // 2 * dilation, the same zeros on every side. "even": what
+# SAME puts on even sides, whatever the side is (keras.applications' MobileNet, mobilenet.py).
+PADDINGS = ("same", "symmetric", "even")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +35,11 @@ class Convolution:
         activation: name of the activation that follows; None for none.
         pooled: whether the input is the mean over the whole map, a single pixel.
         padding: one of `PADDINGS`.
+        bias: whether it has a bias although batch norm follows, as in ResNet.
+        pool_size: side of the windows, at strides of 2, whose maximum is taken after the
+            activation; 0 for none.
+        shortcut: whether it takes the input of its block on the way to the sum, beside all others.
+        after_sum: whether its activation waits for the sum at the end of its block.
     """
 
     name: str
@@ -49,21 +53,29 @@ class Convolution:
     activation: str | None = None
     pooled: bool = False
     padding: str = "same"
+    bias: bool = False
+    pool_size: int = 0
+    shortcut: bool = False
+    after_sum: bool = False
 
     @property
-    def explicit_padding(self) -> int:
-        """Zeros to put on every side of the input, in pixels; 0 where "same" does what is needed.
+    def explicit_padding(self) -> tuple[int, int]:
+        """Zeros to put (before, after) the input in height and width, in pixels.
 
-        At stride 1 "same" is symmetric itself, kernels being odd (`resolve` sees to it).
+        (0, 0) where "same" does what is needed. At stride 1 it is symmetric itself, kernels being
+        odd (`resolve` sees to it).
         """
         if self.padding == "same" or self.strides == 1:
-            return 0
-        return self.kernel_size // 2 * self.dilation_rate
+            return 0, 0
+        if self.padding == "even":
+            zeros = max(self.kernel_size - self.strides, 0)
+            return zeros // 2, zeros - zeros // 2
+        return (self.kernel_size // 2 * self.dilation_rate,) * 2
 
     @property
     def use_bias(self) -> bool:
-        """Whether it has a bias: batch norm, where there is one, has its own."""
-        return self.batch_norm is None
+        """Whether it has a bias: batch norm, where there is one, mostly has the only one."""
+        return self.bias or self.batch_norm is None
 
     @property
     def activation_name(self) -> str:
@@ -82,13 +94,13 @@ class Convolution:
     @property
     def trainable_parameters(self) -> int:
         """Kernel, and bias or the batch norm's gamma and beta."""
-        vectors = 1 if self.use_bias else 2
+        vectors = int(self.use_bias) + 2 * (self.batch_norm is not None)
         return math.prod(self.kernel_shape) + vectors * self.filters
 
     @property
     def parameters(self) -> int:
         """All variables, moving mean and variance of the batch norm included."""
-        if self.use_bias:
+        if self.batch_norm is None:
             return self.trainable_parameters
         return self.trainable_parameters + 2 * self.filters
 
@@ -96,7 +108,16 @@ class Convolution:
         """Returns the side of the output, in pixels, for a square input of this side."""
         if self.pooled:
             return 1
-        return -(-side // self.strides)  # rounded up, however it is padded
+        if any(self.explicit_padding) and self.padding == "even":
+            return side // self.strides
+        return -(-side // self.strides)  # rounded up, however else it is padded
+
+    def pooled_side(self, side: int) -> int:
+        """Returns the side of what follows, in pixels: the output, or the maxima of it."""
+        side = self.output_side(side)
+        if self.pool_size:
+            side = -(-side // 2)
+        return side
 
     def multiply_adds(self, side: int) -> int:
         """Returns the multiply-adds, without the bias, for a square input of this side."""
@@ -104,189 +125,10 @@ class Convolution:
 
 
 def describe_squeeze_excite(
-    filters: int, squeezed: int, activation: str
+    filters: int, squeezed: int, activation: str, gate: str = "sigmoid"
 ) -> tuple[Convolution, ...]:
     """Returns the two convolutions of squeeze-and-excite on a map of `filters` channels."""
     return (
         Convolution("se/reduce", "full", filters, squeezed, activation=activation, pooled=True),
-        Convolution("se/expand", "full", squeezed, filters, activation="sigmoid", pooled=True),
+        Convolution("se/expand", "full", squeezed, filters, activation=gate, pooled=True),
     )
-
-
-def _squeeze_excite(filters, se_filters, activation):
-    if not se_filters:
-        return ()
-    return describe_squeeze_excite(filters, se_filters, activation)
-
-
-def _ending(hidden, filters, se_filters, activation, project_activation=None):
-    """What most kinds of block end with: squeeze-and-excite, and a projection."""
-    project = Convolution(
-        "project_conv",
-        "full",
-        hidden,
-        filters,
-        batch_norm="project_bn",
-        activation=project_activation,
-    )
-    return (*_squeeze_excite(hidden, se_filters, activation), project)
-
-
-def describe_mbconv(
-    input_filters: int,
-    expanded_filters: int,
-    filters: int,
-    *,
-    kernel_size: int = 3,
-    strides: int = 1,
-    dilation_rate: int = 1,
-    se_filters: int = 0,
-    activation: str = "swish",
-    project_activation: str | None = None,
-    padding: str = "same",
-) -> tuple[Convolution, ...]:
-    """Returns the convolutions of a mobile inverted bottleneck, in order.
-
-    A 1x1 convolution expands (unless the hidden channels are those of the input), a depthwise
-    one follows, then squeeze-and-excite, and a 1x1 convolution projects.
-
-    Args:
-        input_filters: channels of the block's input.
-        expanded_filters: hidden channels.
-        filters: channels of its output.
-        kernel_size: side of the depthwise kernel, in pixels.
-        strides: of the depthwise convolution, 1 or 2.
-        dilation_rate: spacing of the depthwise kernel's taps, in pixels.
-        se_filters: channels after the squeeze; 0 for no squeeze-and-excite.
-        activation: name of the block's activation.
-        project_activation: name of that after the projection; None: it is linear.
-        padding: of the depthwise convolution, one of `PADDINGS`.
-    """
-    depthwise = Convolution(
-        "dwconv",
-        "depthwise",
-        expanded_filters,
-        expanded_filters,
-        kernel_size,
-        strides,
-        dilation_rate,
-        batch_norm="bn",
-        activation=activation,
-        padding=padding,
-    )
-    ending = _ending(expanded_filters, filters, se_filters, activation, project_activation)
-    if expanded_filters == input_filters:
-        return (depthwise, *ending)
-    expand = Convolution(
-        "expand_conv",
-        "full",
-        input_filters,
-        expanded_filters,
-        batch_norm="expand_bn",
-        activation=activation,
-    )
-    return (expand, depthwise, *ending)
-
-
-def describe_fused_mbconv(
-    input_filters: int,
-    expanded_filters: int,
-    filters: int,
-    *,
-    kernel_size: int = 3,
-    strides: int = 1,
-    dilation_rate: int = 1,
-    se_filters: int = 0,
-    activation: str = "swish",
-    project_activation: str | None = None,
-    padding: str = "same",
-) -> tuple[Convolution, ...]:
-    """Returns the convolutions of a fused block, in order.
-
-    A full convolution takes the place of the expanding and the depthwise one, always, and
-    carries the kernel size, the strides, the dilation and the padding. The arguments are those of
-    `describe_mbconv`.
-    """
-    expand = Convolution(
-        "expand_conv",
-        "full",
-        input_filters,
-        expanded_filters,
-        kernel_size,
-        strides,
-        dilation_rate,
-        batch_norm="expand_bn",
-        activation=activation,
-        padding=padding,
-    )
-    ending = _ending(expanded_filters, filters, se_filters, activation, project_activation)
-    return (expand, *ending)
-
-
-def describe_separable(
-    input_filters: int, expanded_filters: int, filters: int, **options: Any
-) -> tuple[Convolution, ...]:
-    """Returns the convolutions of a depthwise separable block, in order.
-
-    A depthwise convolution, squeeze-and-excite, and a 1x1 convolution, with an activation
-    (MobileNetV1: arXiv 1704.04861) or linear (the SepConv of MnasNet: arXiv 1807.11626).
-    The arguments are those of `describe_mbconv`; nothing expands.
-    """
-    del expanded_filters
-    return describe_mbconv(input_filters, input_filters, filters, **options)
-
-
-def describe_conv(
-    input_filters: int,
-    expanded_filters: int,
-    filters: int,
-    *,
-    kernel_size: int = 3,
-    strides: int = 1,
-    dilation_rate: int = 1,
-    se_filters: int = 0,
-    activation: str = "swish",
-    project_activation: str | None = None,
-    padding: str = "same",
-) -> tuple[Convolution, ...]:
-    """Returns the convolutions of a block of one full convolution, in order.
-
-    It has an activation, and squeeze-and-excite may follow. The arguments are those of
-    `describe_mbconv`; nothing expands. The name is that of other blocks' last convolution, by
-    which files and programs know where a block ends.
-    """
-    del expanded_filters, project_activation
-    conv = Convolution(
-        "project_conv",
-        "full",
-        input_filters,
-        filters,
-        kernel_size,
-        strides,
-        dilation_rate,
-        batch_norm="project_bn",
-        activation=activation,
-        padding=padding,
-    )
-    return (conv, *_squeeze_excite(filters, se_filters, activation))
-
-
-# By the kind of a `Block`: what it consists of.
-KINDS: dict[str, Callable[..., tuple[Convolution, ...]]] = {
-    "mbconv": describe_mbconv,
-    "fused_mbconv": describe_fused_mbconv,
-    "separable": describe_separable,
-    "conv": describe_conv,
-}
-
-
-def _names_inside():
-    names = []
-    for describe in KINDS.values():
-        for convolution in describe(1, 2, 1, se_filters=1):
-            names += [convolution.name, convolution.batch_norm]
-    return tuple(name for name in dict.fromkeys(names) if name)
-
-
-# The names that the layers of a block can have, of whatever kind it is.
-NAMES_INSIDE = _names_inside()

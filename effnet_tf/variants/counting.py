@@ -97,23 +97,27 @@ def count_part(convolutions: tuple[Convolution, ...], side: int, skip: bool = Fa
     Equal ones are counted once.
 
     Args:
-        convolutions: the stem alone, those of a block, or the head and the classifier.
+        convolutions: the stem alone, those of a block, or the ending of a network.
         side: of their input, in pixels.
         skip: whether their input is added to their output.
     """
-    entering = reads = convolutions[0].input_filters * side**2
+    reads = convolutions[0].input_filters * side**2
     multiply_adds = outputs = 0
     steps = []  # numbers that each convolution reads and makes
     for convolution in convolutions:
         makes = convolution.filters * convolution.output_side(side) ** 2
         multiply_adds += convolution.multiply_adds(side)
         outputs += makes
-        if not convolution.pooled:  # else it is beside the map, not in its way
-            steps.append(reads + makes)
-            reads, side = makes, convolution.output_side(side)
+        if convolution.pooled:  # it is beside the map, not in its way
+            continue
+        steps.append(reads + makes)
+        if not convolution.shortcut:
+            side = convolution.pooled_side(side)
+            reads = convolution.filters * side**2
+    steps = steps or [reads]  # of the mean over the map alone
     waiting = 0
     if skip:
-        waiting = entering
+        waiting = reads  # the sum is as large as what is added, and waits in its place
     return Part(
         params=sum(convolution.parameters for convolution in convolutions),
         trainable_params=sum(convolution.trainable_parameters for convolution in convolutions),

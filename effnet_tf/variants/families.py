@@ -1,8 +1,9 @@
 """Who trained the weights, and what do the rows of their networks say otherwise than ours?
 
-The rows of `VARIANTS` are those of the original code, whose weights `keras.applications`, timm's
-`tf_efficientnet_*`, EfficientNet-PyTorch and Hugging Face's transformers carry on: family "tf".
-Others have networks of the same shapes that compute something else.
+The rows of `EFFICIENTNETS` are those of the original code, whose weights `keras.applications`,
+timm's `tf_efficientnet_*`, EfficientNet-PyTorch and Hugging Face's transformers carry on: family
+"tf". So are those of `BASELINES`, which are `keras.applications`' own. Others have networks of the
+same shapes that compute something else.
 
 Sources, of the versions that were measured:
   timm         1.0.31, timm/models/efficientnet.py: `padding=""` is symmetric, the epsilon is
@@ -21,9 +22,10 @@ import dataclasses
 from typing import Any
 
 from effnet_tf.errors import InputError
+from effnet_tf.variants.baselines import RESNET50_B_STAGES
 from effnet_tf.variants.convolutions import BATCH_NORM_EPSILON
 from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, Variant
-from effnet_tf.variants.table import find_variant
+from effnet_tf.variants.table import baseline_of, find_variant
 
 _PYTORCH = {
     "padding": "symmetric",
@@ -31,7 +33,7 @@ _PYTORCH = {
     "mean": IMAGENET_MEAN,
     "std": IMAGENET_STD,
 }
-# Family: the fields that its rows have, whatever ours say.
+# Family: the fields that its rows have, whatever ours say; of "tf", those of EfficientNets.
 FAMILIES: dict[str, dict[str, Any]] = {
     "tf": {"padding": "same", "batch_norm_epsilon": BATCH_NORM_EPSILON},
     "timm": _PYTORCH,
@@ -39,11 +41,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "keras_hub": _PYTORCH,
 }
 _NO_BACKGROUND = {"num_classes": 1000}
-# (family, variant): what a single row has.
+# timm, resnet.py, and torchvision, models/resnet.py.
+_RESNET = {"stages": RESNET50_B_STAGES, "conv_bias": False}
+# (family, variant): what a single row has; of `BASELINES`, all that are scaled from it, too.
 _ROWS: dict[tuple[str, str], dict[str, Any]] = {
     ("timm", "edgetpu-s"): _NO_BACKGROUND,
     ("timm", "edgetpu-m"): _NO_BACKGROUND,
     ("timm", "edgetpu-l"): _NO_BACKGROUND,
+    ("timm", "resnet50"): _RESNET,
+    ("torchvision", "resnet50"): _RESNET,
     ("torchvision", "b2"): {"resolution": 288},
     ("torchvision", "b5"): {"batch_norm_epsilon": 1e-3},
     ("torchvision", "b6"): {"batch_norm_epsilon": 1e-3},
@@ -69,7 +75,13 @@ def in_family(variant: str | Variant, family: str | None) -> Variant:
     if family is None:
         return row
     check_family(family)
-    return dataclasses.replace(row, **(FAMILIES[family] | _ROWS.get((family, row.name), {})))
+    name, baseline = row.name, baseline_of(row)
+    fields = FAMILIES[family]
+    if baseline is not None:
+        name = baseline.name
+        if family == "tf":
+            fields = {each: getattr(baseline, each) for each in (*fields, *_RESNET)}
+    return dataclasses.replace(row, **(fields | _ROWS.get((family, name), {})))
 
 
 def check_family(family: str) -> None:

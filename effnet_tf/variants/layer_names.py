@@ -13,10 +13,10 @@ import dataclasses
 import re
 from collections.abc import Iterable
 
-from effnet_tf.variants.convolutions import NAMES_INSIDE
+from effnet_tf.variants.kinds import NAMES_INSIDE
 
 _INSIDE = "|".join(name.replace("/", "[/_]") for name in NAMES_INSIDE)
-_OUTSIDE = "stem_conv|stem_bn|top_conv|top_bn|predictions"
+_OUTSIDE = "stem_conv|stem_bn|top_conv|top_bn|top_dense|predictions"
 _STAGES = {"stem": "stem", "top": "head", "predictions": "classifier"}
 # A layer anywhere in the path of a variable; and one that a path ends with.
 _ANYWHERE = re.compile(rf"(?:^|/)(?:block(\d+)[a-z]+(?:_(?:{_INSIDE}))?|({_OUTSIDE}))(?:/|$)")
@@ -98,7 +98,8 @@ def stage_of(name: str) -> str | None:
             ("model/block2a/bn/gamma"); nested models are passed through.
 
     Returns:
-        "stem", "stage_1", "stage_2", ..., "head" (the last convolution and its batch norm),
+        "stem", "stage_1", "stage_2", ..., "head" (the last convolution and its batch norm, and
+        a dense layer before the classifier),
         "classifier", or None for everything else.
 
     Example:

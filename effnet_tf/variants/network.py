@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from effnet_tf.errors import InputError
 from effnet_tf.variants.block import Block, resolve_blocks
 from effnet_tf.variants.convolutions import PADDINGS, Convolution
-from effnet_tf.variants.rounding import stem_and_head_filters
+from effnet_tf.variants.rounding import outer_filters
 from effnet_tf.variants.rows import Variant, normalization
 from effnet_tf.variants.table import find_variant
 
@@ -29,7 +29,8 @@ class Network:
         std: divides them after that; () for none.
         stem: the first convolution.
         blocks: what follows, in order.
-        head: the last convolution.
+        head: the last convolution of the map; None for none.
+        top: a dense layer between the mean over the map and the classifier; None for none.
         dropout_rate: of the dropout before the classifier, in [0, 1).
         classifier: the dense layer, which gives logits.
         batch_norm_momentum: of the moving statistics of every batch norm, in [0, 1).
@@ -42,23 +43,34 @@ class Network:
     std: tuple[float, ...]
     stem: Convolution
     blocks: tuple[Block, ...]
-    head: Convolution
+    head: Convolution | None
+    top: Convolution | None
     dropout_rate: float
     classifier: Convolution
     batch_norm_momentum: float
     batch_norm_epsilon: float
 
+    @property
+    def ending(self) -> tuple[Convolution, ...]:
+        """What follows the blocks: the head, the dense layer on top, and the classifier."""
+        found = [self.classifier]
+        if self.top is not None:
+            found.insert(0, self.top)
+        if self.head is not None:
+            found.insert(0, self.head)
+        return tuple(found)
+
     def convolutions(self) -> tuple[Convolution, ...]:
-        """All convolutions and the classifier, in order, by canonical names.
+        """All convolutions and dense layers, in order, by canonical names.
 
         These are "stem_conv", "blocks_0/dwconv" with the blocks counted over all stages,
-        "top_conv" and "predictions". Batch norms are named likewise.
+        "top_conv", "top_dense" and "predictions". Batch norms are named likewise.
         """
         found = [self.stem]
         for number, block in enumerate(self.blocks):
             for convolution in block.convolutions:
                 found.append(_renamed(convolution, f"blocks_{number}/"))
-        return (*found, self.head, self.classifier)
+        return (*found, *self.ending)
 
     @property
     def least_side(self) -> int:
@@ -68,12 +80,12 @@ class Network:
     def parts(self) -> Iterator[tuple[tuple[Convolution, ...], bool]]:
         """Yields (convolutions, whether their input is added to their output) of each part.
 
-        Parts are the stem, each block, and the head with the classifier, in order.
+        Parts are the stem, each block, and the ending, in order.
         """
         yield (self.stem,), False
         for block in self.blocks:
             yield block.convolutions, block.skip
-        yield (self.head, self.classifier), False
+        yield self.ending, False
 
 
 def _renamed(convolution, prefix):
@@ -129,19 +141,22 @@ def resolve(
     _check_rate("drop_connect_rate", drop_connect_rate)
     _check_rate("batch_norm_momentum", batch_norm_momentum)
     _check_padding(row)
-    stem, head = stem_and_head_filters(row)
+    stem_filters, head_filters, top_filters = outer_filters(row)
+    stem = _stem(channels, stem_filters, row)
     found = resolve_blocks(row, stem, drop_connect_rate, output_stride)
+    features = head_filters or found[-1].filters
     mean, std = normalization(row, channels, preprocessing)
     return Network(
         name=row.name,
         side=row.resolution if resolution is None else resolution,
         mean=mean,
         std=std,
-        stem=_stem(channels, stem, row),
+        stem=stem,
         blocks=found,
-        head=_head(found[-1].filters, head, row.activation),
+        head=_head(found[-1].filters, head_filters, row),
+        top=_top(features, top_filters, row),
         dropout_rate=dropout_rate,
-        classifier=Convolution("predictions", "dense", head, num_classes, pooled=True),
+        classifier=_classifier(top_filters or features, num_classes),
         batch_norm_momentum=batch_norm_momentum,
         batch_norm_epsilon=row.batch_norm_epsilon,
     )
@@ -206,31 +221,58 @@ def _check_rate(name, rate):
 def _check_padding(row):
     if row.padding not in PADDINGS:
         raise InputError(
-            f"padding of variant '{row.name}' is {row.padding!r}; it must be 'same' or 'symmetric'."
+            f"padding of variant '{row.name}' is {row.padding!r}; it must be one of "
+            f"{', '.join(map(repr, PADDINGS))}."
         )
     for stage in row.stages:
-        if row.padding == "symmetric" and stage.kernel_size % 2 == 0:
+        if row.padding != "same" and stage.kernel_size % 2 == 0:
             raise InputError(
-                f"Variant '{row.name}' pads symmetrically and has a kernel of {stage.kernel_size} "
-                "pixels: only odd ones have as many pixels on either side of their middle."
+                f"Variant '{row.name}' has padding '{row.padding}' and a kernel of "
+                f"{stage.kernel_size} pixels: only odd ones have as many pixels on either side of "
+                "their middle."
             )
 
 
 def _stem(channels, filters, row):
+    padding = row.padding
+    if padding == "even":
+        padding = "same"  # keras.applications' MobileNet pads its blocks otherwise than its stem
     return Convolution(
         "stem_conv",
         "full",
         channels,
         filters,
-        3,
+        row.stem_kernel_size,
         2,
         batch_norm="stem_bn",
         activation=row.activation,
-        padding=row.padding,
+        padding=padding,
+        bias=row.conv_bias,
+        pool_size=row.stem_pool_size,
     )
 
 
-def _head(input_filters, filters, activation):
+def _head(input_filters, filters, row):
+    if not filters:
+        return None
     return Convolution(
-        "top_conv", "full", input_filters, filters, batch_norm="top_bn", activation=activation
+        "top_conv",
+        "full",
+        input_filters,
+        filters,
+        batch_norm="top_bn",
+        activation=row.activation,
+        bias=row.conv_bias,
+    )
+
+
+def _classifier(input_filters, classes):
+    return Convolution("predictions", "dense", input_filters, classes, pooled=True)
+
+
+def _top(input_filters, filters, row):
+    if not filters:
+        return None
+    return Convolution(
+        "top_dense", "dense", input_filters, filters, activation=row.activation, pooled=True
     )

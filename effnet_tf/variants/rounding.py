@@ -44,8 +44,10 @@ def _scaled_filters(variant, what, filters, width):
     return rounded
 
 
-def stem_and_head_filters(variant: Variant) -> tuple[int, int]:
-    """Returns the scaled channels (stem, head) of a variant.
+def outer_filters(variant: Variant) -> tuple[int, int, int]:
+    """Returns the scaled channels (stem, head, dense layer before the classifier) of a variant.
+
+    The last two are 0 where there is none.
 
     Raises:
         InputError: the width leaves one of them without filters.
@@ -54,7 +56,12 @@ def stem_and_head_filters(variant: Variant) -> tuple[int, int]:
     if variant.scale_stem_and_head:
         width = variant.width_coefficient
     stem = _scaled_filters(variant, "the stem", variant.stem_filters, width)
-    return stem, _scaled_filters(variant, "the head", variant.head_filters, width)
+    head = top = 0
+    if variant.head_filters:
+        head = _scaled_filters(variant, "the head", variant.head_filters, width)
+    if variant.top_filters:
+        top = _scaled_filters(variant, "the top", variant.top_filters, width)
+    return stem, head, top
 
 
 def scaled_stages(variant: Variant) -> Iterator[tuple[Stage, int]]:

@@ -36,7 +36,7 @@ class Stage:
         repeats: blocks before depth scaling.
         kernel_size: side of the (depthwise) convolution kernel, in pixels.
         strides: stride of the first block; the others have stride 1.
-        expand_ratio: hidden channels over input channels.
+        expand_ratio: hidden channels over input channels; of a bottleneck, over output channels.
         input_filters: input channels before scaling, as the builder declares them.
         fused: of an MBConv: a full convolution expands, instead of 1x1 and depthwise.
         skip: whether blocks may add their input to their output.
@@ -51,7 +51,7 @@ class Stage:
     repeats: int
     kernel_size: int
     strides: int
-    expand_ratio: int
+    expand_ratio: float
     input_filters: int
     fused: bool = False
     skip: bool = True
@@ -62,8 +62,8 @@ class Stage:
 
 
 # What the blocks of a stage are: mobile inverted bottlenecks, fused or not; a depthwise and a 1x1
-# convolution; or one full convolution. `convolutions.py` has a description of each.
-STAGE_KINDS = ("mbconv", "separable", "conv")
+# convolution; one full convolution; or residual bottlenecks. `kinds.py` has a description of each.
+STAGE_KINDS = ("mbconv", "separable", "conv", "bottleneck", "bottleneck_b")
 
 # paper, table 1. The paper numbers the stem as stage 1; here stage 1 is the first
 # of the block stages, as in the names of keras.applications' layers (block1a...).
@@ -94,9 +94,9 @@ class Variant:
         dropout_rate: rate of the dropout before the classifier, in [0, 1).
         stages: the unscaled stage table.
         se_ratio: squeeze-and-excite width over the block's input channels; 0 for none.
-        activation: "swish", "relu" or "relu6".
+        activation: "swish", "relu", "relu6" or "hard_swish".
         stem_filters: channels of the stem before scaling.
-        head_filters: channels of the head before scaling.
+        head_filters: channels of the head before scaling; 0 for no head.
         scale_stem_and_head: whether the stem, the head, and the repeats of the first
             and last stage follow the coefficients (Lite: they do not).
         mean: per-channel RGB mean subtracted from pixels in [0, 255].
@@ -105,6 +105,16 @@ class Variant:
         batch_norm_momentum: of the moving statistics, in [0, 1).
         batch_norm_epsilon: added to the variance, > 0.
         padding: of the convolutions, one of `PADDINGS`.
+        se_from_expanded: whether the squeeze's width counts from the hidden channels, and is a
+            multiple of 8 (MobileNetV3).
+        se_activation: name of that after the squeeze; None for the block's.
+        se_gate: name of that of the excitation.
+        conv_bias: whether convolutions have a bias although batch norm follows.
+        stem_kernel_size: side of the stem's kernel, in pixels.
+        stem_pool_size: side of the windows whose maximum is taken after the stem, at strides of
+            2; 0 for none.
+        top_filters: channels, before scaling, of a dense layer between the mean over the map and
+            the classifier, with the variant's activation; 0 for none.
     """
 
     name: str
@@ -124,6 +134,13 @@ class Variant:
     batch_norm_momentum: float = BATCH_NORM_MOMENTUM
     batch_norm_epsilon: float = BATCH_NORM_EPSILON
     padding: str = "same"
+    se_from_expanded: bool = False
+    se_activation: str | None = None
+    se_gate: str = "sigmoid"
+    conv_bias: bool = False
+    stem_kernel_size: int = 3
+    stem_pool_size: int = 0
+    top_filters: int = 0
 
 
 def normalization(

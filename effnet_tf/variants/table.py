@@ -1,13 +1,15 @@
 """Which variants are there, and which one does a name mean?"""
 
 from effnet_tf.errors import InputError, nearest
+from effnet_tf.variants.baselines import BASELINES, RESNET50_B_STAGES, RESNET50_STAGES
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
 from effnet_tf.variants.rows import Variant
 from effnet_tf.variants.variant_files import SUFFIX, from_json, read_variant
 
-VARIANTS = {variant.name: variant for variant in EFFICIENTNETS.values()}
+_ROWS = EFFICIENTNETS | BASELINES
+VARIANTS = {variant.name: variant for variant in _ROWS.values()}
 # Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
-CONSTRUCTORS = {name: variant.name for name, variant in EFFICIENTNETS.items()}
+CONSTRUCTORS = {name: variant.name for name, variant in _ROWS.items()}
 
 
 def find_variant(variant: str | Variant) -> Variant:
@@ -35,3 +37,24 @@ def find_variant(variant: str | Variant) -> Variant:
         f"There is no variant '{variant}'. {nearest(variant, VARIANTS)} A file of one ends with "
         f"{SUFFIX}."
     )
+
+
+def baseline_of(row: Variant) -> Variant | None:
+    """Returns the row of `BASELINES` that another one was scaled from; None for EfficientNets.
+
+    However it is scaled, it has the stages of its baseline, or those of another family.
+    """
+    stages = row.stages
+    if stages == RESNET50_B_STAGES:
+        stages = RESNET50_STAGES
+    for baseline in BASELINES.values():
+        if baseline.stages == stages:
+            return baseline
+    return None
+
+
+def model_name(row: Variant) -> str:
+    """Returns what a model of a variant is called: "efficientnet-b0", "mobilenet_v2"."""
+    if baseline_of(row) is None:
+        return f"efficientnet-{row.name}"
+    return row.name

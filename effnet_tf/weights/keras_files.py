@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from effnet_tf import variants
-from effnet_tf.weights import claims, keras_families, keras_pixels, names
+from effnet_tf.weights import claims, keras_application_names, keras_families, keras_pixels, names
 from effnet_tf.weights.contents import Contents, Target, name_values
 
 _STEM = "stem_conv/kernel"  # canonically
@@ -58,7 +58,11 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
             kind = "legacy Keras .h5"
             values = _legacy_variables(root.get("model_weights", root))
             config = _config_of(root)
-    divided = _with_classifier(split(values, target.network))
+    divided = keras_application_names.split(list(values))
+    if divided is None:
+        divided = _with_classifier(split(values, target.network))
+    else:
+        values = keras_application_names.ours(divided, values)
     stem = next((path for path, (_, name) in divided.items() if name == _STEM), "")
     scaling, network = {}, keras_pixels.scaling_layers(config, _layer(stem))
     for path, (layer, leaf) in _scaling(values, stem).items():
@@ -75,7 +79,7 @@ def _read(root, target, config=None, kind="Keras .weights.h5"):
 
 def _layer(stem):
     """The name of the layer of the first convolution, by the path of its kernel."""
-    return re.search(r"[^/]*stem_conv[^/]*|$", stem)[0] or "stem_conv"
+    return stem.rpartition("/")[0].rpartition("/")[2] or "stem_conv"
 
 
 # --- names ------------------------------------------------------------------------------------
@@ -162,7 +166,9 @@ def _class_of(layer):
     name = layer.rpartition("/")[2]
     if name.endswith("bn"):
         return "batch_normalization"
-    return {"dwconv": "depthwise_conv2d", "predictions": "dense"}.get(name, "conv2d")
+    if name in ("predictions", "top_dense"):
+        return "dense"
+    return {"dwconv": "depthwise_conv2d"}.get(name, "conv2d")
 
 
 # --- variables --------------------------------------------------------------------------------

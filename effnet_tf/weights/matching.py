@@ -52,7 +52,7 @@ class Match:
         around a network; a model may end early; a file may hold other people's layers.
         """
         parts = {_part(name) for name in (*self.found, *self.reshaped, *self.missing)}
-        ends_early = "top_conv" not in parts
+        ends_early = parts.isdisjoint(("top_conv", "predictions"))
 
         def is_left_over(name):
             return _is_network(name) and not (ends_early and _part(name) not in parts)
@@ -76,7 +76,7 @@ def _is_classifier(name):
 
 def _is_network(name):
     """Whether a variable is a network's without its classifier, and not of other layers."""
-    return re.match(r"(stem_conv|stem_bn|blocks_\d+|top_conv|top_bn)/", name) is not None
+    return re.match(r"(stem_conv|stem_bn|blocks_\d+|top_conv|top_bn|top_dense)/", name) is not None
 
 
 def match(

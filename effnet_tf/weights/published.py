@@ -126,9 +126,11 @@ def find(name: str, variant: str) -> Published:
     for other, rows in PUBLISHED.items():
         if any(variant in row.variants for row in rows):
             others.append(f"'{other}'")
+    if not others:
+        others = ["none: pass the path of a file"]
     raise InputError(
         f"No weights '{name}' were published for variant '{variant}'; it has "
-        f"{' and '.join(others) or 'none'}."
+        f"{' and '.join(others)}."
     )
 
 

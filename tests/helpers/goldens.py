@@ -24,10 +24,15 @@ ENDPOINTS = {
 
 
 def variants():
-    """The variants that have goldens: all but l2."""
-    import effnet_tf
+    """The variants that have goldens: all EfficientNets but l2."""
+    return [name for name in efficientnets() if name != "l2"]
 
-    return [name for name in effnet_tf.VARIANTS if name != "l2"]
+
+def efficientnets():
+    """The names of the variants that Google's original code has, too."""
+    from effnet_tf.variants import EFFICIENTNETS
+
+    return [variant.name for variant in EFFICIENTNETS.values()]
 
 
 def read(variant):

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf import InputError
+from effnet_tf import InputError, variants
 from effnet_tf.models import imagenet_classes
 from effnet_tf.variants import CONSTRUCTORS
 
 
-@pytest.mark.parametrize("name", CONSTRUCTORS)
+@pytest.mark.parametrize("name", variants.EFFICIENTNETS)
 def test_constructors_have_the_arguments_of_keras_applications(name):
     ours = inspect.signature(getattr(effnet_tf, name)).parameters
     theirs = inspect.signature(keras.applications.EfficientNetB0).parameters
@@ -26,6 +26,21 @@ def test_constructors_have_the_arguments_of_keras_applications(name):
     assert {ours[argument].kind for argument in list(ours)[len(theirs) :]} == {
         inspect.Parameter.KEYWORD_ONLY
     }
+
+
+@pytest.mark.parametrize("name", variants.BASELINES)
+def test_constructors_of_baselines_have_the_arguments_of_ours(name):
+    found = inspect.signature(getattr(effnet_tf, name)).parameters
+    ours = inspect.signature(effnet_tf.EfficientNetB0).parameters
+    assert list(found) == list(ours)
+    for argument in set(ours) - {"name", "weights"}:
+        assert found[argument].default == ours[argument].default
+    assert (found["name"].default, found["weights"].default) == (name.lower(), None)
+
+
+def test_published_weights_of_baselines_are_files():
+    with pytest.raises(InputError, match="No weights 'imagenet' were published.*has none.*a file"):
+        effnet_tf.model_fn("mobilenet_v2", weights="imagenet", input_shape=(32, 32, 3))
 
 
 def test_constructors_cover_all_variants():

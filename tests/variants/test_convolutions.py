@@ -3,7 +3,8 @@
 import pytest
 
 from effnet_tf import variants
-from effnet_tf.variants.convolutions import NAMES_INSIDE, Convolution
+from effnet_tf.variants.convolutions import Convolution
+from effnet_tf.variants.kinds import NAMES_INSIDE
 
 
 def test_an_mbconv_in_order():
@@ -60,15 +61,18 @@ def test_a_whole_network_has_canonical_names():
 @pytest.mark.parametrize("name", variants.VARIANTS)
 def test_every_convolution_takes_what_the_one_before_gives(name):
     channels = 3
+    biased = name == "resnet50"
     for convolution in variants.resolve(name).convolutions():
         assert convolution.input_filters == channels
-        channels = convolution.filters
+        if not convolution.shortcut:
+            channels = convolution.filters
         if convolution.kind != "dense":
-            assert convolution.use_bias == convolution.pooled
+            assert convolution.use_bias == (convolution.pooled or biased)
 
 
 def test_names_inside_blocks_are_those_of_all_kinds():
     assert set(NAMES_INSIDE) == {
         *("expand_conv", "expand_bn", "dwconv", "bn"),
         *("se/reduce", "se/expand", "project_conv", "project_bn"),
+        *("shortcut_conv", "shortcut_bn", "reduce_conv", "reduce_bn", "middle_conv", "middle_bn"),
     }

@@ -9,12 +9,13 @@ import sys
 import pytest
 
 import effnet_tf
+from tests.helpers import goldens
 from tests.variants.test_network import fact
 
 cost_module = importlib.import_module("effnet_tf.variants.counting")
 
 
-@pytest.mark.parametrize("name", effnet_tf.VARIANTS)
+@pytest.mark.parametrize("name", goldens.efficientnets())
 def test_counts_equal_the_original(name):
     cost, expected = effnet_tf.cost(name), fact(name)
     assert cost.params == expected["total"]

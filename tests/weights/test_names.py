@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from effnet_tf import VARIANTS, blocks
+from effnet_tf import blocks
 from effnet_tf.weights import names, tf_checkpoints
 from tests.helpers import goldens
 
@@ -24,7 +24,7 @@ def canonical_shapes(variant):
     return {translated[name]: shape for name, shape in variables.items()}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", goldens.efficientnets())
 class TestTf1:
     def test_every_name_is_translated_once(self, variant):
         shapes = canonical_shapes(variant)
