@@ -19,6 +19,8 @@ import os
 
 from effnet_tf import programs
 
+SWEEP = "learning_rates.png"  # --find_learning_rate draws it in the --workdir
+
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Returns the parsed command line."""
@@ -49,6 +51,12 @@ def _add_run(parser):
         "try the whole path on small images of noise, on 8 virtual devices",
     )
     parser.add_argument(
+        "--find_learning_rate",
+        action="store_true",
+        help="train nothing: draw the loss over the rates of a short sweep, in the folder "
+        "--workdir, and say which --base_learning_rate it suggests",
+    )
+    parser.add_argument(
         "--profile",
         action="store_true",
         help="record five steps after the tenth with TensorFlow's profiler, for TensorBoard",
@@ -58,9 +66,11 @@ def _add_run(parser):
 def _checked(parser, options):
     if not options.workdir and not options.dry_run:
         parser.error("give --workdir, where the run is to be kept (or --dry_run)")
-    for name in ("profile", "extend"):
+    for name in ("profile", "extend", "find_learning_rate"):
         if getattr(options, name) and options.dry_run:
             parser.error(f"--{name} has no use with --dry_run, which keeps nothing")
+    if options.find_learning_rate and options.extend:
+        parser.error("--extend has no use with --find_learning_rate, which trains nothing")
     return options
 
 
@@ -112,6 +122,9 @@ def main(options: argparse.Namespace) -> None:
     strategy = train.choose_strategy(
         options.strategy, options.tpu, options.virtual_devices, options.worker_timeout
     )
+    if options.find_learning_rate:
+        train.find_learning_rate(recipe, os.path.join(options.workdir, SWEEP), strategy)
+        return
     programs.on_interruption(lambda: _what_is_kept(options.workdir))
     train.run(recipe, options.workdir, strategy, profile=options.profile, extend=options.extend)
 

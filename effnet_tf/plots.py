@@ -131,6 +131,41 @@ def _plot(side, history, name, scale, label, colour):
         side.plot(epochs, values, colour, label=label, marker=marker)
 
 
+def rate_sweep(
+    rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggested: float | None, path: str
+) -> bool:
+    """Draws the loss over the learning rate of a sweep.
+
+    Args:
+        rates: (n,), per 256 images.
+        losses: (n,), of the step with each rate.
+        smoothed: (n,), the same, smoothed.
+        suggested: the rate to mark, or None.
+        path: of the PNG file.
+
+    Returns:
+        Whether it was drawn.
+    """
+    draw = functools.partial(_rate_sweep, rates, losses, smoothed, suggested)
+    return _picture(path, draw, 1, 1, (7, 4))
+
+
+def _rate_sweep(rates, losses, smoothed, suggested, canvas, axes):
+    (axis,) = axes
+    axis.plot(rates, losses, "C7.", ms=3, label="each step")
+    axis.plot(rates, smoothed, "C0", label="mean of nine")
+    if suggested is not None:
+        axis.axvline(suggested, color="C3", linestyle="--", label=f"suggested: {suggested:g}")
+    axis.set(
+        xscale="log",
+        xlabel="base_learning_rate (per 256 images)",
+        ylabel="training loss",
+        title="Loss while the rate rises with every step",
+    )
+    axis.grid(alpha=0.3)
+    axis.legend(frameon=False)
+
+
 def predictions(images: list, captions: list, right: list, path: str) -> bool:
     """Draws images with what was predicted, wrong ones in red; the first 120 of more.
 

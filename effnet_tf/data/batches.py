@@ -9,8 +9,9 @@ import os
 import tensorflow as tf
 
 from effnet_tf import extras
-from effnet_tf.data import augment, crops, order, policies
+from effnet_tf.data import augment, balance, crops, order, policies
 from effnet_tf.data.crops import EvaluationCrop
+from effnet_tf.data.order import Turns
 from effnet_tf.data.records import Records, or_else
 from effnet_tf.data.source import Source
 from effnet_tf.recipes import Recipe
@@ -68,7 +69,8 @@ def training(
 
         return or_else(lambda: make_all(numbers, raw), without_bad)
 
-    stream = shuffled(source.train, recipe.seed, start, shard, num_shards).rebatch(TOGETHER)
+    turns = balance.turns(recipe, source)
+    stream = shuffled(source.train, recipe.seed, start, shard, num_shards, turns).rebatch(TOGETHER)
     return _as_batches(
         stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
     )
@@ -266,7 +268,7 @@ def _as_batches(batches):
 
 
 def shuffled(
-    records: Records, seed: int, start: int, shard: int, num_shards: int
+    records: Records, seed: int, start: int, shard: int, num_shards: int, turns: Turns | None = None
 ) -> tf.data.Dataset:
     """Endless groups of (positions, records, what was read) of one host."""
     begin = tf.constant(start * num_shards + shard, tf.int64)
@@ -274,7 +276,7 @@ def shuffled(
     @tf.autograph.experimental.do_not_convert
     def read(group):
         positions = order.host_positions(group, begin, shard, num_shards, records.count)
-        numbers = order.records_at(positions, seed, records.count, records.in_blocks)
+        numbers = order.records_at(positions, seed, records.count, records.in_blocks, turns)
         return positions, numbers, records.read(numbers)
 
     first = order.group_of(begin, records.count)

@@ -4,8 +4,10 @@ A pure function of (seed, epoch, place in the epoch): nothing to save, nothing t
 the same on one host and on many. Where any record is as quickly read as the next, an epoch
 is a random permutation. In record files, neighbours are read together: there the epoch is a
 permutation of blocks of neighbours, and 64 blocks at a time are shuffled into one group.
+With balanced sampling the classes come equally often.
 """
 
+import numpy as np
 import tensorflow as tf
 
 GROUP = 1024  # positions that are looked up, and records that are read, together
@@ -50,7 +52,25 @@ def group_of(position: tf.Tensor, count: int) -> tf.Tensor:
     return position // count * groups_per_epoch(count) + position % count // GROUP
 
 
-def records_at(positions: tf.Tensor, seed: int, count: int, in_blocks: bool) -> tf.Tensor:
+class Turns:
+    """The classes of a data set, each of which has the same number of turns in an epoch.
+
+    Args:
+        labels: (N,) int64, of the records; a class without records has no turns.
+    """
+
+    def __init__(self, labels: np.ndarray):
+        counts = np.bincount(labels)
+        self.classes = int((counts > 0).sum())
+        self.counts = tf.constant(counts[counts > 0], tf.int64)
+        self.starts = tf.cumsum(self.counts, exclusive=True)
+        # The records, class by class.
+        self.records = tf.constant(np.argsort(labels, kind="stable"), tf.int64)
+
+
+def records_at(
+    positions: tf.Tensor, seed: int, count: int, in_blocks: bool, turns: Turns | None = None
+) -> tf.Tensor:
     """Returns the records at positions of one group.
 
     Args:
@@ -58,6 +78,7 @@ def records_at(positions: tf.Tensor, seed: int, count: int, in_blocks: bool) -> 
         seed: of the order.
         count: records in the data set.
         in_blocks: whether neighbours shall be read together.
+        turns: those of the classes; None: every record once in an epoch.
 
     Returns:
         (n,) int64 in [0, count).
@@ -66,8 +87,10 @@ def records_at(positions: tf.Tensor, seed: int, count: int, in_blocks: bool) -> 
     # All positions of a group are of one epoch, and the padding is of none after it.
     epoch = tf.reduce_max(padded) // count
     places, seeds = padded % count, (seed, epoch)
-    # What fits into one group is read at once anyway: then blocks would only shuffle less.
-    if not in_blocks or count <= GROUP:
+    if turns is not None:
+        records = _in_turns(places, seeds, count, turns)
+    elif not in_blocks or count <= GROUP:
+        # What fits into one group is read at once anyway: blocks would only shuffle less.
         records = _shuffled(places, _key(seeds), count)
     else:
         records = _blockwise(places, seeds, count)
@@ -103,6 +126,20 @@ def _blockwise(places, seeds, count):
     # Blocks begin elsewhere in every epoch: else the same 16 would be together for ever.
     offset = tf.random.stateless_uniform((), tf.cast(_key(seeds)[:2], tf.int64), 0, count, tf.int64)
     return (block * BLOCK + place % BLOCK + offset) % count
+
+
+def _in_turns(places, seeds, count, turns):
+    """The records at places of an epoch in which every class has equally many: (n,) int64."""
+    # Of the shuffled places every `classes`-th is of the same class, and its turns are numbered.
+    shuffled = _shuffled(places, _key(seeds), count)
+    which, turn = shuffled % turns.classes, shuffled // turns.classes
+    per_epoch = (count - which + turns.classes - 1) // turns.classes
+    # They go on over all epochs, so that no record comes twice before all of its class have
+    # come once; in an order drawn once for the class.
+    number, size = seeds[1] * per_epoch + turn, tf.gather(turns.counts, which)
+    keys = _key((seeds[0], tf.constant(0, tf.int64)), 0, 0, shape=(turns.classes,))
+    member = _shuffled(number % size, tf.gather(keys, which), size)
+    return tf.gather(turns.records, tf.gather(turns.starts, which) + member)
 
 
 def _in_lanes(places, seeds, count):

@@ -123,6 +123,12 @@ class Data:
         low=0,
         high=1,
     )
+    sampling: str = field(
+        "natural",
+        "natural: every image once in an epoch (main.py); balanced: every class equally often, "
+        "the images of small ones several times",
+        choices=("natural", "balanced"),
+    )
     max_bad_fraction: float = field(
         0.001,
         "stop when more than this fraction of the images cannot be used; until then such images "

@@ -78,6 +78,11 @@ class Optimisation:
         "up to 8 replicas and groups of max(8, replicas / 8) above (main.py: utils.py)",
     )
     label_smoothing: float = field(0.1, "share of the uniform label (main.py)", low=0, high=1)
+    class_weights: str | None = field(
+        None,
+        "weights of the classes in the loss: balanced, so that each counts as much as any other, "
+        'or a JSON file {"cat": 2.0, "dog": 0.5}; none: all 1 (main.py)',
+    )
     ema_decay: float = field(
         0.9999,
         "decay of the moving average of all weights, batch-norm statistics included; "

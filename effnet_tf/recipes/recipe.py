@@ -17,7 +17,7 @@ import re
 from collections.abc import Sequence
 
 from effnet_tf import errors, variants
-from effnet_tf.recipes import fields
+from effnet_tf.recipes import class_weights, fields
 from effnet_tf.recipes.network_and_data import Augmentation, Data, FineTuning, Network
 from effnet_tf.recipes.optimisation_and_loop import Loop, Optimisation
 
@@ -43,6 +43,8 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
             # A run explains itself, wherever that file goes, and whatever becomes of it.
             text = variants.to_json(variants.find_variant(self.variant))
             object.__setattr__(self, "variant", text)
+        if self.class_weights is not None:
+            object.__setattr__(self, "class_weights", class_weights.kept(self.class_weights))
         self._check_what_is_frozen()
         self._check_bn_sync()
 

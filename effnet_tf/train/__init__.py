@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
         "guard": ("TrainingStopped",),
+        "rate_finder": ("find_learning_rate",),
         "session": ("WorkerLost", "run"),
         "strategy": ("choose_strategy",),
         "trainer": ("Trainer",),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from effnet_tf import data, extras, storage, variants
-from effnet_tf.data import bad_images, batches
+from effnet_tf.data import bad_images, balance, batches
 from effnet_tf.errors import WorkerLost, first_line
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
@@ -147,6 +147,7 @@ def _describe(recipe, trainer):
         f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
         f"{recipe.batch_size} images = {recipe.epochs} epochs"
     )
+    balance.tell(recipe, trainer.source)
     held = batches.memory(trainer.source, trainer.size, recipe.batch_size)
     log.info(f"The input pipeline holds up to about {held / 2**20:,.0f} MiB, with one host")
     if trainer.replicas > 1:

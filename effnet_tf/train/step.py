@@ -7,6 +7,7 @@ Python. All its randomness is a function of (seed, step, replica).
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from effnet_tf import optim
@@ -29,6 +30,7 @@ class Step:
         models: {"raw": model in training} and, with averaging, {"ema": its average}.
         optimizer: built on the raw model's trainable variables.
         replicas: how many there are.
+        class_weights: (classes,) float32, of their losses; None: all have 1.
 
     Attributes:
         position: () int64, batches consumed.
@@ -44,7 +46,9 @@ class Step:
         models: dict[str, keras.Model],
         optimizer: keras.optimizers.Optimizer,
         replicas: int,
+        class_weights: np.ndarray | None = None,
     ):
+        self.class_weights = class_weights
         self.recipe, self.classes, self.replicas = recipe, classes, replicas
         self.models, self.optimizer = models, optimizer
         # Equal on all replicas; each assigns its own copy.
@@ -136,6 +140,10 @@ class Step:
         images, labels = batch["images"], batch["labels"]
         classes, smoothing = self.classes, self.recipe.label_smoothing
         targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
+        if self.class_weights is not None:
+            # One more column: where images are mixed, so are their weights.
+            weights = tf.gather(self.class_weights, labels)
+            targets = tf.concat([targets, weights[:, tf.newaxis]], 1)
         if "mixing" in batch:
             images, targets = augment.mix(images, targets, batch["mixing"])
         return images, labels, targets
@@ -143,7 +151,11 @@ class Step:
     def _losses(self, images, labels, targets):
         """Returns the losses (N,) in training mode, and their row of sums (3,)."""
         logits = self.models["raw"](images, training=True)
-        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        if self.class_weights is None:
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+        else:
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets[:, :-1], logits)
+            losses *= targets[:, -1]
         hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
         return losses, tf.stack(
             [tf.reduce_sum(losses), tf.reduce_sum(hits), tf.cast(tf.size(losses), tf.float32)]

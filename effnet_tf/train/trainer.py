@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import data, optim
+from effnet_tf.data import balance
 from effnet_tf.errors import InputError
 from effnet_tf.layers import batch_norms
 from effnet_tf.models import build, finetune
@@ -63,7 +64,12 @@ class Trainer:
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
             self._make_models()
             self.train_step = Step(
-                recipe, len(source.class_names), self.models, self.optimizer, self.replicas
+                recipe,
+                len(source.class_names),
+                self.models,
+                self.optimizer,
+                self.replicas,
+                balance.weights(recipe, source),
             )
             self.evaluation = Evaluation(
                 recipe, source, self.models, strategy, self.eval_per_replica, self.stop
