@@ -66,6 +66,8 @@ setuptools.setup(
         # One each, for the sentences of effnet_tf/extras.py.
         "plots": ["matplotlib"],
         "tensorboard": ["tensorboard"],
+        # 5 asks its samplers only when a value is wanted: effnet_tf/search/studies.py.
+        "search": ["optuna>=5,<6"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
         # `make docs`. ruff formats the signatures.
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],
@@ -81,6 +83,7 @@ setuptools.setup(
             "mypy",
             "onnx>=1.18",
             "onnxruntime>=1.22",
+            "optuna>=5,<6",
             "pillow",
             "pytest",
             "ruff",

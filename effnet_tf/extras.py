@@ -29,6 +29,7 @@ PACKAGES = {
     "keras_cv": Package("", "keras-cv"),
     "tensorflow_datasets": Package("", "tensorflow-datasets"),
     "matplotlib": Package("plots", "matplotlib"),
+    "optuna": Package("search", "optuna"),
     "tensorboard": Package("tensorboard", "tensorboard"),
     "sklearn": Package("demo", "scikit-learn"),
     "onnx": Package("onnx", "onnx"),
