@@ -46,7 +46,12 @@ PROGRAMS = (
     ("-m", "export", "bench", "none.tflite"),
     ("-m", "effnet_tf.data", "check", "--recipe", "smoke", "--out", "none"),
     ("-m", "effnet_tf.data", "prepare", "--recipe", "smoke", "--out", "none"),
+    (
+        *("-m", "effnet_tf.search", "architecture", "--workdir", "none"),
+        *("--base", "b0", "--dataset", "digits"),
+    ),
     ("tools/tpu_check.py",),
+    ("benchmarks/architecture_search.py",),
     ("benchmarks/int8.py",),
     ("benchmarks/input_pipeline.py",),
     ("benchmarks/export_size.py",),
@@ -77,6 +82,8 @@ def test_what_needs_no_tensorflow():
         ("-m", "export", "classify"),
         ("-m", "effnet_tf.data"),
         ("-m", "effnet_tf.data", "check"),
+        ("-m", "effnet_tf.search"),
+        ("-m", "effnet_tf.search", "architecture"),
         ("tools/tpu_check.py",),
     ):
         code, output = python(*arguments, "--help")

@@ -7,5 +7,11 @@ needs no TensorFlow.
 from effnet_tf import faces
 
 __getattr__, __dir__, __all__ = faces.attach(
-    __name__, {"images": ("Images",), "proxy": ("Settings",)}
+    __name__,
+    {
+        "images": ("Images",),
+        "proxy": ("Settings",),
+        "rewards": ("Objective",),
+        "space": ("Choices", "Space"),
+    },
 )

@@ -64,6 +64,7 @@ def _programs():
     from effnet_tf import dry_run, programs  # noqa: F401  (once, for all forks)
     from effnet_tf.data import __main__ as data
     from effnet_tf.data import prepare, sources  # noqa: F401
+    from effnet_tf.search import __main__ as search
     from effnet_tf.train import session  # noqa: F401
     from export import __main__ as export
     from tests.helpers import tiny_net
@@ -73,6 +74,7 @@ def _programs():
         "train_tpu": train_tpu.console,
         "export": export.console,
         "data": lambda: programs.run(data.main, data.parse),
+        "search": lambda: programs.run(search.main, search.parse),
         "tpu_check": tpu_check.main,
         "python": lambda: exec(sys.argv[1], {}),
     }
