@@ -14,7 +14,6 @@ architecture_search.json beside this file, and docs/images/architecture_search.p
 import argparse
 import csv
 import dataclasses
-import functools
 import json
 import os
 import pathlib
@@ -77,9 +76,9 @@ def search(setting, sampler, seed):
     study = studies.Study(
         storage, f"{sampler}-{seed}", settings=settings, sampler=sampler, seed=seed
     )
-    evaluated, costs = evaluator(setting, 1), functools.partial(costs_of, table=None)
+    evaluated = evaluator(setting, 1)
     print(f"{sampler}, seed {seed}", flush=True)
-    Search(study, setting.space, setting.objective, evaluated, costs, COST).run(setting.trials)
+    Search(study, setting.space, setting.objective, evaluated, costs_of, COST).run(setting.trials)
     return study.finished()
 
 

@@ -82,7 +82,8 @@ def test_training_commands_parse(command, monkeypatch, tmp_path):
     from effnet_tf import recipes, variants
 
     monkeypatch.chdir(tmp_path)  # a path in a command must not be one of this checkout
-    variants.save_variant(variants.VARIANTS["lite0"], "plan.json")  # what docs/scaling.md plans
+    for path in ("plan.json", "found.json"):  # what docs/scaling.md plans, and a search finds
+        variants.save_variant(variants.VARIANTS["lite0"], path)
     options = train_tpu.parse(shlex.split(command)[1:])
     recipes.from_options(options).resolved_variant()
 
@@ -109,6 +110,13 @@ def test_commands_of_the_planner_parse(command):
     if options.program == "plan" and not options.latency_table:
         options.save = options.plot = None  # which would be written
         program.main(options)
+
+
+@pytest.mark.parametrize("command", commands("python -m effnet_tf.search"))
+def test_commands_of_searches_parse(command):
+    from effnet_tf.search import __main__ as program
+
+    assert callable(program.parse(shlex.split(command)[2:]).run)
 
 
 @pytest.mark.parametrize("command", commands("python tools/tpu_check.py"))

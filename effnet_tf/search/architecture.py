@@ -36,18 +36,18 @@ def add_program(subparsers: Any) -> None:
     parser.set_defaults(run=run)
 
 
+def _add(group, name, about, **settings):
+    """Adds an option whose default is printed when nobody gave it."""
+    text = f"{about} (default {session.DEFAULTS[name]})"
+    group.add_argument(f"--{name}", help=text, **settings)
+
+
 def _add_networks(group):
     group.add_argument("--base", help="whose stages choose: a variant's name, or a file of one")
-    group.add_argument("--objective", choices=OBJECTIVES, help="reward, or Pareto front")
-    group.add_argument("--cost", choices=COSTS, help="what a network costs")
+    _add(group, "objective", "reward, or Pareto front", choices=OBJECTIVES)
+    _add(group, "cost", "what a network costs; latency is timed here", choices=COSTS)
     group.add_argument(
         "--target", metavar="N", help="what it should cost, such as 600M (default: as the base)"
-    )
-    group.add_argument(
-        "--latency_table",
-        metavar="FILE",
-        help="predict latency_ms by a table of `effnet_tf.scaling measure`; without it, a TFLite "
-        "file of the network's operators is timed here",
     )
 
 
@@ -60,17 +60,17 @@ def _add_training(group):
         default=0.2,
         help="share that is kept aside, where the data set has no such part (default %(default)g)",
     )
-    group.add_argument("--epochs", type=int, help="of each training")
-    group.add_argument("--batch_size", type=int, help="images in a step")
-    group.add_argument("--learning_rate", type=float, help="at the top of the warm-up")
-    group.add_argument("--seeds", type=int, help="trainings per trial, whose mean counts")
+    _add(group, "epochs", "of each training", type=int)
+    _add(group, "batch_size", "images in a step", type=int)
+    _add(group, "learning_rate", "at the top of the warm-up", type=float)
+    _add(group, "seeds", "trainings per trial, whose mean counts", type=int)
 
 
 def _add_search(group):
-    group.add_argument("--trials", type=int, help="finished ones, of all workers together")
-    group.add_argument("--sampler", choices=studies.SAMPLERS, help="of Optuna")
-    group.add_argument("--seed", type=int, help="of the sampler")
-    group.add_argument("--processes", type=int, help="trials at a time in this worker")
+    _add(group, "trials", "finished ones, of all workers together", type=int)
+    _add(group, "sampler", "of Optuna", choices=studies.SAMPLERS)
+    _add(group, "seed", "of the sampler", type=int)
+    _add(group, "processes", "trials at a time in this worker", type=int)
     group.add_argument(
         "--storage",
         metavar="PLACE",

@@ -16,12 +16,13 @@ from effnet_tf.errors import InputError
 # beyond it the accuracy is divided by the excess.
 EXPONENTS = {"soft": (-0.07, -0.07), "hard": (0.0, -1.0)}
 PARETO = "pareto"
+LATENCY = "latency_ms"
 # What a network may cost, of one image, and how that is called on an axis.
 COSTS = {
     "multiply_adds": "multiply-adds",
     "params": "parameters",
     "activation_bytes": "bytes of activations",
-    "latency_ms": "latency (ms)",
+    LATENCY: "latency (ms)",
 }
 OBJECTIVES = (*EXPONENTS, PARETO)
 

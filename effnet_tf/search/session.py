@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import json
 import os
 import tempfile
@@ -11,14 +10,13 @@ from typing import Any
 
 from effnet_tf import extras, local_files, programs
 from effnet_tf.errors import InputError
-from effnet_tf.scaling import Table, read_table
 from effnet_tf.scaling.targets import parse_amount, shown
 from effnet_tf.search import charts, confirming, results, studies, trials
-from effnet_tf.search.rewards import PARETO, Objective
+from effnet_tf.search.rewards import LATENCY, PARETO, Objective
 from effnet_tf.search.searching import Search
 from effnet_tf.search.space import Space
 from effnet_tf.search.studies import Finished, Study
-from effnet_tf.variants import Variant, cost, find_variant, resolve, to_json
+from effnet_tf.variants import Variant, cost, find_variant, to_json
 from effnet_tf.variants.network import check_count
 
 # In the folder of a search.
@@ -56,7 +54,7 @@ def search(options: argparse.Namespace) -> None:
     """Searches, and says and draws what was found."""
     extras.require(studies.PURPOSE, "tensorflow", "keras", "optuna")
     _choose(options)
-    base, table = find_variant(options.base), _table(options)
+    base = find_variant(options.base)
     storage = open_storage(options)
     programs.on_interruption(lambda: f"what was finished is kept, in {options.workdir}")
     server = trials.fork_server()
@@ -67,18 +65,17 @@ def search(options: argparse.Namespace) -> None:
         _say_parts(images.about)
         base = dataclasses.replace(base, num_classes=images.about["classes"])
         evaluated = _trials(server, images, options, options.seeds)
-        objective = _objective(base, table, evaluated, options)
-        study = _study(storage, base, objective, images, table, options)
+        objective = _objective(base, evaluated, options)
+        study = _study(storage, base, objective, images, options)
         space = Space(base)
         print(f"The space has {space.size():.2g} networks, by {len(space.options())} choices.")
-        costs = functools.partial(costs_of, table=table)
-        Search(study, space, objective, evaluated, costs, options.cost, options.processes).run(
+        Search(study, space, objective, evaluated, costs_of, options.cost, options.processes).run(
             options.trials
         )
         report(study.finished(), objective, options)
         if options.confirm:
             again = _trials(server, images, options, options.confirm_seeds)
-            _confirm(study.finished(), space, again, costs, options)
+            _confirm(study.finished(), space, again, options)
 
 
 def _choose(options):
@@ -95,14 +92,6 @@ def _choose(options):
         check_count(f"--{name}", getattr(options, name))
 
 
-def _table(options) -> Table | None:
-    if not options.latency_table:
-        return None
-    if options.cost != "latency_ms":
-        raise InputError("--latency_table is for --cost latency_ms.")
-    return read_table(options.latency_table)
-
-
 def _say_parts(about):
     part = about["train"] // trials.PARTS
     print(
@@ -113,20 +102,16 @@ def _say_parts(about):
 
 def _trials(server, images, options, seeds):
     training = {name: getattr(options, name) for name in TRAINING}
-    is_timed = options.cost == "latency_ms" and not options.latency_table
     folder = os.path.join(options.workdir, RESULTS)
-    return trials.Trials(folder, images, training, seeds, is_timed, server)
+    return trials.Trials(folder, images, training, seeds, options.cost == LATENCY, server)
 
 
-def costs_of(
-    variant: Variant, result: Mapping[str, Any], table: Table | None = None
-) -> dict[str, float]:
+def costs_of(variant: Variant, result: Mapping[str, Any]) -> dict[str, float]:
     """Returns what a network costs, by the names of `COSTS`.
 
     Args:
         variant: the network.
-        result: of its trial; it may have a measured latency.
-        table: which predicts the latency, where it is not measured.
+        result: of its trial; it has the latency, if that was measured.
     """
     counted = cost(variant)
     found: dict[str, float] = {
@@ -134,30 +119,28 @@ def costs_of(
         "params": counted.params,
         "activation_bytes": counted.activation_bytes,
     }
-    if table is not None:
-        found["latency_ms"] = table.of_network(resolve(variant))
-    elif "latency_ms" in result:
-        found["latency_ms"] = result["latency_ms"]
+    if LATENCY in result:
+        found[LATENCY] = result[LATENCY]
     return found
 
 
-def _objective(base, table, evaluated, options):
+def _objective(base, evaluated, options):
     """Returns the objective; by default a network should cost what the base does."""
     if options.objective == PARETO:
         return Objective(PARETO)
     if options.target:
         return Objective(options.objective, parse_amount(options.target))
     result: dict[str, Any] = {}
-    if options.cost == "latency_ms" and table is None:
+    if options.cost == LATENCY:
         job = evaluated.job(base)
         result = evaluated.kept(job) or evaluated.start(job).result()
         evaluated.keep(job, result)
-    target = costs_of(base, result, table)[options.cost]
+    target = costs_of(base, result)[options.cost]
     print(f"Chosen for you: --target {shown(target).replace(' ', '')}, what the base costs.")
     return Objective(options.objective, target)
 
 
-def _study(storage, base, objective, images, table, options):
+def _study(storage, base, objective, images, options):
     """Opens the study. What all of its workers must have alike is written in it."""
     settings = {
         "base": to_json(base),
@@ -166,10 +149,8 @@ def _study(storage, base, objective, images, table, options):
         "seeds": options.seeds,
         "objective": objective.kind,
         "cost": options.cost,
-        "latency_table": table and table.device,
+        "target": objective.target,
     }
-    if not (options.cost == "latency_ms" and table is None and not options.target):
-        settings["target"] = objective.target
     return Study(
         storage,
         options.study,
@@ -202,14 +183,15 @@ def report(finished: Sequence[Finished], objective: Objective, options: argparse
         print(f"{error}. All else was done.")
 
 
-def _confirm(finished, space, again, costs, options):
+def _confirm(finished, space, again, options):
     """Trains the best and the base again."""
     networks = {"base": space.frame}
     for trial in results.notable(finished, options.objective, options.cost)[: options.confirm]:
         networks[f"trial {trial.number}"] = space.variant(trial.about["spec"])
     found = confirming.confirm(networks, again, options.processes)
     prices = {
-        name: shown(costs(row, found[name].result)[options.cost]) for name, row in networks.items()
+        name: shown(costs_of(row, found[name].result)[options.cost])
+        for name, row in networks.items()
     }
     print(f"\nTrained again with {options.confirm_seeds} fresh seeds, on the images kept aside:")
     print("\n".join(confirming.describe(found, prices)))

@@ -68,7 +68,7 @@ def search_of(folder, seconds=0.0, count=1, trials=None, sampler="random"):
         Space(BASE),
         Objective("soft", TARGET),
         trials or Pretended(folder, seconds),
-        lambda variant, result: costs_of(variant, result),
+        costs_of,
         "multiply_adds",
         count,
     )

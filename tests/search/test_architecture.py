@@ -84,7 +84,6 @@ def test_what_is_missing_is_told(base, tmp_path):
     refused("Give --out", "--workdir", tmp_path, "--export", "best")
     refused("There is no search in '.*study.journal' yet", *_export(tmp_path, "best"))
     options = ["--workdir", tmp_path, "--base", base, "--dataset", "digits"]
-    refused("--latency_table is for --cost latency_ms", *options, "--latency_table", "x.json")
     refused("--trials is 0; it must be at least 1", *options, "--trials", 0)
 
 
@@ -179,11 +178,7 @@ class TestConfirming:
 
 
 class TestCosts:
-    def test_counted_measured_and_predicted(self):
-        class Table:
-            def of_network(self, network):
-                return 100.0 * len(network.blocks)
-
+    def test_counted_and_measured(self):
         counted = variants.cost(BASE)
         found = session.costs_of(BASE, {})
         assert found == {
@@ -192,4 +187,3 @@ class TestCosts:
             "activation_bytes": counted.activation_bytes,
         }
         assert session.costs_of(BASE, {"latency_ms": 2.5})["latency_ms"] == 2.5
-        assert session.costs_of(BASE, {"latency_ms": 2.5}, Table())["latency_ms"] == 100.0
