@@ -1,22 +1,24 @@
-"""Plans networks for a budget, or measures what a device takes for their operators.
+"""Plans networks for a budget, counts one, or measures what a device takes for their operators.
 
     python -m effnet_tf.scaling plan --multiply_adds 600M --params 6M
     python -m effnet_tf.scaling plan --train_memory 8G --batch 64 --strategy compound --free d,w,r
     python -m effnet_tf.scaling plan --table
+    python -m effnet_tf.scaling count --base mobilenet_v2 --width 2
     python -m effnet_tf.scaling measure --out phone.json
 
 `plan` prints the best network of every strategy that meets all targets, in well under a second
 and without TensorFlow; amounts are numbers with k, M or G (thousand, million, 1e9) or Ki, Mi, Gi
-(powers of 1,024). `measure` times operators of TFLite files, for `plan --latency_ms`. Exit codes:
-0 all is well; 2 bad input, or no network meets the targets; 74 a file cannot be written or read;
-130 interrupted by hand; 143 ended by SIGTERM.
+(powers of 1,024). `count` says what a base costs at factors that you give. `measure` times
+operators of TFLite files, for `plan --latency_ms`. Exit codes: 0 all is well; 2 bad input, or no
+network meets the targets; 74 a file cannot be written or read; 130 interrupted by hand; 143 ended
+by SIGTERM.
 """
 
 import argparse
 
 from effnet_tf import programs
 from effnet_tf.errors import InputError
-from effnet_tf.scaling import measuring, pictures, reporting
+from effnet_tf.scaling import measuring, pictures, reporting, scaled
 from effnet_tf.scaling.planning import OutOfReach, Planner, best_first
 from effnet_tf.scaling.strategies import STRATEGIES
 from effnet_tf.scaling.targets import Targets, parse_amount
@@ -30,6 +32,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = command_line.parser("python -m effnet_tf.scaling ", __doc__)
     chosen = parser.add_subparsers(dest="program", required=True)
     _add_plan(chosen.add_parser("plan", help="find the best networks that meet targets"))
+    scaled.add_options(chosen.add_parser("count", help="count a base, scaled by factors"))
     _add_measure(chosen.add_parser("measure", help="time the operators of TFLite files"))
     return parser.parse_args(argv[1:])
 
@@ -192,6 +195,8 @@ def main(options: argparse.Namespace) -> None:
     """Runs the program that was chosen."""
     if options.program == "plan":
         plan(options)
+    elif options.program == "count":
+        scaled.count(options)
     else:
         measuring.measure(options)
 

@@ -18,6 +18,37 @@ def run(*arguments):
     program.main(program.parse(["scaling", "plan", *arguments]))
 
 
+def count(capsys, *arguments):
+    """The cells of the table that `count` prints, by their header."""
+    program.main(program.parse(["scaling", "count", *arguments]))
+    header, cells = capsys.readouterr().out.splitlines()[:2]
+    return dict(zip(re.split(r"  +", header), re.split(r"  +", cells)))
+
+
+class TestCount:
+    def test_a_row_of_table_3(self, capsys):
+        found = count(capsys, "--base", "mobilenet_v1", "--depth", "1.4", *("--width", "1.2"))
+        assert found["network"] == "mobilenet_v1-d1.4-w1.2"
+        assert (found["depth"], found["width"], found["pixels"]) == ("1.4", "1.2", "224")
+        wide = count(capsys, "--base", "mobilenet_v2", "--width", "2")
+        assert wide["multiply-adds"] == "1,137,428,224"
+
+    def test_the_base_itself_in_a_family(self, capsys):
+        found = count(capsys, "--base", "resnet50", "--family", "timm", "--resolution", "1")
+        assert (found["network"], found["multiply-adds"]) == ("resnet50", "4,089,184,256")
+
+    def test_the_network_can_be_saved(self, capsys, tmp_path):
+        path = str(tmp_path / "net.json")
+        count(capsys, "--resolution", "1.3", "--num_classes", "7", "--save", path)
+        row = variants.read_variant(path)
+        assert (row.name, row.resolution, row.num_classes) == ("b0-r1.3", 291, 7)
+
+    @pytest.mark.parametrize("factor", ["0", "-1", "nan", "1e9"])
+    def test_refuses_factors(self, factor, capsys):
+        with pytest.raises(effnet_tf.InputError, match="--width is .* must be above 0"):
+            count(capsys, "--width", factor)
+
+
 class TestPlan:
     def test_says_what_was_asked_for_what_was_chosen_and_what_is_left(self, capsys):
         run("--multiply_adds", "600M", "--params", "6M", "--train_memory", "8G", "--batch", "64")
