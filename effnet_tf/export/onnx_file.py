@@ -6,12 +6,32 @@ It needs the packages of the extra [onnx].
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import ends, graph, identify, inputs
 from effnet_tf.export.about import About
+
+# tf2onnx fails where a number without a side is added to a convolution's result, and then leaves
+# all its transpositions in (1.17, transpose_optimizer.py: _add_handler).
+_THREE, _SIXTH = np.full(1, 3.0, "float32"), np.full(1, 1 / 6, "float32")
+
+
+def _hard_sigmoid(x):
+    return ops.relu6(x + _THREE) * _SIXTH
+
+
+def _hard_silu(x):
+    return x * _hard_sigmoid(x)
+
+
+_WITH_SIDES = {
+    keras.activations.hard_sigmoid: _hard_sigmoid,
+    keras.activations.hard_silu: _hard_silu,
+}
 
 
 def write(folded: keras.Model, path: str, about: About) -> None:
@@ -24,7 +44,8 @@ def write(folded: keras.Model, path: str, about: About) -> None:
     not a classifier gives `outputs`.
 
     Args:
-        folded: a model of `fold`; its last layer is taken apart.
+        folded: a model of `fold`; its last layer is taken apart, and hard sigmoids are written
+            otherwise.
         path: file to write; one there is replaced.
         about: an `About`; its JSON text is the metadata property "effnet_tf".
 
@@ -32,6 +53,9 @@ def write(folded: keras.Model, path: str, about: About) -> None:
         InputError: an operation that ONNX lacks, a missing package.
     """
     extras.require("Writing ONNX files", *extras.ONNX)
+    for layer in folded.layers:
+        if isinstance(layer, keras.layers.Activation):
+            layer.activation = _WITH_SIDES.get(layer.activation, layer.activation)
     network = keras.Model(folded.inputs, _named(folded))
     signature = [
         keras.InputSpec(inputs.dtype(tensor), tensor.shape, name=name)

@@ -16,8 +16,7 @@ ACTIVATIONS = {
     "swish": ("LOGISTIC", "MUL"),
     "sigmoid": ("LOGISTIC",),
     "hard_swish": ("HARD_SWISH",),
-    # Half of the gate is a MUL that one of the excitation could swallow, and does not.
-    "hard_sigmoid": ("ADD", "MUL"),
+    "hard_sigmoid": ("MUL",),  # relu6(x + 3) is in the convolution, and then a sixth is taken
     "relu": (),
     "relu6": (),
     None: (),

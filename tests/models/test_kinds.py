@@ -149,6 +149,7 @@ class TestTheNetwork:
             assert not [w.path for w in model.trainable_weights if "block3" in w.path]
             assert [w.path for w in model.trainable_weights if "block4a" in w.path]
 
+    @pytest.mark.slow
     def test_a_symmetric_one_pads_in_both_forms(self):
         symmetric = row(padding="symmetric", resolution=32)
         made = [effnet_tf.model_fn(symmetric, flat=flat) for flat in (False, True)]

@@ -1,5 +1,6 @@
 """scaling/latency.py, operators.py, measuring.py: tables of operators, and what they predict."""
 
+import dataclasses
 import json
 import math
 
@@ -25,6 +26,17 @@ def table_of(base="b0", rate=RATE, context=1.0, fetching=0.0):
 
 def work(variant):
     return sum(operator.work for operator in operators_of_network(resolve(variant)))
+
+
+def _read_by_convolutions(model):
+    """(side, channels) of the map that each full convolution of a file reads."""
+    from effnet_tf.export.tflite import flatbuffer
+
+    graph = model.subgraphs[0]
+    kinds = flatbuffer.operator_names(model)
+    read = [each.inputs[0] for kind, each in zip(kinds, graph.operators) if kind == "CONV_2D"]
+    shapes = [graph.tensors[number].shape for number in read]
+    return [(int(shape[1]), int(shape[3])) for shape in shapes]
 
 
 class TestOperators:
@@ -62,20 +74,28 @@ class TestOperators:
         assert found[:3] == [Operator("CONV_2D", 3, 2, 3, 8, 32), *swish]
         assert found[-len(last_block + head) :] == last_block + head
 
-    @pytest.mark.parametrize("name", ["b0", "lite3", "edgetpu-s"])
+    @pytest.mark.parametrize(
+        "name", ["b0", "lite3", "edgetpu-s", "mobilenet_v1", "mobilenet_v3_large", "resnet50"]
+    )
     def test_convolutions_have_the_networks_multiply_adds(self, name):
         kinds = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
         total = sum(op.work for op in operators_of_network(resolve(name)) if op.kind in kinds)
         assert total == effnet_tf.cost(name).multiply_adds
 
-    @pytest.mark.parametrize("name", ["tinier", "b0", "lite0"])
-    def test_files_are_of_these_operators(self, name, tiny_variants):
+    @pytest.mark.parametrize(
+        "name, width",
+        [("tinier", 1), ("b0", 1), ("lite0", 1), ("mobilenet_v3_small", 1), ("resnet50", 0.25)],
+    )
+    def test_files_are_of_these_operators(self, name, width, tiny_variants):
         from effnet_tf.export.tflite import flatbuffer, interpreter, operator_files
 
-        operators = list(operators_of_network(resolve(name, resolution=32)))
+        row = dataclasses.replace(variants.find_variant(name), width_coefficient=width)
+        operators = list(operators_of_network(resolve(row, resolution=32)))
         data = operator_files.file_of_all(operators, 32)
         kinds = [operator.kind for operator in operators]
         assert flatbuffer.operator_names(flatbuffer.read(data)) == kinds
+        wanted = [(op.side, op.input_filters) for op in operators if op.kind == "CONV_2D"]
+        assert _read_by_convolutions(flatbuffer.read(data)) == wanted
         run = interpreter.open_file(data)
         run.invoke()
         assert run.get_output_details()[0]["shape"].tolist() == [1, 1000]

@@ -126,6 +126,7 @@ class TestNames:
         assert keras_application_names.split(["block2a_expand_conv/kernel"]) is None
 
 
+@pytest.mark.slow
 def test_a_file_without_classifier_serves_another_number_of_classes(tmp_path):
     path = str(tmp_path / "no_top.weights.h5")
     model = A.MobileNetV3Small(weights=None, include_top=False, input_shape=(32, 32, 3))

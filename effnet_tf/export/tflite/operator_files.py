@@ -49,6 +49,10 @@ class _File:
     def _weights(self, *shape):
         return self._tensor(shape, self._random.normal(0, 0.1, shape).astype("float32"))
 
+    def takes(self, sizes: Sizes, number: int) -> bool:
+        """Whether a tensor has the shape that an operator takes."""
+        return list(self._graph.tensors[number].shape) == [1, sizes[5], sizes[5], sizes[3]]
+
     def add(self, sizes: Sizes, *inputs: int) -> int:
         """Adds an operator; returns the number of its result."""
         kind, kernel_size, strides, input_filters, filters, side = sizes
@@ -66,7 +70,9 @@ class _File:
             options, shape = schema.ReducerOptionsT(), (1, 1, 1, filters)
             options.keepDims = True
             constants = [self._tensor((2,), axes, schema.TensorType.INT32)]
-        elif kind != "LOGISTIC":
+        elif kind == "MAX_POOL_2D":
+            options = _window(kernel_size, strides)
+        elif kind in ("MUL", "ADD"):
             options = {"MUL": schema.MulOptionsT, "ADD": schema.AddOptionsT}[kind]()
         return self._put(kind, [*inputs, *constants], shape, options)
 
@@ -109,13 +115,21 @@ def _convolution(kind, kernel_size, strides, input_filters, filters):
     return options, kernel
 
 
+def _window(size, strides):
+    """Returns the options of a maximum over windows."""
+    options = schema.Pool2DOptionsT()
+    options.padding, options.strideH, options.strideW = schema.Padding.SAME, strides, strides
+    options.filterHeight = options.filterWidth = size
+    return options
+
+
 def file_of(sizes: Sizes) -> bytes:
     """Returns the bytes of a float32 .tflite file of one operator, with random weights.
 
     Args:
-        sizes: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MEAN (over the map), LOGISTIC, or MUL
-            and ADD of two maps; side of the kernel, strides, channels in and out, and the side
-            of the input, in pixels.
+        sizes: CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, MEAN (over the map), LOGISTIC,
+            HARD_SWISH, MAX_POOL_2D, or MUL and ADD of two maps; side of the kernel, strides,
+            channels in and out, and the side of the input, in pixels.
     """
     file, side = _File(), sizes[5]
     entering = [file.images(1, side, side, sizes[3])]
@@ -128,7 +142,7 @@ def file_of_all(operators: Iterable[Sizes], side: int) -> bytes:
     """Returns the bytes of a file of a whole network, with random weights.
 
     It takes what the network takes, and its operators wait for each other as the network's do,
-    but that a residual sum adds a map to itself.
+    but that a residual sum adds a map to itself: what a shortcut's convolution gives, nobody reads.
 
     Args:
         operators: in order, see `file_of`. What follows a MEAN is computed from that, until a MUL
@@ -138,16 +152,19 @@ def file_of_all(operators: Iterable[Sizes], side: int) -> bytes:
     file = _File()
     now = before = file.images(1, side, side, 3)  # where the network is; what an activation takes
     aside: int | None = None  # the map, while the excitation is computed
+    kind = ""
     for operator in operators:
-        kind = operator[0]
+        previous, kind = kind, operator[0]
         if kind == "MEAN":
             aside, now = now, file.add(operator, now)
-        elif kind == "MUL" and aside is not None and operator[5] > 1:
+        elif kind == "MUL" and aside is not None and (operator[5] > 1 or previous == "MUL"):
             now, aside = file.add(operator, aside, now), None
-        elif kind == "MUL":
+        elif kind == "MUL" and previous == "LOGISTIC":
             now = file.add(operator, before, now)
-        elif kind == "ADD":
+        elif kind in ("ADD", "MUL"):  # MUL: by a constant there, in a hard sigmoid
             now = file.add(operator, now, now)
+        elif kind == "CONV_2D" and not file.takes(operator, now):
+            now = file.add(operator, before)  # beside a shortcut's convolution
         else:
             before, now = now, file.add(operator, now)
     return file.finished(now)
