@@ -93,6 +93,18 @@ def train(
     return np.array([trainer.accuracy(seed) for seed in seeds])
 
 
+# order, rates, seed; then pixels and labels to train on, and to evaluate on.
+_SIGNATURE = (
+    tf.TensorSpec((None, None), tf.int32),
+    tf.TensorSpec((None,), tf.float32),
+    tf.TensorSpec((), tf.int32),
+    tf.TensorSpec((None, None, None, 3), tf.uint8),
+    tf.TensorSpec((None,), tf.int64),
+    tf.TensorSpec((None, None, None, 3), tf.uint8),
+    tf.TensorSpec((None,), tf.int64),
+)
+
+
 class Trainer:
     """A network, built and traced once, to be trained for any number of seeds.
 
@@ -101,12 +113,7 @@ class Trainer:
     """
 
     def __init__(self, variant: str | Variant, images: Images, settings: Settings = Settings()):
-        self.settings, self._count = settings, int((~images.held_out).sum())
-        if self._count < settings.batch_size:
-            raise InputError(
-                f"{images.name} has {self._count} training images, and a batch of "
-                f"{settings.batch_size} needs as many: use a smaller batch size."
-            )
+        self.settings = settings
         self._model = model_fn(
             variant,
             len(images.class_names),
@@ -115,25 +122,33 @@ class Trainer:
             drop_connect_rate=settings.drop_connect_rate,
             batch_norm_momentum=settings.batch_norm_momentum,
         )
-        self._optimizer = _optimizer(settings, self._steps)
+        self._optimizer = _optimizer(settings)
         self._optimizer.build(self._model.trainable_variables)
         self._kept = [variable.numpy() for variable in self._optimizer.variables]
-        self._prepare(images)
+        self.use(images, settings.epochs)
 
-    @property
-    def _steps(self):
-        return self.settings.epochs * (self._count // self.settings.batch_size)
+    def use(self, images: Images, epochs: int | None = None) -> None:
+        """Trains on other images of the same classes from now on, or for other epochs.
 
-    def _prepare(self, images):
-        """Puts the images where the compiled training finds them, at the model's side."""
+        Raises:
+            InputError: there are fewer training images than a batch has.
+        """
+        self._epochs = epochs or self.settings.epochs
+        self._count = int((~images.held_out).sum())
+        if self._count < self.settings.batch_size:
+            raise InputError(
+                f"{images.name} has {self._count} training images, and a batch of "
+                f"{self.settings.batch_size} needs as many: use a smaller batch size."
+            )
         side = self._model.input_shape[1]
         moved = _moved(images.pixels[~images.held_out], self.settings.shift)
         self._copies = len(moved)
-        pixels = np.concatenate([resize(each, side) for each in moved])
-        labels = np.tile(images.labels[~images.held_out], len(moved))
-        self._train = tf.constant(pixels), tf.constant(labels)
-        tested = resize(images.pixels[images.held_out], side)
-        self._test = tf.constant(tested), tf.constant(images.labels[images.held_out])
+        self._data = (
+            tf.constant(np.concatenate([resize(each, side) for each in moved])),
+            tf.constant(np.tile(images.labels[~images.held_out], len(moved))),
+            tf.constant(resize(images.pixels[images.held_out], side)),
+            tf.constant(images.labels[images.held_out]),
+        )
 
     def accuracy(self, seed: int) -> float:
         """Returns the share of the held-out images that training with a seed gets right."""
@@ -142,35 +157,44 @@ class Trainer:
         for variable, value in zip(self._optimizer.variables, self._kept):
             variable.assign(value)
         order = tf.constant(self._order(random), tf.int32)
-        return float(self._run(order, tf.constant(seed % 2**31, tf.int32)))
+        key = tf.constant(seed % 2**31, tf.int32)
+        return float(self._run(order, self._rates(len(order)), key, *self._data))
 
     def _order(self, random):
         """Draws which images each step takes: (steps, batch_size)."""
         used = self._count // self.settings.batch_size * self.settings.batch_size
-        epochs = [random.permutation(self._count)[:used] for _ in range(self.settings.epochs)]
+        epochs = [random.permutation(self._count)[:used] for _ in range(self._epochs)]
         order = np.concatenate(epochs)
         copies = random.integers(0, self._copies, order.shape)
         return (order + copies * self._count).reshape(-1, self.settings.batch_size)
 
-    @tf.function(autograph=False)  # nothing to convert
-    def _run(self, order, seed):
-        """Trains in the given order, then evaluates: () float64."""
+    def _rates(self, steps):
+        """Returns the learning rate of each step: (steps,) float32."""
+        settings = self.settings
+        warmup = round(settings.warmup * steps)
+        return optim.WarmupCosine(settings.learning_rate, steps, warmup)(tf.range(steps))
+
+    @tf.function(autograph=False, input_signature=_SIGNATURE)
+    def _run(self, order, rates, seed, pixels, labels, test_pixels, test_labels):
+        """Trains in the given order, then evaluates: () float64. Traced once for all sizes."""
 
         def step(number):
-            self._step(tf.gather(order, number), tf.stack([seed, number]))
+            self._optimizer.learning_rate.assign(tf.gather(rates, number))
+            chosen = tf.gather(order, number)
+            batch = tf.ensure_shape(tf.gather(pixels, chosen), (None, *self._model.input_shape[1:]))
+            self._step(batch, tf.gather(labels, chosen), tf.stack([seed, number]))
             return number + 1
 
         last = tf.while_loop(
-            lambda number: number < self._steps, step, [tf.constant(0)], parallel_iterations=1
+            lambda number: number < tf.size(rates), step, [tf.constant(0)], parallel_iterations=1
         )
         with tf.control_dependencies(last):
-            return self._evaluated()
+            return self._evaluated(test_pixels, test_labels)
 
-    def _step(self, chosen, key):
-        pixels, labels = self._train
-        wanted = tf.one_hot(tf.gather(labels, chosen), self._model.output_shape[-1])
+    def _step(self, pixels, labels, key):
+        wanted = tf.one_hot(labels, self._model.output_shape[-1])
         with masks_from(key), tf.GradientTape() as tape:
-            scores = self._model(tf.gather(pixels, chosen), training=True)
+            scores = self._model(pixels, training=True)
             losses = keras.losses.categorical_crossentropy(
                 wanted, scores, from_logits=True, label_smoothing=self.settings.label_smoothing
             )
@@ -179,19 +203,22 @@ class Trainer:
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         self._optimizer.apply(gradients, variables)
 
-    def _evaluated(self):
-        pixels, labels = self._test
-        right = []
-        for start in range(0, len(pixels), _EVALUATED):
-            scores = self._model(pixels[start : start + _EVALUATED], training=False)
-            best = tf.argmax(scores, 1)
-            right.append(tf.equal(best, labels[start : start + _EVALUATED]))
-        return tf.reduce_mean(tf.cast(tf.concat(right, 0), tf.float64))
+    def _evaluated(self, pixels, labels):
+        def add(start, right):
+            part = slice(start, start + _EVALUATED)
+            best = tf.argmax(self._model(pixels[part], training=False), 1)
+            hits = tf.cast(tf.equal(best, labels[part]), tf.float64)
+            return start + _EVALUATED, right + tf.reduce_sum(hits)
+
+        count = tf.size(labels)
+        nothing = tf.constant(0), tf.constant(0.0, tf.float64)
+        _, right = tf.while_loop(lambda start, right: start < count, add, nothing)
+        return right / tf.cast(count, tf.float64)
 
 
-def _optimizer(settings, steps):
+def _optimizer(settings):
     return optim.SGD(
-        optim.WarmupCosine(settings.learning_rate, steps, round(settings.warmup * steps)),
+        settings.learning_rate,  # each step sets its own
         momentum=settings.momentum,
         nesterov=True,
         weight_decay=settings.weight_decay,

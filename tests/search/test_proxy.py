@@ -31,6 +31,18 @@ def test_a_seed_gives_the_same_whatever_ran_before(trainer):
     assert len(set(first)) > 1  # seeds count
 
 
+def test_other_folds_and_lengths_need_no_new_trace(trainer):
+    before, traces = trainer.accuracy(0), trainer._run.experimental_get_tracing_count()
+    other = colours(75).fold(0, 4)
+    trainer.use(other, 2)
+    assert trainer.accuracy(0) == proxy.train(
+        BASE, other, [0], dataclasses.replace(QUICK, epochs=2)
+    )
+    trainer.use(colours())
+    assert trainer.accuracy(0) == before
+    assert trainer._run.experimental_get_tracing_count() == traces == 1
+
+
 def test_weights_are_drawn_anew(trainer):
     model = trainer._model
     trainer.accuracy(0)
