@@ -9,9 +9,11 @@ from effnet_tf import faces
 __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
+        "coefficient_search": ("answer", "coefficients"),
         "images": ("Images",),
-        "proxy": ("Settings",),
         "rewards": ("Objective",),
+        "settings": ("Settings",),
         "space": ("Choices", "Space"),
+        "verdict": ("Coefficients",),
     },
 )

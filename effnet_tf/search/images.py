@@ -6,16 +6,20 @@ train on the same pixels without a file being opened again.
 
 import dataclasses
 import hashlib
+import os
 
 import numpy as np
 import tensorflow as tf
 
 from effnet_tf import data
+from effnet_tf.data import batches, crops
+from effnet_tf.data.records import Records, or_else
 from effnet_tf.errors import InputError
+from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
 
 MOST_BYTES = 1 << 29  # of pixels; a training holds a second copy, at its own side
-_BATCH = 256  # images that are decoded together
+_BATCH = 256  # images that are read, or resized, together
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +89,19 @@ def resize(pixels: np.ndarray, side: int) -> np.ndarray:
     """
     if pixels.shape[1] == side:
         return pixels
-    method = "bilinear"
-    if side < pixels.shape[1]:
-        method = "area"
-    parts = []
-    for start in range(0, len(pixels), _BATCH):
-        part = tf.image.resize(pixels[start : start + _BATCH], (side, side), method)
-        parts.append(np.clip(np.rint(part.numpy()), 0, 255).astype(np.uint8))
-    return np.concatenate(parts)
+    starts = range(0, len(pixels), _BATCH)
+    return np.concatenate([_resize(pixels[i : i + _BATCH], side).numpy() for i in starts])
+
+
+def _resize(images, side):
+    """Resizes square images: (N, H, W, 3) uint8 -> (N, side, side, 3) uint8."""
+    size = side, side
+    resized = tf.cond(
+        tf.shape(images)[1] > side,
+        lambda: tf.image.resize(images, size, "area"),
+        lambda: tf.image.resize(images, size),
+    )
+    return crops.to_bytes(resized)
 
 
 def load(
@@ -102,7 +111,7 @@ def load(
 
     Args:
         dataset: as of `Recipe`: "digits", "folder", "table", a TFDS data set on disk, ...
-        side: of the square images, in pixels: the whole short side of each, resized.
+        side: of the images, in pixels; of each its central square is taken, and resized.
         data_dir: where it lies, as of `Recipe`.
         holdout: fraction of each class held out where the data set has no part for that.
         **split: `train_split` and `eval_split`, as of `Recipe`.
@@ -115,8 +124,6 @@ def load(
         data_dir=data_dir,
         holdout=holdout,
         batch_size=1,
-        eval_crop_padding=0,
-        scaled_decode=True,
         **split,  # type: ignore[arg-type]  # names of fields, all of them texts
     )
     source = data.open_source(recipe)
@@ -127,8 +134,11 @@ def load(
             f"{count * 3 * side**2 / 2**20:,.0f} MiB; a search keeps at most "
             f"{MOST_BYTES >> 20} MiB: take a smaller side, or fewer images."
         )
-    train = _read(dataclasses.replace(source, held_out=source.train), recipe, side)
-    held_out = _read(source, recipe, side)
+    classes = len(source.class_names)
+    train, held_out = (_read(part, classes, side) for part in (source.train, source.held_out))
+    kept = len(train[1]) + len(held_out[1])
+    if kept < count:
+        log.info(f"{source.name}: {count - kept:,} images cannot be used, and are left out.")
     return Images(
         name=source.name,
         class_names=source.class_names,
@@ -138,14 +148,30 @@ def load(
     )
 
 
-def _read(source, recipe, side):
-    """Returns (pixels, labels) of what a source holds out, without what cannot be read."""
-    count = -(-source.num_eval // _BATCH)
-    pixels, labels = [], []
-    for batch in data.evaluation(source, recipe, side, _BATCH, count):
-        # -1 marks what cannot be read, and weight 0 what fills the last batch up.
-        usable = (batch["weights"].numpy() > 0) & (batch["labels"].numpy() >= 0)
-        images = np.clip(np.rint(batch["images"].numpy()[usable]), 0, 255)
-        pixels.append(images.astype(np.uint8))
-        labels.append(batch["labels"].numpy()[usable])
-    return np.concatenate(pixels), np.concatenate(labels)
+def _read(records: Records, classes, side):
+    """Returns (pixels, labels) of the records that can be used, in order."""
+
+    @tf.autograph.experimental.do_not_convert
+    def prepare(number, raw):
+        def attempt():
+            encoded, label = records.load(number, raw)
+            square = crops.training_crop(  # of the whole area: the central square
+                encoded,
+                side,
+                crop_area_min=1,
+                crop_padding=0,
+                seed=tf.zeros(2, tf.int64),
+                scaled_decode=True,
+            )
+            return _resize(square[tf.newaxis], side)[0], tf.cast(label, tf.int64)
+
+        def give_up():
+            return tf.zeros((side, side, 3), tf.uint8), tf.constant(-1, tf.int64)
+
+        return or_else(attempt, give_up)
+
+    stream = batches.in_order(records).unbatch().map(prepare, os.cpu_count()).batch(_BATCH)
+    parts = [(pixels.numpy(), labels.numpy()) for pixels, labels in stream]
+    pixels, labels = (np.concatenate(each) for each in zip(*parts))
+    usable = (labels >= 0) & (labels < classes)
+    return pixels[usable], labels[usable]

@@ -66,3 +66,17 @@ def test_resizing_keeps_the_mean_and_the_type():
 def test_the_digest_sees_what_is_held_out():
     whole = colours()
     assert whole.digest() == colours().digest() != whole.fold(0, 3).digest()
+
+
+def test_an_image_that_cannot_be_read_is_left_out_and_said(photos, capsys):
+    (photos / "cat" / "0.jpg").write_bytes(b"\xff\xd8\xffnothing")
+    found = images.load("folder", 16, str(photos))
+    assert len(found.labels) == 23
+    assert "1 images cannot be used" in capsys.readouterr().out
+
+
+def test_photos_shrink_to_the_means_of_their_areas(photos):
+    """Not to samples, whose noise would be that of single pixels."""
+    found = images.load("folder", 4, str(photos))
+    noise = found.pixels[found.labels == 0][..., 1]
+    assert noise.std() < 20  # single pixels: 74

@@ -1,0 +1,147 @@
+"""Who trains the networks of a search: this process, or several of its own?
+
+Each network always goes to the same process, which has traced its training before.
+"""
+
+import concurrent.futures
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from typing import NamedTuple
+
+from effnet_tf.errors import WorkerLost
+from effnet_tf.search.images import Images
+from effnet_tf.search.proxy import Trainer
+from effnet_tf.search.settings import Settings
+from effnet_tf.variants import Variant
+
+
+class Job(NamedTuple):
+    """Trainings of one network.
+
+    Attributes:
+        variant: the network.
+        fold: which part of the images is held out; None: what the images say.
+        epochs: of each training.
+        seeds: one training each.
+    """
+
+    variant: Variant
+    fold: int | None
+    epochs: int
+    seeds: tuple[int, ...]
+
+
+class Bench:
+    """Trains in this process, and keeps what it has traced.
+
+    Args:
+        images: all of the data set.
+        folds: how many parts it is divided into.
+        settings: of every training, but for its epochs.
+    """
+
+    def __init__(self, images: Images, folds: int, settings: Settings):
+        self._images, self._folds, self._settings = images, folds, settings
+        self._trainers: dict[str, Trainer] = {}
+
+    def train(self, job: Job) -> list[float]:
+        """Returns the accuracy of each seed."""
+        images = self._images
+        if job.fold is not None:
+            images = images.fold(job.fold, self._folds)
+        name = job.variant.name
+        if name not in self._trainers:
+            self._trainers[name] = Trainer(job.variant, images, self._settings)
+        trainer = self._trainers[name]
+        trainer.use(images, job.epochs)
+        return [trainer.accuracy(seed) for seed in job.seeds]
+
+
+class Workers:
+    """Trains in this process, or in several of its own; a context.
+
+    Args:
+        images, folds, settings: as of `Bench`.
+        processes: how many; 1: this one.
+    """
+
+    def __init__(self, images: Images, folds: int, settings: Settings, processes: int = 1):
+        self._arguments = images, folds, settings
+        self._count = processes
+        self._pools: list[concurrent.futures.ProcessPoolExecutor] = []
+        self._places: dict[str, int] = {}
+
+    def __enter__(self) -> "Workers":
+        if self._count == 1:
+            self._bench = Bench(*self._arguments)
+            return self
+        context = multiprocessing.get_context("spawn")
+        for _ in range(self._count):
+            arguments = os.getpid(), *self._arguments
+            pool = concurrent.futures.ProcessPoolExecutor(1, context, _begin, arguments)
+            self._pools.append(pool)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[float]]]:
+        """Yields each job with its accuracies, as they are done.
+
+        Raises:
+            WorkerLost: a process was killed.
+        """
+        if self._count == 1:
+            for job in jobs:
+                yield job, self._bench.train(job)
+            return
+        waiting = {self._pool(job.variant.name).submit(_train, job): job for job in jobs}
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                yield waiting[future], future.result()
+        except BrokenProcessPool:
+            raise WorkerLost(
+                "A process that trained was killed; was there enough memory? What was trained "
+                "before is kept: the same command goes on there."
+            ) from None
+
+    def _pool(self, name):
+        place = self._places.setdefault(name, len(self._places) % self._count)
+        return self._pools[place]
+
+
+# --- in a process of its own ------------------------------------------------------------------
+
+_benches: list[Bench] = []
+
+
+def _begin(parent, images, folds, settings):
+    """Prepares a process that trains: it ends with its parent, and leaves Ctrl-C to that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    one_thread()
+    _benches.append(Bench(images, folds, settings))
+
+
+def one_thread() -> None:
+    """Has TensorFlow take one core: small networks gain nothing by more, and waste them."""
+    import tensorflow as tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _end_with(parent):
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _train(job):
+    return _benches[0].train(job)
