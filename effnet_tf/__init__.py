@@ -60,6 +60,7 @@ _PACKAGES = (
     "recipes",
     "runs",
     "scaling",
+    "search",
     "train",
     "variants",
     "weights",
@@ -85,6 +86,7 @@ __all__ = sorted(
         "export",
         "optim",
         "scaling",
+        "search",
         "train",
         *_NAMES,
     ]

@@ -13,6 +13,7 @@ from effnet_tf import optim as optim
 from effnet_tf import recipes as recipes
 from effnet_tf import runs as runs
 from effnet_tf import scaling as scaling
+from effnet_tf import search as search
 from effnet_tf import train as train
 from effnet_tf import variants as variants
 from effnet_tf import weights as weights

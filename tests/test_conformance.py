@@ -125,6 +125,7 @@ OTHERS = {
     "data": ("data",),
     "export": ("export",),
     "scaling": ("scaling",),
+    "search": ("search",),
     "train": ("train",),
     "test_errors.py": ("InputError",),
     "test_missing_packages.py": ("MissingPackage", "MissingTensorFlow"),

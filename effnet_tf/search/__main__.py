@@ -1,6 +1,6 @@
 """Searches the coefficients of compound scaling, or an architecture.
 
-    python -m effnet_tf.search coefficients --out search --base b0 --dataset folder \\
+    python -m effnet_tf.search coefficients --workdir search --base b0 --dataset folder \\
         --data_dir photos --multiple_of 32
     python -m effnet_tf.search architecture --workdir runs/search --base small.json --dataset digits
 

@@ -30,9 +30,11 @@ def add_program(subparsers: argparse._SubParsersAction) -> None:
         "again goes on where it was interrupted.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="for all that is written")
     parser.add_argument(
-        "--report", action="store_true", help="train nothing: compute --out's answer again"
+        "--workdir", required=True, metavar="FOLDER", help="for all that is written"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="train nothing: compute --workdir's answer again"
     )
     _add_networks(parser.add_argument_group("networks"))
     _add_images(parser.add_argument_group("images"))
@@ -84,10 +86,10 @@ def run(options: argparse.Namespace) -> None:
     from effnet_tf.search import coefficient_search
 
     programs.on_interruption(
-        lambda: f"what was trained is in {options.out}; the same command goes on there"
+        lambda: f"what was trained is in {options.workdir}; the same command goes on there"
     )
     if options.report:
-        coefficient_search.answer(options.out)
+        coefficient_search.answer(options.workdir)
         return
     for name in ("base", "dataset"):
         if getattr(options, name) is None:
@@ -104,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
     coefficient_search.coefficients(
         options.base,
         options.dataset,
-        options.out,
+        options.workdir,
         data_dir=options.data_dir,
         most_pixels=options.most_pixels,
         halving=not options.no_halving,

@@ -1,7 +1,7 @@
 """Which alpha, beta and gamma are best for a data set? The paper's small grid search, measured.
 
     python -m effnet_tf.search coefficients --base b0 --dataset folder --data_dir photos \\
-        --factor 2 --out search
+        --factor 2 --workdir search
 
 `Contest` says who is trained; this runs it, keeps every training in a table, and tells the answer.
 """
@@ -28,7 +28,7 @@ TABLE, ANSWER, PICTURE, CHOSEN = "trainings.csv", "coefficients.json", "axes.png
 def coefficients(
     base: str | Variant,
     dataset: str,
-    out: str,
+    workdir: str,
     *,
     data_dir: str | None = None,
     factor: float = 2.0,
@@ -53,7 +53,7 @@ def coefficients(
         base: a name of `VARIANTS`, a `Variant`, or a file of one.
         dataset: as of `Recipe`: "digits", "folder", a TFDS data set on disk, ... All its images
             are used, its own parts are not.
-        out: folder for the table of all trainings (trainings.csv), the answer
+        workdir: folder for the table of all trainings (trainings.csv), the answer
             (coefficients.json), the chosen network (chosen.json) and the picture (axes.png).
         data_dir: where the data set lies.
         factor: on the base's multiply-adds, in (1, 100].
@@ -73,7 +73,7 @@ def coefficients(
 
     Raises:
         InputError: an argument is out of range, the data set cannot be used, no network has this
-            cost, or `out` holds another search.
+            cost, or `workdir` holds another search.
         SaveError: a file cannot be written.
         WorkerLost: a process was killed.
     """
@@ -91,10 +91,10 @@ def coefficients(
         halving=halving,
         settings=settings or Settings(),
     )
-    return _search(asked, dataset, data_dir, out, processes)
+    return _search(asked, dataset, data_dir, workdir, processes)
 
 
-def _search(asked: Question, dataset, data_dir, out, processes):
+def _search(asked: Question, dataset, data_dir, workdir, processes):
     # They import TensorFlow, which takes seconds.
     from effnet_tf.search.images import load
     from effnet_tf.search.workers import Workers
@@ -105,58 +105,58 @@ def _search(asked: Question, dataset, data_dir, out, processes):
     side = max(each.variant.resolution for each in asked.candidates()[0])
     images = load(dataset, side, data_dir)
     asked = asked.about(images.name, images.digest(), len(images.class_names))
-    question.claim(out, asked)
-    table = Table(os.path.join(out, TABLE))
+    question.claim(workdir, asked)
+    table = Table(os.path.join(workdir, TABLE))
     with Workers(images, asked.folds, asked.settings, processes) as workers:
         contest = Contest(asked, table, lambda wanted: fill(table, wanted, workers, bar))
         todo = contest.trainings() - len(table.rows)
         with progress.bar("Training", max(todo, 0), unit="trainings") as bar:
             outcome = contest.run()
             bar.total = bar.n  # some of the random search's trainings were there already
-    return _conclude(asked, table, outcome, out)
+    return _conclude(asked, table, outcome, workdir)
 
 
-def answer(out: str) -> Coefficients:
+def answer(workdir: str) -> Coefficients:
     """Computes the answer of a finished search from its table again; nothing is trained.
 
     Args:
-        out: its folder.
+        workdir: its folder.
 
     Raises:
         InputError: there is no search, or it is not finished.
     """
-    asked = question.read(out)
-    table = Table(os.path.join(out, TABLE))
+    asked = question.read(workdir)
+    table = Table(os.path.join(workdir, TABLE))
 
     def refuse(wanted):
         lacking = missing(table, wanted)
         if lacking:
             raise InputError(
-                f"The search in '{out}' is not finished: at least {len(lacking)} trainings are "
+                f"The search in '{workdir}' is not finished: at least {len(lacking)} trainings are "
                 "missing. Give the options that it was begun with to go on with it."
             )
 
     outcome = Contest(asked, table, refuse).run()
-    return _conclude(asked, table, outcome, out)
+    return _conclude(asked, table, outcome, workdir)
 
 
-def _conclude(asked: Question, table: Table, outcome: Outcome, out: str) -> Coefficients:
+def _conclude(asked: Question, table: Table, outcome: Outcome, workdir: str) -> Coefficients:
     """Says, writes and draws what a search has come to."""
     found = verdict.judge(asked, table, outcome)
     log.info("\n".join(verdict.describe(asked, found, outcome.roles)))
     text = json.dumps(verdict.to_dict(found), indent=2) + "\n"
-    local_files.write(os.path.join(out, ANSWER), text.encode("utf-8"))
-    save_variant(found.variant, os.path.join(out, CHOSEN))
+    local_files.write(os.path.join(workdir, ANSWER), text.encode("utf-8"))
+    save_variant(found.variant, os.path.join(workdir, CHOSEN))
     written = [TABLE, ANSWER, CHOSEN]
     if extras.is_installed("matplotlib"):
         title = f"{asked.images}: networks of {asked.factor:g} times the cost of {asked.base.name}"
         points = _points(asked, table, outcome.candidates)
         base = found.accuracies["base"]
-        pictures.draw(points, base, title, os.path.join(out, PICTURE))
+        pictures.draw(points, base, title, os.path.join(workdir, PICTURE))
         written.append(PICTURE)
     else:
         log.info(f"No picture without matplotlib: {extras.command('matplotlib')}")
-    log.info(f"In {out}: {', '.join(written)}. Train the chosen network: --variant {out}/{CHOSEN}")
+    log.info(f"In {workdir}: {', '.join(written)}. To train the chosen one: --variant {CHOSEN}")
     return found
 
 

@@ -116,7 +116,7 @@ def _compare(there, question, folder):
         if old != new:
             raise InputError(
                 f"'{folder}' holds a search with another {field.name}, {_short(old)} instead of "
-                f"{_short(new)}: choose another --out, or give the same options to go on with it."
+                f"{_short(new)}: choose another --workdir, or give the options of the one there."
             )
 
 

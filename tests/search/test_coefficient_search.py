@@ -124,14 +124,14 @@ class TestTheProgram:
         save_variant(BASE, str(tmp_path / "base.json"))
         options = program.parse(
             f"x coefficients --base {tmp_path}/base.json --dataset colours --tolerance 0.2 "
-            f"--seeds 2 --most 3 --batch_size 16 --no_halving --out {tmp_path}/out".split()
+            f"--seeds 2 --most 3 --batch_size 16 --no_halving --workdir {tmp_path}/out".split()
         )
         program.main(options)
         said = capsys.readouterr().out
         assert "Chosen for you: --factor 2, --folds 5, --multiple_of 1, --processes 1, " in said
         table = rows.read(f"{tmp_path}/out/trainings.csv")
         assert {row.rung for row in table} == {"0", "final"}  # nothing is left for the random one
-        program.main(program.parse(f"x coefficients --report --out {tmp_path}/out".split()))
+        program.main(program.parse(f"x coefficients --report --workdir {tmp_path}/out".split()))
         assert capsys.readouterr().out.splitlines()[0] in said
 
     @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ class TestTheProgram:
     )
     def test_bad_input(self, words, message, monkeypatch, tmp_path):
         monkeypatch.setattr(workers, "one_thread", lambda: None)
-        options = program.parse(f"x coefficients --out {tmp_path}/out {words}".split())
+        options = program.parse(f"x coefficients --workdir {tmp_path}/out {words}".split())
         with pytest.raises(effnet_tf.InputError, match=message):
             program.main(options)
         assert not (tmp_path / "out").exists()

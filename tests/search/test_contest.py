@@ -141,7 +141,10 @@ class TestTheQuestionOfAFolder:
     @pytest.mark.parametrize(
         "change, message",
         [
-            (dict(tolerance=0.1), "another tolerance, 0.2 instead of 0.1: choose another --out"),
+            (
+                dict(tolerance=0.1),
+                "another tolerance, 0.2 instead of 0.1: choose another --workdir",
+            ),
             (dict(digest="9"), "another digest"),
             (dict(settings=Settings(epochs=2)), "another settings, epochs 1, .* of epochs 2"),
             (dict(base=BASE), "another base, 'few' or other numbers"),
