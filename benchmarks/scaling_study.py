@@ -1,7 +1,7 @@
 """Is compound scaling better than one axis, at the same multiply-adds? On digits, here.
 
-    python benchmarks/scaling_study.py run --processes 2   # about 25 minutes of a core; goes on
-    python benchmarks/scaling_study.py table               # from the CSV file; seconds
+    python benchmarks/scaling_study.py run --processes 2   # minutes; goes on where it was
+    python benchmarks/scaling_study.py table               # computes everything from the CSV file
 
 A base that sees 4x4 pixels of the digits of scikit-learn is scaled to four times its counted
 multiply-adds, within 3 %: every network that the search of coefficients enumerates, on all axes.
@@ -10,18 +10,24 @@ the same for all networks, after short and long trainings. docs/scaling_study.md
 """
 
 import argparse
+import json
 import math
 import pathlib
 import statistics
 
+import numpy as np
+
 from effnet_tf import CompoundScaling, Stage, Variant, cost, progress
+from effnet_tf.search import pictures
 from effnet_tf.search.candidates import AXES, Candidate, enumerate_candidates
 from effnet_tf.search.filling import Wanted, fill, missing
 from effnet_tf.search.rows import Table, Training
 from effnet_tf.search.settings import Settings
+from effnet_tf.search.statistics import interval, percentiles, winners
 
 HERE = pathlib.Path(__file__).parent
 CSV = HERE / "scaling_study.csv"
+PICTURE = HERE.parent / "docs" / "images" / "scaling_study.png"
 BASE = Variant(
     "digits",
     1.0,
@@ -104,21 +110,26 @@ def mean(table: Table, candidate: Candidate) -> float:
     return statistics.fmean(map(table.accuracy, trainings))
 
 
+def ranked(table: Table) -> list[Candidate]:
+    """Returns the candidates, the best on the fold of the choice first."""
+    return sorted(candidates(), key=lambda each: -mean(table, each))
+
+
 def rivals(table: Table) -> dict[str, Candidate]:
     """Returns the networks that train long, by the part that they play.
 
     None is taken for what fresh seeds say of it: where several could play a part, the one whose
     cost is nearest to the wanted one does.
     """
-    ranked = sorted(candidates(), key=lambda each: -mean(table, each))
+    order = ranked(table)
     wanted = FACTOR * base().multiply_adds
     found = {"base": base()}
     for axis in AXES:
-        alone = [each for each in ranked if each.axes == (axis,)]
+        alone = [each for each in order if each.axes == (axis,)]
         found[f"{axis} only"] = min(alone, key=lambda each: abs(each.multiply_adds - wanted))
-    found["chosen"] = ranked[0]
-    found["the paper's ratio"] = min(ranked, key=distance_from_paper)
-    found["median candidate"] = ranked[len(ranked) // 2]
+    found["chosen"] = order[0]
+    found["the paper's ratio"] = min(order, key=distance_from_paper)
+    found["median candidate"] = order[len(order) // 2]
     return found
 
 
@@ -129,6 +140,102 @@ def distance_from_paper(candidate: Candidate) -> float:
     factors = candidate.depth, candidate.width, candidate.resolution
     bases = paper.alpha, paper.beta, paper.gamma
     return math.dist(map(math.log, factors), [phi * math.log(each) for each in bases])
+
+
+def by_seed(table: Table, name: str, epochs: int) -> dict[int, float]:
+    """Returns the errors of a network, in percent, by the fresh seeds that it was trained with."""
+    trainings = [Training(name, fold_of(seed), seed, epochs) for seed in FRESH_SEEDS]
+    return {each.seed: 100 - 100 * table.accuracy(each) for each in trainings if each in table}
+
+
+def errors(table: Table, name: str, epochs: int) -> np.ndarray:
+    """Returns these errors as an array."""
+    return np.array(list(by_seed(table, name, epochs).values()))
+
+
+def summary(values: np.ndarray) -> list[float] | None:
+    """Returns mean, low, high, rounded; None of nothing."""
+    if not len(values):
+        return None
+    return [round(each, 3) for each in interval(values)]
+
+
+def of_candidate(table: Table, each: Candidate) -> dict:
+    """Returns what a row of the table of all candidates says."""
+    choice_errors = [
+        100 - 100 * table.accuracy(Training(each.name, CHOICE_FOLD, seed, SHORT))
+        for seed in CHOICE_SEEDS
+        if each.axes
+    ]
+    return {
+        "name": each.name,
+        "axes": "+".join(each.axes),
+        "depth": each.depth,
+        "width": each.width,
+        "side": each.variant.resolution,
+        "multiply_adds": each.multiply_adds,
+        "times_base": round(each.multiply_adds / base().multiply_adds, 3),
+        "params": each.params,
+        "choice": summary(np.array(choice_errors)),
+        "short": summary(errors(table, each.name, SHORT)),
+        "long": summary(errors(table, each.name, LONG)),
+    }
+
+
+def against(table: Table, chosen: Candidate, rival: Candidate, epochs: int) -> list[float] | None:
+    """Returns how much larger a rival's error is than that of the chosen network, by pairs."""
+    mine, theirs = (by_seed(table, each.name, epochs) for each in (chosen, rival))
+    return summary(np.array([theirs[seed] - mine[seed] for seed in mine if seed in theirs]))
+
+
+def compute(table: Table) -> dict:
+    """Returns everything that the pages say, from the table of trainings alone."""
+    parts = rivals(table)
+    chosen = parts["chosen"]
+    lengths = {"short": SHORT, "long": LONG}
+    those = candidates()
+    by_choice = np.array(
+        [
+            [table.accuracy(Training(each.name, CHOICE_FOLD, seed, SHORT)) for seed in CHOICE_SEEDS]
+            for each in those
+        ]
+    )
+    coefficients = np.array([each.coefficients(FACTOR) for each in those])
+    won = coefficients[winners(by_choice)]
+    return {
+        "seeds": len(FRESH_SEEDS),
+        "epochs": lengths,
+        "trainings": len(table.rows),
+        "coefficients": {
+            name: [round(value, 3), *(round(each, 3) for each in percentiles(column))]
+            for name, value, column in zip(
+                ("alpha", "beta", "gamma"), chosen.coefficients(FACTOR), won.T
+            )
+        },
+        "roles": {role: each.name for role, each in parts.items()},
+        "candidates": [of_candidate(table, each) for each in (base(), *ranked(table))],
+        "against": {
+            role: {
+                length: against(table, chosen, each, epochs) for length, epochs in lengths.items()
+            }
+            for role, each in parts.items()
+            if each != chosen
+        },
+    }
+
+
+def write(table: Table) -> None:
+    """Writes the figures and the picture."""
+    found = compute(table)
+    (HERE / "scaling_study.json").write_text(json.dumps(found, indent=1) + "\n")
+    print(json.dumps(found, indent=1))
+    points = []
+    for each in candidates():
+        values = 1 - errors(table, each.name, SHORT) / 100
+        points.append(pictures.Point(each, interval(values), len(values)))
+    own = interval(1 - errors(table, BASE.name, SHORT) / 100)
+    title = f"Digits: networks of {FACTOR:g} times the base's multiply-adds, {SHORT} epochs"
+    pictures.draw(points, own, title, str(PICTURE))
 
 
 def parse() -> argparse.Namespace:
@@ -143,3 +250,5 @@ if __name__ == "__main__":
     options = parse()
     if options.step == "run":
         run(options.processes)
+    else:
+        write(Table(str(CSV)))

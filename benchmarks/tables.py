@@ -243,6 +243,44 @@ def _kept(row):
     return f"{noise}, {row['agreement']:.1%}, {row['milliseconds']:.1f} ms"
 
 
+def _error(found: list | None) -> str:
+    """An error, or a difference of two, in percent, with its interval."""
+    if found is None:
+        return "–"
+    mean, low, high = found
+    return f"{mean:.2f} ({low:.2f} to {high:.2f})"
+
+
+def scaling_study() -> str:
+    """Errors of every network of the study, the best on the fold of the choice first."""
+    found = figures("scaling_study")
+    roles: dict[str, list[str]] = {}
+    for role, name in found["roles"].items():
+        roles.setdefault(name, []).append(role)
+    rows = []
+    for row in found["candidates"]:
+        part = ", ".join(roles.get(row["name"], []))
+        factors = [f"{row['depth']:g}", f"{row['width']:g}", str(row["side"])]
+        cost = [f"{row['times_base']:.2f}", f"{row['params']:,}"]
+        measured = [_error(row[when]) for when in ("choice", "short", "long")]
+        rows.append((part, *factors, *cost, *measured))
+    epochs = found["epochs"]
+    lengths = [f"{epochs[length]} epochs" for length in ("short", "long")]
+    header = ("", "Depth", "Width", "Pixels", "Cost", "Parameters", "Choice", *lengths)
+    return markdown(header, rows)
+
+
+def scaling_study_pairs() -> str:
+    """How much larger the errors of the rivals are than that of the chosen network."""
+    found = figures("scaling_study")
+    rows = [
+        (role, found["roles"][role].removeprefix("digits-"), *map(_error, row.values()))
+        for role, row in found["against"].items()
+    ]
+    lengths = [f"after {found['epochs'][length]} epochs" for length in ("short", "long")]
+    return markdown(("Rival", "Network", *lengths), rows)
+
+
 TABLES = {
     "finetune": finetune,
     "variants": variants,
@@ -254,6 +292,8 @@ TABLES = {
     "latency_prediction": latency_prediction,
     "int8": int8,
     "lite_weights": lite_weights,
+    "scaling_study": scaling_study,
+    "scaling_study_pairs": scaling_study_pairs,
 }
 
 

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from effnet_tf.errors import WorkerLost
-from effnet_tf.search.images import Images
-from effnet_tf.search.proxy import Trainer
 from effnet_tf.search.settings import Settings
 from effnet_tf.variants import Variant
+
+if TYPE_CHECKING:  # they import TensorFlow, which a table that is only read does not need
+    from effnet_tf.search.images import Images
+    from effnet_tf.search.proxy import Trainer
 
 
 class Job(NamedTuple):
@@ -45,12 +47,14 @@ class Bench:
         settings: of every training, but for its epochs.
     """
 
-    def __init__(self, images: Images, folds: int, settings: Settings):
+    def __init__(self, images: "Images", folds: int, settings: Settings):
         self._images, self._folds, self._settings = images, folds, settings
         self._trainers: dict[str, Trainer] = {}
 
     def train(self, job: Job) -> list[float]:
         """Returns the accuracy of each seed."""
+        from effnet_tf.search.proxy import Trainer
+
         images = self._images
         if job.fold is not None:
             images = images.fold(job.fold, self._folds)
@@ -70,7 +74,7 @@ class Workers:
         processes: how many; 1: this one.
     """
 
-    def __init__(self, images: Images, folds: int, settings: Settings, processes: int = 1):
+    def __init__(self, images: "Images", folds: int, settings: Settings, processes: int = 1):
         self._arguments = images, folds, settings
         self._count = processes
         self._pools: list[concurrent.futures.ProcessPoolExecutor] = []
