@@ -212,6 +212,12 @@ def compute(table: Table) -> dict:
                 ("alpha", "beta", "gamma"), chosen.coefficients(FACTOR), won.T
             )
         },
+        "median": {
+            length: round(
+                statistics.median(errors(table, each.name, epochs).mean() for each in those), 3
+            )
+            for length, epochs in lengths.items()
+        },
         "roles": {role: each.name for role, each in parts.items()},
         "candidates": [of_candidate(table, each) for each in (base(), *ranked(table))],
         "against": {

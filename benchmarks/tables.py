@@ -264,6 +264,8 @@ def scaling_study() -> str:
         cost = [f"{row['times_base']:.2f}", f"{row['params']:,}"]
         measured = [_error(row[when]) for when in ("choice", "short", "long")]
         rows.append((part, *factors, *cost, *measured))
+    medians = [f"{median:.2f}" for median in found["median"].values()]
+    rows.append(("drawn at random, median", *["–"] * 6, *medians))
     epochs = found["epochs"]
     lengths = [f"{epochs[length]} epochs" for length in ("short", "long")]
     header = ("", "Depth", "Width", "Pixels", "Cost", "Parameters", "Choice", *lengths)

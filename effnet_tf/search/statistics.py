@@ -33,7 +33,7 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def interval(values: Sequence[float]) -> Interval:
+def interval(values: Sequence[float] | np.ndarray) -> Interval:
     """Returns the mean of one value per seed, and its interval.
 
     Of differences between two networks, seed by seed, it is the paired one.

@@ -27,13 +27,13 @@ class Job(NamedTuple):
 
     Attributes:
         variant: the network.
-        fold: which part of the images is held out; None: what the images say.
+        fold: which part of the images is held out.
         epochs: of each training.
         seeds: one training each.
     """
 
     variant: Variant
-    fold: int | None
+    fold: int
     epochs: int
     seeds: tuple[int, ...]
 
@@ -55,9 +55,7 @@ class Bench:
         """Returns the accuracy of each seed."""
         from effnet_tf.search.proxy import Trainer
 
-        images = self._images
-        if job.fold is not None:
-            images = images.fold(job.fold, self._folds)
+        images = self._images.fold(job.fold, self._folds)
         name = job.variant.name
         if name not in self._trainers:
             self._trainers[name] = Trainer(job.variant, images, self._settings)
