@@ -14,6 +14,7 @@ architecture_search.json beside this file, and docs/images/architecture_search.p
 import argparse
 import csv
 import dataclasses
+import itertools
 import json
 import os
 import pathlib
@@ -21,6 +22,7 @@ import statistics
 import sys
 
 from effnet_tf import extras
+from effnet_tf.errors import InputError
 from effnet_tf.search import charts, confirming, results, studies, trials
 from effnet_tf.search.rewards import Objective
 from effnet_tf.search.searching import Search
@@ -73,19 +75,29 @@ def search(setting, sampler, seed):
     """Runs one search, or what is left of it; returns its finished trials."""
     storage = studies.open_storage(os.path.join(setting.workdir, "study.journal"))
     settings = {"objective": "soft", "target": setting.objective.target, "training": TRAINING}
-    study = studies.Study(
-        storage, f"{sampler}-{seed}", settings=settings, sampler=sampler, seed=seed
-    )
-    evaluated = evaluator(setting, 1)
+    name = f"{sampler}-{seed}"
+    study = studies.Study(storage, name, ("maximize",), settings, sampler, seed)
     print(f"{sampler}, seed {seed}", flush=True)
+    evaluated = evaluator(setting, 1)
     Search(study, setting.space, setting.objective, evaluated, costs_of, COST).run(setting.trials)
-    return study.finished()
+    return study.finished()[: setting.trials]
+
+
+def begun(setting, sampler, seed):
+    """Returns the finished trials of a search, of whichever there are."""
+    storage = studies.open_storage(os.path.join(setting.workdir, "study.journal"))
+    try:
+        return studies.Study(storage, f"{sampler}-{seed}").finished()[: setting.trials]
+    except InputError:  # not begun
+        return []
 
 
 def confirm(setting, found, seeds):
-    """Trains the best network of each search again, and the base."""
+    """Trains the best network of each complete search again, and the base."""
     networks = {"base": setting.space.frame}
     for (sampler, seed), finished in found.items():
+        if len(finished) < setting.trials:
+            continue
         best = results.ranked(finished)[0]
         networks[f"{sampler} {seed}"] = setting.space.variant(best.about["spec"])
     again = confirming.confirm(networks, evaluator(setting, seeds))
@@ -120,17 +132,16 @@ def write_rows(found):
 
 
 def summary(options, setting, found, rows):
-    """Returns the results: of each sampler its searches, and how it compares with chance."""
-    samplers = {}
+    """Returns the results: of each search, and how the samplers compare with chance."""
+    searches = [_of_search(sampler, seed, found, rows) for sampler, seed in found]
+    gains = {}
     for sampler in options.samplers:
-        searches = [_of_search(sampler, seed, found, rows) for seed in range(options.seeds)]
-        samplers[sampler] = {"searches": searches}
-    for other in samplers.values():
-        for kind in ("searched", "confirmed"):
-            ours = [each[kind] for each in other["searches"]]
-            chance = [each[kind] for each in samplers["random"]["searches"]]
-            other[kind] = statistics.fmean(ours)
-            other[f"{kind}_gain"] = interval([a - b for a, b in zip(ours, chance)])
+        if sampler != "random":
+            differences = {
+                "searched": _seen_differences(found, sampler),
+                "again": _again_differences(searches, sampler),
+            }
+            gains[sampler] = {kind: interval(each) for kind, each in differences.items()}
     return {
         "command": " ".join(["python", *sys.argv]),
         "networks": setting.space.size(),
@@ -138,27 +149,62 @@ def summary(options, setting, found, rows):
         "trials": options.trials,
         "training": TRAINING,
         "confirm_seeds": options.confirm_seeds,
-        "seconds": round(sum(trial.about["seconds"] for each in found.values() for trial in each)),
-        "samplers": samplers,
-        "networks_confirmed": rows,
+        "seconds": round(sum(trial.about["seconds"] for trial in itertools.chain(*found.values()))),
+        "base": rows[0],
+        "searches": searches,
+        "gains": gains,
     }
 
 
 def _of_search(sampler, seed, found, rows):
-    """Returns the best reward as the search saw it, and when its network was trained again."""
-    finished = found[sampler, seed]
-    row = next(row for row in rows if row["network"] == f"{sampler} {seed}")
-    best = results.ranked(finished)[0]
-    return {"seed": seed, "searched": best.values[0], "confirmed": row["reward"]}
+    """Returns the best of a search: its reward there and, if it is complete, trained again."""
+    best = results.ranked(found[sampler, seed])[0]
+    again = {}
+    for row in rows:
+        if row["network"] == f"{sampler} {seed}":
+            again = {**row, "again": row["reward"]}
+    return {
+        "sampler": sampler,
+        "seed": seed,
+        "trials": len(found[sampler, seed]),
+        "best": best.number,
+        "searched": best.values[0],
+        "multiply_adds": best.about[COST],
+        "spec": best.about["spec"],
+        **again,
+    }
+
+
+def _seen_differences(found, sampler):
+    """Returns best rewards of a sampler less those of chance, by seed, after as many trials."""
+    differences = []
+    for (name, seed), finished in found.items():
+        chance = found.get(("random", seed))
+        if name == sampler and chance:
+            count = min(len(finished), len(chance))
+            ours, theirs = [
+                max(each.values[0] for each in some[:count]) for some in (finished, chance)
+            ]
+            differences.append(ours - theirs)
+    return differences
+
+
+def _again_differences(searches, sampler):
+    """Returns the same of the networks trained again, of complete searches."""
+    by_name = {
+        (each["sampler"], each["seed"]): each["again"] for each in searches if "again" in each
+    }
+    seeds = [seed for name, seed in by_name if name == sampler and ("random", seed) in by_name]
+    return [by_name[sampler, seed] - by_name["random", seed] for seed in seeds]
 
 
 def interval(differences):
-    """Returns (mean, half of its 95 % confidence interval) of paired differences, by Student."""
+    """Returns pairs, mean of their differences, half of its 95 % confidence interval or None."""
     count = len(differences)
     if count < 2:
-        return statistics.fmean(differences), None
+        return count, sum(differences), None
     spread = statistics.stdev(differences) / count**0.5
-    return statistics.fmean(differences), STUDENT[count - 1] * spread
+    return count, statistics.fmean(differences), STUDENT[count - 1] * spread
 
 
 def draw(options, found):
@@ -169,10 +215,12 @@ def draw(options, found):
     axis = figure.subplots()
     for number, sampler in enumerate(options.samplers):
         curves = []
-        for seed in range(options.seeds):
-            rewards = [trial.values[0] for trial in found[sampler, seed]]
+        for finished in [found[each] for each in found if each[0] == sampler]:
+            rewards = [trial.values[0] for trial in finished]
             curves.append(charts.best_so_far(rewards))
             axis.plot(range(1, len(rewards) + 1), curves[-1], f"C{number}", lw=0.6, alpha=0.4)
+        if not curves:
+            continue
         means = [statistics.fmean(column) for column in zip(*curves)]
         axis.plot(range(1, len(means) + 1), means, f"C{number}", lw=2.2, label=sampler)
     axis.set(
@@ -192,9 +240,10 @@ def main():
     )
     parser.add_argument("--workdir", default="runs/architecture_search")
     parser.add_argument("--trials", type=int, default=60, help="of each search")
-    parser.add_argument("--seeds", type=int, default=5, help="searches of each sampler, 1 to 10")
+    parser.add_argument("--seeds", type=int, default=3, help="searches of each sampler, 1 to 10")
     parser.add_argument("--samplers", nargs="+", default=["random", "tpe", "nsga2"])
-    parser.add_argument("--confirm_seeds", type=int, default=10)
+    parser.add_argument("--confirm_seeds", type=int, default=6)
+    parser.add_argument("--report", action="store_true", help="search nothing, tell what there is")
     options = parser.parse_args()
     extras.require_or_exit("This benchmark", "tensorflow", "keras")
     extras.require_or_exit("This benchmark", "optuna", "matplotlib")
@@ -202,13 +251,18 @@ def main():
     found = {}
     for seed in range(options.seeds):
         for sampler in options.samplers:
-            found[sampler, seed] = search(setting, sampler, seed)
+            how = search
+            if options.report:
+                how = begun
+            finished = how(setting, sampler, seed)
+            if finished:
+                found[sampler, seed] = finished
     rows = confirm(setting, found, options.confirm_seeds)
     write_rows(found)
     results_of_all = summary(options, setting, found, rows)
     RESULTS.write_text(json.dumps(results_of_all, indent=2) + "\n", encoding="utf-8")
     draw(options, found)
-    print(json.dumps(results_of_all["samplers"], indent=2))
+    print(json.dumps(results_of_all["gains"], indent=2))
 
 
 if __name__ == "__main__":

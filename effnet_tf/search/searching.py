@@ -99,9 +99,6 @@ class Search:
             if self._failures == MOST_FAILURES:
                 raise
             return
-        except BaseException:
-            self._study.fail(number, "its worker was stopped")
-            raise
         self._failures = 0
         self._trials.keep(job, result)
         self._tell(number, spec, job, result)
@@ -116,10 +113,10 @@ class Search:
 
     def _give_up(self):
         """Ends what still runs: the search is over, or was interrupted."""
-        for number, (_, _, running) in self._running.items():
+        for _, _, running in self._running.values():
             running.end()
-            self._study.fail(number, "its worker was stopped")
         self._running.clear()
+        self._study.fail_own("its worker was stopped")
 
 
 def _show(bar, finished, wanted):

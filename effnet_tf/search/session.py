@@ -14,6 +14,7 @@ from effnet_tf.scaling.targets import parse_amount, shown
 from effnet_tf.search import charts, confirming, results, studies, trials
 from effnet_tf.search.rewards import LATENCY, PARETO, Objective
 from effnet_tf.search.searching import Search
+from effnet_tf.search.settings import Settings
 from effnet_tf.search.space import Space
 from effnet_tf.search.studies import Finished, Study
 from effnet_tf.variants import Variant, cost, find_variant, to_json
@@ -80,6 +81,10 @@ def search(options: argparse.Namespace) -> None:
 
 def _choose(options):
     """Fills in the options that nobody gave, and says which."""
+    if "://" in options.workdir:
+        raise InputError(
+            f"--workdir '{options.workdir}' must be a folder of this machine, or of a shared disk."
+        )
     for name in ("base", "dataset"):
         if not getattr(options, name):
             raise InputError(f"Give --{name}: what to search with (see --help).")
@@ -88,8 +93,10 @@ def _choose(options):
         setattr(options, name, DEFAULTS[name])
     if chosen:
         print("Chosen for you: " + ", ".join(f"--{name} {DEFAULTS[name]}" for name in chosen) + ".")
-    for name in ("trials", "seeds", "processes", "confirm_seeds"):
-        check_count(f"--{name}", getattr(options, name))
+    Settings(**_training(options))
+    for name in ("trials", "seeds", "processes", "confirm", "confirm_seeds"):
+        if getattr(options, name) is not None:
+            check_count(f"--{name}", getattr(options, name))
 
 
 def _say_parts(about):
@@ -100,10 +107,13 @@ def _say_parts(about):
     )
 
 
+def _training(options):
+    return {name: getattr(options, name) for name in TRAINING}
+
+
 def _trials(server, images, options, seeds):
-    training = {name: getattr(options, name) for name in TRAINING}
-    folder = os.path.join(options.workdir, RESULTS)
-    return trials.Trials(folder, images, training, seeds, options.cost == LATENCY, server)
+    folder, is_timed = os.path.join(options.workdir, RESULTS), options.cost == LATENCY
+    return trials.Trials(folder, images, _training(options), seeds, is_timed, server)
 
 
 def costs_of(variant: Variant, result: Mapping[str, Any]) -> dict[str, float]:
@@ -130,7 +140,7 @@ def _objective(base, evaluated, options):
         return Objective(PARETO)
     if options.target:
         return Objective(options.objective, parse_amount(options.target))
-    result: dict[str, Any] = {}
+    result = {}
     if options.cost == LATENCY:
         job = evaluated.job(base)
         result = evaluated.kept(job) or evaluated.start(job).result()
@@ -145,7 +155,7 @@ def _study(storage, base, objective, images, options):
     settings = {
         "base": to_json(base),
         "images": images.about["digest"],
-        "training": {name: getattr(options, name) for name in TRAINING},
+        "training": _training(options),
         "seeds": options.seeds,
         "objective": objective.kind,
         "cost": options.cost,

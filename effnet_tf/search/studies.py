@@ -13,13 +13,14 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from effnet_tf import extras
-from effnet_tf.errors import InputError, first_line
+from effnet_tf.errors import InputError, first_line, shown
 
 PURPOSE = "Searching for architectures"
 SAMPLERS = ("tpe", "nsga2", "random")
@@ -27,6 +28,7 @@ SAMPLERS = ("tpe", "nsga2", "random")
 POPULATION = 20
 PATIENCE = 120.0  # seconds
 GRPC = "grpc://"
+_PASSWORD = re.compile(r":[^:@/]*@")
 _SETTINGS, _ALIVE_UNTIL, _REASON = "settings", "alive_until", "reason"
 
 
@@ -64,6 +66,12 @@ def open_storage(place: str) -> Any:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             return _opened(optuna.storages, place)
     except Exception as error:  # of drivers and networks it may be any
+        # A password in the address is nobody's business; the error may repeat it.
+        if "@" in place:
+            raise InputError(
+                f"The storage '{_PASSWORD.sub(':...@', place)}' cannot be opened: "
+                f"{type(error).__name__}. Check the address, and that its driver is installed."
+            ) from None
         raise InputError(f"The storage '{place}' cannot be opened: {first_line(error)}.") from error
 
 
@@ -134,8 +142,8 @@ class Study:
             if begun.get(key) != settings[key]:
                 raise InputError(
                     f"The study '{self._study.study_name}' was begun with {key} "
-                    f"{begun.get(key)!r}, and not {settings[key]!r}: give the same, or begin "
-                    "another study."
+                    f"{shown(repr(begun.get(key)))}, and not {shown(repr(settings[key]))}: give "
+                    "the same, or begin another study."
                 )
 
     @property
@@ -193,6 +201,11 @@ class Study:
         trial = self._asked.pop(number)
         self._note(trial, _REASON, reason)
         self._study.tell(trial, state=self._state("FAIL"), skip_if_finished=True)
+
+    def fail_own(self, reason: str) -> None:
+        """Ends all trials that this worker has begun and not ended."""
+        for number in list(self._asked):
+            self.fail(number, reason)
 
     def _note(self, trial, key, value):
         """Keeps something of a trial, but for one that was taken away: we seemed to be dead."""

@@ -19,6 +19,7 @@ import numpy as np
 from effnet_tf import local_files
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.search.processes import ForkServer, Running
+from effnet_tf.search.settings import Settings
 from effnet_tf.variants import Variant, find_variant
 
 MOST_BYTES = 1 << 20  # of a result
@@ -48,7 +49,7 @@ class Trials:
     Args:
         folder: where results are kept; other workers may use it, too.
         data: the images.
-        training: values of `proxy.Settings`; those left out have their defaults.
+        training: values of `Settings`; those left out have their defaults.
         seeds: trainings of each network.
         latency: whether a TFLite file of the network's operators is timed as well.
         server: which starts the processes.
@@ -65,7 +66,7 @@ class Trials:
     ):
         self._folder, self._data = folder, data
         self._server = server or fork_server()
-        self._fixed = {"training": dict(training), "latency": latency}
+        self._fixed = {"training": dataclasses.asdict(Settings(**training)), "latency": latency}
         self._seeds = seeds
         os.makedirs(folder, exist_ok=True)
 
@@ -185,7 +186,7 @@ def evaluate(job: Job, path: str) -> dict[str, Any]:
     _use_one_thread()
     variant = find_variant(json.dumps(job["variant"]))
     images = _of_part(_images(path), job["part"])
-    settings = proxy.Settings(**job["training"])
+    settings = Settings(**job["training"])
     accuracies = proxy.train(variant, images, job["seeds"], settings)
     result = {"accuracies": [float(each) for each in accuracies]}
     if job["latency"]:

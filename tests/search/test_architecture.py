@@ -79,12 +79,15 @@ def refused(said, *arguments):
 
 
 def test_what_is_missing_is_told(base, tmp_path):
+    refused("must be a folder of this machine", "--workdir", "gs://bucket/x", "--base", base)
     refused("Give --base", "--workdir", tmp_path, "--dataset", "digits")
     refused("Give --dataset", "--workdir", tmp_path, "--base", base)
     refused("Give --out", "--workdir", tmp_path, "--export", "best")
     refused("There is no search in '.*study.journal' yet", *_export(tmp_path, "best"))
     options = ["--workdir", tmp_path, "--base", base, "--dataset", "digits"]
     refused("--trials is 0; it must be at least 1", *options, "--trials", 0)
+    refused("epochs is 0; it must be a whole number", *options, "--epochs", 0)
+    refused("--confirm is -1; it must be at least 1", *options, "--confirm", -1)
 
 
 def _export(folder, which, *more):

@@ -120,6 +120,15 @@ def test_what_stops_a_worker_leaves_no_trial_behind(error, at_once, tmp_path):
     assert trials.started[2].is_ended
 
 
+def test_a_damaged_result_leaves_no_trial_behind(at_once, tmp_path, monkeypatch):
+    folder, trials = str(tmp_path), AtOnce(str(tmp_path))
+    monkeypatch.setattr(trials, "_path", lambda job: str(tmp_path / "damaged.json"))
+    (tmp_path / "damaged.json").write_text("{")
+    with pytest.raises(InputError, match="delete it, and it is computed again"):
+        searcher.search_of(folder, trials=trials).run(5)
+    assert states(folder) == ["FAIL"]
+
+
 def test_several_trials_at_once(tmp_path, monkeypatch):
     folder, at_once = str(tmp_path), []
     # The first alone ends; its place is taken while there is room.

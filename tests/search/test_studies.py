@@ -155,6 +155,12 @@ class TestRefusals:
             open_storage(place)
 
 
+def test_a_password_is_not_told():
+    with pytest.raises(InputError, match="'postgresql://me:...@nowhere/x' cannot") as caught:
+        open_storage("postgresql://me:secret@nowhere/x")
+    assert "secret" not in str(caught.value)
+
+
 def test_a_database(tmp_path):
     place = f"sqlite:///{tmp_path}/study.db"
     go_on(opened(place), 2)

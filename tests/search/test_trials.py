@@ -8,6 +8,7 @@ import pytest
 
 from effnet_tf import InputError
 from effnet_tf.search import trials
+from effnet_tf.search.settings import Settings
 from effnet_tf.search.trials import Data, Trials, key_of
 from tests.search.few_images import BASE, colours
 
@@ -92,6 +93,6 @@ def test_a_trial_is_a_training_by_the_proxy(file, tmp_path, monkeypatch):
     job = evaluator(tmp_path, training, latency=True).job(BASE)
     found = trials.evaluate(json.loads(json.dumps(job)), file)
     images = trials._of_part(colours(), trials.VALIDATION)
-    wanted = proxy.train(BASE, images, [0, 1], proxy.Settings(**training))
+    wanted = proxy.train(BASE, images, [0, 1], Settings(**training))
     assert found["accuracies"] == wanted.tolist()
     assert 0 < found["latency_ms"] < 100 and found["seconds"] > 0
