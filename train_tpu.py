@@ -28,6 +28,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
     parser = command_line.parser("python train_tpu.py", __doc__)
     _add_run(parser)
+    parser.add_argument(
+        "--verbose", action="store_true", help="show what TensorFlow's own log says, too"
+    )
     _add_devices(parser.add_argument_group("Devices"))
     recipes.add_options(parser)
     return _checked(parser, parser.parse_args(argv[1:]))
@@ -131,12 +134,18 @@ def main(options: argparse.Namespace) -> None:
 
 def _prepare(options):
     """Returns (recipe, the module train); bad options are refused before TensorFlow starts."""
-    from effnet_tf import extras, recipes
+    from effnet_tf import extras, progress, quiet, recipes
 
     with programs.nothing_to_undo():
-        recipe = recipes.from_options(options, _begun(options))
+        quiet.choose(options.verbose)
+        begun = _begun(options)
+        recipe = recipes.from_options(options, begun)
+        if begun is None and _may_be_a_run(recipe.init_weights):
+            recipe = _going_on(options).as_in_run(recipe, recipes.given(options))
         recipe.resolved_variant()
         extras.require("Training", "tensorflow", "keras")
+        with quiet.starting(options.verbose), progress.elapsed("Starting TensorFlow ..."):
+            import tensorflow  # noqa: F401
         from effnet_tf import train
         from effnet_tf.train import session  # noqa: F401  (it takes seconds)
     return recipe, train
@@ -144,15 +153,12 @@ def _prepare(options):
 
 def _begun(options):
     """Returns the recipe of the run in --workdir, with which it goes on; None of a new one."""
-    from effnet_tf import errors, extras, recipes
+    from effnet_tf import errors, recipes
     from effnet_tf.messages import log
 
     begun = None
-    if options.workdir and _may_hold_a_run(options.workdir):
-        extras.require("Training", "tensorflow", "keras")
-        from effnet_tf.runs import going_on
-
-        begun = going_on.recipe_of(options.workdir)
+    if _may_be_a_run(options.workdir):
+        begun = _going_on(options).recipe_of(options.workdir)
     if begun is not None:
         log.info(f"Goes on with the run in '{options.workdir}'.")
     elif not (options.recipe or recipes.given(options) or options.dry_run):
@@ -164,9 +170,19 @@ def _begun(options):
     return begun
 
 
-def _may_hold_a_run(workdir):
+def _may_be_a_run(path):
     """Whether it is worth TensorFlow's start to look there; only that can read gs://."""
-    return "://" in workdir or os.path.exists(os.path.join(workdir, "recipe.json"))
+    return bool(path) and ("://" in path or os.path.isdir(path))
+
+
+def _going_on(options):
+    """Returns the module that knows runs, which needs TensorFlow."""
+    from effnet_tf import extras, progress, quiet
+
+    extras.require("Training", "tensorflow", "keras")
+    with quiet.starting(options.verbose), progress.elapsed("Starting TensorFlow ..."):
+        from effnet_tf.runs import going_on
+    return going_on
 
 
 def dry_run(recipe, train) -> None:

@@ -10,11 +10,13 @@
 All of it is tqdm's, so `update`, `close` and so on are as tqdm has them.
 """
 
+import contextlib
 import io
 import logging
 import sys
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO
 
 import tqdm
@@ -128,6 +130,43 @@ def line(file: TextIO | io.TextIOBase | None = None, shown: bool = True) -> Prog
         file=_written_to(file or sys.stdout),
         disable=not (shown and log.isEnabledFor(logging.INFO)),
     )
+
+
+@contextlib.contextmanager
+def every_second(say: Callable[[str], object]) -> Iterator[None]:
+    """Tells a function every second how much time has gone by inside: "0:07", "1:02:03".
+
+    It is called from another thread, but never after the end.
+    """
+    over, begun = threading.Event(), time.monotonic()
+
+    def tick():
+        while not over.wait(1.0):
+            say(clock(time.monotonic() - begun))
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def elapsed(title: str) -> Iterator[None]:
+    """Shows a title and the time since, on standard output, where nothing else can be counted."""
+    with line() as shown, every_second(lambda time: shown.say(f"{title} {time}")):
+        yield
+
+
+def clock(seconds: float) -> str:
+    """Returns a time as people write it: "0:07", "12:34", "1:02:03"."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
 
 
 def _written_to(stream):

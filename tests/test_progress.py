@@ -2,6 +2,7 @@
 
 import io
 import logging
+import time
 
 import pytest
 
@@ -134,3 +135,11 @@ def test_is_silent_with_the_logger(kind):
         log.setLevel(level)
     list(progress.bar("train", 1, iterable=[1], file=file, shown=False))
     assert file.getvalue() == ""
+
+
+def test_the_time_that_goes_by_is_shown(monkeypatch):
+    told = []
+    with progress.every_second(told.append):
+        time.sleep(1.3)
+    assert told == ["0:01"]
+    assert [progress.clock(each) for each in (7.9, 754, 3723)] == ["0:07", "12:34", "1:02:03"]

@@ -95,8 +95,21 @@ def _say_what_is_empty(source):
                 )
 
 
+# What --data_dir is, of the data sets that lie nowhere else.
+_PLACES = {
+    "folder": "the folder with one folder of images per class",
+    "table": "the .csv or .jsonl file of paths and labels",
+    "tfrecord": "the folder of the TFRecord files",
+}
+
+
 def _check_place(recipe):
     place = recipe.data_dir
+    if not place and recipe.dataset in _PLACES:
+        raise InputError(
+            f"The data set '{recipe.dataset}' needs its place: give --data_dir, "
+            f"{_PLACES[recipe.dataset]}."
+        )
     # On this machine our own readers take every name.
     if place and (storage.is_remote(place) or recipe.dataset not in ("folder", "table")):
         storage.check_place(place, "--data_dir")

@@ -5,6 +5,7 @@ Each field of `Recipe` is an option of the same name; `--help` shows them by sec
 
 import argparse
 import dataclasses
+import os
 import types
 import typing
 from collections.abc import Callable
@@ -32,6 +33,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="the recipe that the other options change; by default the one that suits "
         "--dataset (printed)",
     )
+    # What other programs call it means something else there.
+    parser.add_argument(
+        "--lr",
+        "--learning_rate",
+        action=_PerImages,
+        help=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+    )
     for section in SECTIONS:
         title, _, line = (section.__doc__ or section.__name__).partition(": ")
         group = parser.add_argument_group(title, line[:1].upper() + line[1:])
@@ -40,6 +49,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             if not field.metadata["option"]:
                 continue
             _add_option(group, field, hints[field.name])
+
+
+class _PerImages(argparse.Action):
+    """Says of other programs' --lr what to give here."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        parser.error(
+            f"instead of {option_string} give --base_learning_rate, the rate per 256 images of a "
+            f"batch: for {values} at --batch_size B it is {values} x 256 / B"
+        )
 
 
 def _add_option(group, field, annotation):
@@ -92,9 +111,28 @@ def from_options(options: argparse.Namespace, begun: Recipe | None = None) -> Re
     """
     if begun is not None and options.recipe is None:
         return dataclasses.replace(begun, **given(options))
-    name = options.recipe
+    changes, name = given(options), options.recipe
+    if name is None and "dataset" not in changes:
+        changes |= _dataset_at(changes.get("data_dir"))
     if name is None:
-        name = default_recipe_name(getattr(options, "dataset", None))
+        name = default_recipe_name(changes.get("dataset"))
         log.info(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
     log.info(programs.as_called(f"{name}: {ABOUT[name]}"))
-    return dataclasses.replace(RECIPES[name], **given(options))
+    return dataclasses.replace(RECIPES[name], **changes)
+
+
+def _dataset_at(place):
+    """Returns {"dataset": what kind there is at a place} where nobody said it; {} if unknown.
+
+    A folder that holds the default's data set is that of TFDS, and so may be anything remote.
+    """
+    if place is None or "://" in place:
+        return {}
+    if place.endswith((".csv", ".jsonl")):
+        kind = "table"
+    elif os.path.isdir(os.path.join(place, Recipe.dataset)):
+        return {}
+    else:
+        kind = "folder"
+    log.info(f"Data set '{kind}' (chosen for --data_dir; --dataset takes another one).")
+    return {"dataset": kind}

@@ -8,12 +8,16 @@ killed before or after has either the old run or the extended one.
 
 import dataclasses
 import os
+from collections.abc import Mapping
 
 from effnet_tf import programs, storage
 from effnet_tf.errors import InputError
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe, differences, fixed_differences
-from effnet_tf.runs import checkpoints, texts
+from effnet_tf.runs import checkpoints, locate, texts
+
+# The fields that say which network it is.
+NETWORK = ("variant", "family", "phi", "alpha", "beta", "gamma")
 
 
 def recipe_of(workdir: str) -> Recipe | None:
@@ -26,6 +30,35 @@ def recipe_of(workdir: str) -> Recipe | None:
     if not storage.exists(path):
         return None
     return texts.read_recipe(path)
+
+
+def as_in_run(recipe: Recipe, given: Mapping[str, object]) -> Recipe:
+    """Returns a recipe with the network and size of the run that its init_weights name.
+
+    Args:
+        recipe: a `Recipe`.
+        given: {field: value} of what the user said: it is not touched.
+
+    Raises:
+        InputError: the run's recipe.json is damaged.
+    """
+    run = recipe.init_weights and locate.run_of(recipe.init_weights)
+    if not run:
+        return recipe
+    theirs = texts.read_recipe(os.path.join(run, "recipe.json"))
+    taken = {}
+    if not set(given) & set(NETWORK):
+        taken = {name: getattr(theirs, name) for name in NETWORK}
+    if "image_size" not in given:
+        taken["image_size"] = theirs.resolved_variant().resolution
+    found = dataclasses.replace(recipe, **taken)
+    if found != recipe:
+        variant = found.resolved_variant()
+        log.info(
+            f"Network {variant.name} at {variant.resolution} pixels, as in the run '{run}' "
+            "(--variant and --image_size take others)."
+        )
+    return found
 
 
 def settled(recipe: Recipe, workdir: str, extend: bool, steps_per_epoch: float) -> Recipe:

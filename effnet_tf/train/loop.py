@@ -78,7 +78,7 @@ class Loop:
         """Trains from where the run directory is to the end; returns the last metrics."""
         trainer, journal = self._trainer, self._journal
         self._resume()
-        self._progress = Progress(trainer, quiet=not self._is_chief)
+        self._progress = Progress(trainer, not self._is_chief, self._several)
         journal.open()
         while not (trainer.is_done or journal.is_out_of_patience()):
             self._epoch()
@@ -118,6 +118,7 @@ class Loop:
         """Trains to the next whole epoch, or to where it must go back; evaluates, saves."""
         trainer, every = self._trainer, self._recipe.checkpoint_every
         epoch, end = trainer.current_epoch()
+        self._progress.begin_epoch()
         self._open_images(epoch)
         while trainer.step < end:
             if not self._steps(end):
@@ -159,7 +160,7 @@ class Loop:
             purpose = "steps"
         self._profiler.begin_steps()
         begun = time.monotonic()
-        with self._goodput.timed(purpose):
+        with self._goodput.timed(purpose), progress.compiling():
             waited = float(trainer.train_steps(self._iterator, tf.constant(count)))
             rows = trainer.rows_since(position)
         seconds = time.monotonic() - begun
@@ -188,7 +189,7 @@ class Loop:
             self._journal.scalars(progress.numbers(loss, accuracy, rate))
 
     def _evaluate(self):
-        with self._goodput.timed("evaluation"):
+        with self._goodput.timed("evaluation"), self._progress.waiting("evaluating"):
             evaluated = self._trainer.evaluate()
         if evaluated is None:
             self._saver.check_interrupted()  # leaves; the next process evaluates this epoch

@@ -1,7 +1,9 @@
 """What does a person see of a run while it goes on: the line of progress, TensorBoard?"""
 
+import contextlib
 import math
 import os
+import time
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +14,7 @@ from effnet_tf.recipes import Recipe
 from effnet_tf.train.step import IMAGES, LOSS
 from effnet_tf.train.trainer import Trainer
 
+LOOK = 5.0  # seconds between two looks at how far training is
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
 # Times the loss of guessing, between what good and bad starts measured: a new classifier has 1, and
 # one of the same classes less; one of five whose order is another 2.3, and Lite0's own of ImageNet
@@ -27,6 +30,7 @@ class Progress:
     Args:
         trainer: a `Trainer`.
         quiet: of several workers, all but the first.
+        several: whether there are several workers, which must all make as many steps at once.
 
     Attributes:
         compiled: whether the first step has been made, which takes a while.
@@ -34,8 +38,10 @@ class Progress:
         wait: share of its time, in [0, 1], that the device waited for images.
     """
 
-    def __init__(self, trainer: Trainer, quiet: bool = False):
+    def __init__(self, trainer: Trainer, quiet: bool = False, several: bool = False):
         self._recipe, self._total, self._quiet = trainer.recipe, trainer.total_steps, quiet
+        self._several = several
+        self._clock = EpochClock(trainer)
         self.compiled, self.rate, self.wait = False, 0.0, 0.0
         self._text = f"step {trainer.step:,}/{self._total:,}"
         self._line, self._advised = None, False
@@ -43,17 +49,36 @@ class Progress:
             log.info("Compiling the first step; this takes a while ...")
 
     def next_steps(self) -> int:
-        """Returns how many steps to run at once: a single one first, which compiles."""
-        if self.compiled:
-            return self._recipe.steps_per_loop
-        return 1
+        """Returns how many steps to run at once: a single one first, which compiles.
+
+        Then one that shows how long a step takes, and then as many as take `LOOK` seconds.
+        """
+        most = self._recipe.steps_per_loop
+        if not self.compiled:
+            return 1
+        if self._several:
+            return most
+        if not self.rate:
+            return 1
+        return min(most, max(1, int(LOOK * self.rate / self._recipe.batch_size)))
 
     def steps_done(self, steps: int, seconds: float, waited: float) -> None:
         """Takes down a loop: its steps, its time, and how much of it was waiting for data."""
+        self._clock.stepped(seconds)
         if self.compiled and steps:
             self.rate = steps * self._recipe.batch_size / seconds
             self.wait = waited / seconds
         self.compiled = True
+
+    def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
+        """Returns a context that shows behind the line what goes on inside, and for how long."""
+        return progress.every_second(lambda time: self._say(f"{self._text}  {what} {time}"))
+
+    def compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Returns the context of a loop of steps: the first one shows that it is compiled."""
+        if self.compiled:
+            return contextlib.nullcontext()
+        return self.waiting("compiling the first step")
 
     def show(
         self, epoch: int, step: int, loss: float, accuracy: float, learning_rate: float
@@ -70,7 +95,7 @@ class Progress:
         self._text = (
             f"epoch {epoch}/{self._recipe.epochs}  step {step:,}/{self._total:,}  "
             f"loss {loss:.3f}  accuracy {accuracy:.1%}  rate {learning_rate:.3g}  "
-            f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  {self._left(step)} left"
+            f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  {self._left(epoch, step)} left"
         )
         self._say(self._text)
         if self.wait > WAITING and not self._advised and not self._quiet:
@@ -90,10 +115,13 @@ class Progress:
             "data_wait": self.wait,
         }
 
-    def _left(self, step):
+    def _left(self, epoch, step):
         if not self.rate:
             return "?"
-        return _clock((self._total - step) * self._recipe.batch_size / self.rate)
+        steps = (self._total - step) * self._recipe.batch_size / self.rate
+        return progress.clock(
+            steps + (self._recipe.epochs - epoch + 1) * self._clock.beside(self.rate)
+        )
 
     def _say(self, text):
         if self._line is None:
@@ -102,11 +130,16 @@ class Progress:
 
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Ends the epoch's line with the evaluation."""
+        self._clock.evaluated = True
         text = f"{self._text}  held-out {metrics['eval_accuracy']:.2%}"
         if "eval_accuracy_ema" in metrics:
             text += f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
         self._say(text)
         self.close()
+
+    def begin_epoch(self) -> None:
+        """Notes that the epoch before, with its evaluation and its checkpoint, is over."""
+        self._clock.begin()
 
     def close(self) -> None:
         """Ends the line."""
@@ -115,12 +148,42 @@ class Progress:
         self._line = None
 
 
-def _clock(seconds):
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}:{minutes:02}:{seconds:02}"
-    return f"{minutes}:{seconds:02}"
+class EpochClock:
+    """How much time of an epoch goes beside its steps: to evaluation and checkpoints.
+
+    Args:
+        trainer: a `Trainer`.
+
+    Attributes:
+        evaluated: whether the running epoch has had its evaluation.
+    """
+
+    def __init__(self, trainer: Trainer):
+        # Forward alone is a third of a step, and every model is evaluated.
+        self._images = trainer.source.num_eval * max(len(trainer.models), 1) / 3
+        self._measured: float | None = None
+        self.evaluated, self._begun, self._in_steps = False, time.monotonic(), 0.0
+
+    def begin(self) -> None:
+        """Begins an epoch; the one before is measured, if it was evaluated."""
+        now = time.monotonic()
+        if self.evaluated:
+            self._measured = max(now - self._begun - self._in_steps, 0.0)
+        self.evaluated, self._begun, self._in_steps = False, now, 0.0
+
+    def stepped(self, seconds: float) -> None:
+        """Takes down a loop of steps."""
+        self._in_steps += seconds
+
+    def beside(self, rate: float) -> float:
+        """Returns the seconds beside the steps of an epoch; estimated until one is over.
+
+        Args:
+            rate: images per second in training.
+        """
+        if self._measured is None:
+            return self._images / rate
+        return self._measured
 
 
 def doubt(trainer: Trainer, position: int, rows: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from effnet_tf import variants
+from effnet_tf import programs, variants
 from effnet_tf.errors import InputError, nearest, shown
 from effnet_tf.layers import flatten, is_new, start_at_zero
 from effnet_tf.layers.walking import check_model
@@ -180,11 +180,13 @@ def _way_out(found, shapes, arrays, optional, adapt):
     if not adapt:
         with contextlib.suppress(InputError):  # it has a classifier too many
             adapted = match(shapes, arrays, True, optional)
-            if adapted.found and not adapted.without_ends().wrong:
+            if adapted.found and not adapted.without_ends().wrong and not programs.is_running():
                 return "adapt=True accepts this, and keeps the values of what does not fit"
-    if found.found:
-        return "strict=False loads what fits"
-    return ""
+    if not found.found:
+        return ""
+    if programs.is_running():
+        return "--variant, --phi and --family say which network it is"
+    return "strict=False loads what fits"
 
 
 def _shapes(variables):

@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 import train_tpu
-from effnet_tf import recipes
+from effnet_tf import data, recipes
 from effnet_tf.errors import InputError
+from effnet_tf.runs import going_on
 from tests.helpers import tiny_net
 
 BEGUN = dataclasses.replace(recipes.RECIPES["small"], data_dir="/photos", epochs=30, seed=7)
@@ -56,3 +57,38 @@ def test_what_has_no_use_together(capsys):
 def test_a_recipe_that_is_extended_reads_as_it_was_written():
     recipe = tiny_net.recipe(extended_at=12)
     assert recipes.Recipe.from_json(recipe.to_json([{"step": 12, "changed": []}])) == recipe
+
+
+class TestInitialWeightsOfARun:
+    """A new run from the weights of another one needs its network."""
+
+    def recipe(self, folder, *options):
+        theirs = recipes.RECIPES["digits"]  # b0, scaled by phi -4, at 32 pixels
+        (folder / "recipe.json").write_text(theirs.to_json())
+        arguments = ["--workdir", str(folder / "new"), "--recipe", "finetune", *options]
+        options = train_tpu.parse(["x", *arguments, "--init_weights", str(folder / "best")])
+        found = recipes.from_options(options)
+        return going_on.as_in_run(found, recipes.given(options)), theirs
+
+    def test_takes_variant_and_size(self, tmp_path, capsys):
+        found, theirs = self.recipe(tmp_path)
+        assert found.resolved_variant() == theirs.resolved_variant()
+        assert found.epochs == recipes.RECIPES["finetune"].epochs
+        assert "Network b0-phi-4 at 32 pixels, as in the run" in capsys.readouterr().out
+
+    def test_leaves_what_the_user_said(self, tmp_path):
+        found, _ = self.recipe(tmp_path, "--variant", "b1", "--image_size", "64")
+        assert (found.variant, found.phi, found.image_size) == ("b1", None, 64)
+        found, _ = self.recipe(tmp_path, "--image_size", "64")
+        assert (found.phi, found.image_size) == (-4.0, 64)
+
+    def test_other_weights_say_nothing(self):
+        recipe = recipes.RECIPES["finetune"]
+        assert going_on.as_in_run(recipe, {}) is recipe
+
+
+@pytest.mark.parametrize("dataset", ["folder", "table", "tfrecord"])
+def test_a_data_set_on_disk_asks_for_its_place(dataset):
+    recipe = dataclasses.replace(recipes.RECIPES["small"], dataset=dataset)
+    with pytest.raises(InputError, match=f"'{dataset}' needs its place: give --data_dir, the "):
+        data.open_source(recipe)

@@ -97,3 +97,34 @@ def test_the_issues_command_parses():
     )
     assert (given.init_weights, given.num_classes, given.freeze_until) == ("w.h5", 5, "stage_5")
     assert Recipe.from_json(given.to_json()) == given
+
+
+class TestTheKindOfDataSet:
+    def test_a_folder_is_one(self, tmp_path, capsys):
+        given = parse("--data_dir", str(tmp_path))
+        assert given == dataclasses.replace(RECIPES["small"], data_dir=str(tmp_path))
+        assert "Data set 'folder' (chosen for --data_dir;" in capsys.readouterr().out
+        assert parse("--data_dir", str(tmp_path / "not there")).dataset == "folder"
+
+    def test_so_are_tables(self):
+        for name in ("a.csv", "b.jsonl"):
+            assert parse("--data_dir", name).dataset == "table"
+
+    def test_it_is_never_guessed_against_a_word_of_the_user(self, tmp_path):
+        (tmp_path / "tfds" / "imagenet2012").mkdir(parents=True)
+        for options in (
+            ("--data_dir", "gs://bucket/tfds"),
+            ("--data_dir", str(tmp_path / "tfds")),
+            ("--recipe", "imagenet", "--data_dir", str(tmp_path)),
+        ):
+            assert parse(*options).dataset == "imagenet2012"
+        assert parse("--dataset", "digits", "--data_dir", str(tmp_path)).dataset == "digits"
+
+
+@pytest.mark.parametrize("name", ["--lr", "--learning_rate"])
+def test_the_rate_has_another_name_here(name, capsys):
+    with pytest.raises(SystemExit):
+        parse(name, "0.1")
+    said = capsys.readouterr().err
+    assert f"instead of {name} give --base_learning_rate, the rate per 256 images" in said
+    assert "it is 0.1 x 256 / B" in said

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from effnet_tf import progress as progress_lib
 from effnet_tf.recipes import Recipe
 from effnet_tf.train import reporting
 from tests.helpers import tiny_net
@@ -18,6 +19,7 @@ class _Trainer:
     """As much of a Trainer as Progress looks at."""
 
     recipe, step, total_steps = Recipe(batch_size=64, epochs=1), 0, 100
+    source, models = types.SimpleNamespace(num_eval=0), {}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +109,7 @@ class TestProgress:
         progress = reporting.Progress(_Trainer)
         assert progress.next_steps() == 1
         progress.steps_done(1, 60.0, 0.0)
-        assert progress.next_steps() == 100 and progress.rate == 0  # compiling is no rate
+        assert progress.next_steps() == 1 and progress.rate == 0  # compiling is no rate
 
 
 def test_without_tensorboard_a_sentence(tmp_path, monkeypatch, capsys):
@@ -121,3 +123,68 @@ def test_without_tensorboard_a_sentence(tmp_path, monkeypatch, capsys):
     board.close()
     assert "pip install 'effnet_tf[tensorboard]'. The same" in capsys.readouterr().out
     assert os.listdir(tmp_path) == ["augmented.png"]
+
+
+class _Epochs(_Trainer):
+    recipe, total_steps = Recipe(batch_size=64, epochs=4, steps_per_loop=1000), 400
+    source, models = types.SimpleNamespace(num_eval=960), {"raw": None, "ema": None}
+
+
+class TestTimeLeft:
+    @pytest.fixture
+    def clock(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(time, "monotonic", lambda: now[0])
+        return now
+
+    def left(self, progress, epoch, step):
+        progress.show(epoch, step, 1.0, 0.5, 0.1)
+        return progress._text.rpartition("  ")[2].removesuffix(" left")
+
+    def test_holds_the_evaluations_and_checkpoints_to_come(self, clock):
+        progress = reporting.Progress(_Epochs)
+        progress.begin_epoch()
+        for _ in range(100):
+            clock[0] += 1
+            progress.steps_done(1, 1.0, 0.0)
+        # 300 steps; and four times two thirds of 960 images, at 64 a second
+        assert self.left(progress, 1, 100) == "5:40"
+        clock[0] += 30  # the first evaluation, and the checkpoint
+        progress.end_epoch({"eval_accuracy": 0.5})
+        clock[0] += 2
+        progress.begin_epoch()
+        progress.steps_done(1, 1.0, 0.0)
+        assert self.left(progress, 2, 101) == progress_lib.clock(299 + 3 * 32)
+
+    def test_an_epoch_without_its_evaluation_is_not_measured(self, clock):
+        progress = reporting.Progress(_Epochs)
+        for _ in range(2):
+            progress.begin_epoch()
+            progress.steps_done(1, 1.0, 0.0)
+            clock[0] += 100.0  # and then it went back to a checkpoint
+        assert progress._clock.beside(64) == 10
+
+
+def test_it_looks_up_every_five_seconds():
+    progress = reporting.Progress(_Epochs)
+    counts = []
+    for seconds in (60.0, 0.5, 5.0, 0.01):
+        counts.append(progress.next_steps())
+        progress.steps_done(counts[-1], seconds, 0.0)
+    assert counts == [1, 1, 10, 10] and progress.next_steps() == 1000
+    together = reporting.Progress(_Epochs, several=True)
+    together.steps_done(1, 9.0, 0.0)
+    assert together.next_steps() == 1000  # or the workers would wait for each other for ever
+
+
+def test_something_moves_while_nothing_is_done(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    progress = reporting.Progress(_Epochs)
+    with progress.compiling():
+        time.sleep(1.2)
+    assert "step 0/400  compiling the first step 0:01" in terminal.getvalue()
+    progress.steps_done(1, 1.0, 0.0)
+    with progress.compiling():
+        time.sleep(1.2)
+    assert terminal.getvalue().count("0:01") == 1  # a loop that is not the first says nothing
