@@ -48,6 +48,15 @@ def starting(verbose: bool = False) -> Iterator[None]:
     if verbose or "tensorflow" in sys.modules or not hasattr(os, "fork"):
         yield
         return
+    kept, child = _divert()
+    try:
+        yield
+    finally:
+        _restore(kept, child)
+
+
+def _divert():
+    """Has a process read standard error; returns (a copy of the real one, its number)."""
     sys.stderr.flush()
     kept = os.dup(2)
     reader, writer = os.pipe()
@@ -58,13 +67,14 @@ def starting(verbose: bool = False) -> Iterator[None]:
     os.close(reader)
     os.dup2(writer, 2)
     os.close(writer)
-    try:
-        yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)  # closes the pipe: the child reads its end
-        os.close(kept)
-        os.waitpid(child, 0)
+    return kept, child
+
+
+def _restore(kept, child):
+    sys.stderr.flush()
+    os.dup2(kept, 2)  # closes the pipe: the child reads its end
+    os.close(kept)
+    os.waitpid(child, 0)
 
 
 def _hand_on(reader, target):
