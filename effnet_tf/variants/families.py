@@ -81,7 +81,10 @@ def in_family(variant: str | Variant, family: str | None) -> Variant:
         name = baseline.name
         if family == "tf":
             fields = {each: getattr(baseline, each) for each in (*fields, *_RESNET)}
-    return dataclasses.replace(row, **(fields | _ROWS.get((family, name), {})))
+    fields = fields | _ROWS.get((family, name), {})
+    if family == "tf" and row.padding == "even":  # TensorFlow's, too
+        fields["padding"] = "even"
+    return dataclasses.replace(row, **fields)
 
 
 def check_family(family: str) -> None:

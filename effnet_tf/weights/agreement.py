@@ -136,10 +136,14 @@ def _paddings(layer):
         sides = before._inbound_nodes[number].input_tensors[0].shape[1:3]
     found = _EITHER
     for (first, last), side in zip(amounts, sides):
-        if side is not None and side % 2:
-            continue
-        if layer.padding == "same" or first < last:
-            found &= {"same"}
+        is_odd = side is not None and side % 2
+        if layer.padding == "same":
+            if not is_odd:
+                found &= {"same", "even"}  # of "even" the stem, which pads so
+        elif is_odd:
+            found &= {"even"} if first < last else {"same", "symmetric"}
+        elif first < last:
+            found &= {"same", "even"}
         else:
             found &= {"symmetric"}
     return found

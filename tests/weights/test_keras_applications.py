@@ -1,5 +1,7 @@
 """keras_application_names.py: networks of keras.applications, and ours with their weights."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +99,20 @@ def test_every_kind_of_file_is_read(name, suffix, tmp_path):
     model = theirs(name, 64)
     (model.save_weights if suffix == "weights.h5" else model.save)(path)
     assert error(name, model, ours(name, path, 64), 64) < 1e-5
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("name, number", [("mobilenet_v1", 2), ("resnet50", 1)])
+def test_what_ours_saves_ours_loads(name, number, flat, tmp_path):
+    """Padding and epsilon, which no other network has, are taken for no other family's."""
+    row = variants.VARIANTS[name]
+    small = dataclasses.replace(row, stages=row.stages[:number], width_coefficient=0.25)
+    path = str(tmp_path / "ours.keras")
+    images = pixels(33)
+    made = model_fn(small, 3, input_shape=(33, 33, 3), flat=flat)
+    made.save(path)
+    again = model_fn(small, 3, input_shape=(33, 33, 3), weights=path)
+    np.testing.assert_allclose(again(images), made(images), atol=1e-5)
 
 
 class TestNames:
