@@ -95,7 +95,8 @@ def enumerate_candidates(
         for depth, repeats in grid.depths(limits[1], width):
             for side in sides:
                 candidate = grid.count(Factors(depth, width, side / row.resolution))
-                if limits[0] <= candidate.multiply_adds <= limits[1]:
+                is_near = limits[0] <= candidate.multiply_adds <= limits[1]
+                if is_near and candidate.axes:  # of a factor near 1 the base is no answer
                     found[side, filters, repeats] = candidate
     if not found:
         raise InputError(

@@ -156,7 +156,8 @@ def _conclude(asked: Question, table: Table, outcome: Outcome, workdir: str) -> 
         written.append(PICTURE)
     else:
         log.info(f"No picture without matplotlib: {extras.command('matplotlib')}")
-    log.info(f"In {workdir}: {', '.join(written)}. To train the chosen one: --variant {CHOSEN}")
+    log.info(f"In {workdir}: {', '.join(written)}.")
+    log.info(f"To train the chosen network: --variant {os.path.join(workdir, CHOSEN)}")
     return found
 
 

@@ -132,7 +132,7 @@ def load(
         raise InputError(
             f"{source.name} has {count:,} images, which at {side} pixels take "
             f"{count * 3 * side**2 / 2**20:,.0f} MiB; a search keeps at most "
-            f"{MOST_BYTES >> 20} MiB: take a smaller side, or fewer images."
+            f"{MOST_BYTES >> 20} MiB: take smaller images, or fewer."
         )
     classes = len(source.class_names)
     train, held_out = (_read(part, classes, side) for part in (source.train, source.held_out))

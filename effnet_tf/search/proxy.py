@@ -78,6 +78,11 @@ class Trainer:
         self._optimizer = _optimizer(settings)
         self._optimizer.build(self._model.trainable_variables)
         self._kept = [variable.numpy() for variable in self._optimizer.variables]
+        # Traced here, for all sizes. There is nothing to convert; and what is called is no
+        # tf.function, which would take those of several networks for one that is traced too often.
+        self._run = tf.function(
+            self._train_and_evaluate, input_signature=_SIGNATURE, autograph=False
+        ).get_concrete_function()
         self.use(images, settings.epochs)
 
     def use(self, images: Images, epochs: int | None = None) -> None:
@@ -127,9 +132,8 @@ class Trainer:
         warmup = round(settings.warmup * steps)
         return optim.WarmupCosine(settings.learning_rate, steps, warmup)(tf.range(steps))
 
-    @tf.function(autograph=False, input_signature=_SIGNATURE)
-    def _run(self, order, rates, seed, pixels, labels, test_pixels, test_labels):
-        """Trains in the given order, then evaluates: () float64. Traced once for all sizes."""
+    def _train_and_evaluate(self, order, rates, seed, pixels, labels, test_pixels, test_labels):
+        """Trains in the given order, then evaluates: () float64."""
 
         def step(number):
             self._optimizer.learning_rate.assign(tf.gather(rates, number))

@@ -136,6 +136,8 @@ def read(folder: str) -> Question:
         InputError: there is none, or it cannot be read.
     """
     path = os.path.join(folder, FILE)
+    if not os.path.exists(path):
+        raise InputError(f"There is no search of coefficients in '{folder}': it has no {FILE}.")
     try:
         values = json.loads(local_files.read(path, MOST_BYTES))
         values["base"] = from_json(json.dumps(values["base"]))

@@ -89,9 +89,10 @@ class Workers:
             self._pools.append(pool)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
+        # After an error nobody waits for what is being trained: the processes end with this one.
         for pool in self._pools:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(wait=kind is None, cancel_futures=True)
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, list[float]]]:
         """Yields each job with its accuracies, as they are done.

@@ -114,6 +114,12 @@ def test_a_sample_keeps_the_single_axes():
     assert sample(few, 20) == few
 
 
+def test_the_base_is_no_candidate_of_a_factor_near_1():
+    with pytest.raises(effnet_tf.InputError, match="costs 1.01 times as much within 3 %"):
+        enumerate_candidates(TWO, 1.01, 0.03)
+    assert all(each.axes for each in enumerate_candidates("b0", 1.01, 0.03))
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

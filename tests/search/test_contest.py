@@ -156,10 +156,13 @@ class TestTheQuestionOfAFolder:
             question.claim(str(tmp_path), dataclasses.replace(ASKED, **change))
         assert question.read(str(tmp_path)) == ASKED
 
-    @pytest.mark.parametrize("text", [None, "{", "[]", '{"base": 3}', "null"])
+    def test_there_is_none(self, tmp_path):
+        with pytest.raises(effnet_tf.InputError, match="There is no search of coefficients in"):
+            question.read(str(tmp_path / "nowhere"))
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"base": 3}', "null"])
     def test_what_is_none(self, text, tmp_path):
-        if text is not None:
-            (tmp_path / question.FILE).write_text(text)
+        (tmp_path / question.FILE).write_text(text)
         with pytest.raises(effnet_tf.InputError, match="not the question of a search"):
             question.read(str(tmp_path))
 
