@@ -9,6 +9,7 @@ import os
 import types
 import typing
 from collections.abc import Callable
+from typing import Any
 
 from effnet_tf import programs
 from effnet_tf.messages import log
@@ -89,7 +90,7 @@ def _option_type(annotation) -> Callable[[str], object]:
     return optional
 
 
-def given(options: argparse.Namespace) -> dict[str, object]:
+def given(options: argparse.Namespace) -> dict[str, Any]:
     """Returns {field of `Recipe`: value} of the options that were given."""
     return {
         field.name: getattr(options, field.name)
