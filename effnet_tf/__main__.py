@@ -41,6 +41,9 @@ _EXPORT = "export"
 VERBS = {
     "models": Verb("list the networks: what each costs and reaches", "effnet_tf.catalog.program"),
     "train": Verb("train a network, or resume a run", "train_tpu"),
+    "evaluate": Verb(
+        "say how often a network is right, and about what", "effnet_tf.inference.evaluate_program"
+    ),
     "export": Verb("write TFLite, SavedModel and ONNX files, checked; run them", _EXPORT),
     "data": Verb("look at a data set, or prepare a smaller copy", "effnet_tf.data.__main__"),
     "plan": Verb("find the network for a budget", "effnet_tf.scaling.__main__", ("plan",)),

@@ -58,7 +58,12 @@ class WorkerError(RuntimeError):
         self.reason = reason
 
 
-def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | None = None) -> list:
+def call(
+    *jobs: tuple[Callable, dict],
+    shown: bool = False,
+    silence: float | None = None,
+    reads: bool = False,
+) -> list:
     """Runs functions in a new process, one after the other; returns their results.
 
     Args:
@@ -67,6 +72,7 @@ def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | Non
         shown: whether what they print appears here, line by line.
         silence: seconds without a printed line, or without an end, after which the process
             is killed; None: never.
+        reads: whether standard input is theirs.
 
     Raises:
         InputError: a job raised one.
@@ -75,7 +81,7 @@ def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | Non
     named = [(_name(function), arguments) for function, arguments in jobs]
     with tempfile.TemporaryDirectory() as folder:
         _write(folder, "jobs.json", named)
-        code = _run(folder, shown, silence)
+        code = _run(folder, shown, silence, reads)
         result = _read(folder, "result.json")
         if code == 0 and "result" in result:
             return result["result"]
@@ -86,14 +92,14 @@ def call(*jobs: tuple[Callable, dict], shown: bool = False, silence: float | Non
         raise WorkerError(f"The process ({names}) failed: {reason}.", reason)
 
 
-def _run(folder, shown, silence):
+def _run(folder, shown, silence, reads):
     """Runs the jobs in a folder; returns the exit code, or None: killed because of silence."""
     terminal, (reader, writer) = os.dup(2), os.pipe()
     shown_on = ""
     if shown:
         shown_on = str(writer)
     try:
-        process = _start(folder, [str(terminal), shown_on], [terminal, writer])
+        process = _start(folder, [str(terminal), shown_on], [terminal, writer], reads)
     finally:
         os.close(terminal)
         os.close(writer)
@@ -110,15 +116,18 @@ def _run(folder, shown, silence):
             process.wait()
 
 
-def _start(folder, arguments, files):
+def _start(folder, arguments, files, reads):
     """Returns the new process; what it says beside its results goes to the folder's log."""
+    stdin = subprocess.DEVNULL
+    if reads:
+        stdin = None  # that of this process
     with open(os.path.join(folder, "log"), "w") as log:
         return subprocess.Popen(
             # -P: nothing is imported from where the user happens to be.
             [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, *arguments],
             stdout=log,
             stderr=log,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             pass_fds=files,
             env=_environment(),
         )

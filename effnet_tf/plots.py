@@ -9,7 +9,8 @@ import io
 import textwrap
 import types
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -36,8 +37,21 @@ def require(purpose: str) -> None:
     extras.load("matplotlib.figure", purpose)
 
 
-def _picture(path, draw, columns, rows, size):
-    """Draws with `draw(canvas, axes)` and writes a PNG; returns whether it could be drawn."""
+def picture(
+    path: str, draw: Callable[[Any, list], None], columns: int, rows: int, size: tuple[float, float]
+) -> bool:
+    """Draws a picture and writes it as a PNG; says why if it cannot be drawn.
+
+    Args:
+        path: of the PNG file.
+        draw: function of (canvas, axes), a figure of matplotlib's and a list of its axes.
+        columns: of the axes.
+        rows: of the axes.
+        size: width and height in inches.
+
+    Returns:
+        Whether it was drawn.
+    """
     try:
         figure = extras.load("matplotlib.figure", "Drawing pictures")
     except extras.MissingPackage as error:
@@ -79,7 +93,7 @@ def learning_curve(
     Returns:
         Whether it was drawn.
     """
-    return _picture(path, functools.partial(_learning_curve, history, marks), 2, 1, (9, 3.6))
+    return picture(path, functools.partial(_learning_curve, history, marks), 2, 1, (9, 3.6))
 
 
 def _learning_curve(history, marks, canvas, axes):
@@ -184,7 +198,7 @@ def predictions(images: list, captions: list, right: list, path: str) -> bool:
     columns = min(count, COLUMNS)
     rows = -(-count // COLUMNS)
     draw = functools.partial(_predictions, images[:count], captions, right)
-    return count > 0 and _picture(path, draw, columns, rows, (1.7 * columns, 2.0 * rows))
+    return count > 0 and picture(path, draw, columns, rows, (1.7 * columns, 2.0 * rows))
 
 
 def _predictions(images, captions, right, canvas, axes):
@@ -214,7 +228,7 @@ def layer_errors(layers: dict, before: dict, path: str) -> bool:
     Returns:
         Whether it was drawn.
     """
-    return _picture(path, functools.partial(_layer_errors, layers, before), 1, 1, (11, 4.8))
+    return picture(path, functools.partial(_layer_errors, layers, before), 1, 1, (11, 4.8))
 
 
 def _layer_errors(layers, before, canvas, axes):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from effnet_tf.errors import InputError, first_line
+from effnet_tf.inference.options import IMAGENET as IMAGENET
 
 if TYPE_CHECKING:
     import keras
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from effnet_tf.recipes import Recipe
 
 CROP_PADDING = 32  # main.py's; of a .keras file whose crop nobody said
-IMAGENET = "imagenet"  # --labels: its names come with the package
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,11 +218,6 @@ def open_model(options: argparse.Namespace) -> Run | KerasFile:
 
 def read_labels(path: str | None) -> tuple[str, ...]:
     """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it."""
-    from effnet_tf import class_names
-    from effnet_tf.models import imagenet_classes
+    from effnet_tf.inference import subjects
 
-    if path is None:
-        return ()
-    if path == IMAGENET:
-        return imagenet_classes.names(imagenet_classes.CLASSES + 1)
-    return class_names.read(path)
+    return subjects.read_labels(path)

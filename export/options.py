@@ -3,6 +3,7 @@
 import argparse
 
 from effnet_tf.export.tflite.options import IO, QUANTIZE, TARGET_SQNR
+from effnet_tf.inference.options import count, crop
 
 from . import images, opened
 
@@ -11,29 +12,6 @@ def add_run(parser: argparse.ArgumentParser) -> None:
     """Adds the options that name a run and the place of its data."""
     parser.add_argument("--workdir", help="directory of a training run")
     parser.add_argument("--data_dir", help="where the run's data set lies now, if elsewhere")
-
-
-def count(text: str) -> int:
-    """The argparse type of a number of images: a whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"'{text}' is not a number of images (1 or more)")
-    return int(text)
-
-
-def _crop(text):
-    """The argparse type of --crop: pixels, an int, or a fraction of the short side, a float."""
-    if text.isdecimal():
-        return int(text)
-    try:
-        fraction = float(text)
-    except ValueError:
-        fraction = 0.0
-    if not 0.01 <= fraction <= 1:
-        raise argparse.ArgumentTypeError(
-            f"'{text}' is not a crop: give the padding in whole pixels (0: the whole image), or "
-            "the fraction of the short side, such as 0.875 or 1.0"
-        )
-    return fraction
 
 
 def add_labels(parser: argparse.ArgumentParser, whose: str) -> None:
@@ -59,7 +37,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     add_labels(parser, "with --model: its class names")
     add(
         "--crop",
-        type=_crop,
+        type=crop,
         metavar="PIXELS|FRACTION",
         help="with "
         "--model: how evaluation cut its images. PIXELS: to the middle size / "

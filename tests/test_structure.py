@@ -22,6 +22,7 @@ SOURCES = [*LIBRARY, *PROGRAMS]
 FLOORS = {
     "errors": 0,
     "called": 1,
+    "columns": 1,
     "terminal": 1,
     "extras": 1,
     "quiet": 1,
@@ -49,12 +50,14 @@ FLOORS = {
     "dry_run": 11,
     "scaling": 11,
     "catalog": 12,
+    "inference": 11,
     "__main__": 12,
     "search": 12,
 }
 WITHOUT_TENSORFLOW = (
     "errors",
     "called",
+    "columns",
     "terminal",
     "extras",
     "quiet",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from effnet_tf.catalog.listing import Listed
-from effnet_tf.scaling.reporting import aligned
+from effnet_tf.columns import aligned
 from effnet_tf.scaling.targets import shown
 from effnet_tf.variants import Convolution, count_part, resolve
 

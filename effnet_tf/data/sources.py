@@ -35,7 +35,7 @@ def open_source(recipe: Recipe, *, for_training: bool = True) -> Source:
         InputError: unknown or missing data set, fewer than two classes, other than
             `num_classes` classes, or more images in a batch than in all.
     """
-    on_disk = {"folder": open_folder, "table": _table, "tfrecord": open_tfrecord}
+    on_disk = {"folder": open_folder, "table": open_table, "tfrecord": open_tfrecord}
     made = {"digits": _digits, "synthetic": synthetic}
     if recipe.dataset in made:
         source = made[recipe.dataset](recipe)
@@ -166,8 +166,8 @@ def synthetic(recipe: Recipe, num_classes: int = 10) -> Source:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def _table(recipe):
-    """A CSV or JSONL file of paths and labels."""
+def open_table(recipe: Recipe) -> Source:
+    """Opens `data_dir` of a `Recipe`, a CSV or JSONL file of paths and labels."""
     where = f"Table '{recipe.data_dir}'"
     table = tables.read(recipe.data_dir, recipe.num_classes)
     train_name, eval_name = _parts(table, recipe, where)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from effnet_tf.columns import aligned
 from effnet_tf.scaling.planning import Plan
 from effnet_tf.scaling.strategies import STRATEGIES
 from effnet_tf.scaling.targets import TARGETS, Targets, figures_of, shown
@@ -10,16 +11,6 @@ from effnet_tf.variants import VARIANTS, CompoundScaling, cost
 # The paper lists no phi for its networks. These are the halves nearest to what their three
 # coefficients say, each on its own (B5: 4.3 by its depth, 4.9 by its width, 5.1 by its pixels).
 PHIS = {"b0": 0, "b1": 0.5, "b2": 1, "b3": 2, "b4": 3.5, "b5": 5, "b6": 6, "b7": 7, "b8": 8}
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns rows of cells as lines, in columns; the first is the header, its column is left."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for first, *others in rows:
-        cells = [cell.rjust(width) for cell, width in zip(others, widths[1:])]
-        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
-    return lines
 
 
 def describe_targets(targets: Targets, batch: int, dtype: str) -> str:

@@ -1,0 +1,12 @@
+"""What does a trained network say of images, and how often is it right?"""
+
+from effnet_tf import faces
+
+__getattr__, __dir__, __all__ = faces.attach(
+    __name__,
+    {
+        "evaluating": ("Evaluation", "evaluate"),
+        "predicting": ("Prediction", "predict"),
+        "subjects": ("Subject", "open_subject"),
+    },
+)

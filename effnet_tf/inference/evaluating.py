@@ -1,0 +1,146 @@
+"""How is a network evaluated on labelled images, each counted once?
+
+The images are made by `data.evaluation`, as in training: the same crops, padding of weight 0, bad
+images named and counted as wrong.
+"""
+
+import dataclasses
+import functools
+import io
+import time
+from collections.abc import Iterator
+from typing import TextIO
+
+import numpy as np
+
+from effnet_tf import data, progress
+from effnet_tf.data import bad_images
+from effnet_tf.errors import InputError
+from effnet_tf.inference import matching, metrics, samples, subjects
+from effnet_tf.inference.metrics import Answers, Summary
+from effnet_tf.messages import log
+
+BATCH_SIZE = 32
+MAX_BAD_FRACTION = 0.001  # as of recipes
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """The answers of a network to labelled images.
+
+    Attributes:
+        subject: the network.
+        source: the images, as its `held_out`.
+        matching: which class of the network each class of theirs is.
+        answers: of all images, in their order.
+        own_labels: (N,) int64, among the classes of the images; -1 where an image is bad.
+        images_per_second: that were read, decoded and answered; after the first batch, where
+            there are others, because it is only then that everything runs.
+    """
+
+    subject: subjects.Subject
+    source: data.Source
+    matching: matching.Matching
+    answers: Answers
+    own_labels: np.ndarray
+    images_per_second: float
+
+    @functools.cached_property
+    def summary(self) -> Summary:
+        """Its numbers."""
+        return metrics.summary(self.answers)
+
+    def name(self, number: int) -> str:
+        """Returns what an image is called: its path, or its place in a record file."""
+        return self.source.held_out.name(number)["key"]
+
+
+def evaluate(
+    what: str,
+    where: str | None = None,
+    *,
+    options: subjects.Options | None = None,
+    split: str | None = None,
+    data_dir: str | None = None,
+    num_classes: int | None = None,
+    first_label: int = 1,
+    batch_size: int = BATCH_SIZE,
+    max_bad_fraction: float | None = None,
+    file: TextIO | io.TextIOBase | None = None,
+) -> Evaluation:
+    """Evaluates a network on labelled images.
+
+    Args:
+        what: the network; see `subjects.open_subject`.
+        where: the images; see `samples.KINDS`; None: the held-out images of the run `what`.
+        options: what else is said of the network.
+        split, data_dir, num_classes, first_label: as of `samples.open_samples`.
+        batch_size: images that are answered together; it changes no number.
+        max_bad_fraction: images that may be bad, in [0, 1]; None: as many as in training, 0.001,
+            or what the run allows whose images they are.
+        file: where progress is shown; None: standard error.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        InputError: the network or the images cannot be used, have no class in common, or too
+            many images are bad.
+    """
+    subject = subjects.open_subject(what, options)
+    if where is None:
+        where = _own(what, subject)
+    source = samples.open_samples(
+        where, split=split, data_dir=data_dir, num_classes=num_classes, first_label=first_label
+    )
+    _check_square(subject)
+    matched = matching.match(subject.class_names, source.class_names, subject.classes)
+    for note in matched.notes:
+        log.info(note)
+    if max_bad_fraction is None:
+        max_bad_fraction = samples.bound_of(where, MAX_BAD_FRACTION)
+    subject.answer(np.zeros((1, *subject.size, 3), "float32"))  # compiled before the clock starts
+    parts, own, ends = [], [], [time.monotonic()]
+    for images, labels in _batches(subject, source, batch_size, file):
+        bad_images.check(source, max_bad_fraction)
+        parts.append(metrics.answered(matched.labels(labels), subject.answer(images)))
+        own.append(labels)
+        ends.append(time.monotonic())
+    for entry in source.bad.entries:
+        log.info(f"{entry['key']}: {entry['reason']}; it counts as wrong.")
+    speed = _speed([len(labels) for labels in own], ends)
+    return Evaluation(subject, source, matched, metrics.joined(parts), np.concatenate(own), speed)
+
+
+def _speed(sizes, ends):
+    """Images per second, of batches of some sizes; `ends` begins with the start of the first."""
+    first = min(1, len(sizes) - 1)
+    return sum(sizes[first:]) / max(ends[-1] - ends[first], 1e-9)
+
+
+def _own(what, subject):
+    if not subject.is_run:
+        raise InputError(f"'{what}' has no images of its own: give --data, {samples.KINDS}.")
+    return what
+
+
+def _check_square(subject):
+    height, width = subject.size
+    if height != width:
+        raise InputError(
+            f"'{subject.path}' takes images of {height} x {width} pixels; only networks of square "
+            "images can be evaluated."
+        )
+
+
+def _batches(subject, source, batch_size, file) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields (images, labels) of every image once, in the order of the records."""
+    count = source.num_eval
+    batches = data.evaluation(
+        source, subject.recipe, subject.size[0], batch_size, -(-count // batch_size)
+    )
+    with progress.bar("Evaluating", count, file=file) as bar:
+        for batch in batches.as_numpy_iterator():
+            real = batch["weights"] > 0  # the last batch is filled up
+            yield batch["images"][real], batch["labels"][real]
+            bar.update(int(real.sum()))
