@@ -7,6 +7,7 @@ import keras
 from effnet_tf import catalog as catalog
 from effnet_tf import data as data
 from effnet_tf import export as export
+from effnet_tf import inference as inference
 from effnet_tf import layers as layers
 from effnet_tf import models as models
 from effnet_tf import optim as optim

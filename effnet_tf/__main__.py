@@ -44,6 +44,9 @@ VERBS = {
     "evaluate": Verb(
         "say how often a network is right, and about what", "effnet_tf.inference.evaluate_program"
     ),
+    "predict": Verb(
+        "say what a network sees in image files", "effnet_tf.inference.predict_program"
+    ),
     "export": Verb("write TFLite, SavedModel and ONNX files, checked; run them", _EXPORT),
     "data": Verb("look at a data set, or prepare a smaller copy", "effnet_tf.data.__main__"),
     "plan": Verb("find the network for a budget", "effnet_tf.scaling.__main__", ("plan",)),

@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from effnet_tf.errors import FAULT, InputError, first_line
+from effnet_tf.errors import FAULT, InputError, SaveError, first_line
 from effnet_tf.terminal import Terminal
 
 # It ends when the process that started it was killed, from the first moment on.
@@ -76,6 +76,7 @@ def call(
 
     Raises:
         InputError: a job raised one.
+        SaveError: a job raised one.
         WorkerError: it failed otherwise, or was killed.
     """
     named = [(_name(function), arguments) for function, arguments in jobs]
@@ -87,6 +88,8 @@ def call(
             return result["result"]
         if "input_error" in result:
             raise InputError(result["input_error"])
+        if "save_error" in result:
+            raise SaveError(result["save_error"])
         reason = result.get("error") or _reason(code, silence) + _end_of_log(folder)
         names = ", ".join(name.rpartition(":")[2] for name, _ in named)
         raise WorkerError(f"The process ({names}) failed: {reason}.", reason)
@@ -208,6 +211,8 @@ def main(folder: str, terminal: str, shown: str) -> None:
         }
     except InputError as error:
         result = {"input_error": str(error)}
+    except SaveError as error:
+        result = {"save_error": str(error)}
     except Exception as error:
         traceback.print_exc()  # to the log
         result = {"error": f"{type(error).__name__}: {first_line(error)}"}

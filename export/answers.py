@@ -1,6 +1,7 @@
 """How are the answers of a classifier shown, and which images were answered?"""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,7 +10,9 @@ from effnet_tf.errors import InputError, printable
 from effnet_tf.models import imagenet_classes
 
 from .opened import IMAGENET
-from .photos import Example
+
+if TYPE_CHECKING:
+    from effnet_tf.inference.photos import Example
 
 _SHOWN = 5  # bad images that the last sentence names; each has its own line above
 
@@ -25,7 +28,7 @@ class Answers:
         self._named = None
         self._shown, self._bad, self._right = [], [], []
 
-    def add(self, examples: Sequence[Example], classifier: Classifier) -> None:
+    def add(self, examples: "Sequence[Example]", classifier: Classifier) -> None:
         """Prints the answers for some examples, in their order."""
         good = [example for example in examples if example.fault is None]
         scores = []
@@ -61,14 +64,19 @@ class Answers:
         if picture and self._shown:
             _draw(picture, self._shown)
         if self._bad:
-            total = len(self._bad) + len(self._shown)
-            some = "; ".join(
-                f"'{example.title}': {example.fault}" for example in self._bad[:_SHOWN]
-            )
-            more = ""
-            if len(self._bad) > _SHOWN:
-                more = f"; and {len(self._bad) - _SHOWN} more, named above"
-            raise InputError(f"{len(self._bad)} of {total} images cannot be used: {some}{more}.")
+            self._refuse()
+
+    def _refuse(self):
+        total = len(self._bad) + len(self._shown)
+        some = "; ".join(map(_fault, self._bad[:_SHOWN]))
+        more = ""
+        if len(self._bad) > _SHOWN:
+            more = f"; and {len(self._bad) - _SHOWN} more, named above"
+        raise InputError(f"{len(self._bad)} of {total} images cannot be used: {some}{more}.")
+
+
+def _fault(example):
+    return f"'{example.title}': {example.fault}"
 
 
 def _named(names, count, file):
@@ -116,6 +124,8 @@ def _draw(path, shown):
 
 
 def _coloured(image):
+    """Returns what can be shown of an image: (H, W, C) float or uint8 -> (H, W, 3 or 4) uint8."""
+    image = np.clip(np.round(image), 0, 255).astype("uint8")
     if image.shape[-1] == 1:
         return np.repeat(image, 3, -1)
     return image

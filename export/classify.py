@@ -8,7 +8,7 @@ from typing import Any
 from effnet_tf import isolated
 from effnet_tf.errors import InputError
 
-from . import answers, opened, photos
+from . import answers, opened
 from . import options as command_line
 
 AT_ONCE = 8  # images that are answered together: answers appear while others are computed
@@ -27,7 +27,7 @@ def add_program(programs: Any) -> None:
         "file",
         help="a .tflite, .onnx or .keras file or SavedModel, written by this program or any other",
     )
-    parser.add_argument("images", nargs="*", help="image files")
+    parser.add_argument("images", nargs="*", help="image files, or folders of them")
     command_line.add_run(parser)
     _add_options(parser)
     parser.set_defaults(run=classify, in_a_child=True)
@@ -91,35 +91,27 @@ def answer(
     Raises:
         InputError: the file cannot be used; or, after all answers, some images could not.
     """
-    from effnet_tf.export import identify, runtimes
+    from effnet_tf.inference import finding, photos, predicting, subjects
 
-    classifier = runtimes.load(file, trust)
-    names = identify.class_names(file) or opened.read_labels(labels)
+    subject = subjects.open_subject(file, subjects.Options(labels=labels, trust=trust))
+    names, finder = subject.class_names, finding.Finder()
     if workdir:
         run = opened.open_run(workdir, data_dir)
         names = names or run.class_names
-        examples = _held_out(run, count, classifier.layout)
+        examples = _held_out(run, count, subject.layout)
     else:
-        examples = photos.from_files(images, file, classifier.layout)
+        examples = photos.examples(finder.find(images), subject)
     shown = answers.Answers(file, names)
-    for group in _groups(examples, AT_ONCE):
-        shown.add(group, classifier)
+    for group in predicting.groups(examples, AT_ONCE):
+        shown.add(group, subject.scores)
+    for line in finder.report():
+        print(line)
     shown.finish(picture)
 
 
-def _groups(examples, size):
-    """Yields lists of up to `size` examples."""
-    group = []
-    for example in examples:
-        group.append(example)
-        if len(group) == size:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
 def _held_out(run, count, layout):
+    from effnet_tf.inference import photos
+
     images, labels = run.images(count)
     pixels = layout.from_rgb(images)
     for number, (image, label) in enumerate(zip(pixels, labels), start=1):

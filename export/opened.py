@@ -218,6 +218,6 @@ def open_model(options: argparse.Namespace) -> Run | KerasFile:
 
 def read_labels(path: str | None) -> tuple[str, ...]:
     """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it."""
-    from effnet_tf.inference import subjects
+    from effnet_tf.inference import unsaid
 
-    return subjects.read_labels(path)
+    return unsaid.read_labels(path)

@@ -124,6 +124,7 @@ OTHERS = {
     "weights": ("LoadReport", "load_weights"),
     "data": ("data",),
     "export": ("export",),
+    "inference": ("inference",),
     "scaling": ("scaling",),
     "search": ("search",),
     "train": ("train",),

@@ -119,6 +119,16 @@ def test_commands_of_searches_parse(command):
     assert callable(program.parse(shlex.split(command)[2:]).run)
 
 
+@pytest.mark.parametrize("command", commands("python -m effnet_tf "))
+def test_commands_of_the_door_parse(command):
+    from effnet_tf import __main__ as door
+
+    _, _, _, word, *words = shlex.split(command)
+    verb = door.VERBS[word]
+    module = importlib.import_module(door._place(verb.module))
+    assert module.parse(["effnet", *verb.words, *words])
+
+
 @pytest.mark.parametrize("command", commands("python tools/tpu_check.py"))
 def test_commands_of_the_tpu_check_parse(command):
     from tools import tpu_check, tpu_chips

@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = faces.attach(
     {
         "evaluating": ("Evaluation", "evaluate"),
         "predicting": ("Prediction", "predict"),
-        "subjects": ("Subject", "open_subject"),
+        "subjects": ("Options", "Subject", "open_subject"),
     },
 )

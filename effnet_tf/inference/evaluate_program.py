@@ -31,7 +31,16 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
     parser = command_line.parser("python -m effnet_tf evaluate", __doc__)
     command_line_options.add_network(parser)
-    group = parser.add_argument_group("the images")
+    _add_images(parser.add_argument_group("the images"))
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="write report.html, report.json, predictions.csv and pictures there",
+    )
+    return parser.parse_args(argv[1:])
+
+
+def _add_images(group):
     group.add_argument("--data", metavar="IMAGES", help=DATA)
     group.add_argument(
         "--split",
@@ -59,12 +68,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=32,
         help="images that are answered together (default 32); it changes no number",
     )
-    parser.add_argument(
-        "--out",
-        metavar="FOLDER",
-        help="write report.html, report.json, predictions.csv and pictures there",
-    )
-    return parser.parse_args(argv[1:])
 
 
 _IMAGES = ("split", "data_dir", "num_classes", "first_label", "batch_size", "max_bad_fraction")
@@ -104,7 +107,8 @@ def work(
     found = evaluating.evaluate(
         what, where, options=subjects.Options(**network), file=isolated.progress.terminal, **images
     )
-    print(f"Network: {found.subject.name}, images of {found.subject.size[0]} pixels")
+    print(f"Network: {found.subject.name}, of {found.subject.size[0]} pixels")
+    print(f"Images: {found.source.name}")
     print("\n".join(telling.lines(found)))
     if out is not None:
         written = report.write(found, out)

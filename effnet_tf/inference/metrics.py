@@ -96,9 +96,13 @@ def answered(labels: np.ndarray, chances: np.ndarray) -> Answers:
 
 def joined(parts: Sequence[Answers]) -> Answers:
     """Returns the answers of several batches, at least one, as those of one."""
-    columns = ("labels", "best", "sureness", "losses")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in columns}
-    return Answers(parts[0].classes, **arrays)
+    return Answers(
+        parts[0].classes,
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.best for part in parts]),
+        np.concatenate([part.sureness for part in parts]),
+        np.concatenate([part.losses for part in parts]),
+    )
 
 
 def hits(answers: Answers, most: int = 1) -> np.ndarray:

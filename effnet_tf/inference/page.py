@@ -32,7 +32,7 @@ def of(evaluation: Evaluation, folder: str, drawn: Sequence[str]) -> str:
         folder: where its pictures lie.
         drawn: their names.
     """
-    title = f"{evaluation.subject.name} on {evaluation.source.name}"
+    title = f"{evaluation.subject.name}, evaluated on the {evaluation.source.name}"
     parts = [
         "<!doctype html><html lang='en'><meta charset='utf-8'>",
         "<meta name='viewport' content='width=device-width'>",

@@ -57,11 +57,15 @@ def open_samples(
     kind, place, name = _kind_of(where)
     if kind == "tfds":
         recipe = dataclasses.replace(recipe, dataset=place, data_dir=data_dir, train_split=name)
-        return _all_of(record_sets.open_tfds(recipe), chosen=True)
+        return _all_of(record_sets.open_tfds(recipe), f"TFDS '{where}'", chosen=True)
     recipe = dataclasses.replace(recipe, dataset=kind, data_dir=place)
-    return _all_of(_OPENERS[kind](recipe), chosen=split is not None)
+    title = f"{_TITLES[kind]} '{where}'"
+    if split is not None:
+        title += f", {split}"
+    return _all_of(_OPENERS[kind](recipe), title, chosen=split is not None)
 
 
+_TITLES = {"folder": "folder", "table": "table", "tfrecord": "TFRecords"}
 _OPENERS = {
     "folder": folders.open_folder,
     "table": sources.open_table,
@@ -83,19 +87,20 @@ def _kind_of(where):
     raise InputError(f"There are no images at '{where}'. Give {KINDS}.")
 
 
-def _all_of(source: data.Source, chosen: bool) -> data.Source:
+def _all_of(source: data.Source, title: str, chosen: bool) -> data.Source:
     """Returns a source whose held-out images are those that were asked for."""
-    records = source.held_out
-    if chosen or not records.count:
-        records = source.train
+    records = source.train
+    if source.held_out.count and not chosen:
+        records = source.held_out
+        title += ", the part to evaluate on"
     if not records.count:
-        raise InputError(f"{source.name} has no images to evaluate on.")
-    return _evaluated(source, records)
+        raise InputError(f"The {title} has no images to evaluate on.")
+    return _evaluated(title, source, records)
 
 
-def _evaluated(source, records):
+def _evaluated(title, source, records):
     """A source of these records alone, and of nothing to train on."""
-    return data.Source(source.name, tuple(source.class_names), data.Listed([]), records)
+    return data.Source(title, tuple(source.class_names), data.Listed([]), records)
 
 
 def _of_run(workdir: str, data_dir: str | None) -> data.Source:
@@ -112,7 +117,7 @@ def _of_run(workdir: str, data_dir: str | None) -> data.Source:
         ) from error
     if tuple(source.class_names) != names:
         log.info(f"{source.name} has other classes than the run '{workdir}' was trained on.")
-    return _evaluated(source, source.held_out)
+    return _evaluated(f"held-out images of the run '{workdir}'", source, source.held_out)
 
 
 def bound_of(where: str, default: float) -> float:

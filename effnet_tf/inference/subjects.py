@@ -11,15 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import class_names, storage
-from effnet_tf.data import crops
-from effnet_tf.errors import InputError, nearest, printable
+from effnet_tf import storage
+from effnet_tf.errors import InputError, nearest
 from effnet_tf.export import identify, runtimes
 from effnet_tf.export.layout import Layout
-from effnet_tf.inference import metrics
-from effnet_tf.inference.options import IMAGENET
+from effnet_tf.inference import metrics, unsaid
 from effnet_tf.messages import log
-from effnet_tf.models import build, imagenet_classes
+from effnet_tf.models import build
 from effnet_tf.recipes import RECIPES, Recipe
 from effnet_tf.runs import texts
 from effnet_tf.variants import find_variant
@@ -73,7 +71,7 @@ class Options:
 
     Attributes:
         variant: of weights: the name of their network, or a file of one.
-        labels: a file of class names, one per line, or `IMAGENET`; of networks without names.
+        labels: a file of class names, one per line, or 'imagenet'; of networks without names.
         crop: padding in pixels (int) or fraction of the short side (float) of the central crop;
             of networks that do not say it.
         trust: whether a SavedModel may do more than compute on tensors.
@@ -128,8 +126,8 @@ def _of_weights(path, options):
     model = _built(path, variant)
     report = loading.load_weights(model, path, variant=variant)
     log.info(str(report))
-    recipe = _recipe(options.crop, CROP_PADDING, variant.resolution, path)
-    names = _names((), options.labels, model.output_shape[-1], path)
+    recipe = unsaid.recipe(options.crop, CROP_PADDING, variant.resolution, path)
+    names = unsaid.names((), options.labels, model.output_shape[-1], path)
     return _of_model(f"'{path}' as {variant.name}", path, model, names, recipe)
 
 
@@ -177,8 +175,11 @@ def _of_file(path, options):
     classifier = runtimes.load(path, options.trust)
     about = identify.about(path)
     layout = _sized(path, classifier.layout, about)
-    if about is None:
-        recipe = _recipe(options.crop, 0, layout.image_shape[1], path)
+    if about is None and layout.image_shape[1] != layout.image_shape[2]:
+        recipe = RECIPES["small"]  # nothing is cut: photos.py says it
+    elif about is None:
+        normalised = identify.normalization(path) is not None
+        recipe = unsaid.recipe(options.crop, 0, layout.image_shape[1], path, normalised)
     else:
         recipe = dataclasses.replace(
             RECIPES["small"],
@@ -194,7 +195,7 @@ def _of_file(path, options):
 
     height, width = layout.image_shape[1:3]
     classes = scores(np.zeros((1, height, width, 3), "float32")).shape[-1]
-    names = _names(identify.class_names(path), options.labels, classes, path)
+    names = unsaid.names(identify.class_names(path), options.labels, classes, path)
     kind = identify.kind(path)
     return Subject(f"{kind} '{path}'", path, scores, None, classes, names, layout, recipe)
 
@@ -231,57 +232,3 @@ def _sized(path, layout, about):
     if layout.channels_first:
         sides = (sides[0], sides[3], height, width)
     return dataclasses.replace(layout, shape=sides)
-
-
-# --- what nobody may have said ------------------------------------------------------------------
-
-
-def _recipe(crop, default, size, path):
-    """Returns a recipe with the evaluation crop that the user said; tells a default."""
-    if crop is None:
-        part = f"the middle {size / (size + default):.0%} of the short side"
-        if not default:
-            part = "the whole short side"
-        log.info(
-            f"'{printable(path)}' does not say how its images are cut: took a central square of "
-            f"{part}; --crop says otherwise."
-        )
-        crop = default
-    if isinstance(crop, float):
-        crop = crops.padding_of(crop, size)
-    return dataclasses.replace(RECIPES["small"], eval_crop_padding=crop)
-
-
-def _names(found, labels, classes, path):
-    """Returns the names of a network's classes: those it has, or those of --labels; or ()."""
-    names = class_names.fitting(tuple(found), classes)
-    if len(names) == classes:
-        if labels:
-            log.info(f"'{printable(path)}' names its classes itself: --labels is not used.")
-        return tuple(names)
-    given = class_names.fitting(read_labels(labels, classes), classes)
-    if given and len(given) != classes:
-        raise InputError(
-            f"'{path}' has {classes:,} classes, and '{labels}' has {len(given):,} names: give one "
-            "per line."
-        )
-    if names and not given:
-        log.info(
-            f"'{printable(path)}' has {len(names):,} names for its {classes:,} classes, so they "
-            "are not used."
-        )
-    return tuple(given)
-
-
-def read_labels(path: str | None, classes: int = imagenet_classes.CLASSES + 1) -> tuple[str, ...]:
-    """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it.
-
-    Args:
-        path: the file.
-        classes: of the network: ImageNet's names are 1,000, or 1,001 with the background.
-    """
-    if path is None:
-        return ()
-    if path == IMAGENET:
-        return imagenet_classes.names(classes)
-    return class_names.read(path)

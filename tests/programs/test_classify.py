@@ -203,8 +203,10 @@ class TestImages:
         broken = write(tmp_path / "broken.jpg", b"\xff\xd8\xff not a JPEG")
         os.mkfifo(tmp_path / "pipe.jpg")
         missing = str(tmp_path / "missing.jpg")
-        photos = [photo, broken, str(tmp_path / "pipe.jpg"), missing, str(tmp_path), photo]
-        with pytest.raises(InputError, match="4 of 6 images cannot be used: .*is a folder"):
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        photos = [photo, broken, str(tmp_path / "pipe.jpg"), missing, str(empty), photo]
+        with pytest.raises(InputError, match="4 of 6 images cannot be used: .*holds no images"):
             answered(capsys, plain, *photos)
         out = capsys.readouterr().out.splitlines()
         assert len([line for line in out if line.startswith(f"{photo}: class 1")]) == 2
@@ -212,10 +214,17 @@ class TestImages:
             (broken, "damaged"),
             (photos[2], "is a FIFO"),
             (missing, "there is no such image file"),
-            (str(tmp_path), "is a folder"),
+            (str(empty), "the folder holds no images"),
         ):
             (line,) = [line for line in out if line.startswith(f"{path}: cannot be used")]
             assert reason in line
+
+    def test_a_folder_is_all_that_is_in_it(self, capsys, tmp_path, plain, photo):
+        (tmp_path / "new").mkdir()
+        for name in ("a.png", "b.png", "c.txt"):
+            write(tmp_path / "new" / name, pathlib.Path(photo).read_bytes())
+        out = answered(capsys, plain, str(tmp_path / "new"))
+        assert out.count(".png: class 1 4") == 2 and "Left out 1 file(s)" in out
 
     def test_of_any_name(self, capsys, tmp_path, plain, photo):
         data = pathlib.Path(photo).read_bytes()

@@ -1,0 +1,68 @@
+"""What is told at the end of many predictions: how many there were, and which images failed?"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from effnet_tf import plots
+from effnet_tf.errors import InputError
+from effnet_tf.inference.predicting import Prediction
+
+_SHOWN = 5  # bad images that the last sentence names
+
+
+class Tally:
+    """Counts predictions, and keeps the first for a picture.
+
+    Args:
+        picture: PNG file to draw them to, or None.
+    """
+
+    def __init__(self, picture: str | None = None):
+        self._picture = picture
+        self._total = self._bad = 0
+        self._faults: list[str] = []
+        self._kept: list[Prediction] = []
+
+    def add(self, prediction: Prediction) -> None:
+        """Counts one."""
+        self._total += 1
+        if prediction.fault is not None:
+            self._bad += 1
+            if len(self._faults) < _SHOWN:
+                self._faults.append(f"'{prediction.image}': {prediction.fault}")
+        elif self._picture and len(self._kept) < plots.MOST:
+            self._kept.append(prediction)
+
+    def finish(self, notes: Sequence[str], written: Sequence[str]) -> None:
+        """Draws, and says what there was.
+
+        Args:
+            notes: lines on what was passed over.
+            written: files that were.
+
+        Raises:
+            InputError: some of the images could not be used.
+        """
+        for line in notes:
+            print(line)
+        if written:
+            print(f"Wrote {' and '.join(written)}: {self._total:,} images")
+        if self._picture and self._kept and _draw(self._kept, self._picture):
+            print(f"Drew {self._picture}: the first {len(self._kept):,} of {self._total:,} images")
+        if self._bad:
+            more = ""
+            if self._bad > len(self._faults):
+                more = f"; and {self._bad - len(self._faults):,} more"
+            raise InputError(
+                f"{self._bad:,} of {self._total:,} images cannot be used: "
+                f"{'; '.join(self._faults)}{more}. All others are answered."
+            )
+
+
+def _draw(predictions, path):
+    images, captions = [], []
+    for each in predictions:
+        images.append(np.clip(np.round(each.pixels), 0, 255).astype("uint8"))
+        captions.append(f"{each.classes[0]} ({each.probabilities[0]:.0%})")
+    return plots.predictions(images, captions, [None] * len(images), path)

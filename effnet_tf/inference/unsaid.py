@@ -1,0 +1,86 @@
+"""How are a network's images cut, and its classes called, where it does not say it?"""
+
+import dataclasses
+from collections.abc import Sequence
+
+from effnet_tf import class_names
+from effnet_tf.data import crops
+from effnet_tf.errors import InputError, printable
+from effnet_tf.inference.options import IMAGENET
+from effnet_tf.messages import log
+from effnet_tf.models import imagenet_classes
+from effnet_tf.recipes import RECIPES, Recipe
+
+
+def recipe(
+    crop: int | float | None, default: int, size: int, path: str, normalised: bool = False
+) -> Recipe:
+    """Returns a recipe with the evaluation crop that the user said; tells a default.
+
+    Args:
+        crop: padding in pixels, or fraction of the short side; None: nobody said.
+        default: padding in pixels that is taken then.
+        size: side of the network's images, in pixels.
+        path: of the network, for messages.
+        normalised: whether its metadata say how its pixels are normalised.
+    """
+    pixels = "pixels in [0, 255]"
+    if normalised:
+        pixels = "pixels normalised as its metadata say"
+    if crop is None:
+        part = f"the middle {size / (size + default):.0%} of the short side"
+        if not default:
+            part = "the whole short side"
+        log.info(
+            f"'{printable(path)}' does not say how its images are cut: took a central square of "
+            f"{part}, {pixels} (evaluate and predict have --crop to say otherwise)."
+        )
+        crop = default
+    if isinstance(crop, float):
+        crop = crops.padding_of(crop, size)
+    return dataclasses.replace(RECIPES["small"], eval_crop_padding=crop)
+
+
+def names(found: Sequence[str], labels: str | None, classes: int, path: str) -> tuple[str, ...]:
+    """Returns the names of a network's classes: those it has, or those of --labels; or ().
+
+    Args:
+        found: those that are in its file.
+        labels: a file of names, or `IMAGENET`; None: nobody said.
+        classes: how many it has.
+        path: of the network, for messages.
+
+    Raises:
+        InputError: there are not as many in `labels`.
+    """
+    own = class_names.fitting(tuple(found), classes)
+    if len(own) == classes:
+        if labels:
+            log.info(f"'{printable(path)}' names its classes itself: --labels is not used.")
+        return tuple(own)
+    given = class_names.fitting(read_labels(labels, classes), classes)
+    if given and len(given) != classes:
+        raise InputError(
+            f"'{path}' has {classes:,} classes, and '{labels}' has {len(given):,} names: give one "
+            "per line."
+        )
+    if own and not given:
+        log.info(
+            f"'{printable(path)}' has {len(own):,} names for its {classes:,} classes, so they "
+            "are not used."
+        )
+    return tuple(given)
+
+
+def read_labels(path: str | None, classes: int = imagenet_classes.CLASSES + 1) -> tuple[str, ...]:
+    """Returns the class names that --labels means: in a file, or of `IMAGENET`; () without it.
+
+    Args:
+        path: the file.
+        classes: of the network: ImageNet's names are 1,000, or 1,001 with the background.
+    """
+    if path is None:
+        return ()
+    if path == IMAGENET:
+        return imagenet_classes.names(classes)
+    return class_names.read(path)
