@@ -50,6 +50,7 @@ VERBS = {
     "export": Verb("write TFLite, SavedModel and ONNX files, checked; run them", _EXPORT),
     "data": Verb("look at a data set, or prepare a smaller copy", "effnet_tf.data.__main__"),
     "plan": Verb("find the network for a budget", "effnet_tf.scaling.__main__", ("plan",)),
+    "search": Verb("search an architecture, or how to scale one", "effnet_tf.search.__main__"),
     "measure": Verb(
         "time operators on a device, for plan", "effnet_tf.scaling.__main__", ("measure",)
     ),

@@ -161,7 +161,7 @@ def rate_sweep(
         Whether it was drawn.
     """
     draw = functools.partial(_rate_sweep, rates, losses, smoothed, suggested)
-    return _picture(path, draw, 1, 1, (7, 4))
+    return picture(path, draw, 1, 1, (7, 4))
 
 
 def _rate_sweep(rates, losses, smoothed, suggested, canvas, axes):
