@@ -54,9 +54,12 @@ class Tally:
             more = ""
             if self._bad > len(self._faults):
                 more = f"; and {self._bad - len(self._faults):,} more"
+            others = ""
+            if self._bad < self._total:
+                others = " All others are answered."
             raise InputError(
                 f"{self._bad:,} of {self._total:,} images cannot be used: "
-                f"{'; '.join(self._faults)}{more}. All others are answered."
+                f"{'; '.join(self._faults)}{more}.{others}"
             )
 
 

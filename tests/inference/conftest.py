@@ -22,38 +22,62 @@ CLASSES = ("cat", "cow", "dog")
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where everything lies.
+    """Where everything lies that takes no time to make.
 
     Attributes:
         photos: a folder of images of CLASSES.
-        run: a run that was trained on half of them.
-        result: what training said at its end.
-        files: exports of the run; of ONNX only where it is installed.
         colours: a .keras file that tells them by their colours, gives logits, and says nothing of
             its classes.
+        labels: a file of CLASSES.
     """
 
     photos: str
+    colours: str
+    labels: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """A run that was trained on half of the photos.
+
+    Attributes:
+        run: its directory.
+        variant: the file of its network.
+        result: what training said at its end.
+        files: {name: path} of its exports.
+    """
+
     run: str
+    variant: str
     result: dict
     files: dict
-    colours: str
 
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory):
-    """A `Place`; the variants of tests are known while it is made, and in no file."""
-    root = tmp_path_factory.mktemp("inference")
+    """A `Place`."""
+    root = tmp_path_factory.mktemp("place")
     conftest.write_photos(root / "photos", CLASSES, count=8)
+    inputs = keras.Input((8, 8, 3))
+    colours = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
+    colours.save(root / "colours.keras")
+    (root / "names.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    return Place(*(str(root / name) for name in ("photos", "colours.keras", "names.txt")))
+
+
+@pytest.fixture(scope="session")
+def trained(place, tmp_path_factory):
+    """A `Trained`; the variants of tests are known while it is made, and in no file of it."""
+    root = tmp_path_factory.mktemp("trained")
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     with pytest.MonkeyPatch.context() as patch, tiny_net.registered(), jobs_here():
         patch.setattr(journal.Journal, "show_batch", lambda journal: None)
-        variant = effnet_tf.VARIANTS["tinier"]
-        effnet_tf.variants.save_variant(variant, str(root / "tinier.json"))
+        variant = str(root / "tinier.json")
+        effnet_tf.variants.save_variant(effnet_tf.VARIANTS["tinier"], variant)
         recipe = tiny_net.recipe(
-            variant=str(root / "tinier.json"),
+            variant=variant,
             dataset="folder",
-            data_dir=str(root / "photos"),
+            data_dir=place.photos,
             num_classes=None,
             holdout=0.5,
             epochs=1,
@@ -61,11 +85,7 @@ def place(tmp_path_factory):
         )
         result = train.run(recipe, str(root / "run"))
         files = _exported(root, recipe)
-    inputs = keras.Input((8, 8, 3))
-    colours = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
-    colours.save(root / "colours.keras")
-    places = [str(root / name) for name in ("photos", "run", "colours.keras")]
-    return Place(places[0], places[1], result, files, places[2])
+    return Trained(str(root / "run"), variant, result, files)
 
 
 def _exported(root, recipe):

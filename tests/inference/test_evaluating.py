@@ -34,17 +34,17 @@ def others(place, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def of_run(place, others):
+def of_run(trained, others):
     """The run, evaluated on the others."""
-    return evaluate(place.run, str(others))
+    return evaluate(trained.run, str(others))
 
 
 class TestRun:
-    def test_equals_its_own_training(self, place):
-        found = evaluate(place.run, batch_size=5)
-        assert found.summary.images == place.result["eval_images"] == 12
-        assert found.summary.top1.value == place.result["eval_accuracy"]
-        assert found.summary.loss.value == pytest.approx(place.result["eval_loss"], rel=1e-5)
+    def test_equals_its_own_training(self, trained):
+        found = evaluate(trained.run, batch_size=5)
+        assert found.summary.images == trained.result["eval_images"] == 12
+        assert found.summary.top1.value == trained.result["eval_accuracy"]
+        assert found.summary.loss.value == pytest.approx(trained.result["eval_loss"], rel=1e-5)
 
     def test_on_another_folder_with_its_classes_elsewhere(self, of_run):
         assert [note.split(":")[0] for note in of_run.matching.notes] == [
@@ -56,8 +56,8 @@ class TestRun:
         assert of_run.summary.images == 24
 
     @pytest.mark.parametrize("kind", ["saved", "m.tflite"])
-    def test_a_file_of_it_gives_the_same_table(self, place, others, of_run, kind):
-        file = evaluate(place.files[kind], str(others), batch_size=7)
+    def test_a_file_of_it_gives_the_same_table(self, trained, others, of_run, kind):
+        file = evaluate(trained.files[kind], str(others), batch_size=7)
         np.testing.assert_array_equal(file.answers.labels, of_run.answers.labels)
         assert confusion.per_class(file.answers) == confusion.per_class(of_run.answers)
         np.testing.assert_allclose(file.answers.sureness, of_run.answers.sureness, atol=1e-4)
@@ -65,21 +65,19 @@ class TestRun:
 
     @pytest.mark.slow
     @pytest.mark.usefixtures("in_this_process")
-    def test_an_onnx_file_of_it_too(self, place, others, of_run, tmp_path):
+    def test_an_onnx_file_of_it_too(self, trained, others, of_run, tmp_path):
         from export import __main__ as export
 
         path = str(tmp_path / "m.onnx")
-        export.main(export.parse(["export", "onnx", "--workdir", place.run, "--out", path]))
+        export.main(export.parse(["export", "onnx", "--workdir", trained.run, "--out", path]))
         file = evaluate(path, str(others))
         np.testing.assert_allclose(file.answers.sureness, of_run.answers.sureness, atol=1e-4)
 
-    def test_weights_with_their_network(self, place, tmp_path):
-        (tmp_path / "names.txt").write_text("cat\ncow\ndog\n")
-        variant = os.path.join(os.path.dirname(place.run), "tinier.json")
-        options = Options(variant=variant, labels=str(tmp_path / "names.txt"), crop=1.0)
-        found = subjects.open_subject(os.path.join(place.run, "checkpoints"), options)
+    def test_weights_with_their_network(self, place, trained):
+        options = Options(variant=trained.variant, labels=place.labels, crop=1.0)
+        found = subjects.open_subject(os.path.join(trained.run, "checkpoints"), options)
         images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-        expected = subjects.open_subject(place.run).answer(images)
+        expected = subjects.open_subject(trained.run).answer(images)
         np.testing.assert_allclose(found.answer(images), expected, rtol=1e-5)
         assert found.class_names == CLASSES and found.recipe.eval_crop_padding == 0
 
@@ -180,31 +178,31 @@ def damaged(place, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def evaluation(place, damaged, tmp_path_factory):
-    labels = tmp_path_factory.mktemp("labels") / "names.txt"
-    labels.write_text("\n".join(CLASSES))
-    return evaluate(
-        place.colours, str(damaged), options=Options(labels=str(labels)), max_bad_fraction=1
-    )
+def evaluation(place, damaged):
+    options = Options(labels=place.labels)
+    return evaluate(place.colours, str(damaged), options=options, max_bad_fraction=1)
 
 
 @pytest.mark.parametrize(
     "what, where, options, message",
     [
-        ("{run}x", None, Options(), "There is no file or run .*Did you mean run"),
+        ("{colours}x", None, Options(), "There is no file or run .*Did you mean colours.keras"),
         ("{photos}", None, Options(), "neither a run .* nor a SavedModel"),
         ("imagenet", "{photos}", Options(), "published weights: say of which network with --var"),
-        ("{run}", "{photos}/cat/0.jpg", Options(), "There are no images at .*Give a folder with"),
-        ("{run}", "nowhere", Options(), "There are no images at 'nowhere'"),
-        ("{m.tflite}", None, Options(), "has no images of its own: give --data"),
-        ("{run}", "{photos}/cat", Options(), "has files but no folders"),
+        (
+            "{colours}",
+            "{photos}/cat/0.jpg",
+            Options(),
+            "There are no images at .*Give a folder with",
+        ),
+        ("{colours}", "nowhere", Options(), "There are no images at 'nowhere'"),
+        ("{colours}", None, Options(), "has no images of its own: give --data"),
+        ("{colours}", "{photos}/cat", Options(), "has files but no folders"),
     ],
 )
 def test_what_cannot_be_evaluated_is_told(place, what, where, options, message):
-    places = {"run": place.run, "photos": place.photos, **place.files}
-
     def filled(text):
-        return re.sub(r"\{(.+?)\}", lambda found: places[found[1]], text)
+        return text.format(colours=place.colours, photos=place.photos)
 
     with pytest.raises(InputError, match=message):
         evaluate(filled(what), where and filled(where), options=options)
@@ -273,10 +271,14 @@ class TestReport:
 
 @pytest.mark.usefixtures("in_this_process")
 def test_the_program(place, tmp_path, capsys):
-    words = ["evaluate", place.files["m.tflite"], "--data", place.photos]
+    words = ["evaluate", place.colours, "--data", place.photos, "--labels", place.labels]
     evaluate_program.main(evaluate_program.parse([*words, "--out", str(tmp_path / "r")]))
     out = capsys.readouterr().out
-    assert "Network: TFLite '" in out and "mean accuracy of the classes" in out
+    assert (
+        "Network: Keras '" in out
+        and f"Images: folder '{place.photos}'" in out
+        and "mean accuracy of the classes" in out
+    )
     assert f"report.html to {tmp_path / 'r'}" in out.splitlines()[-1]
 
 

@@ -11,9 +11,9 @@ import shutil
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from effnet_tf.errors import InputError
 from effnet_tf.inference import finding, photos, predict_program, subjects, writing
@@ -92,9 +92,10 @@ class TestFinding:
 class TestPredict:
     def test_says_what_evaluation_says(self, place):
         """The same crops: the same probabilities."""
-        evaluation = evaluate(place.run, place.photos)
+        options = subjects.Options(labels=place.labels, crop=0.7)
+        evaluation = evaluate(place.colours, place.photos, options=options)
         paths = [evaluation.name(number) for number in range(24)]
-        predictions = list(predict(place.run, paths, batch_size=5))
+        predictions = list(predict(place.colours, paths, options=options, batch_size=5))
         assert [each.image for each in predictions] == paths
         for number, each in enumerate(predictions):
             names = [CLASSES[index] for index in evaluation.answers.best[number]]
@@ -131,8 +132,8 @@ class TestPredict:
         predictions.close()
 
     def test_images_that_are_not_square(self, place, tmp_path, capsys):
-        inputs = tf.keras.Input((8, 16, 3))
-        model = tf.keras.Model(inputs, tf.keras.layers.GlobalAveragePooling2D()(inputs))
+        inputs = keras.Input((8, 16, 3))
+        model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs))
         model.save(tmp_path / "m.keras")
         (found,) = predict(str(tmp_path / "m.keras"), [f"{place.photos}/cow/0.jpg"])
         assert found.pixels.shape == (8, 16, 3) and found.classes[0] == "class 1"
@@ -223,7 +224,7 @@ class TestProgram:
         assert "Nobody has said what its classes are called" in errors
 
     def test_a_line_for_each(self, place, capsys):
-        run(place.files["m.tflite"], f"{place.photos}/*/1.png")
+        run(place.colours, f"{place.photos}/*/1.png", "--labels", place.labels, "--crop", "0")
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 3 and all(".png: c" in line or ".png: d" in line for line in lines)
 
@@ -241,7 +242,7 @@ class TestProgram:
 
 
 @pytest.mark.slow
-def test_thousands_of_files_under_a_limit_of_memory(place, tmp_path):
+def test_thousands_of_files_under_a_limit_of_memory(place, trained, tmp_path):
     """5,000 files, 30 of them broken, through the real program: as much memory as for 100."""
 
     def peak(count, broken):
@@ -253,7 +254,7 @@ def test_thousands_of_files_under_a_limit_of_memory(place, tmp_path):
             if number < broken:
                 data = b"\xff\xd8\xff" + bytes([number])
             (folder / f"{number:05}.jpg").write_bytes(data)
-        words = ["predict", place.files["m.tflite"], str(folder), "--csv", f"{folder}.csv"]
+        words = ["predict", trained.files["m.tflite"], str(folder), "--csv", f"{folder}.csv"]
         code = (
             "import resource, runpy, sys; sys.argv = ['effnet', *sys.argv[1:]]\n"
             "from effnet_tf import __main__, programs\n"
