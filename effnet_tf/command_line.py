@@ -23,7 +23,9 @@ class OneLine(argparse.ArgumentParser):
         """Ends the program with exit code 2 and a line, without listing all options."""
         self.exit(BAD_INPUT, f"{self.prog}: error: {printable(message)}\n")
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]  # argparse's own has four overloads
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """As argparse does it, but for a word that nothing takes, which is an error at once.
 
         An option that does not exist is looked for first: what argparse says of the values that

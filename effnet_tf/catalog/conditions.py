@@ -2,7 +2,6 @@
 
 import dataclasses
 import operator
-import re
 from collections.abc import Callable, Iterable, Mapping
 
 from effnet_tf.errors import InputError, nearest
@@ -41,8 +40,11 @@ def parse_condition(text: str) -> Condition:
     Raises:
         InputError: it is none.
     """
-    sign, amount = re.fullmatch(r"\s*([<>]=?|=?)\s*(.*)", text, re.DOTALL).groups()
+    amount = text.strip().lstrip("<>=")
+    sign = text.strip().removesuffix(amount)
     try:
+        if sign not in _SIGNS:
+            raise InputError(f"'{sign}' is no sign.")
         return Condition(sign, parse_amount(amount))
     except InputError as error:
         raise InputError(

@@ -169,7 +169,7 @@ def synthetic(recipe: Recipe, num_classes: int = 10) -> Source:
 def open_table(recipe: Recipe) -> Source:
     """Opens `data_dir` of a `Recipe`, a CSV or JSONL file of paths and labels."""
     where = f"Table '{recipe.data_dir}'"
-    table = tables.read(recipe.data_dir, recipe.num_classes)
+    table = tables.read(recipe.data_dir or "", recipe.num_classes)
     train_name, eval_name = _parts(table, recipe, where)
     train = [row for row in table.rows if row.split == train_name]
     if eval_name:
