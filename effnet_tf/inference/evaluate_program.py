@@ -12,6 +12,7 @@ Exit codes: 0 done; 2 bad input; 74 a file cannot be written or read; 130 interr
 """
 
 import argparse
+import os
 from typing import Any
 
 from effnet_tf import extras, isolated, programs
@@ -75,7 +76,7 @@ _IMAGES = ("split", "data_dir", "num_classes", "first_label", "batch_size", "max
 
 def main(options: argparse.Namespace) -> None:
     """Evaluates and reports, in a process of its own, which a damaged file may kill."""
-    programs.on_interruption(lambda: _last_words(options.out))
+    programs.on_interruption(_last_words(options.out))
     extras.require("Evaluating", "tensorflow", "keras")
     arguments = {
         "what": options.what,
@@ -91,9 +92,18 @@ def main(options: argparse.Namespace) -> None:
 
 
 def _last_words(out):
-    if out:
-        return f"{out} may lack some of the report's files; those that are there are whole"
-    return "this program writes nothing without --out"
+    """Returns the function that says what an interruption leaves of --out."""
+    if out is None:
+        return lambda: "this program writes nothing without --out"
+    first = os.path.join(out, "report.json")
+    before = programs.state_of(first)
+
+    def last_words():
+        if programs.state_of(first) == before:
+            return f"nothing was written to {out}"
+        return f"{out} may lack files of the report; those that are there are whole"
+
+    return last_words
 
 
 def work(

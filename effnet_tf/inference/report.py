@@ -11,6 +11,8 @@ import math
 import os
 from typing import Any
 
+import tensorflow as tf
+
 from effnet_tf import storage
 from effnet_tf.errors import InputError
 from effnet_tf.inference import confusion, page, pictures, telling
@@ -25,7 +27,7 @@ def check_folder(folder: str) -> None:
     Raises:
         InputError: it is a file, or has files that are not of a report of ours.
     """
-    storage.check_name(folder, "--out")
+    storage.check_place(folder, "--out")
     if storage.exists(folder) and not storage.is_folder(folder):
         raise InputError(f"--out '{folder}' is a file; it must be a folder.")
     if storage.names(folder) and not _is_ours(os.path.join(folder, "report.json")):
@@ -58,7 +60,7 @@ def write(evaluation: Evaluation, folder: str) -> list[str]:
         SaveError: a file cannot be written.
     """
     with storage.writing(folder):
-        os.makedirs(folder, exist_ok=True)
+        tf.io.gfile.makedirs(folder)
     # First of all, so that a folder is known to be ours, whatever happens.
     texts = {"report.json": json.dumps(figures(evaluation), indent=2) + "\n"}
     texts["predictions.csv"] = table(evaluation)
