@@ -283,7 +283,40 @@ def scaling_study_pairs() -> str:
     return markdown(("Rival", "Network", *lengths), rows)
 
 
+def architecture_search() -> str:
+    """The best network of each search, as the search saw it and trained again."""
+    held = figures("architecture_search")
+    rows = [("the base", "–", "–", *_trained_again(held["base"]))]
+    for row in held["searches"]:
+        name = f"{row['sampler']}, seed {row['seed']}"
+        best = f"{row['best']} of {row['trials']}"
+        rows.append((name, best, f"{row['searched']:.3f}", *_trained_again(row)))
+    for sampler, gain in held["gains"].items():
+        searched, again = [_gain(gain[kind]) for kind in ("searched", "again")]
+        rows.append((f"{sampler} − random", "", searched, "", "", again))
+    header = ("Search", "Best trial", "Its reward there", "Multiply-adds")
+    return markdown((*header, "Accuracy, trained again", "Reward, trained again"), rows)
+
+
+def _trained_again(row):
+    multiply_adds = f"{row['multiply_adds'] / 1000:,.0f} k"
+    if "reward" not in row:  # the search is not complete
+        return multiply_adds, "–", "–"
+    accuracy = f"{100 * row['accuracy']:.1f} ± {100 * row['margin']:.1f} %"
+    return multiply_adds, accuracy, f"{row['reward']:.3f}"
+
+
+def _gain(each):
+    pairs, mean, half = each
+    if not pairs:
+        return "–"
+    if half is None:
+        return f"{mean:+.3f} (1 pair)"
+    return f"{mean:+.3f} ± {half:.3f} ({pairs} pairs)"
+
+
 TABLES = {
+    "architecture_search": architecture_search,
     "finetune": finetune,
     "variants": variants,
     "input_pipeline": input_pipeline,
