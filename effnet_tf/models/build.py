@@ -263,7 +263,7 @@ def _row(variant, family, weights):
     row = variants.in_family(variant, family)
     if family is not None or weights is None:
         return row
-    family = loading.family_of(weights)
+    family = loading.family_of(weights, row)
     found = variants.in_family(row, family)
     if found != row:
         log.info(f"{weights}: the model is built with family='{family}', of which these are.")

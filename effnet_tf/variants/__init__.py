@@ -14,7 +14,7 @@ from effnet_tf.variants.convolutions import (
 )
 from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
-from effnet_tf.variants.families import FAMILIES, check_family, in_family
+from effnet_tf.variants.families import FAMILIES, check_family, in_family, of_timm
 from effnet_tf.variants.kinds import (
     KINDS,
     describe_bottleneck,
@@ -80,6 +80,7 @@ __all__ = [
     "describe_mbconv",
     "describe_separable",
     "model_name",
+    "of_timm",
     "outer_filters",
     "place_of",
     "places_of",

@@ -8,8 +8,9 @@ same shapes that compute something else.
 Sources, of the versions that were measured:
   timm         1.0.31, timm/models/efficientnet.py: `padding=""` is symmetric, the epsilon is
                PyTorch's; mean and deviation are those of its default_cfgs. Its weights `*.ra4_*`
-               have others (0.5), as their config.json says.
-  torchvision  0.28, torchvision/models/efficientnet.py: `norm_layer` of B5 to B7, `crop_size`.
+               have others (0.5), as their config.json says; MobileNetV1 has no weights but these.
+  torchvision  0.28, torchvision/models/efficientnet.py: `norm_layer` of B5 to B7, `crop_size`;
+               mobilenetv3.py: `norm_layer`.
   keras_hub    0.32, models/efficientnet/ and utils/timm/convert_efficientnet.py: B0 to B5 and Lite0
                of timm. Its EdgeTPU networks pad their depthwise convolutions as TensorFlow does,
                unlike timm's, from whose weights they are made: they are not read.
@@ -24,7 +25,7 @@ from typing import Any
 from effnet_tf.errors import InputError
 from effnet_tf.variants.baselines import RESNET50_B_STAGES
 from effnet_tf.variants.convolutions import BATCH_NORM_EPSILON
-from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, Variant
+from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Variant
 from effnet_tf.variants.table import baseline_of, find_variant
 
 _PYTORCH = {
@@ -48,13 +49,17 @@ _ROWS: dict[tuple[str, str], dict[str, Any]] = {
     ("timm", "edgetpu-s"): _NO_BACKGROUND,
     ("timm", "edgetpu-m"): _NO_BACKGROUND,
     ("timm", "edgetpu-l"): _NO_BACKGROUND,
+    ("timm", "mobilenet_v1"): dict(zip(("mean", "std"), PREPROCESSING["inception"])),
     ("timm", "resnet50"): _RESNET,
     ("torchvision", "resnet50"): _RESNET,
     ("torchvision", "b2"): {"resolution": 288},
     ("torchvision", "b5"): {"batch_norm_epsilon": 1e-3},
     ("torchvision", "b6"): {"batch_norm_epsilon": 1e-3},
     ("torchvision", "b7"): {"batch_norm_epsilon": 1e-3},
+    ("torchvision", "mobilenet_v3_large"): {"batch_norm_epsilon": 1e-3},
+    ("torchvision", "mobilenet_v3_small"): {"batch_norm_epsilon": 1e-3},
 }
+_NO_TF = ("mobilenet_v1", "mobilenet_v2")  # timm has no `tf_` network of these
 
 
 def in_family(variant: str | Variant, family: str | None) -> Variant:
@@ -85,6 +90,24 @@ def in_family(variant: str | Variant, family: str | None) -> Variant:
     if family == "tf" and row.padding == "even":  # TensorFlow's, too
         fields["padding"] = "even"
     return dataclasses.replace(row, **fields)
+
+
+def of_timm(variant: str | Variant | None) -> tuple[str, ...]:
+    """Returns the families that timm has a variant in; None for a variant that nobody knows.
+
+    Raises:
+        InputError: there is no such variant.
+
+    Example:
+        >>> of_timm("b0"), of_timm("mobilenet_v2")
+        (('tf', 'timm'), ('timm',))
+    """
+    baseline = None
+    if variant is not None:
+        baseline = baseline_of(find_variant(variant))
+    if baseline is not None and baseline.name in _NO_TF:
+        return ("timm",)
+    return ("tf", "timm")
 
 
 def check_family(family: str) -> None:

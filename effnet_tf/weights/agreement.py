@@ -24,7 +24,7 @@ class _Computation:
     """What the shapes of a model's network do not tell.
 
     Attributes:
-        paddings: of `PADDINGS`, those that give its zeros: at strides of odd sides both do.
+        paddings: of `PADDINGS`, those that give its zeros: at strides of odd sides several do.
         epsilons: of its batch norms.
     """
 
@@ -39,9 +39,7 @@ class _Computation:
         )
 
     def __str__(self):
-        padding = "symmetric"
-        if "same" in self.paddings:
-            padding = "same"
+        padding = next((each for each in PADDINGS if each in self.paddings), "of several kinds")
         shown = " or ".join(f"{each:g}" for each in sorted(self.epsilons))
         return f"padding '{padding}' and an epsilon of {shown}"
 
@@ -74,6 +72,8 @@ def require(
                 f"{family!r}: leave family= (--family) out, or use other weights."
             )
         said = (family,)
+    if said == timm_names.FAMILIES:
+        said = variants.of_timm(variant)
     ours = _computation(model)
     rows = {each: variants.in_family(variant or "b0", each) for each in said}
     fitting = [each for each, row in rows.items() if ours.agrees(row)]
@@ -114,19 +114,19 @@ def _computation(model):
         if isinstance(layer, ConvolutionalBlock):
             epsilons.add(layer.batch_norm_epsilon)
             for convolution in layer.convolutions:
-                if convolution.strides > 1:
+                if convolution.strides > 1 and convolution.kernel_size > 1:
                     paddings &= {convolution.padding}
         elif layer.name not in places:
             continue
         elif isinstance(layer, keras.layers.BatchNormalization):
             epsilons.add(layer.epsilon)
         elif isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-            if max(layer.strides) > 1 and layer._inbound_nodes:
-                paddings &= _paddings(layer)
+            if max(layer.strides) > 1 and max(layer.kernel_size) > 1 and layer._inbound_nodes:
+                paddings &= _paddings(layer, places[layer.name].layer)
     return _Computation(paddings, frozenset(epsilons))
 
 
-def _paddings(layer):
+def _paddings(layer, name):
     """Returns which of `PADDINGS` put the zeros around a strided convolution's input."""
     x = layer._inbound_nodes[0].input_tensors[0]
     before, number, _ = x._keras_history
@@ -134,16 +134,21 @@ def _paddings(layer):
     if isinstance(before, keras.layers.ZeroPadding2D):
         amounts = before.padding
         sides = before._inbound_nodes[number].input_tensors[0].shape[1:3]
+    if layer.padding == "same":
+        amounts = (None, None)
     found = _EITHER
-    for (first, last), side in zip(amounts, sides):
-        is_odd = side is not None and side % 2
-        if layer.padding == "same":
-            if not is_odd:
-                found &= {"same", "even"}  # of "even" the stem, which pads so
-        elif is_odd:
-            found &= {"even"} if first < last else {"same", "symmetric"}
-        elif first < last:
-            found &= {"same", "even"}
-        else:
-            found &= {"symmetric"}
+    for zeros, side in zip(amounts, sides):
+        found &= _putting(zeros, side)
+    if name == "stem_conv" and "same" in found:
+        found |= {"even"}  # rows that pad so do it in their blocks alone
     return found
+
+
+def _putting(zeros, side):
+    """Returns which of `PADDINGS` put (before, after), None for SAME, around a side."""
+    balanced = zeros is None or zeros[0] == zeros[1]
+    if side is not None and side % 2:
+        return {"same", "symmetric"} if balanced else {"even"}
+    if zeros is None:
+        return {"same"}
+    return {"symmetric"} if balanced else {"same", "even"}

@@ -201,11 +201,12 @@ def _variants(variables, variant):
     return [name for name in VARIANTS if names.block_kernels(name) == kernels]
 
 
-def family_of(path: str | os.PathLike) -> str | None:
+def family_of(path: str | os.PathLike, variant: str | variants.Variant | None) -> str | None:
     """Returns the family that weights say they are of; None if they do not.
 
     Args:
         path: as of `load_weights`.
+        variant: that they are for; None where nobody knows.
 
     Raises:
         InputError: there is nothing readable.
@@ -214,6 +215,8 @@ def family_of(path: str | os.PathLike) -> str | None:
     if source in published.PUBLISHED:
         return published.FAMILY
     said = _explained(source, reading.families, claims.most_bytes(claims.PARAMETERS))
+    if said == timm_names.FAMILIES:
+        said = variants.of_timm(variant)
     if not said or said == timm_names.FAMILIES:
         return None
     return said[0]  # where there are others, they compute the same

@@ -18,6 +18,7 @@ from effnet_tf.weights import (
     lukemelas_names,
     names,
     pickle_stack,
+    resnet_names,
     safetensors,
     timm_config,
     timm_names,
@@ -28,7 +29,8 @@ from effnet_tf.weights.contents import Contents, Target, name_values
 from effnet_tf.weights.torch_tensors import Tensor
 
 # Whose names a file may have. Names of somebody else are one new file, and its name here.
-NAMINGS = (timm_names, lukemelas_names, hugging_face_names, torchvision_names)
+NAMINGS = (timm_names, lukemelas_names, hugging_face_names, torchvision_names, resnet_names)
+_OF_TIMM = (timm_names, resnet_names)  # what lies beside these files may say more of them
 _STATES = ("state_dict", "model")  # what programs that train call it in their files
 _AVERAGES = ("state_dict_ema", "model_ema")
 
@@ -44,7 +46,7 @@ def read(file: claims.File, ema: bool, target: Target) -> Contents:
     """Reads a file that `recognises` knows.
 
     Raises:
-        InputError: it holds no tensors, some of an unknown type, or no EfficientNet that is
+        InputError: it holds no tensors, some of an unknown type, or no network that is
             known; or it was made to attack whoever opens it.
         ValueError: it is damaged.
     """
@@ -142,7 +144,7 @@ def _contents(state, path, ending, target, architecture=""):
         kind += f", names without '{shown(prefix)}'"
         log.info(f"{path}: variables are read without the prefix '{shown(prefix)}' of their names.")
     normalization = None
-    if naming is timm_names:
+    if naming in _OF_TIMM:
         normalization = timm_config.normalization(path)
     divided = split(kept, naming, prefix)
     values = {key: _keras_layout(state[key], inside) for key, (_, inside) in divided.items()}
@@ -160,9 +162,10 @@ def _variables(state):
 
 def _families(naming, path, architecture):
     """Returns the families that a file can be of, by what it and what is beside it say."""
-    if naming is not timm_names:
+    if naming not in _OF_TIMM:
         return naming.FAMILIES
-    return timm_names.families(path, architecture or timm_config.architecture(path))
+    said = timm_names.families(path, architecture or timm_config.architecture(path))
+    return said or naming.FAMILIES
 
 
 def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
@@ -178,7 +181,7 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
         (one of `NAMINGS`, "" or a prefix that ends with a dot).
 
     Raises:
-        InputError: there is no EfficientNet of a known kind, or more than one.
+        InputError: there is no network of a known kind, or more than one.
     """
     for naming in NAMINGS:
         prefixes = sorted({match[1] for match in map(naming.ANCHOR.match, keys) if match})
@@ -195,8 +198,8 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
             "EfficientNetV2: effnet_tf does not have it."
         )
     raise InputError(
-        f"'{path}' holds no EfficientNet whose names effnet_tf knows (those of "
-        f"{', '.join(naming.OWNER for naming in NAMINGS)}). "
+        f"'{path}' holds no EfficientNet, MobileNet or ResNet-50 whose names effnet_tf knows "
+        f"(those of {', '.join(naming.OWNER for naming in NAMINGS[:-1])}). "
         f"It holds {shown(', '.join(list(keys)[:3]))} ..."
     )
 
@@ -235,9 +238,11 @@ def _leaf(layer, leaf):
 
 
 def _keras_layout(value: np.ndarray, inside: str) -> np.ndarray:
-    """Kernels (O, I, H, W) -> (H, W, I, O), depthwise (C, 1, H, W) -> (H, W, C, 1)."""
+    """Kernels (O, I, H, W) -> (H, W, I, O), depthwise (C, 1, H, W) -> (H, W, C, 1), dense.T."""
     if inside == "dwconv/kernel" and value.ndim == 4:
         return value.transpose(2, 3, 0, 1)
+    if inside == "top_dense/kernel" and value.shape[2:] == (1, 1):  # timm: on one pixel
+        return value[:, :, 0, 0].T
     if value.ndim == 4:
         return value.transpose(2, 3, 1, 0)
     if value.ndim == 2:

@@ -229,7 +229,9 @@ class TestNamesOfOthers:
 
     def test_something_else_is_refused_by_what_it_holds(self, tmp_path):
         save_file({"encoder.w": np.zeros(3, "float32")}, tmp_path / "model.safetensors")
-        with pytest.raises(InputError, match=r"no EfficientNet whose names .* encoder\.w"):
+        with pytest.raises(
+            InputError, match=r"no EfficientNet, MobileNet or ResNet-50 whose names .* encoder\.w"
+        ):
             effnet_tf.model_fn(TINY, weights=str(tmp_path / "model.safetensors"))
 
 
