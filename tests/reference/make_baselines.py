@@ -3,13 +3,11 @@
     pip install torch torchvision timm
     python -m tests.reference.make_baselines
 
-Not a test: it needs PyTorch, and was run once with timm 1.0.31, torchvision 0.28.0 and torch 2.13.0.
+Not a test: it needs PyTorch, and was run once with timm 1.0.31, torchvision 0.28.0, torch 2.13.0.
 """
 
 import gzip
 import json
-
-import numpy as np
 
 from tests.helpers import goldens
 
