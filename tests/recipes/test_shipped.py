@@ -1,7 +1,8 @@
 """shipped.py: what is shipped, and what one may expect of it."""
 
 from effnet_tf.recipes import ABOUT, RECIPES
-from effnet_tf.variants import VARIANTS, published_top1
+from effnet_tf.variants import published_top1
+from effnet_tf.variants.efficientnet import EFFICIENTNETS
 
 
 def test_finetune_is_gentle_with_the_body():
@@ -24,8 +25,8 @@ def test_each_recipe_says_what_to_expect():
 
 
 def test_each_released_variant_has_a_recipe():
-    for variant in VARIANTS:
-        assert RECIPES[f"imagenet-{variant}"].variant == variant
+    for variant in EFFICIENTNETS.values():
+        assert RECIPES[f"imagenet-{variant.name}"].variant == variant.name
 
 
 def test_published_accuracies_are_those_of_the_table():
