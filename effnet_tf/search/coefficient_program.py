@@ -5,6 +5,7 @@ import dataclasses
 
 from effnet_tf import programs
 from effnet_tf.errors import InputError
+from effnet_tf.search.one_thread import use_one_thread
 from effnet_tf.search.settings import Settings
 
 # Options that nobody gave have these, and are printed.
@@ -129,6 +130,5 @@ def _settings(options):
 
 def _use_one_core():
     """As the processes of several workers do: results do not depend on how many there are."""
-    with programs.nothing_to_undo():
-        from effnet_tf.search import workers
-    workers.one_thread()
+    with programs.nothing_to_undo():  # TensorFlow is imported
+        use_one_thread()

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, NamedTuple
 
 from effnet_tf.errors import WorkerLost
+from effnet_tf.search.one_thread import use_one_thread
 from effnet_tf.search.settings import Settings
 from effnet_tf.variants import Variant
 
@@ -128,16 +129,8 @@ def _begin(parent, images, folds, settings):
     """Prepares a process that trains: it ends with its parent, and leaves Ctrl-C to that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    one_thread()
+    use_one_thread()
     _benches.append(Bench(images, folds, settings))
-
-
-def one_thread() -> None:
-    """Has TensorFlow take one core: small networks gain nothing by more, and waste them."""
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
 
 
 def _end_with(parent):

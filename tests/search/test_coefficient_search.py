@@ -7,7 +7,7 @@ import pytest
 import effnet_tf
 from effnet_tf import search
 from effnet_tf.search import __main__ as program
-from effnet_tf.search import coefficient_search, rows, workers
+from effnet_tf.search import coefficient_program, coefficient_search, rows, workers
 from effnet_tf.variants import save_variant
 from tests.search.few_images import BASE, colours
 from tests.search.test_contest import pretended
@@ -121,7 +121,7 @@ def test_another_search_in_the_folder_is_left_alone(in_memory, pretending, tmp_p
 
 class TestTheProgram:
     def test_it_hands_its_options_on(self, in_memory, pretending, monkeypatch, tmp_path, capsys):
-        monkeypatch.setattr(workers, "one_thread", lambda: None)
+        monkeypatch.setattr(coefficient_program, "use_one_thread", lambda: None)
         save_variant(BASE, str(tmp_path / "base.json"))
         options = program.parse(
             f"x coefficients --base {tmp_path}/base.json --dataset colours --tolerance 0.2 "
@@ -148,7 +148,7 @@ class TestTheProgram:
         ],
     )
     def test_bad_input(self, words, message, monkeypatch, tmp_path):
-        monkeypatch.setattr(workers, "one_thread", lambda: None)
+        monkeypatch.setattr(coefficient_program, "use_one_thread", lambda: None)
         options = program.parse(f"x coefficients --workdir {tmp_path}/out {words}".split())
         with pytest.raises(effnet_tf.InputError, match=message):
             program.main(options)

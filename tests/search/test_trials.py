@@ -88,7 +88,8 @@ def test_a_trial_is_a_training_by_the_proxy(file, tmp_path, monkeypatch):
     """In this process, whose threads are as they are."""
     from effnet_tf.search import proxy
 
-    monkeypatch.setattr(trials, "_use_one_thread", lambda: None)
+    monkeypatch.setattr(trials, "use_one_thread", lambda: None)
+    monkeypatch.setattr(trials, "_rewrite_no_graph", lambda: None)
     training = {"epochs": 1, "batch_size": 16}
     job = evaluator(tmp_path, training, latency=True).job(BASE)
     found = trials.evaluate(json.loads(json.dumps(job)), file)
