@@ -55,7 +55,7 @@ def describe(
     )
     steps = images / recipe.batch_size
     return [
-        f"The real run: EfficientNet {variant.name} at {variant.resolution} pixels, "
+        f"The real run: {variants.model_name(variant)} at {variant.resolution} pixels, "
         f"{one.params:,} parameters ({one.trainable_params:,} trainable)",
         f"  multiply-adds per step: {3 * one.multiply_adds * recipe.batch_size:.3g} "
         f"(forward {one.multiply_adds:,} per image, backward twice that)",

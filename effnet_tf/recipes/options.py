@@ -11,7 +11,7 @@ import typing
 from collections.abc import Callable
 from typing import Any
 
-from effnet_tf import programs
+from effnet_tf import programs, variants
 from effnet_tf.messages import log
 from effnet_tf.recipes.recipe import SECTIONS, Recipe
 from effnet_tf.recipes.shipped import ABOUT, RECIPES
@@ -119,7 +119,23 @@ def from_options(options: argparse.Namespace, begun: Recipe | None = None) -> Re
         name = default_recipe_name(changes.get("dataset"))
         log.info(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
     log.info(programs.as_called(f"{name}: {ABOUT[name]}"))
-    return dataclasses.replace(RECIPES[name], **changes)
+    return dataclasses.replace(RECIPES[name], **_sizes_given_up(RECIPES[name], changes), **changes)
+
+
+def _sizes_given_up(recipe, changes):
+    """Returns {field: None} of a recipe's sizes, where --variant is a file: it has its own.
+
+    What was planned for a budget, or found by a search, would else be another network.
+    """
+    path = changes.get("variant") or ""
+    if not path.endswith(variants.SUFFIX):
+        return {}
+    names = [name for name in ("phi", "image_size") if name not in changes]
+    names = [name for name in names if getattr(recipe, name) is not None]
+    if names:
+        values = ", ".join(f"--{name} {getattr(recipe, name):g}" for name in names)
+        log.info(f"{path} says how large the network is; not used of the recipe: {values}.")
+    return dict.fromkeys(names)
 
 
 def _dataset_at(place):

@@ -141,7 +141,7 @@ def _describe(recipe, trainer):
         )
     parameters = variants.cost(variant, num_classes=len(trainer.source.class_names)).params
     log.info(
-        f"EfficientNet {variant.name}: {parameters:,} parameters, "
+        f"{variants.model_name(variant)}: {parameters:,} parameters, "
         f"input {trainer.size} x {trainer.size}; {recipe.optimizer}, "
         f"learning rate {recipe.base_learning_rate} x {recipe.batch_size} / 256 = "
         f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "

@@ -5,7 +5,7 @@ import dataclasses
 
 import pytest
 
-from effnet_tf import recipes
+from effnet_tf import recipes, variants
 from effnet_tf.recipes import RECIPES, Recipe
 
 
@@ -60,6 +60,20 @@ def test_every_field_is_an_option_with_help():
         epochs=3,
         data_dir="/d",
     )
+
+
+def test_a_file_says_its_own_size(tmp_path, capsys):
+    """The recipes for digits have one, too, which would make another network of it."""
+    path = str(tmp_path / "found.json")
+    row = dataclasses.replace(variants.VARIANTS["mobilenet_v2"], resolution=64)
+    variants.save_variant(row, path)
+    found = parse("--recipe", "smoke", "--variant", path)
+    assert found.resolved_variant() == row
+    assert "not used of the recipe: --phi -8, --image_size 32." in capsys.readouterr().out
+    asked = parse("--recipe", "smoke", "--variant", path, "--phi", "1", "--image_size", "96")
+    assert (asked.phi, asked.resolved_variant().resolution) == (1, 96)
+    assert "not used" not in capsys.readouterr().out
+    assert parse("--recipe", "smoke", "--variant", "lite0").phi == RECIPES["smoke"].phi
 
 
 @pytest.mark.parametrize(

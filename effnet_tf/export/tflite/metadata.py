@@ -89,7 +89,7 @@ def model_metadata(about: About, input_type: str = "float32", logits: bool = Fal
         input_type: element type of its images, such as "uint8".
         logits: whether it gives logits instead of probabilities.
     """
-    text = f"EfficientNet image classifier {about.variant}, by effnet_tf {__version__}."
+    text = f"Image classifier {about.variant}, by effnet_tf {__version__}."
     model = (
         about.variant,
         text,
