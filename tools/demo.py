@@ -27,7 +27,7 @@ Done in {minutes:.1f} minutes. {run}/ now holds
 
 Next, your own images, one folder per class (`source {activate}` first):
 
-  python train_tpu.py --dataset folder --data_dir path/to/photos --workdir runs/photos
+  python train_tpu.py --data_dir path/to/photos --workdir runs/photos
   python -m export tflite --workdir runs/photos --out runs/photos/model.tflite
 
 or ImageNet on a Cloud TPU:

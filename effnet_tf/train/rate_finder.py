@@ -1,8 +1,9 @@
 """Which learning rate suits a recipe, by a short sweep from far too low to far too high?
 
 Every step has a higher rate than the one before, as in arXiv 1506.01186, section 3.3. Where the
-loss, smoothed, is lowest, the rate is on the edge of too high: a tenth of it is suggested. It is
-a suggestion: a sweep of some steps says little of the end of a run.
+loss, smoothed, is lowest, the rate is on the edge of too high, and that is suggested: recipes only
+come near their rate, after a warm-up and before a decay. The tenth of it that others suggest was
+far too low here (docs/training.md). A sweep of some steps says little of the end of a run.
 """
 
 import dataclasses
@@ -24,7 +25,6 @@ from effnet_tf.train.trainer import Trainer
 
 STEPS = 100
 LOWEST, HIGHEST = 1e-3, 1e2  # times the recipe's own rate
-MARGIN = 10  # the rate of the lowest loss is so many times what is suggested
 AT_ONCE = 5  # steps, between two looks
 WIDTH = 9  # steps over which losses are averaged
 DIVERGED = 4  # times the lowest smoothed loss: the sweep ends
@@ -133,7 +133,7 @@ def suggestion(rates: np.ndarray, smoothed: np.ndarray) -> float | None:
     lowest = int(np.argmin(smoothed))
     if lowest < WIDTH or lowest >= len(smoothed) - WIDTH // 2:
         return None
-    return float(f"{rates[lowest] / MARGIN:.1e}")
+    return float(f"{rates[lowest]:.1e}")
 
 
 def _tell(recipe, rates, suggested):
@@ -146,6 +146,6 @@ def _tell(recipe, rates, suggested):
         return
     log.info(
         f"Suggested: --base_learning_rate {suggested:g} (per 256 images; the recipe has "
-        f"{recipe.base_learning_rate:g}), a tenth of where the loss was lowest. Nothing was "
-        "changed: give it to take it."
+        f"{recipe.base_learning_rate:g}), where the loss was lowest. Nothing was changed: give "
+        "it to take it."
     )
