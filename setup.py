@@ -73,9 +73,16 @@ setuptools.setup(
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],
         # Other programs that read TFLite files: tests/export/tflite/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
-        # Programs of others that take a network of ours (tests/habits/), or whose weights we take
-        # (tests/weights/test_peers.py; keras-hub, too, which requires a TensorFlow of its own).
-        "peers": ["keras-tuner>=1.4", "timm>=1.0", "torchvision>=0.20"],
+        # Programs of others that take a network of ours (tests/habits/) or its metrics
+        # (tests/train/test_trackers.py), or whose weights we take (tests/weights/test_peers.py;
+        # keras-hub, too, which requires a TensorFlow of its own).
+        "peers": [
+            "keras-tuner>=1.4",
+            "mlflow-skinny>=3",
+            "timm>=1.0",
+            "torchvision>=0.20",
+            "wandb>=0.20",
+        ],
         # And tf_keras, which requires a TensorFlow of its own: the Makefile installs it alone.
         "test": [
             "build",
