@@ -23,7 +23,7 @@ OF_TIMM = ("mobilenet_v3_large", "resnet50")
 CASES = [*((name, None) for name in STAGES), *((name, "timm") for name in OF_TIMM)]
 
 
-def small(name, family):
+def small(name, family=None):
     """A baseline, as a family has it, of a few blocks and a quarter of the channels."""
     row = variants.in_family(name, family)
     stages = [dataclasses.replace(row.stages[number], repeats=1) for number in STAGES[name]]
@@ -37,7 +37,7 @@ def small(name, family):
     )
 
 
-def model(name, family):
+def model(name, family=None):
     return tiny_net.randomise_batch_norm(effnet_tf.model_fn(small(name, family)))
 
 
