@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 
 from effnet_tf import extras, local_files
+from effnet_tf.scaling.targets import shown
 from effnet_tf.search.results import on_the_front
 from effnet_tf.search.rewards import COSTS
 from effnet_tf.search.studies import Finished
@@ -66,8 +67,22 @@ def _draw_front(axis, finished, cost, target):
         ylabel="accuracy on the validation images (%)",
         title="Every trial, late ones light; its number on the front",
     )
+    _label_costs(axis)
     axis.grid(alpha=0.3, which="both")
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(fontsize=8)
+
+
+def _label_costs(axis):
+    """Writes costs as the tables do, 200 k instead of 2 x 10^5."""
+    low, high = axis.get_xlim()
+    axis.xaxis.set_major_formatter(_of_cost)
+    if high < 10 * low:  # there is room between the powers of ten
+        axis.xaxis.set_minor_formatter(_of_cost)
+    axis.tick_params(axis="x", which="both", labelsize=7)
+
+
+def _of_cost(cost, place):
+    return shown(cost).replace(".0 ", " ")
 
 
 def _draw_best(axis, finished, target):
@@ -80,7 +95,7 @@ def _draw_best(axis, finished, target):
     axis.step(places, best_so_far(values), "C0", where="post", label="best so far")
     axis.set(xlabel="finished trials", ylabel=label, title="The best so far")
     axis.grid(alpha=0.3)
-    axis.legend(loc="lower right", fontsize=8)
+    axis.legend(fontsize=8)  # where it hides the fewest trials
 
 
 def best_so_far(values: Sequence[float]) -> list[float]:

@@ -5,6 +5,8 @@ import json
 import os
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 import effnet_tf
 from effnet_tf import InputError, variants
@@ -157,6 +159,15 @@ class TestPictures:
             drawn.append(colours(path))
         assert all((214, 39, 40) in each for each in drawn)  # C3: the front
         assert drawn[0] != drawn[1]
+
+    @pytest.mark.parametrize("low, between", [(90e3, True), (9e3, False)])
+    def test_costs_are_labelled_as_in_the_tables(self, low, between):
+        axis = Figure().subplots()
+        axis.set(xscale="log", xlim=(low, 400e3))
+        charts._label_costs(axis)
+        assert axis.xaxis.get_major_formatter()(100e3) == "100 k"
+        minor = axis.xaxis.get_minor_formatter()
+        assert isinstance(minor, FuncFormatter) is between  # else they run into each other
 
     def test_the_best_so_far(self):
         assert charts.best_so_far([1, 3, 2, 5, 4]) == [1, 3, 3, 5, 5]
