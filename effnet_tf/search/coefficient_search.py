@@ -109,8 +109,9 @@ def _search(asked: Question, dataset, data_dir, workdir, processes):
     table = Table(os.path.join(workdir, TABLE))
     with Workers(images, asked.folds, asked.settings, processes) as workers:
         contest = Contest(asked, table, lambda wanted: fill(table, wanted, workers, bar))
-        todo = contest.trainings() - len(table.rows)
-        with progress.bar("Training", max(todo, 0), unit="trainings") as bar:
+        most, done = contest.trainings(), len(table.rows)
+        with progress.bar("Training", most, unit="trainings") as bar:
+            bar.n = bar.initial = min(done, most)
             outcome = contest.run()
             bar.total = bar.n  # some of the random search's trainings were there already
     return _conclude(asked, table, outcome, workdir)

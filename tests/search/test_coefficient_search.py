@@ -98,6 +98,17 @@ def test_an_interrupted_search_ends_with_the_same_rows(in_memory, pretending, tm
         assert (whole / name).read_bytes() == (cut / name).read_bytes()
 
 
+def test_what_was_trained_before_counts_in_the_progress(in_memory, pretending, tmp_path, capsys):
+    settings = search.Settings(batch_size=16)
+    search.coefficients(BASE, "colours", str(tmp_path), settings=settings, **QUICK)
+    path = tmp_path / "trainings.csv"
+    done = len(rows.read(str(path)))
+    assert f"Training: {done}/{done} trainings" in capsys.readouterr().err
+    path.write_text("".join(path.read_text().splitlines(True)[:-2]))
+    search.coefficients(BASE, "colours", str(tmp_path), settings=settings, **QUICK)
+    assert f"Training: {done}/{done} trainings" in capsys.readouterr().err
+
+
 def test_without_matplotlib_there_is_everything_but_the_picture(
     in_memory, pretending, monkeypatch, tmp_path, capsys
 ):
