@@ -47,6 +47,12 @@ VERBS = {
     "predict": Verb(
         "say what a network sees in image files", "effnet_tf.inference.predict_program"
     ),
+    "explain": Verb(
+        "draw which parts of images speak for a class", "effnet_tf.inference.explain_program"
+    ),
+    "embed": Verb(
+        "write features of images; find those most alike", "effnet_tf.inference.embed_program"
+    ),
     "export": Verb("write TFLite, SavedModel and ONNX files, checked; run them", _EXPORT),
     "data": Verb("look at a data set, or prepare a smaller copy", "effnet_tf.data.__main__"),
     "plan": Verb("find the network for a budget", "effnet_tf.scaling.__main__", ("plan",)),

@@ -180,7 +180,9 @@ def _rate_sweep(rates, losses, smoothed, suggested, canvas, axes):
     axis.legend(frameon=False)
 
 
-def predictions(images: list, captions: list, right: list, path: str) -> bool:
+def predictions(
+    images: list, captions: list, right: list, path: str, columns: int = COLUMNS, width: float = 1.7
+) -> bool:
     """Draws images with what was predicted, wrong ones in red; the first 120 of more.
 
     Args:
@@ -188,6 +190,8 @@ def predictions(images: list, captions: list, right: list, path: str) -> bool:
         captions: list of strings, one per image; they may hold anything.
         right: list of True, False, or None where the truth is not known.
         path: of the PNG file.
+        columns: images in a row.
+        width: of each, in inches.
 
     Returns:
         Whether it was drawn.
@@ -195,10 +199,13 @@ def predictions(images: list, captions: list, right: list, path: str) -> bool:
     if len(images) > MOST:
         log.info(f"'{path}' shows the first {MOST} of {len(images):,} images.")
     count = min(len(images), MOST)
-    columns = min(count, COLUMNS)
-    rows = -(-count // COLUMNS)
+    columns = min(count, columns)
+    if not count:
+        return False
+    rows = -(-count // columns)
     draw = functools.partial(_predictions, images[:count], captions, right)
-    return count > 0 and picture(path, draw, columns, rows, (1.7 * columns, 2.0 * rows))
+    size = (width * columns, (width + 0.3) * rows)  # captions have 0.3 inches
+    return picture(path, draw, columns, rows, size)
 
 
 def _predictions(images, captions, right, canvas, axes):

@@ -58,6 +58,13 @@ class Classifier:
         self.input_shape = self.layout.image_shape
         self._path, self._opened = path, opened
         self._normalize = identify.normalization(path)
+        # The Keras model of a .keras file; None of others.
+        self.model = getattr(opened, "model", None)
+        # Of a SavedModel of ours: images (N, H, W, C) in [0, 255] -> (N, F) float32, what its
+        # classifier reads; None of others.
+        self.features = None
+        if getattr(opened, "has_features", False):
+            self.features = opened.features
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         pixels = np.asarray(images, "float32")
@@ -86,8 +93,8 @@ class Classifier:
             raise InputError(f"'{self._path}' fails while it runs: {first_line(error)}.") from error
 
 
-def _best_of(outputs):
-    """Returns the scores among {name: output} or [output]."""
+def best_of(outputs: Any) -> Any:
+    """Returns the scores among {name: output} or [output], or the output itself."""
     if isinstance(outputs, dict):
         return outputs.get(_BEST, next(iter(outputs.values())))
     if isinstance(outputs, (list, tuple)):
@@ -105,6 +112,7 @@ class _SavedModel:
         if "serving_default" not in signatures:
             raise InputError(f"The SavedModel '{path}' has no signature serving_default.")
         self._serve = signatures["serving_default"]
+        self.has_features = identify.about(path) is not None and callable(self._module)
         inputs = [
             (name, _known_shape(spec), spec.dtype.name)
             for name, spec in self._serve.structured_input_signature[1].items()
@@ -115,7 +123,13 @@ class _SavedModel:
         import tensorflow as tf
 
         images = tf.constant(self.layout.as_type(pixels))
-        return _best_of(self._serve(**{self.layout.name: images})).numpy()
+        return best_of(self._serve(**{self.layout.name: images})).numpy()
+
+    def features(self, pixels):
+        """What `serving.Network.features` gives: the root takes images in [0, 1]."""
+        import tensorflow as tf
+
+        return self._module(tf.constant(pixels / 255, tf.float32)).numpy()
 
 
 def _known_shape(spec):
@@ -225,17 +239,14 @@ class _Keras:
     def __init__(self, path):
         from effnet_tf.models import load_model
 
-        self._model = load_model(path, compile=False)
+        self.model = load_model(path, compile=False)
         self.layout = layout.of_inputs(
             path,
-            [
-                (tensor.name, tuple(tensor.shape), str(tensor.dtype))
-                for tensor in self._model.inputs
-            ],
+            [(tensor.name, tuple(tensor.shape), str(tensor.dtype)) for tensor in self.model.inputs],
         )
 
     def run(self, pixels):
-        return _best_of(self._model.predict(self.layout.as_type(pixels), verbose=0))
+        return best_of(self.model.predict(self.layout.as_type(pixels), verbose=0))
 
 
 def delegation(path: str) -> list[int]:

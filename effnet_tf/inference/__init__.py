@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
         "evaluating": ("Evaluation", "evaluate"),
+        "embedding": ("Embedding", "embed"),
+        "explaining": ("Explanation", "explain"),
         "predicting": ("Prediction", "predict"),
         "subjects": ("Options", "Subject", "open_subject"),
     },

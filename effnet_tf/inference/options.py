@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 IMAGENET = "imagenet"  # as a file of class names: they come with the package
+METHODS = ("grad_cam", "integrated_gradients")  # of explain
 # What WHAT may be, in the help of all programs.
 WHAT = (
     "a run directory; a .tflite, .onnx or .keras file or SavedModel, written by effnet_tf or "

@@ -107,6 +107,11 @@ def preparation(subject: Subject) -> Callable[[tf.Tensor], np.ndarray]:
     return prepare
 
 
+def to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Returns pixels in whole grey levels: (H, W, C) float32 about [0, 255] -> uint8."""
+    return np.clip(np.round(pixels), 0, 255).astype("uint8")
+
+
 def _say_channels(channels):
     if channels == 1:
         log.info("It takes grey images: 0.2989 red + 0.587 green + 0.114 blue of each pixel.")

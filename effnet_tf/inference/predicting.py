@@ -66,12 +66,17 @@ def answers(
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Prediction]:
     """As `predict`, of a network that is open."""
-    names = subject.class_names
-    if not names:
-        names = tuple(f"class {number}" for number in range(subject.classes))
-        log.info("Nobody has said what its classes are called, so class numbers are given.")
+    names = names_of(subject)
     for group in groups(photos.examples(paths, subject), batch_size):
         yield from _answered(group, subject, names, top)
+
+
+def names_of(subject: subjects.Subject) -> tuple[str, ...]:
+    """Returns the names of a network's classes; "class 0" and so on where nobody named them."""
+    if subject.class_names:
+        return subject.class_names
+    log.info("Nobody has said what its classes are called, so class numbers are given.")
+    return tuple(f"class {number}" for number in range(subject.classes))
 
 
 def groups(examples: Iterable[Example], size: int) -> Iterator[list[Example]]:

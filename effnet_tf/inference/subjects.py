@@ -8,6 +8,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -41,6 +42,9 @@ class Subject:
         layout: the images that it takes.
         recipe: whose evaluation crop makes its images.
         is_run: whether it is a run directory, which has images of its own.
+        model: the Keras model that computes the scores; None of files without one.
+        features: (N, H, W, C) as `scores` takes them -> (N, F) float32, of files without a Keras
+            model that tell what their classifier reads, as SavedModels of ours; else None.
     """
 
     name: str
@@ -52,6 +56,8 @@ class Subject:
     layout: Layout
     recipe: Recipe
     is_run: bool = False
+    model: keras.Model | None = None
+    features: Callable[[np.ndarray], np.ndarray] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -133,7 +139,7 @@ def _of_weights(path, options):
 
 def _built(path, variant):
     """Returns the network that weights are for, with as many classes as they have."""
-    family = loading.family_of(path)
+    family = loading.family_of(path, variant)
 
     def make(classes):
         return build.model_fn(variant, classes, classifier_activation=None, family=family)
@@ -164,7 +170,7 @@ def _of_model(name, path, model, names, recipe, is_run=False) -> Subject:
 
     layout = Layout(path, "images", (None, size, size, 3), "float32", channels_first=False)
     classes = model.output_shape[-1]
-    return Subject(name, path, scores, True, classes, tuple(names), layout, recipe, is_run)
+    return Subject(name, path, scores, True, classes, tuple(names), layout, recipe, is_run, model)
 
 
 # --- files ------------------------------------------------------------------------------------
@@ -197,7 +203,18 @@ def _of_file(path, options):
     classes = scores(np.zeros((1, height, width, 3), "float32")).shape[-1]
     names = unsaid.names(identify.class_names(path), options.labels, classes, path)
     kind = identify.kind(path)
-    return Subject(f"{kind} '{path}'", path, scores, None, classes, names, layout, recipe)
+    return Subject(
+        f"{kind} '{path}'",
+        path,
+        scores,
+        None,
+        classes,
+        names,
+        layout,
+        recipe,
+        model=classifier.model,
+        features=classifier.features,
+    )
 
 
 def _check_there(path):

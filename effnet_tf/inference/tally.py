@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from effnet_tf import plots
 from effnet_tf.errors import InputError
+from effnet_tf.inference import photos
+from effnet_tf.inference.embedding import Embedding
+from effnet_tf.inference.explaining import Explanation
 from effnet_tf.inference.predicting import Prediction
 
 _SHOWN = 5  # bad images that the last sentence names
+Answer = Prediction | Explanation | Embedding
 
 
 class Tally:
@@ -24,15 +26,16 @@ class Tally:
         self._faults: list[str] = []
         self._kept: list[Prediction] = []
 
-    def add(self, prediction: Prediction) -> None:
+    def add(self, prediction: Answer) -> None:
         """Counts one."""
         self._total += 1
         if prediction.fault is not None:
             self._bad += 1
             if len(self._faults) < _SHOWN:
                 self._faults.append(f"'{prediction.image}': {prediction.fault}")
-        elif self._picture and len(self._kept) < plots.MOST:
-            self._kept.append(prediction)
+        elif isinstance(prediction, Prediction) and self._picture:
+            if len(self._kept) < plots.MOST:
+                self._kept.append(prediction)
 
     def finish(self, notes: Sequence[str], written: Sequence[str]) -> None:
         """Draws, and says what there was.
@@ -50,6 +53,15 @@ class Tally:
             print(f"Wrote {' and '.join(written)}: {self._total:,} images")
         if self._picture and self._kept and _draw(self._kept, self._picture):
             print(f"Drew {self._picture}: the first {len(self._kept):,} of {self._total:,} images")
+        self.check()
+
+    @property
+    def good(self) -> int:
+        """How many could be used."""
+        return self._total - self._bad
+
+    def check(self) -> None:
+        """Raises InputError, which names them, if some of the images could not be used."""
         if self._bad:
             more = ""
             if self._bad > len(self._faults):
@@ -66,6 +78,6 @@ class Tally:
 def _draw(predictions, path):
     images, captions = [], []
     for each in predictions:
-        images.append(np.clip(np.round(each.pixels), 0, 255).astype("uint8"))
+        images.append(photos.to_bytes(each.pixels))
         captions.append(f"{each.classes[0]} ({each.probabilities[0]:.0%})")
     return plots.predictions(images, captions, [None] * len(images), path)

@@ -5,7 +5,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from effnet_tf.errors import InputError, SaveError, first_line, printable
 from effnet_tf.inference.predicting import Prediction
@@ -77,11 +77,25 @@ def opened(path: str, printed: TextIO) -> Iterator[TextIO]:
     if path == STDOUT:
         yield printed
         return
+    # Names of files are bytes: they come out as they went in.
+    with _whole(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def opened_binary(path: str) -> Iterator[BinaryIO]:
+    """As `opened`, a file of bytes."""
+    with _whole(path, "wb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def _whole(path, mode, **text):
+    """Opens a file under another name, and gives it its own at the end."""
     check_place(path)
     temporary = f"{path}.tmp"
     with _told(path):
-        # Names of files are bytes: they come out as they went in.
-        file = open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="")
+        file = open(temporary, mode, **text)
     try:
         with file:
             yield file
