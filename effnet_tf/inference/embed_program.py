@@ -36,6 +36,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="features.npy|features.csv",
         help="write the features there; beside an .npy file, NAME.names.csv has the images",
     )
+    _add_neighbours(parser)
+    parser.add_argument(
+        "--batch_size",
+        type=command_line_options.count,
+        default=16,
+        help="images that are computed together (default 16)",
+    )
+    return parser.parse_args(argv[1:])
+
+
+def _add_neighbours(parser):
     parser.add_argument(
         "--neighbours",
         type=command_line_options.count,
@@ -52,13 +63,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--picture", metavar="FILE.png", help=f"draw them ({NEIGHBOURS} without --neighbours)"
     )
-    parser.add_argument(
-        "--batch_size",
-        type=command_line_options.count,
-        default=16,
-        help="images that are computed together (default 16)",
-    )
-    return parser.parse_args(argv[1:])
 
 
 def main(options: argparse.Namespace) -> None:

@@ -35,6 +35,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
         metavar="FOLDER|FILE.png",
         help="a folder, for a picture of each image; or one picture of the first images",
     )
+    _add_what(parser)
+    parser.add_argument(
+        "--batch_size",
+        type=command_line_options.count,
+        default=8,
+        help="images that are computed together (default 8)",
+    )
+    return parser.parse_args(argv[1:])
+
+
+def _add_what(parser):
+    """Adds which classes are explained, and how."""
     parser.add_argument(
         "--top",
         type=command_line_options.count,
@@ -56,13 +68,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=command_line_options.METHODS[0],
         help="how (default %(default)s)",
     )
-    parser.add_argument(
-        "--batch_size",
-        type=command_line_options.count,
-        default=8,
-        help="images that are computed together (default 8)",
-    )
-    return parser.parse_args(argv[1:])
 
 
 def main(options: argparse.Namespace) -> None:

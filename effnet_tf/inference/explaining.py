@@ -22,6 +22,10 @@ STEPS = 32  # of the integral; the paper takes 20 to 300
 Heats = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
+def _nothing():
+    return np.zeros((0, 0, 0), "float32")
+
+
 @dataclasses.dataclass(frozen=True)
 class Explanation:
     """What speaks for some classes in one image.
@@ -30,17 +34,17 @@ class Explanation:
         image: path of the file.
         classes: names of the classes that are explained; () of a bad image.
         probabilities: of these, in [0, 1].
-        heats: (classes, H, W) float32, at least 0, what each pixel adds to the logit of a class,
-            with Grad-CAM in units of its own; None of a bad image.
-        pixels: what the network saw, (H, W, C) float32 in [0, 255]; None of a bad image.
+        heats: (classes, H, W) float32, at least 0: how much each pixel speaks for a class, in
+            logits; with Grad-CAM in units of its own. Of no classes for a bad image.
+        pixels: what the network saw, (H, W, C) float32 in [0, 255]; empty for a bad image.
         fault: why the image cannot be used, in a few words; None: it can.
     """
 
     image: str
     classes: tuple[str, ...] = ()
     probabilities: tuple[float, ...] = ()
-    heats: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
-    pixels: np.ndarray | None = dataclasses.field(default=None, compare=False, repr=False)
+    heats: np.ndarray = dataclasses.field(default_factory=_nothing, compare=False, repr=False)
+    pixels: np.ndarray = dataclasses.field(default_factory=_nothing, compare=False, repr=False)
     fault: str | None = None
 
 
@@ -118,7 +122,8 @@ class Explainer:
             if example.pixels is None:
                 yield Explanation(example.title, fault=example.fault)
             else:
-                yield Explanation(example.title, *next(rows), pixels=example.pixels)
+                names, chances, heats = next(rows)
+                yield Explanation(example.title, names, chances, heats, example.pixels)
 
     def _explained(self, images):
         """Yields (class names, probabilities, heats) of each image (N, H, W, C)."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from effnet_tf import plots
-from effnet_tf.errors import printable
+from effnet_tf.errors import InputError, printable
 from effnet_tf.inference import photos
 from effnet_tf.inference.embedding import Embedding
 from effnet_tf.inference.subjects import Subject
@@ -77,6 +77,9 @@ def draw(nearest: Nearest, subject: Subject, path: str) -> bool:
 
     Returns:
         Whether it was drawn.
+
+    Raises:
+        InputError: an image is gone.
     """
     rows = nearest.rows()
     columns = 1 + max((len(images) for _, images in rows), default=0)
@@ -85,7 +88,11 @@ def draw(nearest: Nearest, subject: Subject, path: str) -> bool:
     for query, images in rows[: max(plots.MOST // columns, 1)]:
         titles += [query, *(image for image, _ in images)]
         captions += [_short(query), *(f"{cosine:.3f} {_short(image)}" for image, cosine in images)]
-    pixels = [photos.to_bytes(each.pixels) for each in photos.examples(titles, subject)]
+    pixels = []
+    for each in photos.examples(titles, subject):
+        if each.pixels is None:  # it was there when its features were computed
+            raise InputError(f"'{each.title}' cannot be used any more: {each.fault}.")
+        pixels.append(photos.to_bytes(each.pixels))
     return plots.predictions(pixels, captions, [None] * len(pixels), path, columns)
 
 

@@ -181,18 +181,6 @@ def _of_file(path, options):
     classifier = runtimes.load(path, options.trust)
     about = identify.about(path)
     layout = _sized(path, classifier.layout, about)
-    if about is None and layout.image_shape[1] != layout.image_shape[2]:
-        recipe = RECIPES["small"]  # nothing is cut: photos.py says it
-    elif about is None:
-        normalised = identify.normalization(path) is not None
-        recipe = unsaid.recipe(options.crop, 0, layout.image_shape[1], path, normalised)
-    else:
-        recipe = dataclasses.replace(
-            RECIPES["small"],
-            eval_crop_padding=about.crop_padding,
-            exif_rotation=about.exif_rotation,
-            scaled_decode=about.scaled_decode,
-        )
 
     def scores(images: np.ndarray) -> np.ndarray:
         if images.shape[-1] != layout.channels:
@@ -202,18 +190,32 @@ def _of_file(path, options):
     height, width = layout.image_shape[1:3]
     classes = scores(np.zeros((1, height, width, 3), "float32")).shape[-1]
     names = unsaid.names(identify.class_names(path), options.labels, classes, path)
-    kind = identify.kind(path)
     return Subject(
-        f"{kind} '{path}'",
+        f"{identify.kind(path)} '{path}'",
         path,
         scores,
         None,
         classes,
         names,
         layout,
-        recipe,
+        _recipe_of_file(path, options, layout, about),
         model=classifier.model,
         features=classifier.features,
+    )
+
+
+def _recipe_of_file(path, options, layout, about):
+    """Returns a recipe whose evaluation crop is that of a file."""
+    if about is None and layout.image_shape[1] != layout.image_shape[2]:
+        return RECIPES["small"]  # nothing is cut: photos.py says it
+    if about is None:
+        normalised = identify.normalization(path) is not None
+        return unsaid.recipe(options.crop, 0, layout.image_shape[1], path, normalised)
+    return dataclasses.replace(
+        RECIPES["small"],
+        eval_crop_padding=about.crop_padding,
+        exif_rotation=about.exif_rotation,
+        scaled_decode=about.scaled_decode,
     )
 
 

@@ -33,7 +33,7 @@ def recipe(
             part = "the whole short side"
         log.info(
             f"'{printable(path)}' does not say how its images are cut: took a central square of "
-            f"{part}, {pixels} (evaluate and predict have --crop to say otherwise)."
+            f"{part}, {pixels} (--crop says otherwise)."
         )
         crop = default
     if isinstance(crop, float):

@@ -185,7 +185,9 @@ class TestProgram:
 
     def test_neighbours_of_the_first(self, place, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(neighbours, "FIRST", 3)
-        monkeypatch.setattr("effnet_tf.plots.MOST", 12)  # two of them
+        monkeypatch.setattr("effnet_tf.plots.MOST", 12)
+        drawn = []
+        monkeypatch.setattr("effnet_tf.plots.predictions", lambda *how: not drawn.append(how))
         run(
             place.colours,
             place.photos,
@@ -197,6 +199,8 @@ class TestProgram:
         said = capsys.readouterr().out.splitlines()
         rows = [line for line in said if ".jpg: /" in line or ".png: /" in line]
         assert len(rows) == neighbours.FIRST and rows[0].count("/cat/") == 6
+        images, captions, _, _, columns = drawn[0]
+        assert (len(images), len(captions), columns) == (12, 12, 6)  # two queries have a place
         assert f"Drew {tmp_path / 'near.png'}" in said and len(names_in(tmp_path / "f.csv")) == 25
 
     @pytest.mark.parametrize(
