@@ -318,7 +318,7 @@ def mistakes(EfficientNet):
     calls = {
         "a file that is missing": lambda: EfficientNet(weights="none.h5", input_shape=SHAPE),
         "classes of imagenet": lambda: EfficientNet(weights="imagenet", classes=5),
-        "small images": lambda: EfficientNet(weights=None, input_shape=(16, 16, 3)),
+        "small images": lambda: EfficientNet(weights=None, input_shape=(2, 2, 3)),
         "no channels": lambda: EfficientNet(weights=None, input_shape=(32, 32)),
         "an activation": lambda: EfficientNet(weights=None, classifier_activation="none such"),
     }
