@@ -196,7 +196,7 @@ class TestFolder:
     def test_missing(self, tmp_path):
         with pytest.raises(InputError, match="nowhere' is not a folder"):
             open_folder(tmp_path / "nowhere")
-        with pytest.raises(InputError, match="needs --data_dir"):
+        with pytest.raises(InputError, match="give --data_dir, the folder with"):
             data.open_source(FOLDER)
 
     def test_class_without_images(self, photos):
@@ -447,8 +447,12 @@ class TestTable:
             self.open(tmp_path / "a.jsonl", '{"path": "a", "label": 1}\n{"path"\n')
 
     def test_missing(self, tmp_path):
-        for path in (None, str(tmp_path), str(tmp_path / "no.csv")):
-            with pytest.raises(InputError, match="needs --data_dir, a .csv or .jsonl"):
+        for path, message in (
+            (None, "give --data_dir, the .csv or .jsonl"),
+            (str(tmp_path), "needs --data_dir, a .csv or .jsonl"),
+            (str(tmp_path / "no.csv"), "needs --data_dir, a .csv or .jsonl"),
+        ):
+            with pytest.raises(InputError, match=message):
                 data.open_source(dataclasses.replace(FOLDER, dataset="table", data_dir=path))
 
 
