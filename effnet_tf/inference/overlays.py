@@ -15,12 +15,18 @@ _MOST = 99.5
 WIDTH = 3.2  # inches of each image in a picture of its own
 
 
-def blended(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+def highest(heat: np.ndarray) -> float:
+    """Returns what counts as the most in a heat (H, W), at least 0."""
+    return float(np.percentile(heat, _MOST) or heat.max())
+
+
+def blended(pixels: np.ndarray, heat: np.ndarray, most: float | None = None) -> np.ndarray:
     """Returns an image with colours over it: from blue, nothing, to red, the most.
 
     Args:
         pixels: (H, W, C) float32 in [0, 255]; grey ones become RGB, opacity is left out.
         heat: (H, W), at least 0.
+        most: the heat that is red; None: the highest one of this image.
 
     Returns:
         (H, W, 3) uint8.
@@ -28,19 +34,24 @@ def blended(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
     colours = importlib.import_module("matplotlib").colormaps[_COLOURS]
     if pixels.shape[-1] < 3:
         pixels = np.repeat(pixels[..., :1], 3, axis=-1)
-    most = np.percentile(heat, _MOST) or heat.max()
-    if not most > 0:  # nothing speaks for it, or it is no number
+    if most is None:
+        most = highest(heat)
+    if not (most > 0 and heat.max() > 0):  # nothing speaks for it, or it is no number
         return to_bytes(pixels[..., :3])
     over = 255 * colours(np.minimum(heat / most, 1))[..., :3]
     return to_bytes((1 - STRENGTH) * pixels[..., :3] + STRENGTH * over)
 
 
 def panels(explanation: Explanation) -> tuple[list[np.ndarray], list[str]]:
-    """Returns (images, captions): what the network saw, then each class over it."""
+    """Returns (images, captions): what the network saw, then each class over it.
+
+    The colours of all classes mean the same: what hardly speaks for an unlikely one stays blue.
+    """
     images, captions = [to_bytes(explanation.pixels)], [explanation.image[-40:]]
+    most = max((highest(heat) for heat in explanation.heats), default=0.0)
     rows = zip(explanation.classes, explanation.probabilities, explanation.heats)
     for name, chance, heat in rows:
-        images.append(blended(explanation.pixels, heat))
+        images.append(blended(explanation.pixels, heat, most))
         caption = f"{name} ({chance:.1%})"
         if not heat.max() > 0:
             caption += ": nothing speaks for it"

@@ -286,6 +286,15 @@ class TestOverlays:
         assert (found[10:, 10:, 0] > found[10:, 10:, 2]).all()  # red
         assert (found[:10, :, 0] < found[:10, :, 2]).all()  # blue
 
+    def test_the_classes_of_an_image_share_their_colours(self):
+        """What hardly speaks for the second one is not drawn as if it did."""
+        heats = np.zeros((2, 20, 20), "float32")
+        heats[0, 10:, 10:], heats[1, 10:, 10:] = 3, 0.01
+        one = Explanation("x.jpg", ("cat", "cow"), (0.9, 0.1), heats, np.full((20, 20, 3), 100.0))
+        _, cat, cow = overlays.panels(one)[0]
+        assert cat[15, 15, 0] > cat[15, 15, 2]  # red
+        assert cow[15, 15, 0] < cow[15, 15, 2]  # blue
+
     def test_nothing_is_no_colour(self):
         pixels = np.full((8, 8, 3), 100.4, "float32")
         plain = overlays.blended(pixels, np.zeros((8, 8)))
