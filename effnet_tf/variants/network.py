@@ -75,7 +75,10 @@ class Network:
     @property
     def least_side(self) -> int:
         """Pixels of the smallest image: its strides, multiplied, so that one pixel is left."""
-        return self.stem.strides * math.prod(block.strides for block in self.blocks)
+        strides = [self.stem.strides, *(block.strides for block in self.blocks)]
+        if self.stem.pool_size:
+            strides.append(2)
+        return math.prod(strides)
 
     def parts(self) -> Iterator[tuple[tuple[Convolution, ...], bool]]:
         """Yields (convolutions, whether their input is added to their output) of each part.

@@ -134,6 +134,12 @@ class TestMobileNetV3:
         ]
 
 
+def test_the_smallest_image_leaves_one_pixel():
+    assert {variants.resolve(name).least_side for name in ("resnet50", "mobilenet_v1", "b0")} == {
+        32
+    }
+
+
 def test_endpoints_have_their_strides():
     """The stem gives the first where no block has the stride 2."""
     for name, first in (("mobilenet_v3_small", 2), ("resnet50", 2), ("mobilenet_v2", 1)):
