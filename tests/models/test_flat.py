@@ -267,7 +267,9 @@ def test_expansions_are_what_public_u_nets_tap():
 
 
 def test_a_block_that_strides_where_it_expands_has_no_expansion():
-    with pytest.raises(effnet_tf.InputError, match="'P1/expansion': .*the block after it does not expand"):
+    with pytest.raises(
+        effnet_tf.InputError, match="'P1/expansion': .*the block after it does not expand"
+    ):
         effnet_tf.feature_extractor("edgetpu-s", "P1/expansion")
     model = effnet_tf.feature_extractor("edgetpu-s", "P3/expansion")
     assert model.output["P3/expansion"].shape[-1] == 48 * 8

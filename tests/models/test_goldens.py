@@ -58,8 +58,8 @@ def test_a_wrong_detail_shows(change, monkeypatch):
         monkeypatch.setattr(
             layers.SqueezeExcite,
             "__init__",
-            lambda self, filters, activation="relu", **kwargs: original(
-                self, filters, "relu", **kwargs
+            lambda self, filters, activation, *others, **kwargs: original(
+                self, filters, "relu", *others, **kwargs
             ),
         )
     else:
