@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from effnet_tf.variants.kinds import NAMES_INSIDE
 
 _INSIDE = "|".join(name.replace("/", "[/_]") for name in NAMES_INSIDE)
-_OUTSIDE = "stem_conv|stem_bn|top_conv|top_bn|top_dense|predictions"
+_OUTSIDE = "stem_conv|stem_bn|top_conv|top_bn|top_projection|predictions"
 _STAGES = {"stem": "stem", "top": "head", "predictions": "classifier"}
 # A layer anywhere in the path of a variable; and one that a path ends with.
 _ANYWHERE = re.compile(rf"(?:^|/)(?:block(\d+)[a-z]+(?:_(?:{_INSIDE}))?|({_OUTSIDE}))(?:/|$)")

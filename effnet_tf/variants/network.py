@@ -64,7 +64,7 @@ class Network:
         """All convolutions and dense layers, in order, by canonical names.
 
         These are "stem_conv", "blocks_0/dwconv" with the blocks counted over all stages,
-        "top_conv", "top_dense" and "predictions". Batch norms are named likewise.
+        "top_conv", "top_projection" and "predictions". Batch norms are named likewise.
         """
         found = [self.stem]
         for number, block in enumerate(self.blocks):
@@ -277,5 +277,5 @@ def _top(input_filters, filters, row):
     if not filters:
         return None
     return Convolution(
-        "top_dense", "dense", input_filters, filters, activation=row.activation, pooled=True
+        "top_projection", "dense", input_filters, filters, activation=row.activation, pooled=True
     )

@@ -27,7 +27,7 @@ _OUTSIDE = {
     "conv_bn": "stem_bn",
     "conv_1": "top_conv",
     "conv_1_bn": "top_bn",
-    "conv_2": "top_dense",
+    "conv_2": "top_projection",
     "logits": "predictions",
     # ResNet
     "conv1_conv": "stem_conv",
@@ -48,7 +48,7 @@ _INSIDE = {
     "project_bn": "project_bn",
 }
 _INSIDE_RESNET = ("shortcut", "reduce", "middle", "project")
-_ONE_PIXEL = ("predictions/kernel", "top_dense/kernel")
+_ONE_PIXEL = ("predictions/kernel", "top_projection/kernel")
 
 
 def split(paths: list[str]) -> names.Split | None:

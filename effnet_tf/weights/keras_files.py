@@ -166,7 +166,7 @@ def _class_of(layer):
     name = layer.rpartition("/")[2]
     if name.endswith("bn"):
         return "batch_normalization"
-    if name in ("predictions", "top_dense"):
+    if name in ("predictions", "top_projection"):
         return "dense"
     return {"dwconv": "depthwise_conv2d"}.get(name, "conv2d")
 

@@ -76,7 +76,10 @@ def _is_classifier(name):
 
 def _is_network(name):
     """Whether a variable is a network's without its classifier, and not of other layers."""
-    return re.match(r"(stem_conv|stem_bn|blocks_\d+|top_conv|top_bn|top_dense)/", name) is not None
+    return (
+        re.match(r"(stem_conv|stem_bn|blocks_\d+|top_conv|top_bn|top_projection)/", name)
+        is not None
+    )
 
 
 def match(

@@ -70,7 +70,11 @@ def split(layers: Collection[str]) -> names.Split:
     last = max(others, key=lambda place: (int(place[0]), int(place[1])), default=None)
     if last is not None and "conv" in others[last]:
         place = f"blocks.{last[0]}.{last[1]}"
-        ours = {f"{place}.conv": "top_conv", f"{place}.bn1": "top_bn", "conv_head": "top_dense"}
+        ours = {
+            f"{place}.conv": "top_conv",
+            f"{place}.bn1": "top_bn",
+            "conv_head": "top_projection",
+        }
         found |= {layer: (None, ours[layer]) for layer in found.keys() & ours}
     return found
 

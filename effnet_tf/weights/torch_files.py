@@ -241,7 +241,7 @@ def _keras_layout(value: np.ndarray, inside: str) -> np.ndarray:
     """Kernels (O, I, H, W) -> (H, W, I, O), depthwise (C, 1, H, W) -> (H, W, C, 1), dense.T."""
     if inside == "dwconv/kernel" and value.ndim == 4:
         return value.transpose(2, 3, 0, 1)
-    if inside == "top_dense/kernel" and value.shape[2:] == (1, 1):  # timm: on one pixel
+    if inside == "top_projection/kernel" and value.shape[2:] == (1, 1):  # timm: on one pixel
         return value[:, :, 0, 0].T
     if value.ndim == 4:
         return value.transpose(2, 3, 1, 0)

@@ -65,5 +65,5 @@ def _outside(layer, layers):
         return f"{place}_{('conv', 'bn')[int(match[2])]}"
     ours = {"classifier.1": "predictions"}
     if "classifier.3" in layers:  # MobileNetV3, whose dropout is the third
-        ours = {"classifier.0": "top_dense", "classifier.3": "predictions"}
+        ours = {"classifier.0": "top_projection", "classifier.3": "predictions"}
     return ours.get(layer, layer)

@@ -129,7 +129,7 @@ class TestMobileNetV3:
         ending = variants.resolve("mobilenet_v3_large", num_classes=7).ending
         assert [(each.name, each.kernel_shape, each.activation) for each in ending] == [
             ("top_conv", (1, 1, 160, 960), "hard_swish"),
-            ("top_dense", (960, 1280), "hard_swish"),
+            ("top_projection", (960, 1280), "hard_swish"),
             ("predictions", (1280, 7), None),
         ]
 

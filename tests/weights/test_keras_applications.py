@@ -156,7 +156,7 @@ def test_a_file_without_classifier_serves_another_number_of_classes(tmp_path):
     path = str(tmp_path / "no_top.weights.h5")
     model = A.MobileNetV3Small(weights=None, include_top=False, input_shape=(32, 32, 3))
     model.save_weights(path)
-    with pytest.raises(effnet_tf.InputError, match="top_dense/kernel"):
+    with pytest.raises(effnet_tf.InputError, match="top_projection/kernel"):
         model_fn("mobilenet_v3_small", 3, weights=path, input_shape=(32, 32, 3))
     features = model_fn(
         "mobilenet_v3_small", include_top=False, weights=path, input_shape=(32, 32, 3)
