@@ -17,9 +17,9 @@ import statistics
 
 import numpy as np
 
-from effnet_tf import CompoundScaling, Stage, Variant, cost, progress
+from effnet_tf import CompoundScaling, Stage, Variant, progress
 from effnet_tf.search import pictures
-from effnet_tf.search.candidates import AXES, Candidate, enumerate_candidates
+from effnet_tf.search.candidates import AXES, Candidate, enumerate_candidates, unscaled
 from effnet_tf.search.filling import Wanted, fill, missing
 from effnet_tf.search.rows import Table, Training
 from effnet_tf.search.settings import Settings
@@ -51,8 +51,7 @@ FRESH_SEEDS = tuple(range(100, 120))
 
 def base() -> Candidate:
     """Returns the base itself, as a candidate of no axis."""
-    exact = cost(BASE)
-    return Candidate(BASE, 1.0, 1.0, 1.0, (), exact.multiply_adds, exact.params)
+    return unscaled(BASE)
 
 
 def candidates() -> list[Candidate]:

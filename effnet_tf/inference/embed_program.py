@@ -13,12 +13,12 @@ could not be used; 74 a file cannot be written or read; 130 interrupted by hand.
 import argparse
 import contextlib
 import itertools
-import os
 import sys
 from typing import Any
 
 from effnet_tf import extras, isolated, programs
 from effnet_tf.errors import InputError, printable
+from effnet_tf.inference import apart
 from effnet_tf.inference import options as command_line_options
 
 NEIGHBOURS = 5  # of a picture, where nobody says how many
@@ -73,10 +73,7 @@ def main(options: argparse.Namespace) -> None:
     names = ("what", "paths", "out", "neighbours", "query", "picture", "batch_size")
     arguments = {name: getattr(options, name) for name in names}
     arguments["network"] = command_line_options.network_of(options)
-    try:
-        isolated.call((work, arguments), shown=True, reads="-" in options.paths)
-    except isolated.WorkerError as error:
-        raise InputError(f"'{options.what}' cannot be used: {error.reason}.") from error
+    apart.run(work, arguments, reads="-" in options.paths)
 
 
 def _check(options):
@@ -89,9 +86,7 @@ def _check(options):
             "that are most alike."
         )
     if options.picture:
-        extras.load("matplotlib.figure", f"The picture '{options.picture}'")
-        if not os.path.isdir(os.path.dirname(options.picture) or "."):
-            raise InputError(f"There is no folder for the picture '{options.picture}'.")
+        apart.check_picture(options.picture)
         options.neighbours = options.neighbours or NEIGHBOURS
 
 

@@ -16,7 +16,7 @@ import os
 from typing import Any
 
 from effnet_tf import extras, isolated, programs
-from effnet_tf.errors import InputError
+from effnet_tf.inference import apart
 from effnet_tf.inference import options as command_line_options
 
 DATA = (
@@ -85,10 +85,7 @@ def main(options: argparse.Namespace) -> None:
         "images": {name: getattr(options, name) for name in _IMAGES},
         "out": options.out,
     }
-    try:
-        isolated.call((work, arguments), shown=True)
-    except isolated.WorkerError as error:
-        raise InputError(f"'{options.what}' cannot be used: {error.reason}.") from error
+    apart.run(work, arguments)
 
 
 def _last_words(out):

@@ -17,8 +17,9 @@ import os
 import sys
 from typing import Any
 
-from effnet_tf import extras, isolated, programs
+from effnet_tf import extras, programs
 from effnet_tf.errors import InputError, printable
+from effnet_tf.inference import apart
 from effnet_tf.inference import options as command_line_options
 
 
@@ -79,10 +80,7 @@ def main(options: argparse.Namespace) -> None:
     names = ("what", "paths", "out", "top", "classes", "method", "batch_size")
     arguments = {name: getattr(options, name) for name in names}
     arguments["network"] = command_line_options.network_of(options)
-    try:
-        isolated.call((work, arguments), shown=True, reads="-" in options.paths)
-    except isolated.WorkerError as error:
-        raise InputError(f"'{options.what}' cannot be used: {error.reason}.") from error
+    apart.run(work, arguments, reads="-" in options.paths)
 
 
 def _check_place(out):

@@ -13,12 +13,12 @@ does not stop the others. Exit codes: 0 done; 2 bad input, or some of the images
 
 import argparse
 import contextlib
-import os
 import sys
 from typing import Any
 
 from effnet_tf import extras, isolated, programs
 from effnet_tf.errors import InputError
+from effnet_tf.inference import apart
 from effnet_tf.inference import options as command_line_options
 
 
@@ -62,19 +62,14 @@ def main(options: argparse.Namespace) -> None:
     arguments["network"] = command_line_options.network_of(options)
     # On a terminal the answers themselves show how far it is.
     arguments["bar"] = bool(options.csv or options.json or not sys.stdout.isatty())
-    try:
-        isolated.call((work, arguments), shown=True, reads="-" in options.paths)
-    except isolated.WorkerError as error:
-        raise InputError(f"'{options.what}' cannot be used: {error.reason}.") from error
+    apart.run(work, arguments, reads="-" in options.paths)
 
 
 def _check(options):
     if options.csv == options.json == "-":
         raise InputError("Only one of --csv and --json can be printed: give the other a file.")
     if options.picture:
-        extras.load("matplotlib.figure", f"The picture '{options.picture}'")
-        if not os.path.isdir(os.path.dirname(options.picture) or "."):
-            raise InputError(f"There is no folder for the picture '{options.picture}'.")
+        apart.check_picture(options.picture)
 
 
 def work(

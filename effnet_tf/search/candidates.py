@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from effnet_tf.errors import InputError
 from effnet_tf.scaling.nets import Net, Nets
 from effnet_tf.scaling.strategies import Factors
-from effnet_tf.variants import Variant, find_variant
+from effnet_tf.variants import Variant, cost, find_variant
 from effnet_tf.variants.compound import MAX_SCALE
 
 STEPS = 100  # of a factor of 1
@@ -55,6 +55,12 @@ class Candidate:
             self.width ** (1 / doublings),
             self.resolution ** (1 / doublings),
         )
+
+
+def unscaled(base: Variant) -> Candidate:
+    """Returns a base itself, as a candidate that differs from it on no axis."""
+    exact = cost(base)
+    return Candidate(base, 1.0, 1.0, 1.0, (), exact.multiply_adds, exact.params)
 
 
 def enumerate_candidates(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from effnet_tf.search.candidates import AXES, Candidate
+from effnet_tf.search.candidates import AXES, Candidate, unscaled
 from effnet_tf.search.filling import Wanted
 from effnet_tf.search.halving import trainings
 from effnet_tf.search.question import CHOICE_FOLD, Question
@@ -114,7 +114,7 @@ class Contest:
         return random.Random(1).sample(self._candidates, count)
 
     def _roles(self, ranking, drawn):
-        roles = {"base": self._question.base_candidate()}
+        roles = {"base": unscaled(self._question.base)}
         for axis in AXES:
             alone = [each for each in ranking if each.axes == (axis,)]
             if alone:

@@ -9,7 +9,7 @@ from effnet_tf.errors import InputError, first_line
 from effnet_tf.search.candidates import Candidate, enumerate_candidates, sample
 from effnet_tf.search.halving import Rung, schedule
 from effnet_tf.search.settings import Settings
-from effnet_tf.variants import Variant, check_resolution, cost, resolve, to_json
+from effnet_tf.variants import Variant, check_resolution, resolve, to_json
 from effnet_tf.variants.variant_files import from_json
 
 FILE = "question.json"
@@ -77,11 +77,6 @@ class Question:
             most_pixels=self.most_pixels,
         )
         return sample(found, self.most), len(found)
-
-    def base_candidate(self) -> Candidate:
-        """Returns the base itself, as a candidate that differs from it on no axis."""
-        exact = cost(self.base)
-        return Candidate(self.base, 1.0, 1.0, 1.0, (), exact.multiply_adds, exact.params)
 
     def rungs(self, candidates: int) -> list[Rung]:
         """Returns the schedule for so many candidates."""

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import optim
-from effnet_tf.runs import checkpoints
 from effnet_tf.train.state import State
 from effnet_tf.train.step import GOOD, LOG_LENGTH
 from effnet_tf.train.trainer import Trainer
@@ -88,19 +87,6 @@ class ToyTrainer(Trainer):
             "eval_accuracy_raw": accuracy,
             "eval_accuracy": accuracy,
         }
-
-
-def state(workdir):
-    return checkpoints.read(checkpoints.newest(f"{workdir}/checkpoints"))
-
-
-def assert_equal_runs(found, expected):
-    a, b = state(found), state(expected)
-    assert sorted(a) == sorted(b)
-    for name, value in b.items():
-        np.testing.assert_array_equal(a[name], value, err_msg=name)
-    for name in ("metrics.jsonl", "result.json", "recipe.json"):
-        assert (found / name).read_text() == (expected / name).read_text()
 
 
 class Stop(Exception):

@@ -12,14 +12,8 @@ import tensorflow as tf
 from effnet_tf import storage, train
 from effnet_tf.runs import checkpoints, evaluations, locate
 from tests.helpers import processes, tiny_net
-from tests.helpers.toy_trainer import (
-    ACCURACIES,
-    Stop,
-    ToyTrainer,
-    assert_equal_runs,
-    state,
-    stop_at,
-)
+from tests.helpers.same_runs import assert_equal_runs, state
+from tests.helpers.toy_trainer import ACCURACIES, Stop, ToyTrainer, stop_at
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 # Two steps in an epoch; the best evaluation is that of epoch 4, whose loss is lower than 3's.

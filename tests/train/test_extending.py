@@ -12,7 +12,8 @@ from effnet_tf import optim, plots, storage, train
 from effnet_tf.errors import InputError
 from effnet_tf.runs import checkpoints, directory, texts
 from tests.helpers import processes, tiny_net
-from tests.helpers.toy_trainer import Stop, ToyTrainer, assert_equal_runs, stop_at
+from tests.helpers.same_runs import assert_equal_runs
+from tests.helpers.toy_trainer import Stop, ToyTrainer, stop_at
 
 CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 SHORT = tiny_net.recipe(

@@ -7,11 +7,11 @@ import resource
 import signal
 import threading
 
-import numpy as np
 import pytest
 
 from effnet_tf.runs import checkpoints
 from tests.helpers import processes
+from tests.helpers.same_runs import assert_equal_runs
 
 
 @pytest.fixture(scope="module")
@@ -21,20 +21,6 @@ def whole(tmp_path_factory):
     code, out = processes.run(workdir)
     assert code == 0, out[-3000:]
     return workdir
-
-
-def state(workdir):
-    return checkpoints.read(checkpoints.newest(f"{workdir}/checkpoints"))
-
-
-def assert_equal_runs(found, expected):
-    """Bit-identical weights, slots, averages, statistics and metrics log."""
-    a, b = state(found), state(expected)
-    assert sorted(a) == sorted(b)
-    for name, value in b.items():
-        np.testing.assert_array_equal(a[name], value, err_msg=name)
-    for name in ("metrics.jsonl", "result.json", "recipe.json"):
-        assert (found / name).read_text() == (expected / name).read_text()
 
 
 def assert_tidy(workdir, keep=3):

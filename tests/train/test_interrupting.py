@@ -16,7 +16,8 @@ from effnet_tf.train import interruption
 from export import __main__ as programs
 from tests.helpers import processes
 from tests.helpers.clock import LEAVING, Clock
-from tests.train.test_faults import assert_equal_runs, assert_tidy, whole  # noqa: F401 (a fixture)
+from tests.helpers.same_runs import assert_equal_runs
+from tests.train.test_faults import assert_tidy, whole  # noqa: F401 (a fixture)
 
 ROOT = pathlib.Path(__file__).parents[2]
 SAVED = "Interrupted: the same command goes on from the newest checkpoint."
