@@ -1,6 +1,7 @@
 """The shape of the house: floors, lengths, and a README whose code runs."""
 
 import ast
+import functools
 import pathlib
 import re
 import statistics
@@ -95,9 +96,33 @@ def row_of(path):
     return path.relative_to(ROOT / "effnet_tf").with_suffix("").parts[0]
 
 
+@functools.cache
+def text_of(path):
+    """The text of a file, which many tests look at."""
+    return path.read_text()
+
+
+@functools.cache
+def tree_of(path):
+    """The syntax tree of a file."""
+    return ast.parse(text_of(path))
+
+
+@functools.cache
+def nodes_of(path):
+    """All nodes of the syntax tree of a file."""
+    return list(ast.walk(tree_of(path)))
+
+
+@functools.cache
 def imports(path):
-    """Yields (module, name) of every import in a file, the lazy ones too."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    """The (module, name) of every import in a file, the lazy ones too."""
+    return list(imports_among(nodes_of(path)))
+
+
+def imports_among(nodes):
+    """Yields (module, name) of the imports among some nodes."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, None) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -106,18 +131,29 @@ def imports(path):
             )
 
 
+def module_of(path):
+    """The name of a file of effnet_tf as a module of it, such as "data.order"."""
+    return ".".join(path.relative_to(ROOT / "effnet_tf").with_suffix("").parts)
+
+
+MODULES = {module_of(path): path for path in LIBRARY}
+
+
+@functools.cache
 def own_modules(path):
     """The modules of effnet_tf that a file imports, such as "data.order"."""
-    known = {
-        ".".join(other.relative_to(ROOT / "effnet_tf").with_suffix("").parts) for other in LIBRARY
-    }
-    for module, name in imports(path):
+    return list(own_modules_among(imports(path)))
+
+
+def own_modules_among(imports):
+    """Yields the modules of effnet_tf among some (module, name)."""
+    for module, name in imports:
         home, _, inner = module.partition(".")
         if home == "effnet_tf":
             if name == "__version__":
                 continue
             within = f"{inner}.{name}".lstrip(".")
-            found = [each for each in (within, inner) if each in known or each in FLOORS]
+            found = [each for each in (within, inner) if each in MODULES or each in FLOORS]
             yield found[0] if found else ""
 
 
@@ -143,16 +179,12 @@ def test_imports_go_down_only(row):
 def test_no_circles_inside_a_folder():
     for path in LIBRARY:
         waiting, seen = list(own_modules(path)), set()
-        me = ".".join(path.relative_to(ROOT / "effnet_tf").with_suffix("").parts)
         while waiting:
             module = waiting.pop()
-            assert module != me, f"{path} imports itself by way of others"
-            if (
-                module not in seen
-                and (ROOT / "effnet_tf" / f"{module.replace('.', '/')}.py").exists()
-            ):
+            assert module != module_of(path), f"{path} imports itself by way of others"
+            if module in MODULES and module not in seen:
                 seen.add(module)
-                waiting += own_modules(ROOT / "effnet_tf" / f"{module.replace('.', '/')}.py")
+                waiting += own_modules(MODULES[module])
 
 
 def test_keras_cv_stays_in_one_file():
@@ -174,13 +206,13 @@ ROOMS = sorted({room_of(path) for path in SOURCES})
 
 
 def of_room(room):
-    """The files of a room, with their syntax trees."""
-    return [(path, ast.parse(path.read_text())) for path in SOURCES if room_of(path) == room]
+    """The files of a room."""
+    return [path for path in SOURCES if room_of(path) == room]
 
 
-def functions(tree):
-    """Yields (name, lines without the docstring) of every function in a tree."""
-    for node in ast.walk(tree):
+def functions(path):
+    """Yields (name, lines without the docstring) of every function in a file."""
+    for node in nodes_of(path):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             start = body[0].lineno if body else node.end_lineno
@@ -189,8 +221,8 @@ def functions(tree):
 
 def nodes(room, kinds):
     """Yields (where, node) of the nodes of some kinds in a room."""
-    for path, tree in of_room(room):
-        for node in ast.walk(tree):
+    for path in of_room(room):
+        for node in nodes_of(path):
             if isinstance(node, kinds):
                 yield f"{path.name}:{node.lineno}", node
 
@@ -199,8 +231,8 @@ def nodes(room, kinds):
 def test_functions_fit_on_a_screen(room):
     lengths = [
         (f"{path.name}:{name}", length)
-        for path, tree in of_room(room)
-        for name, length in functions(tree)
+        for path in of_room(room)
+        for name, length in functions(path)
     ]
     assert [each for each in lengths if each[1] > MAX_FUNCTION] == []
     if lengths:
@@ -217,15 +249,15 @@ def test_classes_fit_on_a_few_screens(room):
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_files_answer_one_question(room):
-    for path, tree in of_room(room):
-        assert len(path.read_text().splitlines()) <= MAX_FILE, path
-        assert ast.get_docstring(tree), f"{path} has no docstring"
+    for path in of_room(room):
+        assert len(text_of(path).splitlines()) <= MAX_FILE, path
+        assert ast.get_docstring(tree_of(path)), f"{path} has no docstring"
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_two_plain_lines_before_one_clever_one(room):
     """Few conditional expressions, no comprehension in another, no list * bool."""
-    lines = sum(len(path.read_text().splitlines()) for path, _ in of_room(room))
+    lines = sum(len(text_of(path).splitlines()) for path in of_room(room))
     found = [where for where, _ in nodes(room, ast.IfExp)]
     assert len(found) <= max(1, MAX_CONDITIONALS * lines / 1000), found
     comprehensions = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
@@ -258,8 +290,8 @@ def public_functions(tree):
 @pytest.mark.parametrize("room", [room for room in ROOMS if room in FLOORS])
 def test_public_signatures_are_annotated(room):
     missing = []
-    for path, tree in of_room(room):
-        for node in public_functions(tree):
+    for path in of_room(room):
+        for node in public_functions(tree_of(path)):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
             bare = [
                 each.arg
@@ -288,21 +320,20 @@ def test_the_readme_shows_what_the_demo_draws():
 
 def test_lines_are_short():
     for path in [*SOURCES, *(ROOT / "tests").rglob("*.py"), ROOT / "setup.py"]:
-        for number, line in enumerate(path.read_text().splitlines(), 1):
+        for number, line in enumerate(text_of(path).splitlines(), 1):
             assert len(line) <= 100, f"{path.name}:{number}"
 
 
 def code_lines(path):
     """Counts the lines of a file that are no blank line, comment or docstring."""
-    tree = ast.parse(path.read_text())
     docstrings = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
         if isinstance(node, kinds) and ast.get_docstring(node):
             docstrings.update(range(node.body[0].lineno, node.body[0].end_lineno + 1))
     return sum(
         number not in docstrings and bool(line.strip()) and not line.strip().startswith("#")
-        for number, line in enumerate(path.read_text().splitlines(), 1)
+        for number, line in enumerate(text_of(path).splitlines(), 1)
     )
 
 
@@ -349,7 +380,7 @@ def test_the_text_of_others_errors_is_told_by_first_line():
     """Else a message of ours may be empty, or hold TensorFlow's {{function_node ...}}."""
     found = []
     for path in SOURCES:
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.ExceptHandler) and node.name and not kinds(node) <= OUR_ERRORS:
                 found += [f"{path.name}:{line}" for line in texts_of(node)]
     assert found == []
