@@ -4,7 +4,7 @@ Names that need TensorFlow are loaded when first used (PEP 562), so that
 `import effnet_tf`, parameter counts and `--help` take milliseconds without it.
 """
 
-from effnet_tf import faces
+from effnet_tf import errors, faces
 from effnet_tf.costs import cost
 from effnet_tf.errors import InputError
 from effnet_tf.extras import MissingPackage, MissingTensorFlow
@@ -95,6 +95,7 @@ __all__ = sorted(
 )
 
 
+errors.show_sentences()
 faces.register_with_keras("effnet_tf.layers", "effnet_tf.optim")
 
 

@@ -4,10 +4,12 @@ Needs nothing but the standard library.
 """
 
 import difflib
+import os
 import re
 import sys
-from collections.abc import Iterable
-from types import ModuleType
+import traceback
+from collections.abc import Iterable, Iterator
+from types import ModuleType, TracebackType
 
 # What libraries write for their authors: places in a graph, the operation that was called,
 # the file and line of their own source.
@@ -36,13 +38,21 @@ INTERRUPTED, NOT_READ, TERMINATED = 130, 141, 143
 # Of an exception that has an `exit_code` programs print the message, without a traceback.
 
 
-class InputError(ValueError):
+class Told(Exception):
+    """Base of the exceptions whose message says all: see `show_sentences`."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Returns what a notebook shows; IPython asks for it by this name."""
+        return "".join(traceback.format_exception(_seen(self, self.__traceback__))).splitlines()
+
+
+class InputError(Told, ValueError):
     """Something the user gave cannot be used; the message says what and why."""
 
     exit_code = BAD_INPUT
 
 
-class SaveError(RuntimeError):
+class SaveError(Told, RuntimeError):
     """A file could not be written; what was there before is as it was."""
 
     exit_code = NO_ACCESS
@@ -54,22 +64,69 @@ class NotFinite(SaveError):
     exit_code = DIVERGED
 
 
-class TrainingStopped(RuntimeError):
+class TrainingStopped(Told, RuntimeError):
     """Training cannot go on: it has diverged, again and again."""
 
     exit_code = DIVERGED
 
 
-class WorkerLost(RuntimeError):
+class WorkerLost(Told, RuntimeError):
     """Another of several workers is gone; what was saved stays."""
 
     exit_code = PREEMPTED
 
 
-class Preempted(Exception):
+class Preempted(Told):
     """The run has saved its state and ends, because the machine will be taken away."""
 
     exit_code = PREEMPTED
+
+
+# --- what Python shows --------------------------------------------------------------------------
+
+# Of the environment: "full" shows where inside of effnet_tf an exception was raised, and why.
+TRACEBACK = "EFFNET_TF_TRACEBACK"
+# Between a user's line and our sentence their frames say nothing; nor do those of Python's own.
+_LIBRARIES = frozenset({"effnet_tf", "effnet_export", "keras", "tensorflow", "IPython"})
+
+
+def show_sentences() -> None:
+    """Has Python show a `Told` exception as its sentence, below the lines of the user's own code.
+
+    All others stay whole, and what handlers, loggers and debuggers get is whole, too.
+    """
+    before = sys.excepthook
+
+    def show(kind: type, error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, Told):
+            error = _seen(error, trace)
+            trace = error.__traceback__
+        before(type(error), error, trace)
+
+    sys.excepthook = show
+
+
+def _seen(error: BaseException, trace: TracebackType | None) -> BaseException:
+    """Returns an exception as a person is to see it: with neither causes nor others' frames."""
+    if os.environ.get(TRACEBACK) == "full":
+        return error
+    error = _first_raised(error)
+    error.__cause__, error.__suppress_context__ = None, True
+    shown = None
+    for each in reversed(list(_own_frames(trace))):
+        shown = TracebackType(shown, each.tb_frame, each.tb_lasti, each.tb_lineno)
+    return error.with_traceback(shown)
+
+
+def _own_frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in _LIBRARIES and package not in sys.stdlib_module_names:
+            yield trace
+        trace = trace.tb_next
+
+
+# --- what is told -------------------------------------------------------------------------------
 
 
 def first_line(error: BaseException) -> str:

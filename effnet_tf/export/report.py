@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-from effnet_tf.errors import FAULT
+from effnet_tf.errors import FAULT, Told
 
 LAYERS_SHOWN = 10
 FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
@@ -36,7 +36,7 @@ TOLERANCE = {
 }
 
 
-class VerificationError(RuntimeError):
+class VerificationError(Told, RuntimeError):
     """A written file does not compute what its model computes; it was removed."""
 
     exit_code = FAULT

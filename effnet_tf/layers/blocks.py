@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from effnet_tf.errors import InputError
 from effnet_tf.layers.convolutions import conv_layer
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
 from effnet_tf.layers.norm import check_batch_norm_mode
@@ -210,7 +211,7 @@ class DescribedBlock(ConvolutionalBlock):
         (N, H / strides, W / strides, filters), rounded up, of the last convolution.
 
     Raises:
-        ValueError: the input has other channels than the description says.
+        InputError: the input has other channels than the description says.
 
     Example:
         >>> from effnet_tf.variants import describe_conv
@@ -226,7 +227,7 @@ class DescribedBlock(ConvolutionalBlock):
     def describe(self, input_filters: int) -> tuple[Convolution, ...]:
         wanted = self._described[0].input_filters
         if input_filters != wanted:
-            raise ValueError(
+            raise InputError(
                 f"The block '{self.name}' is described for {wanted} channels; received a map of "
                 f"{input_filters}."
             )

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from effnet_tf.errors import InputError
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
 from effnet_tf.layers.pixel_range import PixelRange
 from effnet_tf.layers.shapes import Shape
@@ -61,7 +62,7 @@ class Normalize(keras.layers.Layer):
         (N, H, W, C), in the compute dtype of the layer.
 
     Raises:
-        ValueError: `mean` and `std` differ in length, or the input has other channels.
+        InputError: `mean` and `std` differ in length, or the input has other channels.
 
     Example:
         >>> Normalize([127.0], [128.0])(np.full((1, 2, 2, 1), 255, "uint8"))  # all 1.0
@@ -73,7 +74,7 @@ class Normalize(keras.layers.Layer):
         self._made_with = tuple(map(float, mean)), tuple(map(float, std))
         self._range = PixelRange()
         if len(mean) != len(std) or 0.0 in self._made_with[1]:
-            raise ValueError(
+            raise InputError(
                 "Normalize needs a mean and a non-zero std per channel; received "
                 f"mean={list(mean)} and std={list(std)}."
             )
@@ -81,7 +82,7 @@ class Normalize(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         mean, std = self._made_with
         if input_shape[-1] != len(mean):
-            raise ValueError(
+            raise InputError(
                 f"Normalize has constants for {len(mean)} channels; received "
                 f"an input of shape {tuple(input_shape)}."
             )
@@ -128,7 +129,7 @@ class Normalize(keras.layers.Layer):
             return
         mean, std = np.asarray(store["mean"]), np.asarray(store["std"])
         if mean.shape != self.mean.shape:
-            raise ValueError(
+            raise InputError(
                 f"The file's pixel constants are for {len(mean)} channels, those of layer "
                 f"'{self.name}' for {self.mean.shape[0]}."
             )
@@ -160,10 +161,10 @@ def follow_weights(layer: keras.layers.Normalization) -> None:
         layer: built, with weights (made without `mean` and `variance`), for the last axis.
 
     Raises:
-        ValueError: it is not built, or has its constants in its configuration.
+        InputError: it is not built, or has its constants in its configuration.
     """
     if not layer.built or layer.input_mean is not None:
-        raise ValueError(f"Layer '{layer.name}' is not built, or its constants are no weights.")
+        raise InputError(f"Layer '{layer.name}' is not built, or its constants are no weights.")
 
     def finalize_state():  # Keras calls it when weights are loaded
         layer.mean, layer.variance = layer.adapt_mean, layer.adapt_variance

@@ -1,5 +1,6 @@
 """What does a layer know of the shapes of its input and output?"""
 
+from effnet_tf.errors import InputError
 from effnet_tf.variants import Convolution
 
 Shape = tuple[int | None, ...]  # None: not known before there are images
@@ -9,10 +10,10 @@ def channels_of(shape: Shape) -> int:
     """Returns the last side of a shape, which kernels cannot do without.
 
     Raises:
-        ValueError: it is not known.
+        InputError: it is not known.
     """
     if not shape or shape[-1] is None:
-        raise ValueError(f"The input shape is {shape}; its last side, the channels, must be known.")
+        raise InputError(f"The input shape is {shape}; its last side, the channels, must be known.")
     return int(shape[-1])
 
 

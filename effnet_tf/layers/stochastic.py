@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from effnet_tf.errors import InputError
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
 from effnet_tf.layers.shapes import Shape
 
@@ -39,7 +40,7 @@ class DropConnect(keras.layers.Layer):
         (N, ...), as the input.
 
     Raises:
-        ValueError: a rate outside [0, 1).
+        InputError: a rate outside [0, 1).
 
     Example:
         >>> DropConnect(0.5, seed=1)(np.ones((4, 1, 1, 1)), training=True)  # rows of 0 or 2
@@ -48,7 +49,7 @@ class DropConnect(keras.layers.Layer):
     def __init__(self, rate: float, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
         if not 0 <= rate < 1:
-            raise ValueError(f"DropConnect needs a rate in [0, 1); received {rate}.")
+            raise InputError(f"DropConnect needs a rate in [0, 1); received {rate}.")
         self.rate = float(rate)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
