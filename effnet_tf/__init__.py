@@ -1,7 +1,66 @@
 """EfficientNet for Keras 3 and TensorFlow: models, training, export.
 
-Names that need TensorFlow are loaded when first used (PEP 562), so that
-`import effnet_tf`, parameter counts and `--help` take milliseconds without it.
+Networks
+    EfficientNetB0 and so on  build a network with the arguments of keras.applications
+    model_fn                  builds any variant, or one of your own, with more to choose
+    feature_extractor         builds a network that gives the maps of all scales
+    load_model                loads a .keras file, or the network of a run
+    load_run                  loads the trained network of a run directory, with its class names
+    load_weights              reads weights of any known origin into a model
+    LoadReport                what load_weights has read, left out and assumed
+    set_trainable             freezes a model up to a stage, or its batch norm
+    preprocess_input          gives images back as they are: the networks normalise pixels
+    decode_predictions        names the most probable classes of ImageNet
+
+Variants and what they cost, without TensorFlow
+    VARIANTS                  {name: Variant} of all networks; shows as a table
+    Variant                   one network in plain numbers
+    Stage                     a row of a Variant: blocks of one kind
+    Block                     one block after scaling
+    blocks                    lists the blocks of a network
+    CompoundScaling           what a phi means: depth, width and resolution
+    Cost                      parameters, multiply-adds and memory of a network
+    cost                      counts them
+    list_models               lists the variants with what each costs and reaches
+
+Training
+    train                     trains networks: train.run(recipe, workdir)
+    Recipe                    all hyper-parameters of a training run
+    RECIPES                   {name: Recipe} of those that are shipped; shows as a table
+    data                      batches of images from folders, tables, TFDS and TFRecords
+    optim                     optimisers, schedules and averages
+    AdamW                     AdamW, with rates per stage
+    LARS                      LARS, for very large batches
+    RMSprop                   RMSProp as TensorFlow 1 computes it, which the paper uses
+    SGD                       SGD with momentum, with rates per stage
+    WarmupCosine              a schedule: warm-up, then a cosine
+    WarmupPolynomial          a schedule: warm-up, then a polynomial
+    WarmupStaircase           a schedule: warm-up, then steps, as in the paper
+
+Using what was trained
+    inference                 evaluates networks, predicts and explains
+    export                    writes and checks TFLite, ONNX and SavedModel files
+
+Finding a network
+    scaling                   plans networks for a budget
+    search                    searches coefficients of scaling, or an architecture
+
+Layers
+    MBConv                    a mobile inverted bottleneck
+    FusedMBConv               the same with one full convolution, for accelerators
+    DescribedBlock            any block that is a list of convolutions
+    SqueezeExcite             scales channels by what they are on average
+    BatchNorm                 batch norm that can be frozen
+    DropConnect               stochastic depth, image by image
+    Dropout                   dropout whose masks differ from replica to replica
+    Normalize                 pixels to what a network was trained on
+
+Errors, each a sentence that says what to do
+    InputError                something that you gave cannot be used
+    MissingPackage            something needs a package that is not installed
+    MissingTensorFlow         it is TensorFlow
+
+Names that need TensorFlow import it when they are first used.
 """
 
 from effnet_tf import errors, faces

@@ -40,7 +40,8 @@ def attach(
         return getattr(load(f"{package}.{home_of[name]}", name), name)
 
     def listed():
-        return sorted({*vars(sys.modules[package]), *home_of})
+        here = vars(sys.modules[package])
+        return sorted({*here["__all__"], *(name for name in here if name.startswith("__"))})
 
     return get, listed, sorted(home_of)
 

@@ -16,7 +16,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from effnet_tf import errors, variants
+from effnet_tf import columns, errors, variants
 from effnet_tf.recipes import class_weights, fields
 from effnet_tf.recipes.network_and_data import Augmentation, Data, FineTuning, Network
 from effnet_tf.recipes.optimisation_and_loop import Loop, Optimisation
@@ -80,6 +80,24 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         least = variants.resolve(variant).least_side
         variants.check_resolution(size, f"variant '{variant.name}'", least)
         return dataclasses.replace(variant, resolution=size)
+
+    def shown(self, name: str) -> str:
+        """Returns a field's value as a table shows it; a file of a variant by its name."""
+        if name == "variant":
+            return self.resolved_variant().name
+        if name == "image_size":
+            return str(self.resolved_variant().resolution)
+        return str(getattr(self, name))
+
+    def _repr_html_(self) -> str:
+        """Returns what Jupyter shows: every field, and the paper's value where this is another."""
+        rows = [["field", "value", "default, if it is another"]]
+        for field in dataclasses.fields(self):
+            value, default = getattr(self, field.name), ""
+            if value != field.default:
+                default = str(field.default)
+            rows.append([field.name, errors.shown(value), default])
+        return columns.as_html(rows)
 
     def learning_rate(self) -> float:
         """Returns the peak rate: `base_learning_rate * batch_size / 256` (main.py)."""

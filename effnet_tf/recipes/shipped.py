@@ -1,5 +1,6 @@
 """Which recipes are shipped, and what may one expect of each?"""
 
+from effnet_tf.columns import Shown
 from effnet_tf.recipes.recipe import Recipe
 from effnet_tf.variants.accuracies import ACCURACIES
 
@@ -153,3 +154,16 @@ for _variant, _magnitude in (("b5", 17.0), ("b7", 28.0)):  # README.md
         Recipe(variant=_variant, augment="randaugment", randaugment_magnitude=_magnitude),
         _published("randaugment", _variant),
     )
+
+# --- how they show at a prompt and in a notebook ------------------------------------------------
+
+_COLUMNS = ("variant", "image_size", "dataset", "batch_size", "epochs", "optimizer", "augment")
+
+
+def _rows(recipes):
+    """The header and a row of text for each recipe."""
+    header = ["recipe", *(name.replace("_", " ") for name in _COLUMNS)]
+    return [header, *([name, *map(recipe.shown, _COLUMNS)] for name, recipe in recipes.items())]
+
+
+RECIPES = Shown(RECIPES, _rows)

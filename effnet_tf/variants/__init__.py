@@ -1,5 +1,6 @@
 """What is each network, in plain numbers? No TensorFlow."""
 
+from effnet_tf.variants import showing  # noqa: F401  it says how VARIANTS shows
 from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
 from effnet_tf.variants.baselines import BASELINES
 from effnet_tf.variants.block import Block

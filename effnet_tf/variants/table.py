@@ -1,5 +1,6 @@
 """Which variants are there, and which one does a name mean?"""
 
+from effnet_tf.columns import Shown
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.variants.baselines import BASELINES, RESNET50_B_STAGES, RESNET50_STAGES
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
@@ -7,7 +8,7 @@ from effnet_tf.variants.rows import Variant
 from effnet_tf.variants.variant_files import SUFFIX, from_json, read_variant
 
 _ROWS = EFFICIENTNETS | BASELINES
-VARIANTS = {variant.name: variant for variant in _ROWS.values()}
+VARIANTS = Shown({variant.name: variant for variant in _ROWS.values()})  # by showing.py
 # Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
 CONSTRUCTORS = {name: variant.name for name, variant in _ROWS.items()}
 
