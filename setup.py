@@ -74,11 +74,14 @@ setuptools.setup(
         # Other programs that read TFLite files: tests/export/tflite/test_clients.py.
         "clients": ["ai-edge-litert", "mediapipe", "openvino"],
         # Programs of others that take a network of ours (tests/habits/) or its metrics
-        # (tests/train/test_trackers.py), or whose weights we take (tests/weights/test_peers.py;
-        # keras-hub, too, which requires a TensorFlow of its own).
+        # (tests/train/test_trackers.py), in which it runs (tests/test_notebook.py), or whose
+        # weights we take (tests/weights/test_peers.py; keras-hub, too, which requires a TensorFlow
+        # of its own).
         "peers": [
+            "ipykernel>=6.29",
             "keras-tuner>=1.4",
             "mlflow-skinny>=3",
+            "nbclient>=0.10",
             "timm>=1.0",
             "torchvision>=0.20",
             "wandb>=0.20",

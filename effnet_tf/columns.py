@@ -19,15 +19,17 @@ def aligned(rows: Rows) -> list[str]:
 
 
 def as_html(rows: Rows) -> str:
-    """Returns rows of cells as an HTML table; the first is the header."""
+    """Returns rows of cells as an HTML table; the first is the header, its column is left."""
     kinds = ["th", *("td" for _ in rows[1:])]
     lines = [_row(cells, kind) for cells, kind in zip(rows, kinds)]
     return "\n".join(["<table>", *lines, "</table>"])
 
 
 def _row(cells, kind):
-    inside = "".join(f"<{kind}>{html.escape(cell)}</{kind}>" for cell in cells)
-    return f"<tr>{inside}</tr>"
+    first, *others = map(html.escape, cells)
+    inside = [f"<{kind} style='text-align: left'>{first}</{kind}>"]
+    inside += [f"<{kind}>{cell}</{kind}>" for cell in others]
+    return f"<tr>{''.join(inside)}</tr>"
 
 
 class Shown(dict[str, Value]):

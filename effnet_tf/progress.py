@@ -1,4 +1,5 @@
-"""How does a person see how far something is: live on a terminal, as plain lines in a log?
+"""How does a person see how far something is: live on a terminal or in a notebook, as plain lines
+in a log?
 
     for image in progress.bar("Reading", total=5_000, iterable=images):
         ...
@@ -101,7 +102,7 @@ def bar(
         shown: False: nowhere, as when the logger "effnet_tf" is silenced.
     """
     stream = file or sys.stderr
-    is_live = stream.isatty()
+    is_live = _is_live(stream)
     drawn = None  # as tqdm draws it
     if not is_live:
         drawn = _PLAIN
@@ -169,7 +170,12 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{rest:02}"
 
 
+def _is_live(stream):
+    """Whether a person looks at a stream on which a return goes back to the line's beginning."""
+    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
+
+
 def _written_to(stream):
-    if stream.isatty():
+    if _is_live(stream):
         return _Live(stream)
     return _Lines(stream)

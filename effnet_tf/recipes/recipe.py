@@ -90,14 +90,17 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         return str(getattr(self, name))
 
     def _repr_html_(self) -> str:
-        """Returns what Jupyter shows: every field, and the paper's value where this is another."""
-        rows = [["field", "value", "default, if it is another"]]
+        """Returns what Jupyter shows: what is not the paper's; folded, all the other fields."""
+        others, same = [["field", "value", "default"]], [["field", "value"]]
         for field in dataclasses.fields(self):
-            value, default = getattr(self, field.name), ""
-            if value != field.default:
-                default = str(field.default)
-            rows.append([field.name, errors.shown(value), default])
-        return columns.as_html(rows)
+            value = getattr(self, field.name)
+            shown = errors.shown(value)
+            if value == field.default:
+                same.append([field.name, shown])
+            else:
+                others.append([field.name, shown, str(field.default)])
+        folded = f"<summary>{len(same) - 1} fields as by default</summary>"
+        return f"{columns.as_html(others)}\n<details>{folded}\n{columns.as_html(same)}\n</details>"
 
     def learning_rate(self) -> float:
         """Returns the peak rate: `base_learning_rate * batch_size / 256` (main.py)."""
