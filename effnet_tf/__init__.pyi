@@ -81,6 +81,28 @@ class _Constructor(Protocol):
         family: str | None = None,
     ) -> keras.Model: ...
 
+class _ConstructorV2(Protocol):
+    """Builds one variant with the arguments of `keras.applications.EfficientNetV2B0`."""
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: str | None = ...,
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: tuple[int | None, int | None, int] | None = None,
+        pooling: str | None = None,
+        classes: int = ...,
+        classifier_activation: str | None = "softmax",
+        include_preprocessing: bool = True,
+        name: str = ...,
+        *,
+        dropout_rate: float | None = None,
+        drop_connect_rate: float = 0.2,
+        batch_norm_momentum: float | None = None,
+        preprocessing: bool | str = True,
+        family: str | None = None,
+    ) -> keras.Model: ...
+
 EfficientNetB0: _Constructor
 EfficientNetB1: _Constructor
 EfficientNetB2: _Constructor
@@ -99,6 +121,14 @@ EfficientNetLite4: _Constructor
 EfficientNetEdgeTPUSmall: _Constructor
 EfficientNetEdgeTPUMedium: _Constructor
 EfficientNetEdgeTPULarge: _Constructor
+EfficientNetV2B0: _ConstructorV2
+EfficientNetV2B1: _ConstructorV2
+EfficientNetV2B2: _ConstructorV2
+EfficientNetV2B3: _ConstructorV2
+EfficientNetV2S: _ConstructorV2
+EfficientNetV2M: _ConstructorV2
+EfficientNetV2L: _ConstructorV2
+EfficientNetV2XL: _ConstructorV2
 MobileNet: _Constructor
 MobileNetV2: _Constructor
 MobileNetV3Large: _Constructor

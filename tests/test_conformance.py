@@ -72,6 +72,11 @@ SLOW = (
     "EfficientNetLite4",
     "EfficientNetEdgeTPUMedium",
     "EfficientNetEdgeTPULarge",
+    "EfficientNetV2B0",
+    "EfficientNetV2B1",
+    "EfficientNetV2B2",
+    "EfficientNetV2B3",
+    "EfficientNetV2S",
     "MobileNet",
     "MobileNetV2",
     "MobileNetV3Large",
@@ -85,6 +90,9 @@ TOO_LARGE = (
     "EfficientNetB7",
     "EfficientNetB8",
     "EfficientNetL2",
+    "EfficientNetV2M",
+    "EfficientNetV2L",
+    "EfficientNetV2XL",
 )
 MODELS = [*ALWAYS, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 

@@ -56,17 +56,29 @@ def test_no_other_stub_lies_about():
 
 
 def test_the_constructors_have_the_arguments_that_the_stub_says():
-    call = next(
-        node
-        for node in ast.walk(ast.parse(FACE.read_text()))
-        if isinstance(node, ast.FunctionDef) and node.name == "__call__"
-    )
-    positional = [each.arg for each in call.args.args[1:]]
-    keywords = [each.arg for each in call.args.kwonlyargs]
-    for name, home in names_in(FACE).items():
-        if home is None and name.startswith("EfficientNet"):
-            parameters = inspect.signature(getattr(effnet_tf, name)).parameters
-            assert list(parameters) == [*positional, *keywords], name
+    tree = ast.parse(FACE.read_text())
+    arguments = {each.name: arguments_of(each) for each in tree.body if is_class(each)}
+    stated = {each.target.id: each.annotation.id for each in tree.body if is_stated(each)}
+    constructors = {name: kind for name, kind in stated.items() if kind in arguments}
+    assert set(constructors) == set(effnet_tf.variants.CONSTRUCTORS)
+    for name, kind in constructors.items():
+        parameters = inspect.signature(getattr(effnet_tf, name)).parameters
+        assert list(parameters) == arguments[kind], name
+
+
+def is_class(node):
+    return isinstance(node, ast.ClassDef)
+
+
+def is_stated(node):
+    """Whether a line of a stub says of which type a name is."""
+    return isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Name)
+
+
+def arguments_of(protocol):
+    """Returns the names of the arguments of the calls that a class describes."""
+    call = next(each for each in protocol.body if isinstance(each, ast.FunctionDef))
+    return [each.arg for each in (*call.args.args[1:], *call.args.kwonlyargs)]
 
 
 def mypy(*arguments):

@@ -11,6 +11,7 @@ from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
 from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constants
 from effnet_tf.layers.pixel_range import watch_range
+from effnet_tf.layers.pixel_settings import change_settings, has_own_settings, settings_layers
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
 from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
@@ -26,6 +27,7 @@ __all__ = [
     "SqueezeExcite",
     "batch_norm",
     "batch_norms",
+    "change_settings",
     "check_batch_norm_mode",
     "conv_initializer",
     "conv_layer",
@@ -33,11 +35,13 @@ __all__ = [
     "flatten",
     "follow_weights",
     "group_moments",
+    "has_own_settings",
     "hidden_constants",
     "holders",
     "is_new",
     "mask_seed",
     "masks_from",
+    "settings_layers",
     "start_at_zero",
     "sublayers",
     "watch_range",

@@ -1,4 +1,4 @@
-"""What takes the place of `keras.applications.efficientnet` in a program?
+"""What takes the place of `keras.applications`' EfficientNets in a program?
 
 A constructor per variant with its arguments, `preprocess_input` and `decode_predictions`.
 """
@@ -14,13 +14,21 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import imagenet_classes
 from effnet_tf.models.build import model_fn
-from effnet_tf.variants import BASELINES, CONSTRUCTORS, VARIANTS
+from effnet_tf.variants import BASELINES, CONSTRUCTORS, EFFICIENTNETS_V2, VARIANTS, model_name
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
 
 def _constructor(function_name, variant):
     """Returns the drop-in constructor of one variant, which has no name of its own yet."""
+    build = _plain_constructor(function_name, variant)
+    if variant in EFFICIENTNETS_V2.values():
+        return _with_include_preprocessing(build, variant)
+    return build
+
+
+def _plain_constructor(function_name, variant):
+    """Returns a function with the arguments of `keras.applications.EfficientNetB0`."""
 
     def build(
         include_top: bool = True,
@@ -51,9 +59,41 @@ def _constructor(function_name, variant):
     return build
 
 
+def _with_include_preprocessing(plain, variant):
+    """Returns a function with the arguments of `keras.applications.EfficientNetV2B0`."""
+
+    def build(
+        include_top: bool = True,
+        weights: str | os.PathLike | None = _default_weights(variant),  # noqa: B008
+        input_tensor: keras.KerasTensor | None = None,
+        input_shape: Shape | None = None,
+        pooling: str | None = None,
+        classes: int = variant.num_classes,
+        classifier_activation: str | None = "softmax",
+        include_preprocessing: bool = True,
+        name: str = model_name(variant),  # noqa: B008  (of the constructor, not of a call)
+        *,
+        dropout_rate: float | None = None,
+        drop_connect_rate: float = 0.2,
+        batch_norm_momentum: float | None = None,
+        preprocessing: bool | str = True,
+        family: str | None = None,
+    ) -> keras.Model:
+        preprocessing = include_preprocessing and preprocessing
+        images: dict = dict(input_tensor=input_tensor, input_shape=input_shape, pooling=pooling)
+        top: dict = dict(classes=classes, classifier_activation=classifier_activation, name=name)
+        rates: dict = dict(dropout_rate=dropout_rate, drop_connect_rate=drop_connect_rate)
+        scales: dict = dict(preprocessing=preprocessing, batch_norm_momentum=batch_norm_momentum)
+        return plain(include_top, weights, family=family, **images, **top, **rates, **scales)
+
+    return build
+
+
 def _default_weights(variant):
     if variant in BASELINES.values():
         return None  # of these there are files alone
+    if variant is EFFICIENTNETS_V2["EfficientNetV2XL"]:
+        return "imagenet21k-ft1k"  # which all others have besides
     return "imagenet"
 
 
@@ -70,11 +110,30 @@ _BASELINE = """of Keras' own layers.
     and names of layers are those of our other constructors. See also `model_fn`."""
 
 
-def _constructor_doc(name, variant):
-    about = _EFFICIENTNET
-    weights = '"imagenet" or another published name, a file, or None for random weights'
+_EFFICIENTNET_V2 = """as keras.applications does.
+
+    Arguments and meaning are those of `keras.applications.EfficientNetV2B0`: pixels in
+    [0, 255], `include_top=False` gives the feature map of `top_activation`, and the graph
+    is made of the same Keras layers under the same names, so that a saved model loads
+    without this package. But blocks are dropped as the original code does it, see
+    `models/flat.py`. See also `model_fn`."""
+_INCLUDE_PREPROCESSING = """
+        include_preprocessing: whether the model normalises its pixels; False is
+            `preprocessing=False`."""
+
+
+def _about(variant):
+    """Returns what a family has of its own: its description, `weights`, one more argument."""
     if variant in BASELINES.values():
-        about, weights = _BASELINE, "a file, or None for random weights"
+        return _BASELINE, "a file, or None for random weights", ""
+    weights = '"imagenet" or another published name, a file, or None for random weights'
+    if variant in EFFICIENTNETS_V2.values():
+        return _EFFICIENTNET_V2, weights, _INCLUDE_PREPROCESSING
+    return _EFFICIENTNET, weights, ""
+
+
+def _constructor_doc(name, variant):
+    about, weights, v2 = _about(variant)
     return f"""Builds {name}, {about}
 
     Args:
@@ -84,12 +143,12 @@ def _constructor_doc(name, variant):
         input_shape: (H, W, C), by default {variant.resolution} pixels with a classifier.
         pooling: without a classifier: None, "avg" or "max".
         classes: classes of the classifier.
-        classifier_activation: activation of the classifier; None gives logits.
+        classifier_activation: activation of the classifier; None gives logits.{v2}
         name: of the model.
         dropout_rate: before the classifier; by default {variant.dropout_rate}.
         drop_connect_rate: end of the ramp of stochastic depth; paper 0.2.
         batch_norm_momentum: of the moving statistics; 0.9 suits a few hundred steps, 0.99 many.
-        preprocessing: "imagenet", "inception" or "lite"; False where the caller normalises
+        preprocessing: "imagenet", "inception", "lite" or "v2"; False where the caller normalises
             the pixels; True for what belongs to the weights.
         family: whose weights these are, see `model_fn`.
 

@@ -2,32 +2,42 @@
 
 The form of the drop-in constructors: the layers, their names and their order are those of
 keras.applications' EfficientNet (keras/src/applications/efficientnet.py), so that programs that
-walk or name layers do what they do there, and a saved model loads without this package.
+walk or name layers do what they do there, and a saved model loads without this package. A row says
+by `keras_graph` if it is EfficientNetV2's (efficientnet_v2.py): there convolutions pad themselves,
+those of one kernel per channel are called dwconv2, and pixel constants are no weights.
 `composite.py` has the same functions. Deviations from keras.applications:
 
 - Padding: its pads are right for even sides alone where a side is unknown (None); there ours
   pad nothing and the convolution pads itself, so that every side is right.
 - Means, pixels and class scores are float32 under every dtype policy but float64.
 - Kernels start untruncated, see `layers.conv_initializer`.
+- Drop rates of EfficientNetV2 ramp over all blocks, as the original's; theirs overshoot in B1 to B3
+  (0.295 in B3's last block instead of 0.194), whose scaled blocks they do not count.
+- Theirs normalises images of other than 3 channels by (x - 128) / 128 in EfficientNetV2's B0 to
+  B3, ours by the average of the constants for RGB.
 """
 
 import keras
 import numpy as np
 from keras import KerasTensor
 
-from effnet_tf.layers import follow_weights, watch_range
+from effnet_tf.layers import follow_weights, settings_layers, watch_range
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
 from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
+_V2 = "efficientnet_v2"
 
 
 def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
     """Returns (pixels - mean) / std of images (N, H, W, C).
 
-    The constants are weights of the Normalization layer, in units of 255 grey levels.
+    The constants are weights of the Normalization layer, in units of 255 grey levels; of
+    EfficientNetV2 they are settings.
     """
+    if network.keras_graph == _V2:
+        return _normalize_by_settings(network, pixels)
     rescaling = keras.layers.Rescaling(1 / _GREY_LEVELS, dtype=precise())
     x = rescaling(pixels)
     watch_range(rescaling)
@@ -39,14 +49,23 @@ def normalize(network: Network, pixels: KerasTensor) -> KerasTensor:
     return layer(x)
 
 
+def _normalize_by_settings(network, pixels):
+    first, *others = settings_layers(network.mean, network.std)
+    x = first(pixels)
+    watch_range(first)
+    for layer in others:
+        x = layer(x)
+    return x
+
+
 def convolution(
     network: Network, described: Convolution, x: KerasTensor, prefix: str = ""
 ) -> KerasTensor:
     """Adds a convolution, its batch norm and, if it has one, its activation."""
-    name, padding = prefix + described.name, None
+    name, padding = prefix + _called(network, described), None
     if any(described.explicit_padding):
         x = zero_padding(described, f"{name}_pad")(x)
-    elif described.strides > 1 and (described.kind == "depthwise" or not prefix):
+    elif _pads_before(network, described, prefix):
         x, padding = _padded(described, x, f"{name}_pad")
     x = conv_layer(described, name=name, padding=padding)(x)
     x = keras.layers.BatchNormalization(
@@ -58,6 +77,19 @@ def convolution(
     if described.after_sum:
         return x
     return _activation(described, x, prefix)
+
+
+def _called(network, described):
+    if network.keras_graph == _V2 and described.kind == "depthwise":
+        return f"{described.name}2"
+    return described.name
+
+
+def _pads_before(network, described, prefix):
+    """Whether keras.applications has a layer of zeros before a convolution."""
+    if network.keras_graph == _V2 or described.strides == 1:
+        return False
+    return described.kind == "depthwise" or not prefix
 
 
 def _activation(described, x, prefix):

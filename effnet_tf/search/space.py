@@ -164,9 +164,11 @@ class Space:
 
     def _filters(self, number, factor):
         """Returns the scaled filters of a stage; 0 where rounding leaves none."""
-        return round_filters(
-            _times(self.frame.stages[number].filters, factor), self.frame.width_coefficient
-        )
+        return self._rounded(_times(self.frame.stages[number].filters, factor))
+
+    def _rounded(self, filters):
+        frame = self.frame
+        return round_filters(filters, frame.width_coefficient, frame.ten_percent_rule)
 
     def _repeats(self, number, added):
         """Returns the scaled repeats of a stage; 0 where none is left."""
@@ -182,7 +184,7 @@ class Space:
         """Whether a block of a stage has an output of its input's shape."""
         stage = self.frame.stages[number]
         if entering is None:  # what the builder declares of the first stage
-            entering = round_filters(stage.input_filters, self.frame.width_coefficient)
+            entering = self._rounded(stage.input_filters)
         return self._repeats(number, layers) > 1 or (stage.strides == 1 and entering == filters)
 
     def _check(self, spec):

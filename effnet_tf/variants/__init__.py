@@ -15,6 +15,7 @@ from effnet_tf.variants.convolutions import (
 )
 from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
+from effnet_tf.variants.efficientnet_v2 import EFFICIENTNETS_V2
 from effnet_tf.variants.families import FAMILIES, check_family, in_family, of_timm
 from effnet_tf.variants.kinds import (
     KINDS,
@@ -34,7 +35,14 @@ from effnet_tf.variants.layer_names import (
 )
 from effnet_tf.variants.network import Network, blocks, check_resolution, resolve
 from effnet_tf.variants.rounding import outer_filters, round_filters, scaled_stages
-from effnet_tf.variants.rows import IMAGENET_MEAN, IMAGENET_STD, PREPROCESSING, Stage, Variant
+from effnet_tf.variants.rows import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    KERAS_GRAPHS,
+    PREPROCESSING,
+    Stage,
+    Variant,
+)
 from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant, model_name
 from effnet_tf.variants.variant_files import SUFFIX, read_variant, save_variant, to_json
 
@@ -47,9 +55,11 @@ __all__ = [
     "CONSTRUCTORS",
     "DTYPES",
     "EFFICIENTNETS",
+    "EFFICIENTNETS_V2",
     "FAMILIES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "KERAS_GRAPHS",
     "KINDS",
     "PADDINGS",
     "PREPROCESSING",

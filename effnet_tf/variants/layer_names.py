@@ -15,18 +15,19 @@ from collections.abc import Iterable
 
 from effnet_tf.variants.kinds import NAMES_INSIDE
 
-_INSIDE = "|".join(name.replace("/", "[/_]") for name in NAMES_INSIDE)
+# keras.applications calls EfficientNetV2's depthwise convolutions dwconv2; it stands before dwconv,
+# which is no dwconv with a 2 behind it.
+_INSIDE = "dwconv2|" + "|".join(name.replace("/", "[/_]") for name in NAMES_INSIDE)
 _OUTSIDE = "stem_conv|stem_bn|top_conv|top_bn|top_projection|predictions"
 _STAGES = {"stem": "stem", "top": "head", "predictions": "classifier"}
 # A layer anywhere in the path of a variable; and one that a path ends with.
 _ANYWHERE = re.compile(rf"(?:^|/)(?:block(\d+)[a-z]+(?:_(?:{_INSIDE}))?|({_OUTSIDE}))(?:/|$)")
 _AT_THE_END = re.compile(rf"(?:^|/)(?:block(\d+)([a-z]+)[/_]({_INSIDE})|({_OUTSIDE}))$")
 # The same with something before and behind the names of the network: right_block2a/bn, stem_bn_2.
-# EfficientNetV2 of keras.applications also has a dwconv2.
 _RENAMED = re.compile(
     r"(?<![^/])(?P<before>[^/]*?)(?:"
     r"block(?P<stage>\d+)(?P<letters>[a-z]+)"
-    rf"(?:_(?P<inside>dwconv2|{_INSIDE})(?P<after>[^a-z/][^/]*)?"
+    rf"(?:_(?P<inside>{_INSIDE})(?P<after>[^a-z/][^/]*)?"
     rf"|(?P<behind>[^a-z/][^/]*)?/(?P<layer>{_INSIDE}))"
     rf"|(?P<outside>{_OUTSIDE})(?P<last>[^a-z/][^/]*)?)(?=/|$)"
 )
@@ -85,9 +86,15 @@ def place_of(path: str) -> Place | None:
     stage, letters, inside, outside = found.groups()
     if outside:
         return Place(outside)
+    return Place(_canonical(inside), int(stage), block_index(letters))
+
+
+def _canonical(inside):
+    """Returns our name of a layer in a block, whichever form it is of."""
+    if inside == "dwconv2":
+        return "dwconv"
     # Between "se" and its convolutions only: the other names hold underscores of their own.
-    inside = re.sub("^se_", "se/", inside)
-    return Place(inside, int(stage), block_index(letters))
+    return re.sub("^se_", "se/", inside)
 
 
 def stage_of(name: str) -> str | None:
@@ -191,6 +198,5 @@ def _renamed(match):
     network = (match["before"], after)
     if match["stage"] is None:
         return Place(layer, network=network), match.end()
-    layer = re.sub("^se_", "se/", layer)
     index = block_index(match["letters"])
-    return Place(layer, int(match["stage"]), index, network), match.end()
+    return Place(_canonical(layer), int(match["stage"]), index, network), match.end()

@@ -14,7 +14,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.variants.block import Block, resolve_blocks
 from effnet_tf.variants.convolutions import PADDINGS, Convolution
 from effnet_tf.variants.rounding import outer_filters
-from effnet_tf.variants.rows import Variant, normalization
+from effnet_tf.variants.rows import KERAS_GRAPHS, Variant, normalization
 from effnet_tf.variants.table import find_variant
 
 
@@ -35,6 +35,7 @@ class Network:
         classifier: the dense layer, which gives logits.
         batch_norm_momentum: of the moving statistics of every batch norm, in [0, 1).
         batch_norm_epsilon: added to the variance in every batch norm.
+        keras_graph: whose layers and names the flat form has, one of `KERAS_GRAPHS`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Network:
     classifier: Convolution
     batch_norm_momentum: float
     batch_norm_epsilon: float
+    keras_graph: str = "efficientnet"
 
     @property
     def ending(self) -> tuple[Convolution, ...]:
@@ -134,16 +136,14 @@ def resolve(
         (1, 1, 320, 1280)
     """
     row = find_variant(variant)
-    num_classes = check_count(
-        "num_classes", row.num_classes if num_classes is None else num_classes
-    )
-    dropout_rate = row.dropout_rate if dropout_rate is None else dropout_rate
-    if batch_norm_momentum is None:
-        batch_norm_momentum = row.batch_norm_momentum
+    num_classes = check_count("num_classes", _given(num_classes, row.num_classes))
+    dropout_rate = _given(dropout_rate, row.dropout_rate)
+    batch_norm_momentum = _given(batch_norm_momentum, row.batch_norm_momentum)
     _check_rate("dropout_rate", dropout_rate)
     _check_rate("drop_connect_rate", drop_connect_rate)
     _check_rate("batch_norm_momentum", batch_norm_momentum)
     _check_padding(row)
+    _check_keras_graph(row)
     stem_filters, head_filters, top_filters = outer_filters(row)
     stem = _stem(channels, stem_filters, row)
     found = resolve_blocks(row, stem, drop_connect_rate, output_stride)
@@ -151,7 +151,7 @@ def resolve(
     mean, std = normalization(row, channels, preprocessing)
     return Network(
         name=row.name,
-        side=row.resolution if resolution is None else resolution,
+        side=_given(resolution, row.resolution),
         mean=mean,
         std=std,
         stem=stem,
@@ -162,7 +162,15 @@ def resolve(
         classifier=_classifier(top_filters or features, num_classes),
         batch_norm_momentum=batch_norm_momentum,
         batch_norm_epsilon=row.batch_norm_epsilon,
+        keras_graph=row.keras_graph,
     )
+
+
+def _given(value, own):
+    """Returns a value, or the row's own where it is None."""
+    if value is None:
+        return own
+    return value
 
 
 def blocks(
@@ -234,6 +242,14 @@ def _check_padding(row):
                 f"{stage.kernel_size} pixels: only odd ones have as many pixels on either side of "
                 "their middle."
             )
+
+
+def _check_keras_graph(row):
+    if row.keras_graph not in KERAS_GRAPHS:
+        raise InputError(
+            f"keras_graph of variant '{row.name}' is {row.keras_graph!r}; it must be one of "
+            f"{', '.join(map(repr, KERAS_GRAPHS))}."
+        )
 
 
 def _stem(channels, filters, row):

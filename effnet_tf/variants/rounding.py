@@ -11,18 +11,19 @@ from effnet_tf.errors import InputError
 from effnet_tf.variants.rows import Stage, Variant
 
 
-def round_filters(filters: int, width_coefficient: float) -> int:
+def round_filters(filters: int, width_coefficient: float, ten_percent_rule: bool = True) -> int:
     """Returns `filters` scaled and rounded to a multiple of 8.
 
     The builder's rule: the nearest multiple of 8, and the next one up where that
     would lose more than 10 % (it fires once in the family: 16 -> 24 at width 1.2).
+    EfficientNetV2 (google/automl efficientnetv2/utils.py) lacks this rule.
 
     Deviation: the builder clamps at 8 whatever the width; here a width that rounds
     to no filters at all is the caller's error, see `scaled_filters`.
     """
     scaled = filters * width_coefficient
     rounded = int(scaled + 4) // 8 * 8
-    if 0 < rounded < 0.9 * scaled:
+    if ten_percent_rule and 0 < rounded < 0.9 * scaled:
         rounded += 8
     return rounded
 
@@ -34,7 +35,7 @@ def round_repeats(repeats: int, depth_coefficient: float) -> int:
 
 def _scaled_filters(variant, what, filters, width):
     """Returns scaled and rounded channels, of which at least some must be left."""
-    rounded = round_filters(filters, width)
+    rounded = round_filters(filters, width, variant.ten_percent_rule)
     if rounded <= 0:
         raise InputError(
             f"Width {width:.3g} leaves {what} of variant '{variant.name}' without filters: "
@@ -81,5 +82,5 @@ def scaled_stages(variant: Variant) -> Iterator[tuple[Stage, int]]:
         repeats = stage.repeats
         if variant.scale_stem_and_head or index not in (0, last):
             repeats = round_repeats(repeats, variant.depth_coefficient)
-        declared = round_filters(stage.input_filters, width)
+        declared = round_filters(stage.input_filters, width, variant.ten_percent_rule)
         yield dataclasses.replace(stage, filters=filters, input_filters=declared), repeats

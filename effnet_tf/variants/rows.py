@@ -24,7 +24,12 @@ PREPROCESSING = {
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
     "inception": ((127.5,) * 3, (127.5,) * 3),  # x * 2 / 255 - 1
     "lite": ((127.0,) * 3, (128.0,) * 3),
+    "v2": ((128.0,) * 3, (128.0,) * 3),  # google/automl efficientnetv2/preprocessing.py
 }
+
+
+# Modules of keras.applications that the flat form is like, see `models/flat.py`.
+KERAS_GRAPHS = ("efficientnet", "efficientnet_v2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +120,9 @@ class Variant:
             2; 0 for none.
         top_filters: channels, before scaling, of a dense layer between the mean over the map and
             the classifier, with the variant's activation; 0 for none.
+        ten_percent_rule: whether scaled channels are rounded up where rounding would lose more
+            than 10 % of them (EfficientNetV2: they are not).
+        keras_graph: whose layers and names the flat form has, one of `KERAS_GRAPHS`.
     """
 
     name: str
@@ -141,6 +149,8 @@ class Variant:
     stem_kernel_size: int = 3
     stem_pool_size: int = 0
     top_filters: int = 0
+    ten_percent_rule: bool = True
+    keras_graph: str = "efficientnet"
 
 
 def normalization(

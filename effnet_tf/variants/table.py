@@ -4,10 +4,11 @@ from effnet_tf.columns import Shown
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.variants.baselines import BASELINES, RESNET50_B_STAGES, RESNET50_STAGES
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
+from effnet_tf.variants.efficientnet_v2 import EFFICIENTNETS_V2
 from effnet_tf.variants.rows import Variant
 from effnet_tf.variants.variant_files import SUFFIX, from_json, read_variant
 
-_ROWS = EFFICIENTNETS | BASELINES
+_ROWS = EFFICIENTNETS | EFFICIENTNETS_V2 | BASELINES
 VARIANTS = Shown({variant.name: variant for variant in _ROWS.values()})  # by showing.py
 # Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
 CONSTRUCTORS = {name: variant.name for name, variant in _ROWS.items()}
@@ -55,7 +56,13 @@ def baseline_of(row: Variant) -> Variant | None:
 
 
 def model_name(row: Variant) -> str:
-    """Returns what a model of a variant is called: "efficientnet-b0", "mobilenet_v2"."""
-    if baseline_of(row) is None:
-        return f"efficientnet-{row.name}"
-    return row.name
+    """Returns what a model of a variant is called.
+
+    "efficientnet-b0"; "efficientnetv2-s" of v2-s, as Google and keras.applications call it;
+    "mobilenet_v2".
+    """
+    if baseline_of(row) is not None:
+        return row.name
+    if row.name.startswith("v2-"):
+        return f"efficientnet{row.name}"
+    return f"efficientnet-{row.name}"

@@ -1,13 +1,14 @@
 """Does a model normalise pixels as the weights that it gets expect?
 
 The network's form of blocks does it in a `Normalize` layer, its flat form (and that of
-keras.applications) in Keras' Rescaling and Normalization before the stem.
+keras.applications) in Keras' Rescaling and Normalization before the stem: EfficientNetV2 has the
+constants as settings of these, all others as weights.
 """
 
 import keras
 import numpy as np
 
-from effnet_tf.layers import Normalize, follow_weights
+from effnet_tf.layers import Normalize, change_settings, follow_weights, has_own_settings
 from effnet_tf.layers.pixel_scaling import chained, deviation_of, scaling, standardising
 
 
@@ -139,12 +140,8 @@ class _Stock:
     def constants(self):
         steps = map(_step, (*self._before, self.layer, *self._after))
         whole = chained(steps)
-        return self._plain(whole.centre), self._plain(whole.deviation)
-
-    def _plain(self, values):
-        """One number per channel, with the digits that a float32 has."""
-        per_channel = np.broadcast_to(values, self.layer.adapt_mean.shape[0])
-        return [float(f"{value:.7g}") for value in per_channel]
+        channels = self.layer.adapt_mean.shape[0]
+        return _digits(whole.centre, channels), _digits(whole.deviation, channels)
 
     def set(self, mean, std):
         first, last = chained(map(_step, self._before)), chained(map(_step, self._after))
@@ -155,9 +152,31 @@ class _Stock:
         follow_weights(self.layer)
 
 
+class _Settings:
+    """The last layer of a flat EfficientNetV2 that normalises, and what is done before."""
+
+    def __init__(self, before, layer, channels):
+        self.layer, self._before, self._channels = layer, before, channels
+
+    def constants(self):
+        whole = chained(map(_step, (*self._before, self.layer)))
+        return _digits(whole.centre, self._channels), _digits(whole.deviation, self._channels)
+
+    def set(self, mean, std):
+        first = chained(map(_step, self._before))
+        change_settings(self.layer, first.factor * mean + first.shift, first.factor * std)
+
+
+def _digits(values, channels):
+    """One number per channel, with the digits that a float32 has."""
+    return [float(f"{value:.7g}") for value in np.broadcast_to(values, channels)]
+
+
 def _before_stem(stem):
-    """Returns the `_Stock` whose result a flat network's first convolution takes, in a list."""
+    """Returns the place whose result a flat network's first convolution takes, in a list."""
     chain = _chain(stem)
+    if chain and has_own_settings(chain[-1]):
+        return [_Settings(chain[:-1], chain[-1], stem.kernel.shape[2])]
     numbers = [number for number, layer in enumerate(chain) if _has_weights(layer)]
     if len(numbers) != 1:
         return []

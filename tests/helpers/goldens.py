@@ -1,6 +1,6 @@
 """Compares our models with what Google's original code computed (tests/reference/).
 
-python -m tests.helpers.goldens            # the table of the README, all 17 variants
+python -m tests.helpers.goldens            # the table of docs/fidelity.md, all variants
 python -m tests.helpers.goldens b0 lite0   # some
 """
 
@@ -28,6 +28,11 @@ def variants():
     return [name for name in efficientnets() if name != "l2"]
 
 
+def efficientnets_v2():
+    """The variants of EfficientNetV2 that have goldens here, the small ones first."""
+    return ["v2-b0", "v2-b2", "v2-b3", "v2-s", "v2-l"]
+
+
 def efficientnets():
     """The names of the variants that Google's original code has, too."""
     from effnet_tf.variants import EFFICIENTNETS
@@ -37,7 +42,7 @@ def efficientnets():
 
 def read(variant):
     """The golden of a variant, as ../shared/goldens/README.md describes it."""
-    name = f"efficientnet-{OFFICIAL.get(variant, variant)}.json.gz"
+    name = f"efficientnet-{OFFICIAL.get(variant, variant)}.json.gz".replace("-v2", "v2")
     return json.loads(gzip.decompress((REFERENCE / name).read_bytes()))
 
 
@@ -132,7 +137,7 @@ def errors(variant, **options):
 def main(names):
     """Prints a Markdown table."""
     print("| variant | inputs | logits | endpoints |\n|---|---|---|---|", flush=True)
-    for name in names or variants():
+    for name in names or [*variants(), *efficientnets_v2()]:
         found = errors(name)
         sizes = ", ".join(f"{height}x{width}" for height, width in found)
         logits, endpoints = (max(column) for column in zip(*found.values()))

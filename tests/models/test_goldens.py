@@ -6,14 +6,14 @@ import pytest
 
 from tests.helpers import goldens
 
-ALWAYS = ("b0", "b1", "b5", "lite0", "edgetpu-s")  # b5: a large one
+ALWAYS = ("b0", "b1", "b5", "lite0", "edgetpu-s", "v2-b0")  # b5: a large one
 
 
 @pytest.mark.parametrize(
     "name",
     [
         name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow)
-        for name in goldens.variants()
+        for name in [*goldens.variants(), *goldens.efficientnets_v2()]
     ],
 )
 def test_equals_the_original(name):
