@@ -129,6 +129,36 @@ def on_interruption(last_words: Callable[[], str]) -> None:
     _state.last_words = last_words
 
 
+def written_files(*paths: str | None) -> Callable[[], str]:
+    """Returns last words that say which files have been written since now, each of them whole.
+
+    Args:
+        *paths: of files that the program may write; None: of an option that nobody gave.
+    """
+    before = {path: state_of(path) for path in paths if path}
+
+    def last_words():
+        if not before:
+            return "this program writes nothing"
+        written = [path for path, state in before.items() if state_of(path) != state]
+        if not written:
+            return f"nothing was written to {' or '.join(before)}"
+        return f"what was written is whole: {', '.join(written)}"
+
+    return last_words
+
+
+def goes_on_in(folder: str) -> Callable[[], str]:
+    """Returns the last words of a search, which keeps in a folder what it has finished."""
+
+    def last_words():
+        if os.path.isdir(folder):
+            return f"what was finished is in {folder}; the same command goes on there"
+        return f"nothing was written to {folder}"
+
+    return last_words
+
+
 def state_of(path: str) -> tuple[int, int] | None:
     """Returns what changes when another file or folder takes a place; for last words."""
     try:

@@ -55,7 +55,7 @@ def _last_words(options):
             return f"nothing was written to {path}"
         if out:
             return f"{out} had been written and is whole; the report beside it may be missing"
-        return f"{picture} may be incomplete"
+        return f"{picture} had been drawn and is whole"
 
     return last_words
 

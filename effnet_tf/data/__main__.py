@@ -59,13 +59,19 @@ def check(source: "Source", recipe: recipes.Recipe, options: argparse.Namespace)
     print("\n".join(data_check.table(source, findings)))
     path = os.path.join(options.out, "bad_examples.jsonl")
     storage.write_rows(path, source.bad.entries)
-    print(f"\nBad images: {path}")
+    print(f"\n{_listed(len(source.bad.entries), path)}")
     sheet = os.path.join(options.out, "contact_sheet.png")
     if data_check.contact_sheet(source, recipe, sheet):
         print(f"In each row an image as evaluation sees it, then as training does: {sheet}")
     if source.bad.entries or findings.across_splits() or findings.across_classes():
         return FAULTS
     return 0
+
+
+def _listed(count, path):
+    if not count:
+        return f"All images can be used; {path} is empty."
+    return f"Images that cannot be used ({count:,}) and why: {path}"
 
 
 def prepare(source: "Source", recipe: recipes.Recipe, options: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ def _add_neighbours(parser):
 
 def main(options: argparse.Namespace) -> None:
     """Embeds, in a process of its own, which a damaged file may kill."""
-    programs.on_interruption(lambda: "no file was written")
+    programs.on_interruption(programs.written_files(options.out, options.picture))
     extras.require("Embedding", "tensorflow", "keras")
     _check(options)
     names = ("what", "paths", "out", "neighbours", "query", "picture", "batch_size")

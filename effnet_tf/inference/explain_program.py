@@ -73,7 +73,7 @@ def _add_what(parser):
 
 def main(options: argparse.Namespace) -> None:
     """Explains, in a process of its own, which a damaged file may kill."""
-    programs.on_interruption(lambda: f"pictures in '{options.out}' are whole; others are missing")
+    programs.on_interruption(programs.written_files(options.out))
     extras.require("Explaining", "tensorflow", "keras")
     extras.load("matplotlib.figure", "Explaining, which draws pictures,")
     _check_place(options.out)

@@ -54,7 +54,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def main(options: argparse.Namespace) -> None:
     """Predicts, in a process of its own, which a damaged file may kill."""
-    programs.on_interruption(lambda: "no file was written; what was printed is right")
+    files = [None if path == "-" else path for path in (options.csv, options.json)]
+    programs.on_interruption(programs.written_files(*files, options.picture))
     extras.require("Predicting", "tensorflow", "keras")
     _check(options)
     names = ("what", "paths", "top", "csv", "json", "picture", "batch_size")

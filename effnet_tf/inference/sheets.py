@@ -23,6 +23,7 @@ class Folder:
     def __init__(self, path: str, method: str) -> None:
         self._path, self._method = path, method
         self._names: set[str] = set()
+        self._drawn = 0
         with storage.writing(path):
             os.makedirs(path, exist_ok=True)
 
@@ -32,6 +33,7 @@ class Folder:
             return None
         path = os.path.join(self._path, self._name(explanation.image))
         if overlays.draw([explanation], path, overlays.WIDTH):
+            self._drawn += 1
             return path
         return None
 
@@ -46,7 +48,9 @@ class Folder:
 
     def finish(self) -> list[str]:
         """Returns what is said at the end."""
-        return [f"Drew {len(self._names):,} pictures to {self._path}"]
+        if not self._drawn:
+            return [f"There was nothing to draw to {self._path}"]
+        return [f"Drew {self._drawn:,} pictures to {self._path}"]
 
 
 class Sheet:
@@ -73,6 +77,8 @@ class Sheet:
 
     def finish(self) -> list[str]:
         """Draws; returns what is said at the end."""
+        if not self._kept:
+            return [f"There is no image to draw, so there is no new {self._path}"]
         if not overlays.draw(self._kept, self._path, SHEET_WIDTH):
             return []
         line = f"Drew {self._path}: {len(self._kept):,} images"

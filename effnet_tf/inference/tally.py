@@ -51,7 +51,9 @@ class Tally:
             print(line)
         if written:
             print(f"Wrote {' and '.join(written)}: {self._total:,} images")
-        if self._picture and self._kept and _draw(self._kept, self._picture):
+        if self._picture and not self._kept:
+            print(f"There is no image to draw, so there is no new {self._picture}")
+        elif self._picture and _draw(self._kept, self._picture):
             print(f"Drew {self._picture}: the first {len(self._kept):,} of {self._total:,} images")
         self.check()
 

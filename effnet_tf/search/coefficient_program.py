@@ -86,9 +86,7 @@ def run(options: argparse.Namespace) -> None:
     """Searches, or computes the answer again."""
     from effnet_tf.search import coefficient_search
 
-    programs.on_interruption(
-        lambda: f"what was trained is in {options.workdir}; the same command goes on there"
-    )
+    programs.on_interruption(programs.goes_on_in(options.workdir))
     if options.report:
         coefficient_search.answer(options.workdir)
         return

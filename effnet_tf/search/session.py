@@ -57,9 +57,7 @@ def search(options: argparse.Namespace) -> None:
     _choose(options)
     base = find_variant(options.base)
     storage = open_storage(options)
-    programs.on_interruption(
-        lambda: f"what was finished is in {options.workdir}; the same command goes on there"
-    )
+    programs.on_interruption(programs.goes_on_in(options.workdir))
     server = trials.fork_server()
     with tempfile.TemporaryDirectory() as folder:
         place = {"data_dir": options.data_dir, "holdout": options.holdout}

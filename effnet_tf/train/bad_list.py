@@ -46,13 +46,14 @@ class BadList:
     def note(self) -> bad_images.TooManyBad | None:
         """Lists the images that have proved bad since; returns a TooManyBad, or None."""
         entries = self._source.bad.entries
-        for entry in entries[self._noted :][: bad_images.SHOWN]:
+        new = entries[self._noted :]
+        if new:
+            self._noted = len(entries)
+            storage.write_rows(self.path, entries)
+        for entry in new[: bad_images.SHOWN]:
             log.info(
                 f"\nBad {entry['split']} image {entry['key']}: {entry['reason']}; see {self.path}"
             )
-        if len(entries) > self._noted:
-            self._noted = len(entries)
-            storage.write_rows(self.path, entries)
         return self._too_many() if self._is_chief else None
 
     def _too_many(self):

@@ -106,7 +106,7 @@ class TestLastWords:
         last_words = programs._last_words(options)
         assert last_words() == f"nothing was written to {picture}"
         picture.write_text("half")
-        assert last_words() == f"{picture} may be incomplete"
+        assert last_words() == f"{picture} had been drawn and is whole"
 
     def test_of_none(self):
         for words in (["inspect", "x"], ["bench", "x"], ["classify", "x", "y"]):
