@@ -7,6 +7,7 @@ on lazily: importing this package registers with Keras what saved models may hol
 from effnet_tf.layers.blocks import DescribedBlock
 from effnet_tf.layers.classifiers import is_new, start_at_zero
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
+from effnet_tf.layers.depth import allow_depth
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
 from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
 from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constants
@@ -25,6 +26,7 @@ __all__ = [
     "MBConv",
     "Normalize",
     "SqueezeExcite",
+    "allow_depth",
     "batch_norm",
     "batch_norms",
     "change_settings",

@@ -8,7 +8,6 @@ intermediate maps.
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import cast
 
 import keras
 
@@ -19,8 +18,7 @@ from effnet_tf import (
 from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.messages import log
-from effnet_tf.models import composite, graph
-from effnet_tf.models import flat as flat_form
+from effnet_tf.models import graph
 from effnet_tf.variants import Variant
 from effnet_tf.weights import loading
 
@@ -125,7 +123,7 @@ def model_fn(
     )
     if input_shape is None and include_top:
         input_shape = (network.side, network.side, 3)
-    form = _form(flat)
+    form = graph.form_of(flat, network)
     inputs, images = graph.images(network, input_tensor, input_shape)
     endpoints = graph.features(network, images, form)
     if include_top:
@@ -219,7 +217,7 @@ def feature_extractor(
     )
     if input_shape is None:
         input_shape = (network.side, network.side, 3)
-    form = _form(flat or not set(wanted.values()).isdisjoint(EXPANSIONS))
+    form = graph.form_of(flat or not set(wanted.values()).isdisjoint(EXPANSIONS), network)
     inputs, images = graph.images(network, input_tensor, input_shape)
     found = graph.features(network, images, form)
     found |= graph.classifier(network, found["head"], None, form)
@@ -231,12 +229,6 @@ def feature_extractor(
     )
     _load(model, weights, row, family)
     return model
-
-
-def _form(flat) -> graph.Form:
-    if flat:
-        return cast(graph.Form, flat_form)
-    return cast(graph.Form, composite)
 
 
 def _explain_inner_names(model):

@@ -8,16 +8,20 @@ fixed ones would collide as soon as a second model or input joins.
 """
 
 import operator
-from typing import Protocol
+from typing import Protocol, cast
 
 import keras
 from keras import KerasTensor
 
 from effnet_tf.errors import InputError
+from effnet_tf.layers import allow_depth
 from effnet_tf.layers.convolutions import conv_initializer, dense_initializer, precise
 from effnet_tf.layers.shapes import Shape
+from effnet_tf.models import composite
+from effnet_tf.models import flat as flat_form
 from effnet_tf.variants import Block, Convolution, Network, check_resolution
 
+_MOST_IN_A_BLOCK = 15  # layers, of the flat form
 _LARGE = 32  # a last axis of so much behind 1, 3 or 4 is a side: channels come first
 
 
@@ -35,6 +39,14 @@ class Form(Protocol):
     ) -> tuple[KerasTensor, KerasTensor | None]: ...
 
     def dropout(self, rate: float, x: KerasTensor) -> KerasTensor: ...
+
+
+def form_of(flat: bool, network: Network) -> Form:
+    """Returns the flat form, in which Keras may then walk the network, or that of blocks."""
+    if flat:
+        allow_depth(_MOST_IN_A_BLOCK * len(network.blocks))
+        return cast(Form, flat_form)
+    return cast(Form, composite)
 
 
 def channels_of(input_tensor: KerasTensor | None, input_shape: Shape | None) -> int:

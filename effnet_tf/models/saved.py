@@ -16,6 +16,8 @@ from effnet_tf import (
 from effnet_tf.models import trained
 from effnet_tf.weights import claims, loading, pixels
 
+_DEEPEST = 2000  # layers of what a file may hold; EfficientNetV2-XL has 1,300
+
 
 def load_model(
     path: str | os.PathLike,
@@ -46,6 +48,7 @@ def load_model(
     if storage.exists(os.path.join(os.fspath(path), "recipe.json")):
         return trained.load_run(path)
     claims.check_keras_file(str(path))
+    layers.allow_depth(_DEEPEST)
     with _as_saved(str(path)):
         model = keras.saving.load_model(
             path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode

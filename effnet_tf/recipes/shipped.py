@@ -142,12 +142,13 @@ for _variant in ACCURACIES["autoaugment"]:
     _add(f"imagenet-{_variant}", Recipe(variant=_variant), _published("autoaugment", _variant))
 _add("imagenet-b8", Recipe(variant="b8"), _none_published("advprop", "b8", "AdvProp"))
 _add("imagenet-l2", Recipe(variant="l2"), _none_published("noisy-student", "l2", "Noisy Student"))
-for _variant in ACCURACIES["imagenet"]:  # Lite and EdgeTPU
-    _add(
-        f"imagenet-{_variant}",
-        Recipe(variant=_variant, augment="none"),
-        _published("imagenet", _variant, "; its augmentation is not said"),
-    )
+for _variant in ACCURACIES["imagenet"]:
+    if _variant.startswith(("lite", "edgetpu")):
+        _add(
+            f"imagenet-{_variant}",
+            Recipe(variant=_variant, augment="none"),
+            _published("imagenet", _variant, "; its augmentation is not said"),
+        )
 for _variant, _magnitude in (("b5", 17.0), ("b7", 28.0)):  # README.md
     _add(
         f"imagenet-{_variant}-randaugment",

@@ -13,7 +13,7 @@ class Accuracy:
 
     Attributes:
         top1: top-1 accuracy on ImageNet's validation images, in percent.
-        source: where it is said; a README.md is that of the original code,
+        source: where it is said; a README.md alone is that of the original code,
             tensorflow/tpu models/official/efficientnet, or of a folder there.
     """
 
@@ -24,6 +24,12 @@ class Accuracy:
 def _b(source, *top1):
     """B0, B1, ... in this order."""
     return {f"b{number}": Accuracy(value, source) for number, value in enumerate(top1)}
+
+
+def _v2(**top1):
+    """EfficientNetV2's, by what follows "v2-" in their names."""
+    source = "google/automl efficientnetv2/README.md"
+    return {f"v2-{name}": Accuracy(value, source) for name, value in top1.items()}
 
 
 _LITE = {
@@ -41,7 +47,10 @@ ACCURACIES = {
         "edgetpu-s": Accuracy(77.23, "edgetpu/README.md"),
         "edgetpu-m": Accuracy(78.69, "edgetpu/README.md"),
         "edgetpu-l": Accuracy(80.62, "edgetpu/README.md"),
+        **_v2(b0=78.7, b1=79.8, b2=80.5, b3=82.1, s=83.9, m=85.2, l=85.7),
     },
+    # Trained on ImageNet-21k, then on ImageNet; of B0 to B3 none was published.
+    "imagenet21k-ft1k": _v2(s=84.9, m=86.2, l=86.9, xl=87.2),
     # The same weights converted; what they reach after that nobody has published.
     "lite-pytorch": _LITE,
     "baseline": _b("README.md", 76.7, 78.7, 79.8, 81.1, 82.5, 83.1),

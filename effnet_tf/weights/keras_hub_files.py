@@ -141,7 +141,7 @@ def _check(path, config):
 def _refuse(path):
     raise InputError(
         f"'{path}' holds a network of keras_hub's that is no EfficientNet-B0 to B5 or Lite0 of its "
-        "presets, but EfficientNetV2, EdgeTPU, or one of other padding: effnet_tf does not have it."
+        "presets, but EfficientNetV2, EdgeTPU, or one of other padding: effnet_tf does not read it."
     )
 
 

@@ -58,7 +58,8 @@ def load_weights(
 
     If the file says which pixels its model takes, the model gets these constants, in
     whatever form it holds them. TF1 and PyTorch files do not say it: build the model with
-    `preprocessing="inception"` for AdvProp weights.
+    `preprocessing="inception"` for AdvProp weights, and for EfficientNetV2's of ImageNet-21k
+    that were fine-tuned on ImageNet.
 
     Args:
         model: an EfficientNet, in either form, or a `keras.Model` with one inside: in its own
@@ -249,6 +250,6 @@ def _fetch(name, model, variables, ours, family):
         )
     agreement.require(model, name, (published.FAMILY,), family, ours[0])
     classifier = variables.get("predictions/kernel")
-    classes = VARIANTS[ours[0]].num_classes
+    classes = published.find(name, ours[0]).num_classes or VARIANTS[ours[0]].num_classes
     include_top = classifier is not None and classifier.shape[-1] == classes
     return published.fetch(name, ours[0], include_top)

@@ -13,7 +13,7 @@ import keras
 
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log
-from effnet_tf.variants import ACCURACIES, PREPROCESSING, published_top1
+from effnet_tf.variants import ACCURACIES, EFFICIENTNETS_V2, PREPROCESSING, published_top1
 from effnet_tf.weights import packages
 
 
@@ -27,6 +27,7 @@ class Published:
         preprocessing: name in `PREPROCESSING`.
         md5: variant -> hashes of the file with and without its classifier, if published.
         package: that holds the file, by the name it is imported by, with {variant}; or "".
+        num_classes: of the classifier; None for the variant's.
     """
 
     url: str
@@ -34,6 +35,7 @@ class Published:
     preprocessing: str = "imagenet"
     md5: dict[str, tuple[str, str]] = dataclasses.field(default_factory=dict)
     package: str = ""
+    num_classes: int | None = None
 
 
 FAMILY = "tf"  # of all of them, in `variants.FAMILIES`
@@ -51,12 +53,30 @@ _KERAS_MD5 = {  # keras/src/applications/efficientnet.py: WEIGHTS_HASHES
     "b6": ("165f6e37dce68623721b423839de8be5", "9ecce42647a20130c1f39a5d4cb75743"),
     "b7": ("8c03f828fec3ef71311cd463b6759d99", "cbcfe4450ddf6f3ad90b1b398090fe4a"),
 }
+_V2 = "https://storage.googleapis.com/tensorflow/keras-applications/efficientnet_v2/"
+_KERAS_V2_MD5 = {  # keras/src/applications/efficientnet_v2.py: WEIGHTS_HASHES
+    "v2-b0": ("21ecbf6da12460d5c40bb2f29ceb2188", "893217f2bb855e2983157299931e43ff"),
+    "v2-b1": ("069f0534ff22adf035c89e2d9547a9dc", "0e80663031ca32d657f9caa404b6ec37"),
+    "v2-b2": ("424e49f28180edbde1e94797771950a7", "1dfe2e7a5d45b6632553a8961ea609eb"),
+    "v2-b3": ("1f1fc43bd98a6e4fd8fdfd551e02c7a0", "f6abf7b5849ac99a89b50dd3fd532856"),
+    "v2-s": ("e1d88a8495beba45748fedd0cecbe016", "af0682fb74e8c54910f2d4393339c070"),
+    "v2-m": ("a3bf6aa3276309f4fc6a34aa114c95cd", "1b8dc055df72dde80d614482840fe342"),
+    "v2-l": ("27e6d408b53c7ebc868fefa357689935", "b0b66b5c863aef5b46e8608fe1711615"),
+}
 
 
 def _variants(name, family=""):
     """The variants of a family that weights were published for."""
     return tuple(variant for variant in ACCURACIES[name] if variant.startswith(family))
 
+
+def _keras_v2(start, preprocessing="imagenet"):
+    """What keras.applications has of those V2 whose names begin so."""
+    md5 = {name: hashes for name, hashes in _KERAS_V2_MD5.items() if name.startswith(start)}
+    return Published(_V2 + "efficientnet{variant}{top}.h5", tuple(md5), preprocessing, md5)
+
+
+_ALL_V2 = tuple(row.name for row in EFFICIENTNETS_V2.values())
 
 # By the name of the weights. URLs: README.md of the original code, of its lite/ and edgetpu/.
 PUBLISHED = {
@@ -72,6 +92,19 @@ PUBLISHED = {
         Published(
             _GOOGLE + "efficientnet-{variant}.tar.gz", _variants("imagenet", "edgetpu"), "lite"
         ),
+        # B0 to B3 were trained with ImageNet's mean and deviation, S to L with (x - 128) / 128.
+        _keras_v2("v2-b"),
+        _keras_v2("v2-s", "v2"),
+        _keras_v2("v2-m", "v2"),
+        _keras_v2("v2-l", "v2"),
+    ),
+    # google/automl efficientnetv2/README.md; of 21,843 classes.
+    "imagenet21k": (
+        Published(_GOOGLE + "v2/efficientnet{variant}-21k.tgz", _ALL_V2, "v2", num_classes=21_843),
+    ),
+    # The same, trained on ImageNet after that, where the pixels were scaled otherwise.
+    "imagenet21k-ft1k": (
+        Published(_GOOGLE + "v2/efficientnet{variant}-21k-ft1k.tgz", _ALL_V2, "inception"),
     ),
     "baseline": (
         Published(_GOOGLE + "ckpts/efficientnet-{variant}.tar.gz", _variants("baseline")),

@@ -1,8 +1,8 @@
 """How are weights read from TensorFlow's checkpoints: Google's TF1 ones, and our own?
 
 Google's names are those of tensorflow/tpu models/official/efficientnet, where layers of a class
-are numbered within each block. Ours are the paths of the variables, as train/state.py saves
-its state.
+are numbered within each block; google/automl efficientnetv2 has the same. Ours are the paths of
+the variables, as train/state.py saves its state.
 """
 
 import dataclasses
@@ -129,8 +129,12 @@ def _read_ours(reader, keys, ema, target):
 # --- Google's TF1 code ------------------------------------------------------------------------
 
 _AVERAGE = "/ExponentialMovingAverage"
+# EfficientNetV2 of ImageNet-21k, whatever pixels its variant takes otherwise (google/automl
+# efficientnetv2/preprocessing.py).
+_CLASSES_OF_21K = 21_843
+# Today's TensorFlow counts scopes that are entered twice: the dense layer is in head_1.
 _TF1 = re.compile(
-    r"(?:^|/)(stem|head|blocks_(\d+))/(.+)/(kernel|depthwise_kernel|bias|"
+    r"(?:^|/)(stem|head|blocks_(\d+))(?:(?<=head)_\d+)?/(.+)/(kernel|depthwise_kernel|bias|"
     r"gamma|beta|moving_mean|moving_variance)$"
 )
 
@@ -147,7 +151,10 @@ def _read_tf1(reader, shapes, ema, target):
         if averages and len(averages) < len(raw):
             kind += f"; {len(raw) - len(averages)} variables have no average and are raw"
     values = name_values(_tensors(reader, chosen), split(chosen), target)
-    return Contents(kind, values, bool(ema and averages), families=("tf",))
+    pixels = None
+    if "predictions/bias" in values and len(values["predictions/bias"][1]) == _CLASSES_OF_21K:
+        pixels = variants.PREPROCESSING["v2"]
+    return Contents(kind, values, bool(ema and averages), pixels, families=("tf",))
 
 
 def _others(keys, raw, averages, shapes):

@@ -24,12 +24,14 @@ _OUTSIDE = {
 }
 # "hf_hub:timm/tf_efficientnet_b0.ns_jft_in1k", before 2023 "tf_efficientnet_b0_ns"
 _SAME = r"(?:b[0-8]|l2|lite[0-4]|es|em|el)"
+_V2 = r"(?:b[0-3]|s|m|l|xl)"
 _V3 = r"mobilenetv3_(?:large|small)_100"
 # What networks of ours are called: the families that one can be of. MobileNets of other widths,
 # such as mobilenetv2_140, are rows of the user's. Before 2023, "gluon_resnet50_v1b" and others.
 _OURS = {
     rf"tf_efficientnet_{_SAME}(?:_\w+)?|tf_{_V3}": ("tf",),
-    rf"efficientnet_{_SAME}|mobilenetv[12]_\d+|{_V3}": ("timm",),
+    rf"tf_efficientnetv2_{_V2}(?:_\w+)?": ("tf",),
+    rf"efficientnet_{_SAME}|mobilenetv[12]_\d+|{_V3}|efficientnetv2_{_V2}": ("timm",),
     r"(?:(?:gluon|ssl|swsl|tv)_)?resnet50(?:_v1b)?": ("timm", "torchvision"),
 }
 # What others are called that can have the same shapes: resnetblur50, mobilenetv3_rw.
@@ -95,6 +97,8 @@ def _inside(layer, others):
         number = int(layer[2:]) - 1
         return found[number] if number < len(found) else layer
     if layer == "conv_pw" and not expands:
+        return "project_conv"
+    if layer == "conv":  # EfficientNetV2's first stage
         return "project_conv"
     return {
         "conv_dw": "dwconv",

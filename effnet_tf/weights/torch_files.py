@@ -195,7 +195,7 @@ def find_naming(path: str, keys: Sequence[str]) -> tuple[ModuleType, str]:
     if any(map(torchvision_names.OTHERS.match, keys)):
         raise InputError(
             f"'{path}' holds a network of torchvision's that is no EfficientNet-B0 to B7, such as "
-            "EfficientNetV2: effnet_tf does not have it."
+            "its EfficientNetV2: effnet_tf reads that of Google, Keras and timm."
         )
     raise InputError(
         f"'{path}' holds no EfficientNet, MobileNet or ResNet-50 whose names effnet_tf knows "

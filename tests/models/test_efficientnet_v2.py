@@ -1,80 +1,35 @@
 """EfficientNetV2 in both forms, beside keras.applications'."""
 
-import dataclasses
 import inspect
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras.src.applications import efficientnet_v2
 
 import effnet_tf
 from effnet_tf import variants
+from effnet_tf.layers import allow_depth
 from effnet_tf.weights import pixels
-from tests.helpers import tiny_net
+from tests.helpers import tiny_net, tiny_v2
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 48, 33, 3)).astype("float32")
 SHAPE = (48, 33, 3)
 CONSTRUCTORS = [name for name in variants.EFFICIENTNETS_V2 if name != "EfficientNetV2XL"]
 
 
-def tiny_row(name="v2-b0"):
-    """A block of every kind: one convolution, fused, and with squeeze-and-excite."""
-    row = variants.VARIANTS[name]
-    conv, fused, _, inverted = row.stages[:4]
-    stages = (
-        dataclasses.replace(conv, filters=8, input_filters=8, repeats=2),
-        dataclasses.replace(fused, filters=16, input_filters=8, repeats=2),
-        dataclasses.replace(inverted, filters=16, input_filters=16, repeats=2),
-    )
-    return dataclasses.replace(row, stages=stages, stem_filters=8, head_filters=16, resolution=32)
-
-
 def ours(name="v2-b0", **options):
     keras.backend.clear_session(free_memory=False)
     options = {"num_classes": 3, "input_shape": SHAPE, "flat": True} | options
-    return effnet_tf.model_fn(tiny_row(name), **options)
-
-
-def theirs(name="v2-b0", **options):
-    """The same of keras.applications, with statistics as of a trained one."""
-    keras.backend.clear_session(free_memory=False)
-    arguments = [
-        dict(
-            kernel_size=stage.kernel_size,
-            num_repeat=stage.repeats,
-            input_filters=stage.input_filters,
-            output_filters=stage.filters,
-            expand_ratio=stage.expand_ratio,
-            se_ratio=0.25 if stage.se_ratio is None else 0,
-            strides=stage.strides,
-            conv_type=int(stage.fused or stage.kind == "conv"),
-        )
-        for stage in tiny_row(name).stages
-    ]
-    width = 16 / 1280  # of their head, which is 1280 before
-    for block in arguments:
-        for side in ("input_filters", "output_filters"):
-            block[side] /= width
-    model = efficientnet_v2.EfficientNetV2(
-        width,
-        1.0,
-        32,
-        blocks_args=arguments,
-        weights=None,
-        classes=3,
-        input_shape=SHAPE,
-        name=f"efficientnet{name}",
-        **options,
-    )
-    return tiny_net.randomise_batch_norm(model)
+    return effnet_tf.model_fn(tiny_v2.row(name), **options)
 
 
 @pytest.fixture(scope="module", params=["v2-b0", "v2-s"])
 def pair(request):
     """(theirs, ours with its weights), with the pixels of ImageNet and with others."""
-    reference = theirs(request.param)
+    reference = tiny_v2.theirs(request.param, SHAPE)
     model = ours(request.param)
     model.set_weights(reference.get_weights())
     return reference, model
@@ -102,7 +57,7 @@ def test_both_forms_compute_the_same(pair, tmp_path):
     theirs, ours = pair
     theirs.save(tmp_path / "theirs.keras")
     blocks = effnet_tf.model_fn(
-        tiny_row(ours.name.removeprefix("efficientnet")), 3, input_shape=SHAPE
+        tiny_v2.row(ours.name.removeprefix("efficientnet")), 3, input_shape=SHAPE
     )
     assert effnet_tf.load_weights(blocks, tmp_path / "theirs.keras").exact
     np.testing.assert_allclose(blocks(IMAGES), theirs(IMAGES), rtol=1e-4, atol=1e-6)
@@ -188,6 +143,28 @@ class TestConstructors:
         ours.set_weights(theirs.get_weights())
         images = np.random.default_rng(0).uniform(0, 255, (2, 64, 65, 3)).astype("float32")
         np.testing.assert_allclose(ours(images), theirs(images), rtol=1e-4)
+
+
+def test_python_is_told_how_deep_the_graph_is(monkeypatch):
+    """Keras walks it by functions that call themselves, a call for each layer."""
+    monkeypatch.setattr(sys, "getrecursionlimit", lambda: 1000)
+    limits = []
+    monkeypatch.setattr(sys, "setrecursionlimit", limits.append)
+    allow_depth(400)
+    assert limits == []
+    allow_depth(1500)
+    assert limits == [4000]
+
+
+@pytest.mark.slow
+def test_the_deepest_is_built_flat_copied_and_loaded(tmp_path):
+    keras.backend.clear_session()
+    model = effnet_tf.EfficientNetV2XL(weights=None, include_top=False, input_shape=(32, 32, 3))
+    assert len(keras.models.clone_model(model).layers) == len(model.layers) > 1000
+    model.save(tmp_path / "xl.keras")
+    code = f"import effnet_tf; print(len(effnet_tf.load_model('{tmp_path}/xl.keras').layers))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == str(len(model.layers)), done.stderr
 
 
 @pytest.mark.slow

@@ -215,7 +215,7 @@ class TestTimmsNames:
         assert_same(model, owner)
 
     @pytest.mark.parametrize(
-        "said", ["efficientnet_b3_pruned", "tf_efficientnetv2_s.in1k", "efficientnet_b0_gn"]
+        "said", ["efficientnet_b3_pruned", "efficientnetv2_rw_s.ra2_in1k", "efficientnet_b0_gn"]
     )
     def test_networks_that_are_none_of_ours_are_named(self, said, owners, tmp_path):
         writer, path = Writer(), tmp_path / "model.pth"
