@@ -28,9 +28,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
     parser = command_line.parser("python train_tpu.py", __doc__)
     _add_run(parser)
-    parser.add_argument(
-        "--verbose", action="store_true", help="show what TensorFlow's own log says, too"
-    )
     _add_devices(parser.add_argument_group("Devices"))
     recipes.add_options(parser)
     return _checked(parser, parser.parse_args(argv[1:]))
@@ -134,17 +131,16 @@ def main(options: argparse.Namespace) -> None:
 
 def _prepare(options):
     """Returns (recipe, the module train); bad options are refused before TensorFlow starts."""
-    from effnet_tf import extras, progress, quiet, recipes
+    from effnet_tf import extras, progress, recipes
 
     with programs.nothing_to_undo():
-        quiet.choose(options.verbose)
         begun = _begun(options)
         recipe = recipes.from_options(options, begun)
         if begun is None and _may_be_a_run(recipe.init_weights):
             recipe = _going_on(options).as_in_run(recipe, recipes.given(options))
         recipe.resolved_variant()
         extras.require("Training", "tensorflow", "keras")
-        with quiet.starting(options.verbose), progress.elapsed("Starting TensorFlow ..."):
+        with progress.starting():
             import tensorflow  # noqa: F401
         from effnet_tf import train
         from effnet_tf.train import session  # noqa: F401  (it takes seconds)
@@ -177,10 +173,10 @@ def _may_be_a_run(path):
 
 def _going_on(options):
     """Returns the module that knows runs, which needs TensorFlow."""
-    from effnet_tf import extras, progress, quiet
+    from effnet_tf import extras, progress
 
     extras.require("Training", "tensorflow", "keras")
-    with quiet.starting(options.verbose), progress.elapsed("Starting TensorFlow ..."):
+    with progress.starting():
         from effnet_tf.runs import going_on
     return going_on
 

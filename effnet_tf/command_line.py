@@ -90,6 +90,15 @@ def parser(command: str, description: str | None) -> argparse.ArgumentParser:
     class Parser(OneLine, argparse_flags.ArgumentParser):
         """Both; its sub-parsers are of the same kind."""
 
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.add_argument(
+                "--verbose",
+                action="store_true",
+                default=argparse.SUPPRESS,  # else a sub-parser would take back what was said before
+                help="show what TensorFlow's own log says, too",
+            )
+
     return Parser(
         prog=as_called(command).strip(),
         description=as_called(description or ""),

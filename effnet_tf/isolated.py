@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from effnet_tf import quiet
 from effnet_tf.errors import FAULT, InputError, SaveError, first_line
 from effnet_tf.terminal import Terminal
 
@@ -125,11 +126,14 @@ def _start(folder, arguments, files, reads):
     if reads:
         stdin = None  # that of this process
     with open(os.path.join(folder, "log"), "w") as log:
+        says: Any = log
+        if quiet.is_verbose():
+            says = None  # of this process: a person wants to see it
         return subprocess.Popen(
             # -P: nothing is imported from where the user happens to be.
             [sys.executable, "-P", "-c", _MAIN, str(os.getpid()), folder, *arguments],
             stdout=log,
-            stderr=log,
+            stderr=says,
             stdin=stdin,
             pass_fds=files,
             env=_environment(),
@@ -139,7 +143,10 @@ def _start(folder, arguments, files, reads):
 def _environment():
     home = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "2"}
+    inherited = {**os.environ, "PYTHONPATH": path}
+    if quiet.is_verbose():
+        return inherited
+    return {**inherited, quiet.LEVEL: quiet.OURS}
 
 
 def _relay(reader, silence):
@@ -167,12 +174,16 @@ def _reason(code, silence):
 
 def _end_of_log(folder):
     """Returns the last lines that libraries wrote, in brackets, without their internals."""
-    with open(os.path.join(folder, "log"), encoding="utf-8", errors="replace") as file:
-        lines = [line for line in file if line.strip()][-LINES_OF_LOG:]
+    with open(os.path.join(folder, "log"), "rb") as file:
+        lines = [line for line in file if line.strip() and not quiet.NOISE.match(line)]
     if not lines:
         return ""
-    cleaned = [first_line(RuntimeError(line)) for line in lines]
-    return f" (its last words: {' / '.join(cleaned)})"
+    last = [line.decode("utf-8", "replace") for line in lines[-LINES_OF_LOG:]]
+    cleaned = [first_line(RuntimeError(line)) for line in last]
+    more = ""
+    if len(lines) > LINES_OF_LOG:
+        more = f"; {quiet.VERBOSE}=1 shows all of them"
+    return f" (its last words: {' / '.join(cleaned)}{more})"
 
 
 def _write(folder, name, value):

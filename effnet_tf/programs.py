@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from effnet_tf import terminal
+from effnet_tf import quiet, terminal
 from effnet_tf.called import as_called as as_called
 from effnet_tf.errors import FAULT, INTERRUPTED, NO_ACCESS, NOT_READ, TERMINATED, first_line, told
 
@@ -220,6 +220,7 @@ def _run_by_absl(program, parse):
 
     def main(options):
         absl_logging.set_verbosity(absl_logging.WARNING)
+        quiet.choose(getattr(options, "verbose", False))
         return program(options)
 
     app.run(main, flags_parser=parse)

@@ -22,6 +22,7 @@ from typing import TextIO
 
 import tqdm
 
+from effnet_tf import quiet
 from effnet_tf.errors import printable
 from effnet_tf.messages import log
 from effnet_tf.terminal import Movement
@@ -155,9 +156,28 @@ def every_second(say: Callable[[str], object]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def elapsed(title: str) -> Iterator[None]:
-    """Shows a title and the time since, on standard output, where nothing else can be counted."""
-    with line() as shown, every_second(lambda time: shown.say(f"{title} {time}")):
+def elapsed(title: str, file: TextIO | io.TextIOBase | None = None) -> Iterator[None]:
+    """Shows a title and the time since, where nothing else can be counted.
+
+    Args:
+        title: what goes on.
+        file: where to; None: standard output.
+    """
+    with line(file) as shown, every_second(lambda time: shown.say(f"{title} {time}")):
+        yield
+
+
+@contextlib.contextmanager
+def starting(file: TextIO | io.TextIOBase | None = None) -> Iterator[None]:
+    """Where TensorFlow is imported: shows for how long, and drops its talk to itself.
+
+    Args:
+        file: where to; None: standard output. Not standard error, which passes a filter here.
+    """
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    with quiet.starting(), elapsed("Starting TensorFlow ...", file):  # which forks, then threads
         yield
 
 

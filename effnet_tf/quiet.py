@@ -24,12 +24,20 @@ NOISE = re.compile(
 # Of the environment: 0 shows all that TensorFlow's C++ says, 3 nothing but the end of a process.
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 OURS = "2"  # what programs.begin sets
+# Of the environment, which other processes of ours inherit: "1" shows what all libraries say.
+VERBOSE = "EFFNET_TF_VERBOSE"
+
+
+def is_verbose() -> bool:
+    """Whether a person wants to see what libraries say."""
+    return bool(os.environ.get(VERBOSE))
 
 
 def choose(verbose: bool) -> None:
     """Chooses before TensorFlow is imported whether it may talk; "retracing" and the like, too."""
-    if verbose:
+    if verbose or is_verbose():
         os.environ[LEVEL] = "0"
+        os.environ[VERBOSE] = "1"
     else:
         if os.environ.get(LEVEL, OURS) == OURS:  # else a person has chosen another one
             os.environ[LEVEL] = "3"
@@ -37,15 +45,12 @@ def choose(verbose: bool) -> None:
 
 
 @contextlib.contextmanager
-def starting(verbose: bool = False) -> Iterator[None]:
+def starting() -> Iterator[None]:
     """Where TensorFlow is imported: drops `NOISE` from standard error.
 
     Without effect where it is there already, or where all shall be seen.
-
-    Args:
-        verbose: whether all shall be seen.
     """
-    if verbose or "tensorflow" in sys.modules or not hasattr(os, "fork"):
+    if is_verbose() or "tensorflow" in sys.modules or not hasattr(os, "fork"):
         yield
         return
     kept, child = _divert()

@@ -35,10 +35,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
 def main(options: argparse.Namespace) -> None:
     """Runs the program; bad input is exit code 2, a file that failed its check 1."""
     programs.on_interruption(_last_words(options))
+    from effnet_tf import progress
+
     with programs.nothing_to_undo():
         extras.require("This program", "tensorflow", "keras")
         if not options.in_a_child:
-            from effnet_tf.export import writing  # noqa: F401  (it takes seconds)
+            with progress.starting():
+                from effnet_tf.export import writing  # noqa: F401  (it takes seconds)
     options.run(options)
 
 

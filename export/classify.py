@@ -91,8 +91,10 @@ def answer(
     Raises:
         InputError: the file cannot be used; or, after all answers, some images could not.
     """
-    from effnet_tf.inference import finding, photos, predicting, subjects
+    from effnet_tf import progress
 
+    with progress.starting(isolated.progress.terminal):
+        from effnet_tf.inference import finding, photos, predicting, subjects
     subject = subjects.open_subject(file, subjects.Options(labels=labels, trust=trust))
     names, finder = subject.class_names, finding.Finder()
     if workdir:

@@ -73,3 +73,10 @@ def test_what_is_right_is_read():
     options = with_programs().parse_args(["write", "--out", "x", "--", "--not_an_option"])
     assert options.files == ["--not_an_option"]
     assert parser().parse_args(["--workdir", "x", "--undefok=new", "--new=1"]).workdir == "x"
+
+
+@pytest.mark.parametrize("words", [["--verbose", "read"], ["read", "--verbose"], ["read"]])
+def test_every_program_can_be_heard(words):
+    options = with_programs().parse_args(words)
+    assert getattr(options, "verbose", False) == ("--verbose" in words)
+    assert not hasattr(parser().parse_args(["--workdir", "x"]), "verbose")

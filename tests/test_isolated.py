@@ -110,3 +110,27 @@ def _is_alive(pid):
             return file.read().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def complain(lines):
+    """A job that says much, some of it noise, and crashes."""
+    for number in range(lines):
+        os.write(2, f"reason {number}\n".encode())
+    os.write(2, b"E0000 00:00:1.0 5 a.cc:3] oneDNN supports DT_INT32 only\n")
+    os._exit(3)
+
+
+class TestWhatLibrariesSay:
+    def test_a_crash_tells_its_last_words_and_how_to_see_all(self):
+        with pytest.raises(isolated.WorkerError) as caught:
+            isolated.call((complain, {"lines": 5}))
+        assert "its last words: reason 2 / reason 3 / reason 4; EFFNET_TF_VERBOSE=1" in str(
+            caught.value
+        )
+
+    def test_all_of_it_is_seen_if_asked_for(self, monkeypatch, capfd):
+        monkeypatch.setenv("EFFNET_TF_VERBOSE", "1")
+        with pytest.raises(isolated.WorkerError, match="exit code 3"):
+            isolated.call((complain, {"lines": 2}))
+        said = capfd.readouterr().err
+        assert "reason 0\nreason 1\n" in said and "oneDNN supports" in said

@@ -17,7 +17,7 @@ NOISE = (
 PROGRAM = """
 import os, sys
 from effnet_tf import quiet
-with quiet.starting({verbose}):
+with quiet.starting():
     os.write(2, b'''{noise}''')
     {inside}
 print("after", file=sys.stderr)
@@ -27,8 +27,13 @@ print("after", file=sys.stderr)
 def run(inside="", verbose=False):
     """Returns (exit code, what reaches standard error) of a program that writes noise."""
     noise = "\n".join([*NOISE, "E0000 00:00:1.0 5 a.cc:3] The disk is on fire", ""])
-    program = PROGRAM.format(verbose=verbose, noise=noise, inside=inside)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    program = PROGRAM.format(noise=noise, inside=inside)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={**os.environ, quiet.VERBOSE: verbose * "1"},
+    )
     return done.returncode, done.stderr.splitlines()
 
 
@@ -63,8 +68,9 @@ def test_where_tensorflow_is_there_nothing_is_done(monkeypatch):
 def test_the_level_is_chosen(monkeypatch):
     level = logging.getLogger("tensorflow").level
     monkeypatch.setenv(quiet.LEVEL, "2")
+    monkeypatch.setenv(quiet.VERBOSE, "")
     quiet.choose(False)
     assert os.environ[quiet.LEVEL] == "3" and logging.getLogger("tensorflow").level == logging.ERROR
     quiet.choose(True)
-    assert os.environ[quiet.LEVEL] == "0"
+    assert os.environ[quiet.LEVEL] == "0" and quiet.is_verbose()
     logging.getLogger("tensorflow").setLevel(level)

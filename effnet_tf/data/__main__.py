@@ -13,7 +13,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from effnet_tf import extras, programs, recipes
+from effnet_tf import extras, programs, progress, recipes
 from effnet_tf.errors import InputError, first_line
 
 if TYPE_CHECKING:  # it needs TensorFlow, which takes seconds
@@ -108,7 +108,8 @@ def main(options: argparse.Namespace) -> int:
     _check_outside(options.out, recipe)
     with programs.nothing_to_undo():
         extras.require("This program", "tensorflow", "keras")
-        from effnet_tf.data import sources  # it takes seconds
+        with progress.starting():
+            from effnet_tf.data import sources  # it takes seconds
     if options.program == "check":
         extras.require_for_training(recipe)  # it draws what training sees
     source = sources.open_source(recipe, for_training=False)

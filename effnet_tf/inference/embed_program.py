@@ -105,8 +105,10 @@ def work(
     Raises:
         InputError: the network cannot be used; or, after all others, some images could not.
     """
-    from effnet_tf.inference import embedding, feature_files, finding, subjects, tally
+    from effnet_tf import progress
 
+    with progress.starting(isolated.progress.terminal):
+        from effnet_tf.inference import embedding, feature_files, finding, subjects, tally
     written: list[str] = []
     if out:
         written = feature_files.files_of(out)  # refused before anything takes long

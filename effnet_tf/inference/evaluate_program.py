@@ -107,8 +107,10 @@ def work(
     what: str, where: str | None, network: dict[str, Any], images: dict[str, Any], out: str | None
 ) -> None:
     """Evaluates, prints and writes; see the program's options."""
-    from effnet_tf.inference import evaluating, report, subjects, telling
+    from effnet_tf import progress
 
+    with progress.starting(isolated.progress.terminal):
+        from effnet_tf.inference import evaluating, report, subjects, telling
     if out is not None:
         report.check_folder(out)
     found = evaluating.evaluate(

@@ -17,7 +17,7 @@ import os
 import sys
 from typing import Any
 
-from effnet_tf import extras, programs
+from effnet_tf import extras, isolated, programs
 from effnet_tf.errors import InputError, printable
 from effnet_tf.inference import apart
 from effnet_tf.inference import options as command_line_options
@@ -105,8 +105,10 @@ def work(
     Raises:
         InputError: the network cannot be used; or, after all pictures, some images could not.
     """
-    from effnet_tf.inference import explaining, finding, sheets, subjects, tally
+    from effnet_tf import progress
 
+    with progress.starting(isolated.progress.terminal):
+        from effnet_tf.inference import explaining, finding, sheets, subjects, tally
     subject = subjects.open_subject(what, subjects.Options(**network))
     explainer = explaining.Explainer(subject, top, classes, method)
     finder, kept = finding.Finder(sys.stdin), tally.Tally()

@@ -90,8 +90,9 @@ def work(
         InputError: the network cannot be used; or, after all answers, some images could not.
     """
     from effnet_tf import progress
-    from effnet_tf.inference import finding, predicting, subjects, tally
 
+    with progress.starting(isolated.progress.terminal):
+        from effnet_tf.inference import finding, predicting, subjects, tally
     terminal, printed = isolated.progress.terminal or sys.stderr, sys.stdout
     kept = tally.Tally(picture)
     with contextlib.ExitStack() as stack:

@@ -200,6 +200,7 @@ def _average(path):
 
 def _files():
     extras.require("Making TFLite files", "tensorflow", "keras")
-    from effnet_tf.export.tflite import operator_files
+    with progress.starting():
+        from effnet_tf.export.tflite import operator_files
 
     return operator_files

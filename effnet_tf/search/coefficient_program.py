@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 
-from effnet_tf import programs
+from effnet_tf import programs, progress
 from effnet_tf.errors import InputError
 from effnet_tf.search.one_thread import use_one_thread
 from effnet_tf.search.settings import Settings
@@ -128,5 +128,5 @@ def _settings(options):
 
 def _use_one_core():
     """As the processes of several workers do: results do not depend on how many there are."""
-    with programs.nothing_to_undo():  # TensorFlow is imported
+    with programs.nothing_to_undo(), progress.starting():
         use_one_thread()

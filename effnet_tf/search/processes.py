@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from effnet_tf import quiet
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.isolated import WorkerError
 
@@ -105,6 +106,9 @@ class ForkServer:
 
 def _run_quietly():
     """Starts the server, if it does not run, without what libraries say when they are imported."""
+    if quiet.is_verbose():
+        multiprocessing.forkserver.ensure_running()
+        return
     said, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:

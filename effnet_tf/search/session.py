@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from effnet_tf import extras, local_files, programs
+from effnet_tf import extras, local_files, programs, progress
 from effnet_tf.errors import InputError
 from effnet_tf.scaling.targets import parse_amount, shown
 from effnet_tf.search import charts, confirming, results, studies, trials
@@ -62,7 +62,8 @@ def search(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = {"data_dir": options.data_dir, "holdout": options.holdout}
         path = os.path.join(folder, "images.npz")
-        images = trials.prepare(server, path, options.dataset, base.resolution, **place)
+        with progress.elapsed("Reading the images ..."):
+            images = trials.prepare(server, path, options.dataset, base.resolution, **place)
         _say_parts(images.about)
         base = dataclasses.replace(base, num_classes=images.about["classes"])
         evaluated = _trials(server, images, options, options.seeds)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, NamedTuple
 
+from effnet_tf import quiet
 from effnet_tf.errors import WorkerLost
 from effnet_tf.search.one_thread import use_one_thread
 from effnet_tf.search.settings import Settings
@@ -129,7 +130,8 @@ def _begin(parent, images, folds, settings):
     """Prepares a process that trains: it ends with its parent, and leaves Ctrl-C to that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    use_one_thread()
+    with quiet.starting():
+        use_one_thread()
     _benches.append(Bench(images, folds, settings))
 
 
