@@ -57,6 +57,7 @@ PROGRAMS = (
     ("benchmarks/export_size.py",),
     ("benchmarks/tpu_memory.py",),
     ("benchmarks/build_time.py",),
+    ("benchmarks/training_step.py",),
     ("benchmarks/batch_norm_momentum.py",),
     ("benchmarks/finetune.py",),
     ("benchmarks/lite_weights.py",),

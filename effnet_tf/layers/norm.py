@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.layers import lean_norm
 from effnet_tf.variants import BATCH_NORM_EPSILON, BATCH_NORM_MODES, BATCH_NORM_MOMENTUM
 
 
@@ -96,13 +96,25 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
+        if mask is None and self.takes_batch(training) and not self.shares():
+            if lean_norm.can_fuse(self, inputs):
+                return lean_norm.fused(self, inputs)
         return super().call(inputs, training and self.mode == "trainable", mask)
 
-    def _moments(self, inputs, mask):
+    def takes_batch(self, training: bool | None) -> bool:
+        """Whether it normalises by the statistics of the batch, and its own follow them."""
+        return bool(training) and self.trainable and self.mode == "trainable"
+
+    def shares(self) -> bool:
+        """Whether other replicas share the statistics of a batch, where this is asked."""
         context = tf.distribute.get_replica_context()
-        if self.sync_replicas == 1 or context is None or context.num_replicas_in_sync == 1:
+        return self.sync_replicas > 1 and context is not None and context.num_replicas_in_sync > 1
+
+    def _moments(self, inputs, mask):
+        if not self.shares():
             return super()._moments(inputs, mask)
-        return group_moments(inputs, self._group(context.num_replicas_in_sync))
+        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
+        return group_moments(inputs, self._group(replicas))
 
     def _group(self, replicas):
         size = min(self.sync_replicas, replicas)

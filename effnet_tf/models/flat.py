@@ -23,6 +23,7 @@ from keras import KerasTensor
 
 from effnet_tf.layers import follow_weights, settings_layers, watch_range
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
+from effnet_tf.layers.lean_norm import fuse
 from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
 
@@ -68,12 +69,14 @@ def convolution(
     elif _pads_before(network, described, prefix):
         x, padding = _padded(described, x, f"{name}_pad")
     x = conv_layer(described, name=name, padding=padding)(x)
-    x = keras.layers.BatchNormalization(
+    batch_norm = keras.layers.BatchNormalization(
         axis=3,
         momentum=network.batch_norm_momentum,
         epsilon=network.batch_norm_epsilon,
         name=f"{prefix}{described.batch_norm}",
-    )(x)
+    )
+    fuse(batch_norm)
+    x = batch_norm(x)
     if described.after_sum:
         return x
     return _activation(described, x, prefix)

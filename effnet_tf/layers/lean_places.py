@@ -1,0 +1,43 @@
+"""Where does a training step take the forms that are lean on a CPU?
+
+They are quicker and need less memory there, and the same to rounding. On other devices, and under
+XLA, which makes fused programs of the plain form, they have no measured advantage.
+"""
+
+import functools
+
+import keras
+import tensorflow as tf
+from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
+
+_PRECISIONS = ("float32", "float64")  # half precision is slower on CPUs whatever the form is
+
+
+def obstacle(dtype: str) -> str | None:
+    """Returns what forbids the lean forms here, such as "XLA", or None where nothing does.
+
+    Asked while a step is traced, or runs eagerly.
+
+    Args:
+        dtype: of the maps.
+    """
+    if under_xla():
+        return "XLA compiles the step"
+    accelerator = _accelerator()
+    if accelerator:
+        return f"there is a {accelerator}"
+    if keras.backend.standardize_dtype(dtype) not in _PRECISIONS:
+        return f"maps are {keras.backend.standardize_dtype(dtype)}"
+    return None
+
+
+def under_xla() -> bool:
+    """Whether the function that is being traced will be compiled as a whole, as for a TPU."""
+    return GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+@functools.cache  # devices do not come and go once TensorFlow runs
+def _accelerator():
+    """Returns the kind of a device that is no CPU, or None."""
+    kinds = {device.device_type for device in tf.config.list_logical_devices()}
+    return next((kind for kind in sorted(kinds) if kind in ("GPU", "TPU")), None)
