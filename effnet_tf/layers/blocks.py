@@ -14,7 +14,9 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.errors import InputError
+from effnet_tf.layers import lean, lean_norm
 from effnet_tf.layers.convolutions import conv_layer
+from effnet_tf.layers.lean_places import obstacle
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
 from effnet_tf.layers.norm import check_batch_norm_mode
 from effnet_tf.layers.shapes import Shape, channels_of, output_side
@@ -142,17 +144,34 @@ class ConvolutionalBlock(keras.layers.Layer):
             setattr(self, convolution.batch_norm, layer)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        x, added = self._convolved(inputs, training)
+        if self.adds_input:
+            x = self.drop_connect(x, training=training) + added
+        if self.convolutions[-1].after_sum:
+            x = keras.activations.get(self.convolutions[-1].activation)(x)
+        return x
+
+    def _convolved(self, inputs, training):
+        """Returns the map before the sum, and what is to be added to it."""
+        stages = None
+        if training and obstacle(inputs.dtype) is None and not self._shares():
+            stages = lean.stages(self.convolutions, self)
+        if stages is not None:
+            block = lean.Lean(stages, lean.reader(self))
+            x, added = block(inputs)
+            for moved in block.moved:
+                lean_norm.follow(*moved)
+            return x, added
         x = added = inputs
         for convolution in self.convolutions:
             if convolution.shortcut:
                 added = self._apply(convolution, inputs, training)
             else:
                 x = self._apply(convolution, x, training)
-        if self.adds_input:
-            x = self.drop_connect(x, training=training) + added
-        if self.convolutions[-1].after_sum:
-            x = keras.activations.get(self.convolutions[-1].activation)(x)
-        return x
+        return x, added
+
+    def _shares(self):
+        return any(layer.shares() for layer in self._batch_norms())
 
     def _apply(self, convolution, x, training):
         """Returns what one convolution, its batch norm and its activation make of a map."""

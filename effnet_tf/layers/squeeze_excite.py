@@ -55,11 +55,41 @@ class SqueezeExcite(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        # The mean over thousands of pixels needs float32; keepdims keeps the reshape,
+        # The mean over thousands of pixels needs float32 at least; keepdims keeps the reshape,
         # and 64 operators of its shape arithmetic, out of TFLite.
-        mean = ops.mean(ops.cast(inputs, "float32"), axis=(1, 2), keepdims=True)
+        precise = keras.backend.result_type(inputs.dtype, "float32")
+        mean = ops.mean(ops.cast(inputs, precise), axis=(1, 2), keepdims=True)
         squeezed = self._activate(self.reduce(ops.cast(mean, inputs.dtype)))
         return inputs * self._open(self.expand(squeezed))
+
+    def by_name(self) -> dict[str, keras.Variable]:
+        """Returns the weights that `gates` takes, in its order."""
+        return {
+            "reduce_kernel": self.reduce.kernel,
+            "reduce_bias": self.reduce.bias,
+            "expand_kernel": self.expand.kernel,
+            "expand_bias": self.expand.bias,
+        }
+
+    def gates(
+        self,
+        mean: tf.Tensor,
+        reduce_kernel: tf.Tensor,
+        reduce_bias: tf.Tensor,
+        expand_kernel: tf.Tensor,
+        expand_bias: tf.Tensor,
+    ) -> tf.Tensor:
+        """Returns the gates (N, C) for means (N, C), by weights as tensors.
+
+        Args:
+            mean: of every channel, over the map.
+            reduce_kernel: (1, 1, C, filters).
+            reduce_bias: (filters,).
+            expand_kernel: (1, 1, filters, C).
+            expand_bias: (C,).
+        """
+        squeezed = self._activate(tf.matmul(mean, reduce_kernel[0, 0]) + reduce_bias)
+        return self._open(tf.matmul(squeezed, expand_kernel[0, 0]) + expand_bias)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

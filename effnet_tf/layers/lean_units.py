@@ -1,0 +1,197 @@
+"""How do batch norm, activation and the convolution after them leave a single map behind?
+
+Autodiff of z = conv(activation(norm(x))) keeps x for the batch norm, y = norm(x) for the activation
+and h = activation(y) for the convolution: three maps of a size. But y = x * factor + shift, with
+two numbers per channel, and so h costs one cheap pass over x. A `Unit` keeps x alone. Its gradient,
+for the gradient d of z:
+
+    h          = activation(x factor + shift)          once more, and only once d is there
+    of kernel  = convolution's, of h and d             then h is not needed any more
+    dh         = convolution's, of d and the kernel
+    dy         = dh activation'(x factor + shift)
+    of x, gamma, beta = batch norm's, of dy and x      (lean_norm.py)
+
+Between activation and convolution there may be squeeze-and-excite: the convolution sees h g, where
+the gates g = excite(q) are a function of the mean q of h over the H W pixels. Then, with u the
+gradient of h g,
+
+    of g = sum over pixels of u h,   of q and the excitation's weights = autodiff's, of excite,
+    dh   = u g + (of q) / (H W).
+
+A unit without convolution gives q itself, as before a classifier. With `first` it takes the input
+of the convolution before it, and computes x from that once more, too: what it keeps is as narrow as
+a block is outside.
+
+Gradients of half a network, or of frozen variables, are as autodiff's: what nobody asks for is
+not computed, for TensorFlow drops it from its graph.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
+
+from effnet_tf.layers import lean_norm, lean_passes
+from effnet_tf.layers.lean_convolutions import Convolution
+from effnet_tf.layers.lean_places import under_xla
+
+
+def held_back(d: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
+    """Returns d and the tensors such that what is computed from them waits for d.
+
+    XLA would find that it has computed the same before, and keep that. Elsewhere the control
+    dependencies of `Unit` do it.
+    """
+    if under_xla():
+        return list(xla.optimization_barrier(d, *tensors))
+    return [d, *tensors]
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A function of a map and of variables, given as tensors by name, that keeps little.
+
+    Attributes:
+        epsilon: of the batch norm.
+        activation: one that `lean_passes.knows`.
+        convolution: what follows, with the weight "kernel"; None: the mean over the map.
+        excite: (mean (N, C), *weights) -> gates (N, C); its weights are all that have other names
+            than those that are mentioned here. None: there are no gates.
+        first: the convolution before the batch norm, with the weight "first"; None: it is no part
+            of the unit.
+        given: (mean, variance), each (C,), of a batch norm that does not take the map's own.
+    """
+
+    epsilon: float
+    activation: str | None
+    convolution: Convolution | None = None
+    excite: Callable[..., tf.Tensor] | None = None
+    first: Convolution | None = None
+    given: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def __call__(
+        self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns (output, mean (C,), variance (C,)); the statistics have no gradient.
+
+        Args:
+            x: (N, H, W, C), the output of a convolution, or the input of `first`.
+            weights: "gamma" and "beta", each (C,), and those of the attributes.
+        """
+
+        @tf.custom_gradient
+        def run(x, *values):
+            named = dict(zip(weights, values))
+            output, statistics, gates = self._forward(x, named)
+
+            def gradient(d, *_):
+                found = self._backward(d, x, named, statistics, gates)
+                return [found[name] for name in ("x", *weights)]
+
+            return (output, statistics.mean, statistics.variance), gradient
+
+        return run(x, *weights.values())
+
+    def _forward(self, x, weights):
+        """Returns the output, the statistics, and the mean and the gates if there are any."""
+        x, gates = self._wide(x, weights), None
+        if self.given is None:
+            statistics = lean_norm.measured(x, weights["gamma"], weights["beta"], self.epsilon)
+        else:
+            statistics = lean_norm.Statistics(*self.given, own=False)
+        h = self._activated(x, weights, statistics)
+        if self.convolution is None:
+            return _mean(h), statistics, gates
+        if self.excite is not None:
+            mean = _mean(h)
+            gates = mean, self.excite(mean, *_excitation(weights).values())
+            h = lean_passes.gated(h, gates[1])
+        return self.convolution.forward(h, weights["kernel"]), statistics, gates
+
+    def _backward(self, d, x, weights, statistics, gates):
+        """Returns the gradients of x and of the weights, by name."""
+        d, narrow = held_back(d, x)
+        with tf.control_dependencies([d]):
+            x = self._wide(narrow, weights)
+        if self.convolution is None:
+            found, dy = {}, self._of_mean(d, x, weights, statistics)
+        elif gates is None:
+            found, dy = self._of_convolution(d, x, weights, statistics)
+        else:
+            found, dy = self._of_gated(d, x, weights, statistics, gates)
+        dx, found["gamma"], found["beta"] = lean_norm.gradients(
+            dy, x, weights["gamma"], statistics, self.epsilon
+        )
+        if self.first is None:
+            return {**found, "x": dx}
+        found["first"] = self.first.to_kernel(narrow, dx, weights["first"])
+        return {**found, "x": self.first.to_input(dx, weights["first"], narrow)}
+
+    def _of_mean(self, d, x, weights, statistics):
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
+        return lean_passes.mean_slope(self.activation, x, *scaling, d / _pixels(x, d.dtype))
+
+    def _of_convolution(self, d, x, weights, statistics):
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
+        with tf.control_dependencies([d]):
+            h = self._activated(x, weights, statistics)
+        found = {"kernel": self.convolution.to_kernel(h, d, weights["kernel"])}
+        # One after the other: by then h has gone, and its place is free.
+        with tf.control_dependencies([found["kernel"]]):
+            dh = self.convolution.to_input(d, weights["kernel"], h)
+            return found, lean_passes.slope(self.activation, x, *scaling, dh)
+
+    def _of_gated(self, d, x, weights, statistics, gates):
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
+        mean, gate = gates
+        with tf.control_dependencies([d]):
+            h = self._activated(x, weights, statistics)
+            found = {"kernel": self._of_gated_kernel(h, gate, d, weights)}
+        with tf.control_dependencies([found["kernel"]]):
+            u = self.convolution.to_input(d, weights["kernel"], h)
+        excitation = _excitation(weights)
+        of_gate = tf.cast(lean_passes.gate_gradient(u, h), gate.dtype)
+        of_mean, *others = self._of_excitation(mean, excitation, of_gate)
+        found |= dict(zip(excitation, others))
+        of_mean /= _pixels(x, of_mean.dtype)
+        return found, lean_passes.gated_slope(self.activation, x, *scaling, u, gate, of_mean)
+
+    def _of_gated_kernel(self, h, gate, d, weights):
+        return self.convolution.to_kernel(lean_passes.gated(h, gate), d, weights["kernel"])
+
+    def _of_excitation(self, mean, excitation, of_gate):
+        """Returns the gradients of the mean and of the weights: all of them are small."""
+        inputs = [mean, *excitation.values()]
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            gate = self.excite(*inputs)
+        return tape.gradient(gate, inputs, of_gate)
+
+    def _wide(self, x, weights):
+        if self.first is None:
+            return x
+        return self.first.forward(x, weights["first"])
+
+    def _activated(self, x, weights, statistics):
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
+        return lean_passes.activated(self.activation, x, *scaling)
+
+
+def _excitation(weights):
+    """The weights that `excite` takes."""
+    others = ("gamma", "beta", "kernel", "first")
+    return {name: value for name, value in weights.items() if name not in others}
+
+
+def _mean(h):
+    """The mean (N, C) of a map over its pixels, in float32 at least."""
+    if h.dtype.size < 4:
+        h = tf.cast(h, tf.float32)
+    return tf.reduce_mean(h, (1, 2))
+
+
+def _pixels(x, dtype):
+    """How many pixels a map has."""
+    shape = tf.shape(x)
+    return tf.cast(shape[1] * shape[2], dtype)

@@ -1,0 +1,219 @@
+"""layers/lean.py: a block in its lean form is the plain one, in all its forms and modes."""
+
+import contextlib
+from unittest import mock
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from effnet_tf import layers
+from effnet_tf.layers import blocks, lean
+from effnet_tf.variants import kinds
+
+FORMS = {
+    "mbconv": lambda **how: layers.MBConv(8, 12, se_filters=2, **how),
+    "5x5, strided": lambda **how: layers.MBConv(6, 12, 5, 2, se_filters=2, **how),
+    "without expansion": lambda **how: layers.MBConv(8, 8, 5, activation="relu6", **how),
+    "dilated": lambda **how: layers.MBConv(8, 12, dilation_rate=2, **how),
+    "padded": lambda **how: layers.MBConv(8, 12, 3, 2, padding="symmetric", **how),
+    "soft": lambda **how: layers.MBConv(8, 12, activation="softmax", **how),
+    "fused": lambda **how: layers.FusedMBConv(8, 12, se_filters=2, activation="relu", **how),
+    "fused, strided": lambda **how: layers.FusedMBConv(6, 12, 3, 2, **how),
+    "bottleneck": lambda **how: layers.DescribedBlock(
+        kinds.describe_bottleneck(8, 4, 12, strides=2), **how
+    ),
+    "one convolution": lambda **how: layers.DescribedBlock(
+        kinds.describe_conv(8, 8, 8, se_filters=2), **how
+    ),
+    "hard": lambda **how: layers.DescribedBlock(
+        kinds.describe_mbconv(8, 12, 8, activation="hard_swish", se_filters=3), **how
+    ),
+}
+SLOW = ("mbconv", "fused", "bottleneck")  # to compile
+
+
+def maps(n=3, height=7, width=6, dtype="float64"):
+    return tf.constant(np.random.default_rng(0).normal(0.3, 1, (n, height, width, 8)), dtype)
+
+
+def built(form, **how):
+    keras.utils.set_random_seed(1)
+    block = FORMS[form](**{"dtype": "float64", **how})
+    block.build((None, None, None, 8))
+    draw = np.random.default_rng(2)
+    for weight in block.weights:
+        if weight.name in ("gamma", "beta", "moving_mean", "moving_variance", "bias"):
+            weight.assign(draw.uniform(0.5, 1.5, weight.shape))
+    return block
+
+
+def trained(block, inputs, run=tf.function):
+    """Output of a step, the gradients of all that trains, and the statistics afterwards."""
+    variables = [weight.value for weight in block.trainable_weights]
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            outputs = block(x, training=True)
+            goal = tf.reduce_sum(tf.sin(outputs))
+        return outputs, tape.gradient(goal, [x, *variables])
+
+    before = [weight.numpy() for weight in block.weights]
+    outputs, gradients = run(step)(inputs)
+    found = [outputs, *gradients, *[w.numpy() for w in block.non_trainable_weights]]
+    for weight, value in zip(block.weights, before):
+        weight.assign(value)
+    return [np.asarray(each) for each in found]
+
+
+class _Taken(Exception):
+    """The lean form was taken: nothing more needs to be traced."""
+
+
+def is_lean(block, inputs, **how):
+    """Whether a step of a block, traced anew, takes the lean form."""
+    with mock.patch.object(lean.Lean, "__call__", autospec=True, side_effect=_Taken) as form:
+        with contextlib.suppress(_Taken):
+            tf.function(lambda x: block(x, training=True), **how).get_concrete_function(inputs)
+    return form.called
+
+
+def compare(block, inputs, monkeypatch, rtol=1e-8, atol=1e-9, run=tf.function):
+    assert lean.stages(block.convolutions, block) is not None
+    found = trained(block, inputs, run)
+    with monkeypatch.context() as patch:
+        patch.setattr(blocks, "obstacle", lambda dtype: "a test")
+        expected = trained(block, inputs, run)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=atol)
+
+
+def eagerly(step):
+    return step
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_the_plain_form(form, monkeypatch):
+    compare(built(form), maps(), monkeypatch, run=eagerly)
+    compare(built(form), maps(1, 5, 9), monkeypatch, run=eagerly)
+
+
+@pytest.mark.parametrize(
+    "form", ["5x5, strided", *(pytest.param(form, marks=pytest.mark.slow) for form in SLOW)]
+)
+def test_equals_it_when_compiled_in_float32(form, monkeypatch):
+    block, inputs = built(form, dtype="float32"), maps(dtype="float32")
+    assert is_lean(block, inputs)
+    compare(block, inputs, monkeypatch, rtol=2e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("mode", ["inference", "frozen"])
+@pytest.mark.parametrize("form", ["mbconv", "bottleneck"])
+def test_modes_of_batch_norm(form, mode, monkeypatch):
+    block = built(form, batch_norm=mode)
+    compare(block, maps(), monkeypatch, run=eagerly)
+    statistics = [layer.moving_mean.numpy() for layer in block._batch_norms()]
+    block(maps(), training=True)
+    for layer, before in zip(block._batch_norms(), statistics):
+        np.testing.assert_array_equal(layer.moving_mean, before)
+
+
+def test_modes_may_differ_within_a_block(monkeypatch):
+    block = built("mbconv")
+    block.bn.mode, block.expand_bn.trainable = "inference", False
+    compare(block, maps(), monkeypatch, run=eagerly)
+
+
+@pytest.mark.parametrize("frozen", ["expand_conv", "dwconv", "project_conv", "se", "bn"])
+def test_half_frozen(frozen, monkeypatch):
+    block = built("mbconv")
+    getattr(block, frozen).trainable = False
+    compare(block, maps(), monkeypatch, run=eagerly)
+
+
+def test_a_frozen_block_is_what_it_is_in_inference():
+    block = built("mbconv", trainable=False)
+    np.testing.assert_allclose(block(maps(), training=True), block(maps()), rtol=1e-9)
+
+
+def test_unknown_sides_and_batches(monkeypatch):
+    block = built("5x5, strided")
+    found = trained(block, maps(), eagerly)
+    anything = [tf.TensorSpec((None, None, None, 8), "float64")]
+    unknown = trained(block, maps(), lambda step: tf.function(step, input_signature=anything))
+    for ours, theirs in zip(unknown, found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
+
+
+def test_drops_the_same_images(monkeypatch):
+    block = built("mbconv", drop_connect_rate=0.5)
+
+    def run(step):
+        def masked(x):
+            with layers.masks_from(tf.constant([1, 2])):
+                return step(x)
+
+        return masked
+
+    compare(block, maps(8), monkeypatch, run=run)
+
+
+@pytest.mark.parametrize("group", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_under_replicas(mirrored, group, monkeypatch):
+    with mirrored.scope():
+        block = built("mbconv", dtype="float32", sync_replicas=group)
+    variables = [weight.value for weight in block.trainable_weights]
+
+    def step(x):
+        mine = tf.distribute.get_replica_context().replica_id_in_sync_group
+        x += tf.cast(mine, "float32")
+        with tf.GradientTape() as tape:
+            outputs = block(x, training=True)
+            goal = tf.reduce_sum(tf.sin(outputs))
+        return [outputs, *tape.gradient(goal, variables)]
+
+    def both():
+        found = mirrored.run(tf.function(step), args=(maps(dtype="float32"),))
+        return [np.asarray(value) for each in found for value in each.values]
+
+    found = both()
+    monkeypatch.setattr(blocks, "obstacle", lambda dtype: "a test")
+    for ours, theirs in zip(found, both(), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=2e-3, atol=5e-4)
+
+
+def test_layers_of_the_users_own_are_called(monkeypatch):
+    block, calls = built("mbconv"), []
+
+    class Mine(keras.layers.DepthwiseConv2D):
+        def call(self, inputs):
+            calls.append(inputs.shape)
+            return super().call(inputs)
+
+    block.dwconv.__class__ = Mine
+    block(maps(), training=True)
+    assert calls
+
+
+def test_inference_is_keras_own():
+    block = built("mbconv", dtype="float32")
+    graph = tf.function(block).get_concrete_function(maps(dtype="float32")).graph
+    found = {node.type for node in graph.get_operations()}
+    assert "Conv2D" in found
+    assert not found & {"PartitionedCall", "StatefulPartitionedCall", "FusedBatchNormV3"}
+
+
+@pytest.mark.parametrize(
+    "how, dtype, lean_there",
+    [
+        (dict(), "float32", True),
+        (dict(jit_compile=True), "float32", False),
+        (dict(), "mixed_bfloat16", False),
+    ],
+)
+def test_where_the_plain_form_is_taken(how, dtype, lean_there):
+    block = built("mbconv", dtype=dtype)
+    inputs = tf.cast(maps(), block.compute_dtype)
+    assert is_lean(block, inputs, **how) == lean_there
