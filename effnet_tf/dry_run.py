@@ -19,7 +19,7 @@ import tensorflow as tf
 from effnet_tf import data, export, extras, optim, train, variants
 from effnet_tf.messages import log
 from effnet_tf.models.build import model_fn
-from effnet_tf.recipes import Recipe
+from effnet_tf.recipes import Recipe, stages
 from effnet_tf.runs import checkpoints
 from effnet_tf.train.strategy import choose_strategy
 from effnet_tf.variants import cost
@@ -27,6 +27,7 @@ from effnet_tf.weights import loading
 
 DEVICES = 8
 SIZE = 32  # pixels; the smallest the networks take
+GROWN = 48  # pixels of the second stage of progressive learning
 PHI = -8.0  # one block per stage, half as wide
 SHRUNKEN = "dry-run"  # the variant's name while a dry run goes on
 IMAGENET = 1_281_167  # training images of the data set the recipes are for
@@ -45,7 +46,8 @@ def describe(
         images: training images of the data set.
         classes: of the data set; by default those of the recipe or the variant.
     """
-    variant = recipe.resolved_variant()
+    # The last stage has the largest images, and takes the most memory.
+    variant = dataclasses.replace(recipe.resolved_variant(), resolution=recipe.train_size())
     one = cost(variant, num_classes=classes or recipe.num_classes)
     share = recipe.batch_size / replicas
     state = 4 * _copies(recipe) * one.params
@@ -66,6 +68,21 @@ def describe(
         f"{round(steps * recipe.epochs):,} steps in {recipe.epochs} epochs",
         f"  optimizer {recipe.optimizer}, learning rate {recipe.base_learning_rate} x "
         f"{recipe.batch_size} / 256 = {recipe.learning_rate():.4g}; augmentation {recipe.augment}",
+        *_about_stages(recipe, steps),
+    ]
+
+
+def _about_stages(recipe, steps_per_epoch):
+    """Says what growing images save; nothing where they do not grow."""
+    found = stages.of_run(recipe, steps_per_epoch)
+    if len(found) == 1:
+        return []
+    last, total = found[-1].image_size, found[-1].end
+    share = stages.work_left(found, 0, last) / max(total, 1)
+    sizes = ", ".join(str(stage.image_size) for stage in found)
+    return [
+        f"  {len(found)} stages, of {sizes} pixels: {share:.0%} of the multiply-adds of as many "
+        f"steps at {last}"
     ]
 
 
@@ -141,7 +158,7 @@ def _small(recipe, classes, replicas):
         init_weights=None,
         freeze_until=None,
         batch_norm="trainable",
-        start_image_size=None,
+        **_small_stages(recipe),
         batch_size=2 * replicas,
         gradient_accumulation=1,
         eval_batch_size=None,
@@ -150,6 +167,13 @@ def _small(recipe, classes, replicas):
         checkpoint_every=1,
         num_classes=recipe.num_classes or classes or 10,
     )
+
+
+def _small_stages(recipe):
+    """The two steps of a recipe whose images grow are of two stages."""
+    if recipe.progressive or recipe.start_image_size is not None:
+        return {"train_image_size": GROWN, "start_image_size": SIZE, "size_stages": 2}
+    return {"train_image_size": None}
 
 
 @contextlib.contextmanager

@@ -209,5 +209,7 @@ def training_step(
         batches = data.evaluation(source, recipe, trainer.size, trainer.eval_per_replica, 1)
         return trainer.evaluation.step, batches.element_spec, parameters
     plain = dataclasses.replace(recipe, augment="none")  # the same shapes, sooner
-    batches = data.training(source, plain, trainer.size, trainer.per_replica)
+    # The last stage has the largest images, and takes the most memory.
+    size = trainer.stages[-1].image_size
+    batches = data.training(source, plain, size, trainer.per_replica)
     return trainer.train_step, batches.element_spec, parameters

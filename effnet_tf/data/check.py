@@ -208,8 +208,8 @@ def contact_sheet(source: Source, recipe: Recipe, path: str) -> bool:
 
 def _drawn(records, recipe, number, row):
     """Returns ([the evaluation image, training images], label) of a record."""
-    size = recipe.resolved_variant().resolution
+    size, held_out = recipe.train_size(), recipe.resolved_variant().resolution
     encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
-    plain = EvaluationCrop.of_recipe(recipe, size).rounded(encoded)
+    plain = EvaluationCrop.of_recipe(recipe, held_out).rounded(encoded)
     drawn = [batches.draw(recipe, encoded, size, row * DRAWS + draw) for draw in range(DRAWS)]
     return [image.numpy() for image in (plain, *drawn)], int(label)

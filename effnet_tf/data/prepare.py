@@ -69,7 +69,8 @@ def prepare(source: Source, recipe: Recipe, out: str, *, quality: int = 95) -> d
 
 def _write_all(source, recipe, quality, names, folder):
     """Writes all files of the copy into a folder; returns what prepared.json says."""
-    side = math.ceil(MARGIN * recipe.resolved_variant().resolution)
+    largest = max(recipe.resolved_variant().resolution, recipe.train_size())
+    side = math.ceil(MARGIN * largest)
     about = {
         "short_side": side,
         "quality": quality,

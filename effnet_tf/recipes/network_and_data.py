@@ -202,10 +202,3 @@ class Augmentation:
         "0: off; with mixup_alpha each image draws one of the two",
         low=0,
     )
-    start_image_size: int | None = field(
-        None,
-        "progressive resizing: side of the training images in the first epochs, in pixels; "
-        "it grows to image_size in `size_stages` equal stages (arXiv 2104.00298); none: off",
-        low=32,
-    )
-    size_stages: int = field(4, "stages of progressive resizing", low=2)

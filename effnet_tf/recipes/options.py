@@ -119,7 +119,10 @@ def from_options(options: argparse.Namespace, begun: Recipe | None = None) -> Re
         name = default_recipe_name(changes.get("dataset"))
         log.info(f"Recipe '{name}' (chosen for the data set; --recipe takes another one).")
     log.info(programs.as_called(f"{name}: {ABOUT[name]}"))
-    return dataclasses.replace(RECIPES[name], **_sizes_given_up(RECIPES[name], changes), **changes)
+    given_up = _sizes_given_up(RECIPES[name], changes) | _train_size_given_up(
+        RECIPES[name], changes
+    )
+    return dataclasses.replace(RECIPES[name], **given_up, **changes)
 
 
 def _sizes_given_up(recipe, changes):
@@ -136,6 +139,20 @@ def _sizes_given_up(recipe, changes):
         values = ", ".join(f"--{name} {getattr(recipe, name):g}" for name in names)
         log.info(f"{path} says how large the network is; not used of the recipe: {values}.")
     return dict.fromkeys(names)
+
+
+def _train_size_given_up(recipe, changes):
+    """Returns {field: None} of a recipe's training size, where the user gave another image_size.
+
+    It is meant for the recipe's own size; what the user gave may be smaller.
+    """
+    size = recipe.train_image_size
+    if size is None or "image_size" not in changes or "train_image_size" in changes:
+        return {}
+    log.info(
+        f"Training images get --image_size, too: not used of the recipe: --train_image_size {size}."
+    )
+    return {"train_image_size": None}
 
 
 def _dataset_at(place):

@@ -1,8 +1,8 @@
 """Which hyper-parameters does a training run have, and where does each come from?
 
 `Recipe` holds every one of them once, with the paper's value as its default. They stand in
-sections (network_and_data.py, optimisation_and_loop.py), which it inherits: recipe.json stays
-flat, and `dataclasses.replace` takes any of them. Standard library only.
+sections (network_and_data.py, progressive.py, optimisation_and_loop.py), which it inherits:
+recipe.json stays flat, and `dataclasses.replace` takes any of them. Standard library only.
 
 Sources, by the short names used in the sections:
   paper    arXiv 1905.11946, section 5.2.
@@ -20,13 +20,14 @@ from effnet_tf import columns, errors, variants
 from effnet_tf.recipes import class_weights, fields
 from effnet_tf.recipes.network_and_data import Augmentation, Data, FineTuning, Network
 from effnet_tf.recipes.optimisation_and_loop import Loop, Optimisation
+from effnet_tf.recipes.progressive import Progressive
 
 # In the order of recipe.json and of --help.
-SECTIONS = (Network, FineTuning, Data, Augmentation, Optimisation, Loop)
+SECTIONS = (Network, FineTuning, Data, Augmentation, Progressive, Optimisation, Loop)
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
+class Recipe(Loop, Optimisation, Progressive, Augmentation, Data, FineTuning, Network):
     """Every hyper-parameter of a training run; the defaults are the paper's.
 
     Its bases stand in the reverse order of SECTIONS: a dataclass has the fields of its last
@@ -47,6 +48,7 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
             object.__setattr__(self, "class_weights", class_weights.kept(self.class_weights))
         self._check_what_is_frozen()
         self._check_bn_sync()
+        self._check_dropout_grows()
 
     def _check_what_is_frozen(self):
         freezes = self.freeze_until not in (None, "stem") or self.batch_norm != "trainable"
@@ -61,6 +63,13 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
             raise errors.InputError(
                 f"bn_sync is {self.bn_sync!r}; it must be auto, none, all, or "
                 "group:N with N replicas per group, such as group:8."
+            )
+
+    def _check_dropout_grows(self):
+        if self.start_dropout_rate is not None and not self.progressive:
+            raise errors.InputError(
+                f"start_dropout_rate {self.start_dropout_rate} is for progressive learning alone: "
+                "give --progressive, too."
             )
 
     def resolved_variant(self) -> variants.Variant:
@@ -106,22 +115,18 @@ class Recipe(Loop, Optimisation, Augmentation, Data, FineTuning, Network):
         """Returns the peak rate: `base_learning_rate * batch_size / 256` (main.py)."""
         return self.base_learning_rate * self.batch_size / 256
 
-    def image_size_at(self, epoch: int) -> int:
-        """Returns the side of the training images in an epoch, in pixels: a multiple of 16.
+    def train_size(self) -> int:
+        """Returns the side of the training images in pixels; of the last stage, if there are any.
 
-        The epoch counts from 0, and the last stage has the recipe's own size exactly.
-        Progressive resizing as in arXiv 2104.00298, section 4: stages of equal length, sizes
-        in equal steps from `start_image_size` to the recipe's own size.
+        Raises:
+            InputError: as `resolved_variant`; or they are below the network's `least_side`.
         """
-        final = self.resolved_variant().resolution
-        if self.start_image_size is None:
-            return final
-        last = self.size_stages - 1
-        stage = min(int(epoch * self.size_stages / self.epochs), last)
-        if stage == last:
-            return final
-        size = self.start_image_size + stage * (final - self.start_image_size) / last
-        return max(32, round(size / 16) * 16)
+        variant = self.resolved_variant()
+        if self.train_image_size is None:
+            return variant.resolution
+        least = variants.resolve(variant).least_side
+        variants.check_resolution(self.train_image_size, f"training '{variant.name}'", least)
+        return self.train_image_size
 
     def to_json(self, history: Sequence[dict] = ()) -> str:
         """Returns the recipe as an indented JSON object, one field per line.

@@ -6,16 +6,17 @@ import tensorflow as tf
 
 from effnet_tf import data
 from effnet_tf.layers import masks_from
+from effnet_tf.recipes.stages import Stage
 from effnet_tf.train.trainer import Trainer
 
 
-def first_not_finite(trainer: Trainer, position: int, size: int) -> str:
+def first_not_finite(trainer: Trainer, position: int, stage: Stage) -> str:
     """Runs a batch through a copy of the network, layer by layer, on the CPU.
 
     Args:
         trainer: a `Trainer`, whose weights are looked at.
         position: number of the batch.
-        size: side of its images in pixels.
+        stage: the stage of the run to which the batch belongs.
 
     Returns:
         A sentence that names the first layer, or weight, with a value that is not finite.
@@ -24,13 +25,14 @@ def first_not_finite(trainer: Trainer, position: int, size: int) -> str:
     for variable in raw.weights:
         if not np.isfinite(variable.numpy()).all():
             return f"The weight '{variable.path}' is not finite."
-    batch = next(
-        iter(
-            data.training(
-                trainer.source, recipe, size, recipe.batch_size, start=position * recipe.batch_size
-            )
-        )
+    images = data.training(
+        trainer.source,
+        stage.recipe,
+        stage.image_size,
+        recipe.batch_size,
+        start=position * recipe.batch_size,
     )
+    batch = next(iter(images))
     with tf.distribute.OneDeviceStrategy("/cpu:0").scope():
         copy = trainer.build()
         copy.set_weights([variable.numpy() for variable in raw.weights])

@@ -8,6 +8,7 @@ import numpy as np
 
 from effnet_tf.errors import TrainingStopped
 from effnet_tf.messages import log
+from effnet_tf.recipes.stages import Stage
 from effnet_tf.train import diagnosis
 from effnet_tf.train.goodput import Goodput
 from effnet_tf.train.saving import Saver
@@ -28,13 +29,13 @@ class Guard:
         self._trainer, self._saver, self._goodput = trainer, saver, goodput
         self._recipe = trainer.recipe
 
-    def count(self, position: int, rows: np.ndarray, image_size: int) -> bool:
+    def count(self, position: int, rows: np.ndarray, stage: Stage) -> bool:
         """Adds rows of steps to the epoch's totals, one by one: however they were grouped.
 
         Args:
             position: number of the first of these batches.
             rows: (steps, 5) float32, as `Trainer.rows_since` returns them.
-            image_size: side of their images in pixels.
+            stage: that of these steps.
 
         Returns:
             False if too many in a row were bad, and the run has gone back.
@@ -57,7 +58,7 @@ class Guard:
             if number >= forgiven:
                 bad += 1
             if bad >= self._recipe.max_bad_steps:
-                self._go_back(number, step, image_size)
+                self._go_back(number, step, stage)
                 return False
         state.guard["bad_steps"].assign(bad)
         for name, value in sums.items():
@@ -76,7 +77,7 @@ class Guard:
     def _learning_rate(self, step):
         return float(self._trainer.schedule(step))
 
-    def _go_back(self, number, step, image_size):
+    def _go_back(self, number, step, stage):
         """Goes back to the newest checkpoint, and again over the batches since, without bad ones.
 
         If that has been done from the same checkpoint before, its state is the fault: then
@@ -89,7 +90,7 @@ class Guard:
             f"{step:,}, learning rate {self._learning_rate(step):.3g}"
         )
         if rollbacks > self._recipe.max_rollbacks:
-            self._give_up(where, rollbacks - 1, number, image_size)
+            self._give_up(where, rollbacks - 1, number, stage)
         self._goodput.lose()
         saved, values = self._saver.newest()
         changes = {
@@ -107,8 +108,8 @@ class Guard:
             f"{trainer.position:,} (time {rollbacks} of {self._recipe.max_rollbacks})."
         )
 
-    def _give_up(self, where, times, number, image_size):
-        found = diagnosis.first_not_finite(self._trainer, number, image_size)
+    def _give_up(self, where, times, number, stage):
+        found = diagnosis.first_not_finite(self._trainer, number, stage)
         raise TrainingStopped(
             f"Training has diverged: {where}, after going back {times} times. {found} "
             "Start again with a smaller --base_learning_rate in another --workdir; the "

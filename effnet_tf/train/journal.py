@@ -76,7 +76,8 @@ class Journal:
         """Draws the first images as the network gets them."""
         trainer, recipe = self._trainer, self._trainer.recipe
         count = min(SHOWN, recipe.batch_size)
-        batch = next(iter(data.training(trainer.source, recipe, trainer.size, count)))
+        stage = trainer.stages[0]
+        batch = next(iter(data.training(trainer.source, stage.recipe, stage.image_size, count)))
         names = [trainer.source.class_names[label] for label in batch["labels"]]
         if self._board:
             self._board.batch(batch["images"].numpy(), names)
@@ -148,6 +149,10 @@ class Journal:
         self._drawn = time.monotonic()
         extensions = texts.read_history(os.path.join(self.workdir, "recipe.json"))
         marks = {
+            stage.first_step / self._trainer.steps_per_epoch: f"{stage.image_size} pixels"
+            for stage in self._trainer.stages[1:]
+        }
+        marks |= {
             entry["step"] / self._trainer.steps_per_epoch: "\n".join(entry["changed"])
             for entry in extensions
         }

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from effnet_tf.data import bad_images
 from effnet_tf.messages import log
+from effnet_tf.recipes import stages
 from effnet_tf.train.bad_list import BadList
 from effnet_tf.train.goodput import Goodput
 from effnet_tf.train.guard import Guard
@@ -55,7 +56,7 @@ class Loop:
         self._guard = Guard(trainer, saver, goodput)
         self._bad_list = BadList(trainer, journal.workdir)
         self._progress: Progress | None = None
-        self._iterator = self._image_size = None
+        self._iterator = self._stage = None
         if not self._several:  # several workers must end their loops at the same step
             interruption.on_notice = lambda: trainer.stop.assign(True)
             if interruption.reason:
@@ -119,8 +120,8 @@ class Loop:
         trainer, every = self._trainer, self._recipe.checkpoint_every
         epoch, end = trainer.current_epoch()
         self._progress.begin_epoch()
-        self._open_images(epoch)
         while trainer.step < end:
+            self._open_images()
             if not self._steps(end):
                 return  # the epoch of the checkpoint may be another one: look again
             self._show(epoch)
@@ -134,16 +135,19 @@ class Loop:
         self._saver.save()
         self._note_bad()
 
-    def _open_images(self, epoch):
-        """Goes on with the same iterator, unless the size of the images changes."""
-        size = self._recipe.image_size_at(epoch - 1)
-        if self._iterator is None or size != self._image_size:
-            self._image_size = size
-            self._iterator = self._trainer.train_iterator(self._trainer.position, size)
+    def _open_images(self):
+        """Goes on with the same images, unless a stage begins: it has others, and other steps."""
+        trainer, stage = self._trainer, self._trainer.stage
+        if stage != self._stage:
+            trainer.begin_stage(stage)
+            self._progress.begin_stage(stage)
+            self._stage, self._iterator = stage, None
+        if self._iterator is None:
+            self._iterator = trainer.train_iterator(trainer.position, stage)
 
     def _count(self, end):
         """Returns how many steps to run before Python looks again; none of it changes them."""
-        count = min(self._progress.next_steps(), end - self._trainer.step)
+        count = min(self._progress.next_steps(), min(end, self._stage.end) - self._trainer.step)
         count = self._profiler.limit(count)
         if self._several:
             count = min(count, TOGETHER)
@@ -173,7 +177,7 @@ class Loop:
         self._interruption.at_stake |= len(rows) > 0
         progress.steps_done(len(rows), seconds, waited)
         doubt(trainer, position, rows)
-        went_on = self._guard.count(position, rows, self._image_size)
+        went_on = self._guard.count(position, rows, self._stage)
         if not went_on:
             self._iterator = None  # the batches go on from elsewhere
             self._journal.read_history()
@@ -205,6 +209,7 @@ class Loop:
             train_loss=loss,
             train_accuracy=accuracy,
             learning_rate=trainer.learning_rate(),
+            **stages.at(trainer.stages, trainer.step - 1).metrics(),
             **evaluated,
         )
         trainer.state.end_epoch()

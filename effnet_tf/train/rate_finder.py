@@ -92,6 +92,8 @@ def _sweep(recipe, source, strategy):
     peak = recipe.learning_rate() or 1.0
     trainer.optimizer.learning_rate = Sweep(LOWEST * peak, HIGHEST * peak, STEPS)
     trainer.start()
+    if len(trainer.stages) > 1:
+        log.info(f"As a new run begins: with images of {trainer.stages[0]} (stage 1).")
     iterator, losses = trainer.train_iterator(0), np.zeros(0)
     with progress.bar("Sweeping the learning rate", STEPS, unit="steps") as bar:
         while len(losses) < STEPS and not _has_diverged(losses):

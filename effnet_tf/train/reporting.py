@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import extras, plots, progress, storage
 from effnet_tf.messages import log
-from effnet_tf.recipes import Recipe
+from effnet_tf.recipes import Recipe, stages
 from effnet_tf.train.step import IMAGES, LOSS
 from effnet_tf.train.trainer import Trainer
 
@@ -40,13 +40,26 @@ class Progress:
 
     def __init__(self, trainer: Trainer, quiet: bool = False, several: bool = False):
         self._recipe, self._total, self._quiet = trainer.recipe, trainer.total_steps, quiet
-        self._several = several
-        self._clock = EpochClock(trainer)
+        self._several, self._held_out_size = several, trainer.size
+        self._clock, self._stages = EpochClock(trainer), trainer.stages
+        self._stage = stages.at(trainer.stages, trainer.step)
         self.compiled, self.rate, self.wait = False, 0.0, 0.0
         self._text = f"step {trainer.step:,}/{self._total:,}"
         self._line, self._advised = None, False
         if trainer.step < self._total:
             log.info("Compiling the first step; this takes a while ...")
+
+    def begin_stage(self, stage: stages.Stage) -> None:
+        """Begins a stage, whose first step is compiled; says so, if the run has several."""
+        # Until it is measured, the rate is taken to fall as the number of pixels grows.
+        self.rate *= (self._stage.image_size / stage.image_size) ** 2
+        self._stage, self.compiled = stage, False
+        if stage.count > 1 and not self._quiet:
+            self.close()
+            log.info(
+                f"Stage {stage.number} of {stage.count}, steps {stage.first_step + 1:,} to "
+                f"{stage.end:,}: training images of {stage}"
+            )
 
     def next_steps(self) -> int:
         """Returns how many steps to run at once: a single one first, which compiles.
@@ -93,8 +106,9 @@ class Progress:
             learning_rate: of the next step.
         """
         self._text = (
-            f"epoch {epoch}/{self._recipe.epochs}  step {step:,}/{self._total:,}  "
-            f"loss {loss:.3f}  accuracy {accuracy:.1%}  rate {learning_rate:.3g}  "
+            f"epoch {epoch}/{self._recipe.epochs}  {self._stage_text()}"
+            f"step {step:,}/{self._total:,}  loss {loss:.3f}  accuracy {accuracy:.1%}  "
+            f"rate {learning_rate:.3g}  "
             f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  {self._left(epoch, step)} left"
         )
         self._say(self._text)
@@ -113,14 +127,22 @@ class Progress:
             "learning_rate": learning_rate,
             "images_per_second": self.rate,
             "data_wait": self.wait,
+            **self._stage.metrics(),
         }
+
+    def _stage_text(self):
+        if self._stage.count == 1:
+            return ""
+        return f"stage {self._stage.number}/{self._stage.count}  "
 
     def _left(self, epoch, step):
         if not self.rate:
             return "?"
-        steps = (self._total - step) * self._recipe.batch_size / self.rate
+        size = self._stage.image_size
+        steps = stages.work_left(self._stages, step, size) * self._recipe.batch_size / self.rate
+        held_out_rate = self.rate * (size / self._held_out_size) ** 2
         return progress.clock(
-            steps + (self._recipe.epochs - epoch + 1) * self._clock.beside(self.rate)
+            steps + (self._recipe.epochs - epoch + 1) * self._clock.beside(held_out_rate)
         )
 
     def _say(self, text):
@@ -179,7 +201,7 @@ class EpochClock:
         """Returns the seconds beside the steps of an epoch; estimated until one is over.
 
         Args:
-            rate: images per second in training.
+            rate: images per second in training, were they of the size of the held-out ones.
         """
         if self._measured is None:
             return self._images / rate

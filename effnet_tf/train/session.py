@@ -148,10 +148,24 @@ def _describe(recipe, trainer):
         f"{recipe.batch_size} images = {recipe.epochs} epochs"
     )
     balance.tell(recipe, trainer.source)
-    held = batches.memory(trainer.source, trainer.size, recipe.batch_size)
+    _describe_stages(trainer)
+    held = batches.memory(trainer.source, trainer.stages[-1].image_size, recipe.batch_size)
     log.info(f"The input pipeline holds up to about {held / 2**20:,.0f} MiB, with one host")
     if trainer.replicas > 1:
         log.info(
             f"{trainer.replicas} replicas of {trainer.per_replica} images; batch statistics over "
             f"groups of {trainer.sync_replicas} replica(s) (bn_sync {recipe.bn_sync})"
         )
+
+
+def _describe_stages(trainer):
+    """Says of which size the training images are, unless it is that of the held-out ones."""
+    sizes = [stage.image_size for stage in trainer.stages]
+    if len(sizes) > 1:
+        first, last = trainer.stages[0], trainer.stages[-1]
+        log.info(
+            f"Progressive learning in {len(sizes)} stages, of {', '.join(map(str, sizes))} pixels: "
+            f"from {first} to {last}"
+        )
+    elif sizes != [trainer.size]:
+        log.info(f"Training images have {sizes[0]} x {sizes[0]} pixels")

@@ -5,6 +5,7 @@ tf.distribute strategy; `train.run` decides when to call them.
 """
 
 import contextlib
+import functools
 
 import keras
 import numpy as np
@@ -13,9 +14,9 @@ import tensorflow as tf
 from effnet_tf import data, optim
 from effnet_tf.data import balance
 from effnet_tf.errors import InputError
-from effnet_tf.layers import batch_norms
+from effnet_tf.layers import Dropout, batch_norms
 from effnet_tf.models import build, finetune
-from effnet_tf.recipes import Recipe
+from effnet_tf.recipes import Recipe, stages
 from effnet_tf.train.evaluation import Evaluation
 from effnet_tf.train.state import State, copy_weights
 from effnet_tf.train.step import LOG_LENGTH, Step
@@ -42,6 +43,7 @@ class Trainer:
         size: side of the held-out images in pixels.
         steps_per_epoch: a float.
         total_steps: of the whole run.
+        stages: of the run, in order; one unless its images grow.
 
     Raises:
         InputError: a batch that the replicas cannot share, or groups that do not fit.
@@ -59,6 +61,7 @@ class Trainer:
         self.sync_replicas = replicas_in_sync(recipe.bn_sync, self.replicas)
         self.steps_per_epoch = source.num_train / recipe.batch_size
         self.total_steps = round(recipe.epochs * self.steps_per_epoch)
+        self.stages = stages.of_run(recipe, self.steps_per_epoch)
         self.stop = tf.Variable(False, trainable=False)
         keras.utils.set_random_seed(recipe.seed)  # the initial weights
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
@@ -75,7 +78,7 @@ class Trainer:
                 recipe, source, self.models, strategy, self.eval_per_replica, self.stop
             )
         self.state = State(recipe, source.class_names, self.models, self.optimizer, self.train_step)
-        self.train_steps = tf.function(self._train_steps)  # compiled once for any count
+        self.begin_stage(self.stages[0])
 
     # --- models -------------------------------------------------------------------------------
 
@@ -97,7 +100,7 @@ class Trainer:
     def build(self) -> keras.Model:
         """Returns a new network of the recipe that gives logits."""
         recipe, input_shape = self.recipe, None
-        if recipe.start_image_size:
+        if any(stage.image_size != self.size for stage in self.stages):
             input_shape = (None, None, 3)
         model = build.model_fn(
             recipe.resolved_variant(),
@@ -155,11 +158,22 @@ class Trainer:
                 return epoch, end
             epoch += 1
 
+    @property
+    def stage(self) -> stages.Stage:
+        """The stage of the next step."""
+        return stages.at(self.stages, self.step)
+
     def learning_rate(self) -> float:
         """Returns the rate of the next step."""
         return float(self.optimizer.learning_rate)
 
     # --- what it does -------------------------------------------------------------------------
+
+    def begin_stage(self, stage: stages.Stage) -> None:
+        """Prepares the steps of a stage, which are compiled anew for its images and dropout."""
+        if stage.recipe.start_dropout_rate is not None:
+            _set_dropout(self.models["raw"], stage.recipe.dropout_rate)
+        self.train_steps = tf.function(self._train_steps)  # compiled once for any count
 
     def _train_steps(self, iterator, count):
         """Runs up to `count` steps on the device; returns the seconds spent waiting for data.
@@ -193,32 +207,41 @@ class Trainer:
         return self.train_step.log.numpy()[numbers]
 
     def train_iterator(
-        self, position: int, size: int | None = None
+        self, position: int, stage: stages.Stage | None = None
     ) -> tf.distribute.DistributedIterator:
         """Returns the iterator over the training batches from number `position` on.
 
         Args:
             position: batches that have been consumed.
-            size: side of the images in pixels; by default that of the held-out ones.
+            stage: that of these batches; by default the first.
         """
-
-        def dataset(context):
-            hosts = context.num_input_pipelines
-            return data.training(
-                self.source,
-                self.recipe,
-                size or self.size,
-                self.per_replica,
-                start=position * self.recipe.batch_size // hosts,
-                shard=context.input_pipeline_id,
-                num_shards=hosts,
-            )
-
-        return iter(self.strategy.distribute_datasets_from_function(dataset))
+        batches = functools.partial(_batches, self, position, stage or self.stages[0])
+        return iter(self.strategy.distribute_datasets_from_function(batches))
 
     def evaluate(self) -> dict[str, float] | None:
         """Evaluates every held-out image once; None if `stop` was set meanwhile."""
         return self.evaluation.evaluate()
+
+
+def _set_dropout(model, rate):
+    """Gives the dropout before the classifier a rate; a network without any has no such layer."""
+    for layer in model.layers:
+        if isinstance(layer, Dropout):
+            layer.rate = rate
+
+
+def _batches(trainer, position, stage, context):
+    """Returns the training batches of one host from a position on."""
+    hosts = context.num_input_pipelines
+    return data.training(
+        trainer.source,
+        stage.recipe,
+        stage.image_size,
+        trainer.per_replica,
+        start=position * trainer.recipe.batch_size // hosts,
+        shard=context.input_pipeline_id,
+        num_shards=hosts,
+    )
 
 
 def _policy_name(recipe, strategy):

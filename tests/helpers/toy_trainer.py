@@ -1,8 +1,9 @@
 """A trainer without a network, for tests of what the loop around it decides and writes.
 
 A run of the real one takes seconds of tracing; this one's weight is a number that every step
-moves by the learning rate and the number of the batch, so that a step more or less, or under
-another recipe, is seen in it. Its checkpoints, files and refusals are those of the real loop.
+moves by the learning rate, the number of the batch and the size of its images, so that a step more
+or less, or under another recipe or in another stage, is seen in it. Its checkpoints, files and
+refusals are those of the real loop.
 """
 
 import types
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import optim
+from effnet_tf.recipes import stages
 from effnet_tf.train.state import State
 from effnet_tf.train.step import GOOD, LOG_LENGTH
 from effnet_tf.train.trainer import Trainer
@@ -50,6 +52,7 @@ class ToyTrainer(Trainer):
         self.size, self.per_replica = 32, recipe.batch_size
         self.steps_per_epoch = source.num_train / recipe.batch_size
         self.total_steps = round(recipe.epochs * self.steps_per_epoch)
+        self.stages = stages.of_run(recipe, self.steps_per_epoch)
         self.stop = tf.Variable(False, trainable=False)
         self.models, self.weight = {}, tf.Variable(0.0, dtype=tf.float64)
         self.schedule = optim.schedule(recipe, self.steps_per_epoch)
@@ -63,13 +66,17 @@ class ToyTrainer(Trainer):
     def learning_rate(self):
         return float(self.schedule(self.step))
 
-    def train_iterator(self, position, size=None):
-        return None
+    def begin_stage(self, stage):
+        """Nothing is compiled here."""
+
+    def train_iterator(self, position, stage=None):
+        return stage or self.stages[0]
 
     def train_steps(self, iterator, count):
         for _ in range(int(count)):
             position, rate = self.position, self.learning_rate()
-            self.weight.assign(0.9 * self.weight + rate * (1 + position))
+            size = iterator.image_size / self.size  # 1, unless images grow
+            self.weight.assign(0.9 * self.weight + size * rate * (1 + position))
             row = [16 + rate, 8.0, 16.0, 0.0, 1.0]
             self.train_step.log[position % LOG_LENGTH].assign(row)
             self.train_step.position.assign_add(1)

@@ -205,16 +205,16 @@ class TestGoingBack:
 def test_the_first_layer_that_is_not_finite_is_named():
     trainer = Trainer(SMOKE, data.open_source(SMOKE), CPU)
     kernel = trainer.models["raw"].get_layer("block2a").project_bn.gamma
-    found = diagnosis.first_not_finite(trainer, 0, 32)
+    found = diagnosis.first_not_finite(trainer, 0, trainer.stage)
     assert "All layers' outputs are finite" in found
     kernel.assign(kernel * 3e38)
     trainer.models["raw"].get_layer("block2a").project_bn.beta.assign(kernel * 0 + 3e38)
     assert "layer whose output is not finite is 'block2" in diagnosis.first_not_finite(
-        trainer, 0, 32
+        trainer, 0, trainer.stage
     )
     kernel.assign(kernel * np.nan)
     assert "weight 'block2a/project_bn/gamma' is not finite" in diagnosis.first_not_finite(
-        trainer, 0, 32
+        trainer, 0, trainer.stage
     )
 
 

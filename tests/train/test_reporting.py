@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from effnet_tf import progress as progress_lib
-from effnet_tf.recipes import Recipe
+from effnet_tf.recipes import Recipe, stages
 from effnet_tf.train import reporting
 from tests.helpers import tiny_net
 
@@ -19,6 +19,7 @@ class _Trainer:
     """As much of a Trainer as Progress looks at."""
 
     recipe, step, total_steps = Recipe(batch_size=64, epochs=1), 0, 100
+    size, stages = 224, stages.of_run(recipe, 100.0)
     source, models = types.SimpleNamespace(num_eval=0), {}
 
 
@@ -127,6 +128,7 @@ def test_without_tensorboard_a_sentence(tmp_path, monkeypatch, capsys):
 
 class _Epochs(_Trainer):
     recipe, total_steps = Recipe(batch_size=64, epochs=4, steps_per_loop=1000), 400
+    stages = stages.of_run(recipe, 100.0)
     source, models = types.SimpleNamespace(num_eval=960), {"raw": None, "ema": None}
 
 
