@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+import signal
 
 import pytest
 import tensorflow as tf
@@ -12,7 +13,7 @@ from effnet_tf.recipes import stages
 from effnet_tf.runs import checkpoints, texts
 from effnet_tf.train import diagnosis, rate_finder
 from effnet_tf.train.trainer import Trainer
-from tests.helpers import tiny_net
+from tests.helpers import processes, tiny_net
 from tests.helpers.same_runs import assert_equal_runs
 from tests.helpers.toy_trainer import Stop, ToyTrainer, stop_at
 
@@ -119,17 +120,16 @@ class TestAStep:
             return drop(inputs, rate, *rest, **options)
 
         monkeypatch.setattr(stochastic.tf.nn.experimental, "stateless_dropout", noted)
-        trainer.start()
         for stage in trainer.stages[::2]:
             trainer.begin_stage(stage)
             iterator = trainer.train_iterator(trainer.position, stage)
             spec = iterator.element_spec
             assert spec["images"].shape == (16, stage.image_size, stage.image_size, 3)
             assert ("mixing" in spec) == (stage.number > 1)
-            trainer.train_steps(iterator, tf.constant(1))
-        assert trainer.step == 2 and set(rates) == {0.4}  # stage 1 has none
-        assert trainer.evaluate()["eval_images"] == 40
-        assert trainer.evaluation._dataset.element_spec["images"].shape[1:] == (40, 40, 3)
+            trainer.train_steps.get_concrete_function(iterator, tf.constant(1))
+        assert set(rates) == {0.4}  # stage 1 has none
+        assert trainer.models["raw"].input_shape == (None, None, None, 3)
+        assert trainer.evaluation._size == 40
 
     def test_a_batch_that_failed_is_looked_at_as_it_was(self, trainer, monkeypatch):
         asked = []
@@ -173,3 +173,34 @@ def test_a_dry_run_crosses_from_stage_to_stage():
         (only,) = stages.of_run(dry_run._small(tiny_net.recipe(), 3, 2), 2.0)
     assert (first.image_size, second.image_size, only.image_size) == (32, 48, 32)
     assert (first.first_step, second.first_step, second.end) == (0, 1, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_runs_in_stages_that_are_killed(tmp_path, seed, undisturbed):
+    """Real networks, in real processes: at random places, and where a stage begins."""
+    place = processes.random_place(seed)
+    if seed < 3:
+        place = "stage", seed + 2, seed == 1  # the first is the trainer's own
+    code, out = processes.run(tmp_path / "run", *STAGED, place=place)
+    assert code in (0, -signal.SIGKILL), out[-3000:]
+    code, out = processes.run(tmp_path / "run", *STAGED)
+    assert code == 0, out[-3000:]
+    assert_equal_runs(tmp_path / "run", undisturbed)
+
+
+# 8 steps; the second of three stages begins within the second epoch.
+STAGED = (
+    *("--progressive", "--size_stages", "3", "--start_image_size", "32", "--image_size", "48"),
+    *("--mixup_alpha", "0.4", "--cutmix_alpha", "0.4"),
+    *("--start_dropout_rate", "0.1", "--dropout_rate", "0.4"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The directory of a run in a process."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "run"
+    code, out = processes.run(workdir, *STAGED)
+    assert code == 0 and "Stage 3 of 3, steps 6 to 8: training images of 48" in out, out[-3000:]
+    return workdir
