@@ -135,11 +135,18 @@ def _images(about):
 
 
 def _crop(about):
+    from effnet_tf.data import crops
+
     size = about.image_size
     if not size:
         return "Not square: how evaluation cut them is not said."
-    part = size / (size + about.crop_padding)
-    return f"{size} x {size}: the central {part:.1%} of the short side, resized with TF1's bicubic"
+    part = f"the central {size / (size + about.crop_padding):.1%} of the short side"
+    if crops.squeezes(size, about.crop_kind):
+        part = "the whole image, squeezed"
+    method = "TF1's bicubic"
+    if about.crop_kind != "v1":
+        method = "TF2's bilinear"
+    return f"{size} x {size}: {part}, resized with {method}"
 
 
 def _decoding(about):

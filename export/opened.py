@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
+from effnet_tf import variants
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.inference.options import IMAGENET as IMAGENET
 
@@ -59,6 +60,7 @@ class Run:
             class_names=self.class_names,
             workdir=self.workdir,
             crop_padding=crops.padding_of_recipe(self.recipe, size),
+            crop_kind=crops.kind_of_recipe(self.recipe),
             exif_rotation=self.recipe.exif_rotation,
             scaled_decode=self.recipe.scaled_decode,
             recipe=json.loads(self.recipe.to_json()),
@@ -166,19 +168,18 @@ class KerasFile:
 
         names = class_names.fitting(self.class_names, model.outputs[0].shape[-1])
         about = export.describe(model, class_names=tuple(names))
-        return dataclasses.replace(about, crop_padding=self._padding(about.image_size))
+        if self.crop is None and about.variant in variants.VARIANTS:
+            about = dataclasses.replace(about, crop_kind=variants.VARIANTS[about.variant].crops)
+        padding = self._padding(about.image_size, about.crop_kind)
+        return dataclasses.replace(about, crop_padding=padding)
 
-    def _padding(self, size):
+    def _padding(self, size, kind):
         """Returns the padding of the central crop in pixels; tells a default."""
         from effnet_tf.data import crops
 
         if self.crop is None:
             if size:
-                print(
-                    f"--crop {CROP_PADDING}, the default: images are cut to the middle "
-                    f"{size / (size + CROP_PADDING):.0%} of their short side, as the original "
-                    "code does it. If this network was trained on whole images, give --crop 0."
-                )
+                print(_default_told(crops.told(size, CROP_PADDING, kind)))
             return CROP_PADDING
         if isinstance(self.crop, int):
             return self.crop
@@ -195,6 +196,16 @@ class KerasFile:
             f"'{self.path}' is not a run and has no images of its own: give a folder "
             "or a TFDS split."
         )
+
+
+def _default_told(part):
+    """Says which part of an image a network will see, as nobody said one."""
+    if "squeezed" in part:
+        return f"It sees {part}, as the original code does it (--crop says otherwise)."
+    return (
+        f"--crop {CROP_PADDING}, the default: images are cut to {part}, as the original code does "
+        "it. If this network was trained on whole images, give --crop 0."
+    )
 
 
 def open_run(workdir: str, data_dir: str | None = None, checkpoint: str | None = None) -> Run:

@@ -85,7 +85,7 @@ def _maker(source, recipe, size):
         encoded, label = source.train.load(number, raw)
         crop = _crop(recipe, encoded, size, crop_seed)
         element = {
-            "images": _distorted(recipe, crops.resize(crop, size), *seeds),
+            "images": _distorted(recipe, crop, size, *seeds),
             "labels": _checked(source, label),
         }
         if recipe.mixup_alpha or recipe.cutmix_alpha:
@@ -151,7 +151,7 @@ def draw(recipe: Recipe, encoded: tf.Tensor, size: int, position: int | tf.Tenso
     """Returns the training image that a position makes of an image file: (S, S, 3) uint8."""
     crop_seed, _, *seeds = _seeds(recipe, tf.cast(position, tf.int64))
     crop = _crop(recipe, encoded, size, crop_seed)
-    return _distorted(recipe, crops.resize(crop, size), *seeds)
+    return _distorted(recipe, crop, size, *seeds)
 
 
 def _seeds(recipe, position):
@@ -169,6 +169,7 @@ def _crop(recipe, encoded, size, seed):
         crop_padding=crops.padding_of_recipe(recipe, size),
         exif_rotation=recipe.exif_rotation,
         scaled_decode=recipe.scaled_decode,
+        kind=crops.kind_of_recipe(recipe),
     )
 
 
@@ -179,8 +180,9 @@ def _checked(source, label):
         return tf.identity(label)
 
 
-def _distorted(recipe, image, flip_seed, policy_seed, erase_seed):
-    """Mirrors, distorts and erases an image, as the recipe says."""
+def _distorted(recipe, crop, size, flip_seed, policy_seed, erase_seed):
+    """Resizes, mirrors, distorts and erases a crop, as the recipe says."""
+    image = crops.resize(crop, size, crops.kind_of_recipe(recipe))
     if recipe.flip:
         image = augment.mirror(image, flip_seed)
     if recipe.augment == "autoaugment":

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from effnet_tf import variants
 from effnet_tf.data import crops
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import preprocessing
@@ -30,6 +31,7 @@ class About:
             `crops.central_window`.
         exif_rotation: whether evaluation turned photos upright.
         scaled_decode: whether it decoded large JPEGs at a fraction of their size.
+        crop_kind: how it cut and resized them: "v1", "v2" or "whole", see `data/crops.py`.
         mean: subtracted from pixels in [0, 255], per channel; empty if nothing is.
         std: divides the rest.
         normalizes: whether the file itself does that. Else its user must.
@@ -50,10 +52,13 @@ class About:
     quantize: str | None = None
     recipe: dict | None = None
     workdir: str | None = None
+    crop_kind: str = "v1"
 
     def evaluation_crop(self, size: int) -> crops.EvaluationCrop:
         """Returns what makes of image files what evaluation did, at a size in pixels."""
-        return crops.EvaluationCrop(size, self.crop_padding, self.exif_rotation, self.scaled_decode)
+        return crops.EvaluationCrop(
+            size, self.crop_padding, self.exif_rotation, self.scaled_decode, self.crop_kind
+        )
 
     def to_json(self) -> str:
         """Returns the text that `from_json` reads."""
@@ -107,7 +112,7 @@ def describe(model: keras.Model, **fields: Any) -> About:
         size = _side(model.inputs[numbers[0]].shape)
     done = preprocessing.normalization(model)
     found = {
-        "variant": model.name.removeprefix("efficientnet-"),
+        "variant": variants.name_of_model(model.name),
         "image_size": size,
         "mean": done.mean,
         "std": done.std,

@@ -132,7 +132,7 @@ def _of_weights(path, options):
     model = _built(path, variant)
     report = loading.load_weights(model, path, variant=variant)
     log.info(str(report))
-    recipe = unsaid.recipe(options.crop, CROP_PADDING, variant.resolution, path)
+    recipe = unsaid.recipe(options.crop, CROP_PADDING, variant.resolution, path, kind=variant.crops)
     names = unsaid.names((), options.labels, model.output_shape[-1], path)
     return _of_model(f"'{path}' as {variant.name}", path, model, names, recipe)
 
@@ -216,6 +216,7 @@ def _recipe_of_file(path, options, layout, about):
         eval_crop_padding=about.crop_padding,
         exif_rotation=about.exif_rotation,
         scaled_decode=about.scaled_decode,
+        crops=about.crop_kind,
     )
 
 

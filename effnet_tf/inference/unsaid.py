@@ -13,7 +13,12 @@ from effnet_tf.recipes import RECIPES, Recipe
 
 
 def recipe(
-    crop: int | float | None, default: int, size: int, path: str, normalised: bool = False
+    crop: int | float | None,
+    default: int,
+    size: int,
+    path: str,
+    normalised: bool = False,
+    kind: str = "v1",
 ) -> Recipe:
     """Returns a recipe with the evaluation crop that the user said; tells a default.
 
@@ -23,19 +28,20 @@ def recipe(
         size: side of the network's images, in pixels.
         path: of the network, for messages.
         normalised: whether its metadata say how its pixels are normalised.
+        kind: of the crop where nobody said one, see `data/crops.py`.
     """
     pixels = "pixels in [0, 255]"
     if normalised:
         pixels = "pixels normalised as its metadata say"
     if crop is None:
-        part = f"the middle {size / (size + default):.0%} of the short side"
-        if not default:
-            part = "the whole short side"
+        part = crops.told(size, default, kind)
+        if "short side" in part:
+            part = f"a central square of {part}"
         log.info(
-            f"'{printable(path)}' does not say how its images are cut: took a central square of "
-            f"{part}, {pixels} (--crop says otherwise)."
+            f"'{printable(path)}' does not say how its images are cut: took {part}, {pixels} "
+            "(--crop says otherwise)."
         )
-        crop = default
+        return dataclasses.replace(RECIPES["small"], eval_crop_padding=default, crops=kind)
     if isinstance(crop, float):
         crop = crops.padding_of(crop, size)
     return dataclasses.replace(RECIPES["small"], eval_crop_padding=crop)

@@ -7,7 +7,7 @@ sources' short names).
 import dataclasses
 
 from effnet_tf.recipes.fields import field
-from effnet_tf.variants import BATCH_NORM_MODES, FAMILIES
+from effnet_tf.variants import BATCH_NORM_MODES, CROPS, FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +142,14 @@ class Data:
 class Augmentation:
     """Augmentation: how images are cropped, flipped, coloured and mixed."""
 
+    crops: str | None = field(
+        None,
+        "how images are cut and resized. v1: random crops, in evaluation the central square, TF1's "
+        "bicubic (main.py); v2: TF2's bilinear, and evaluation squeezes the whole image from 320 "
+        "pixels up (google/automl efficientnetv2); whole: it always does, as fine-tuning there; "
+        "none: as the variant was trained",
+        choices=CROPS,
+    )
     crop_area_min: float = field(
         0.08,
         "smallest area of the random training crop, as a fraction of the image "
@@ -152,7 +160,8 @@ class Augmentation:
     eval_crop_padding: int = field(
         32,
         "the evaluation crop is the central image_size / (image_size + this) of the short "
-        "side (main.py: preprocessing.py, CROP_PADDING); 0 takes all of it",
+        "side (main.py: preprocessing.py, CROP_PADDING); 0 takes all of it; it means nothing where "
+        "the whole image is squeezed",
         low=0,
     )
     eval_crop_fraction: float | None = field(

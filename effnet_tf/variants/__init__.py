@@ -36,6 +36,7 @@ from effnet_tf.variants.layer_names import (
 from effnet_tf.variants.network import Network, blocks, check_resolution, resolve
 from effnet_tf.variants.rounding import outer_filters, round_filters, scaled_stages
 from effnet_tf.variants.rows import (
+    CROPS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     KERAS_GRAPHS,
@@ -43,7 +44,7 @@ from effnet_tf.variants.rows import (
     Stage,
     Variant,
 )
-from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant, model_name
+from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant, model_name, name_of_model
 from effnet_tf.variants.variant_files import SUFFIX, read_variant, save_variant, to_json
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "BATCH_NORM_MODES",
     "BATCH_NORM_MOMENTUM",
     "CONSTRUCTORS",
+    "CROPS",
     "DTYPES",
     "EFFICIENTNETS",
     "EFFICIENTNETS_V2",
@@ -91,6 +93,7 @@ __all__ = [
     "describe_mbconv",
     "describe_separable",
     "model_name",
+    "name_of_model",
     "of_timm",
     "outer_filters",
     "place_of",

@@ -69,7 +69,7 @@ XL_STAGES = (
 )
 
 
-def _v2(name, width, depth, resolution, dropout, stages, preprocessing):
+def _v2(name, width, depth, resolution, dropout, stages, preprocessing, crops):
     """What the whole family shares; the resolution is that of evaluation, training has less."""
     mean, std = PREPROCESSING[preprocessing]
     return Variant(
@@ -86,18 +86,21 @@ def _v2(name, width, depth, resolution, dropout, stages, preprocessing):
         mean=mean,
         std=std,
         keras_graph="efficientnet_v2",
+        crops=crops,
     )
 
 
 # Name of the constructor in `effnet_tf`: a row. The pixel constants are those of the weights that
-# were trained on ImageNet alone; those of ImageNet-21k have others (`weights/published.py`).
+# were trained on ImageNet alone; those of ImageNet-21k have others (`weights/published.py`). B0 to
+# B3 were trained and evaluated with the pixels and crops of EfficientNet's code (automl,
+# preprocessing.py: "effnetv1_").
 EFFICIENTNETS_V2 = {
-    "EfficientNetV2B0": _v2("b0", 1.0, 1.0, 224, 0.2, B_STAGES, "imagenet"),
-    "EfficientNetV2B1": _v2("b1", 1.0, 1.1, 240, 0.2, B_STAGES, "imagenet"),
-    "EfficientNetV2B2": _v2("b2", 1.1, 1.2, 260, 0.3, B_STAGES, "imagenet"),
-    "EfficientNetV2B3": _v2("b3", 1.2, 1.4, 300, 0.3, B_STAGES, "imagenet"),
-    "EfficientNetV2S": _v2("s", 1.0, 1.0, 384, 0.2, S_STAGES, "v2"),
-    "EfficientNetV2M": _v2("m", 1.0, 1.0, 480, 0.3, M_STAGES, "v2"),
-    "EfficientNetV2L": _v2("l", 1.0, 1.0, 480, 0.4, L_STAGES, "v2"),
-    "EfficientNetV2XL": _v2("xl", 1.0, 1.0, 512, 0.4, XL_STAGES, "v2"),
+    "EfficientNetV2B0": _v2("b0", 1.0, 1.0, 224, 0.2, B_STAGES, "imagenet", "v1"),
+    "EfficientNetV2B1": _v2("b1", 1.0, 1.1, 240, 0.2, B_STAGES, "imagenet", "v1"),
+    "EfficientNetV2B2": _v2("b2", 1.1, 1.2, 260, 0.3, B_STAGES, "imagenet", "v1"),
+    "EfficientNetV2B3": _v2("b3", 1.2, 1.4, 300, 0.3, B_STAGES, "imagenet", "v1"),
+    "EfficientNetV2S": _v2("s", 1.0, 1.0, 384, 0.2, S_STAGES, "v2", "v2"),
+    "EfficientNetV2M": _v2("m", 1.0, 1.0, 480, 0.3, M_STAGES, "v2", "v2"),
+    "EfficientNetV2L": _v2("l", 1.0, 1.0, 480, 0.4, L_STAGES, "v2", "v2"),
+    "EfficientNetV2XL": _v2("xl", 1.0, 1.0, 512, 0.4, XL_STAGES, "v2", "v2"),
 }

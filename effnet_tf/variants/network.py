@@ -14,7 +14,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.variants.block import Block, resolve_blocks
 from effnet_tf.variants.convolutions import PADDINGS, Convolution
 from effnet_tf.variants.rounding import outer_filters
-from effnet_tf.variants.rows import KERAS_GRAPHS, Variant, normalization
+from effnet_tf.variants.rows import CROPS, KERAS_GRAPHS, Variant, normalization
 from effnet_tf.variants.table import find_variant
 
 
@@ -143,7 +143,7 @@ def resolve(
     _check_rate("drop_connect_rate", drop_connect_rate)
     _check_rate("batch_norm_momentum", batch_norm_momentum)
     _check_padding(row)
-    _check_keras_graph(row)
+    _check_choices(row)
     stem_filters, head_filters, top_filters = outer_filters(row)
     stem = _stem(channels, stem_filters, row)
     found = resolve_blocks(row, stem, drop_connect_rate, output_stride)
@@ -244,12 +244,14 @@ def _check_padding(row):
             )
 
 
-def _check_keras_graph(row):
-    if row.keras_graph not in KERAS_GRAPHS:
-        raise InputError(
-            f"keras_graph of variant '{row.name}' is {row.keras_graph!r}; it must be one of "
-            f"{', '.join(map(repr, KERAS_GRAPHS))}."
-        )
+def _check_choices(row):
+    for field, known in (("keras_graph", KERAS_GRAPHS), ("crops", CROPS)):
+        value = getattr(row, field)
+        if value not in known:
+            raise InputError(
+                f"{field} of variant '{row.name}' is {value!r}; it must be one of "
+                f"{', '.join(map(repr, known))}."
+            )
 
 
 def _stem(channels, filters, row):

@@ -32,6 +32,11 @@ PREPROCESSING = {
 KERAS_GRAPHS = ("efficientnet", "efficientnet_v2")
 
 
+# How images are cut and resized, see `data/crops.py`: as EfficientNet's code does it, as
+# EfficientNetV2's does, or by squeezing the whole image.
+CROPS = ("v1", "v2", "whole")
+
+
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """One row of a stage table: `repeats` blocks, of which the first may stride.
@@ -123,6 +128,7 @@ class Variant:
         ten_percent_rule: whether scaled channels are rounded up where rounding would lose more
             than 10 % of them (EfficientNetV2: they are not).
         keras_graph: whose layers and names the flat form has, one of `KERAS_GRAPHS`.
+        crops: how its images are cut and resized, one of `CROPS`.
     """
 
     name: str
@@ -151,6 +157,7 @@ class Variant:
     top_filters: int = 0
     ten_percent_rule: bool = True
     keras_graph: str = "efficientnet"
+    crops: str = "v1"
 
 
 def normalization(

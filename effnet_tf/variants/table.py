@@ -55,6 +55,18 @@ def baseline_of(row: Variant) -> Variant | None:
     return None
 
 
+def name_of_model(name: str) -> str:
+    """Returns the name of the variant in that of a model, see `model_name`; else the name itself.
+
+    Example:
+        >>> name_of_model("efficientnetv2-s"), name_of_model("efficientnet-b0")
+        ('v2-s', 'b0')
+    """
+    if name.startswith("efficientnetv2-"):
+        return name.removeprefix("efficientnet")
+    return name.removeprefix("efficientnet-")
+
+
 def model_name(row: Variant) -> str:
     """Returns what a model of a variant is called.
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.data import augment, crops, decoding
+from effnet_tf.data import augment, batches, crops, decoding
 from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.recipes import Recipe
+from effnet_tf.variants import PREPROCESSING
 from tests.helpers import broken
 from tests.helpers.goldens import REFERENCE
 
@@ -31,6 +32,62 @@ def test_evaluation_images_are_the_originals_to_the_last_bit(key):
     image = EvaluationCrop(int(size), padding)(encoded)
     assert image.dtype == tf.float32
     np.testing.assert_array_equal(image[::4, ::4], PREPROCESS[key])
+
+
+OF_V2 = dict(np.load(REFERENCE / "preprocess_v2.npz"))
+KINDS = {"v2": "v2", "legacy": "v1", "ft": "whole"}
+PIXELS = {"v2": "v2", "legacy": "imagenet", "ft": "inception"}
+
+
+@pytest.mark.parametrize("key", [key for key in OF_V2 if "jpeg" not in key])
+def test_evaluation_images_of_v2_are_the_originals(key):
+    """Those of `legacy` and `ft` were normalised in another order, so that the last bits differ."""
+    code, name, size = key.split("_")
+    encoded = tf.constant(PREPROCESS[f"jpeg_{name}"].tobytes())
+    image = EvaluationCrop(int(size), 32, kind=KINDS[code])(encoded)
+    mean, std = PREPROCESSING[PIXELS[code]]
+    found = (image[::4, ::4] - np.float32(mean)) / np.float32(std)
+    np.testing.assert_allclose(found, OF_V2[key], rtol=0, atol=0 if code == "v2" else 2e-6)
+
+
+@pytest.mark.parametrize(
+    "variant, size, said, expected",
+    [
+        ("b0", 224, None, "v1"),
+        ("v2-b0", 224, None, "v1"),
+        ("v2-s", 384, None, "v2"),
+        ("v2-s", 384, "whole", "whole"),
+        ("b0", 224, "v2", "v2"),
+    ],
+)
+def test_the_kind_is_the_variants_unless_the_recipe_says_it(variant, size, said, expected):
+    recipe = Recipe(variant=variant, crops=said, image_size=size)
+    assert EvaluationCrop.of_recipe(recipe, size).kind == expected
+    assert crops.kind_of_recipe(recipe) == expected
+
+
+def test_training_images_of_v2_are_resized_as_its_evaluation_does():
+    encoded = tf.constant(PREPROCESS["jpeg_small"].tobytes())
+    for variant, size in (("v2-s", 384), ("b0", 96)):
+        recipe = Recipe(variant=variant, crop_area_min=1.0, flip=False, augment="none")
+        found = batches.draw(recipe, encoded, size, 0)
+        expected = EvaluationCrop.of_recipe(recipe, size).rounded(encoded)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_small_crops_are_drawn_where_nothing_must_be_covered():
+    """v1 wants a tenth of the image covered, whatever the least area."""
+    encoded, areas = tf.constant(PREPROCESS["jpeg_small"].tobytes()), {}
+    whole = decoding.whole_image(encoded)
+    for kind in ("v1", "v2"):
+        found = [
+            crops.training_crop(
+                encoded, 32, crop_area_min=0.05, crop_padding=0, seed=[seed, 0], kind=kind
+            )
+            for seed in range(60)
+        ]
+        areas[kind] = min(tf.size(each) for each in found) / tf.size(whole)
+    assert areas["v2"] < 0.09 < areas["v1"]
 
 
 @pytest.mark.parametrize("size, padding", [(224, 32), (300, 43), (600, 86)])

@@ -1,4 +1,4 @@
-"""MobileNets and ResNet-50 become every kind of file, and pass its gate."""
+"""MobileNets, ResNet-50 and EfficientNetV2 become every kind of file, and pass its gate."""
 
 import dataclasses
 
@@ -17,6 +17,8 @@ STAGES = {
     "mobilenet_v3_large": (0, 3, 7),
     "mobilenet_v3_small": (0, 3),
     "resnet50": (0, 1),
+    "v2-b0": (0, 1, 3),
+    "v2-s": (0, 1, 3),
 }
 # timm pads both sides alike; its ResNet-50 strides in the middle, without biases.
 OF_TIMM = ("mobilenet_v3_large", "resnet50")

@@ -55,11 +55,7 @@ class TestCrop:
     @pytest.mark.parametrize(
         "options, padding, said",
         [
-            (
-                (),
-                32,
-                "--crop 32, the default: images are cut to the middle 50% of their short side",
-            ),
+            ((), 32, "--crop 32, the default: images are cut to the middle 50% of the short side"),
             (("--crop", 0), 0, ""),
             (("--crop", "1.0"), 0, ""),
             (("--crop", "0.875"), 5, ""),
