@@ -12,6 +12,7 @@ from effnet_tf.errors import InputError, SaveError, first_line
 
 from . import images, opened
 from . import options as command_line
+from .options import ENOUGH
 
 if TYPE_CHECKING:
     import keras
@@ -125,8 +126,11 @@ def _tflite(job):
 
     wanted = _tflite_options(job)  # before the images are read: it may be refused
     soundness.check_weights(job.model)
-    calibration = _calibration(job, wanted.quantize)
-    pixels, labels = _verify_with(job, calibration)
+    calibration = _calibration(job, wanted)
+    stand_in = "noise"
+    if wanted.rounds:
+        stand_in = "drawn images"
+    pixels, labels = _verify_with(job, calibration, stand_in)
     if calibration is not None:
         calibration, _ = calibration
     print(f"Writing {job.options.out} ...", flush=True)
@@ -158,6 +162,7 @@ def _tflite_options(job):
         io=given.io,
         batch=given.batch,
         equalize=given.equalize,
+        rounding=given.rounding,
         correct_biases=given.correct_biases,
         target_sqnr=given.target_sqnr,
         min_sqnr=given.min_sqnr,
@@ -165,27 +170,39 @@ def _tflite_options(job):
     )
 
 
-def _calibration(job, quantize):
+def _calibration(job, wanted):
     """Returns the (images, labels) to calibrate on; None where nothing is calibrated."""
     from effnet_tf.export.tflite.options import CALIBRATED
 
-    where = job.options.calibration
-    if quantize not in CALIBRATED:
+    where, count = job.options.calibration, job.options.calibration_images
+    if wanted.quantize not in CALIBRATED and not wanted.rounds:
         if where:
             raise InputError(
-                f"--calibration is for --quantize int8 and int16x8, not for {quantize}."
+                "--calibration is for --quantize int8 and int16x8, and for weights8 with "
+                f"--rounding compensated; {_called(wanted)} takes no images."
             )
         return None
+    if not where and not job.options.workdir and wanted.quantize not in CALIBRATED:
+        return None
     where = where or "run:train"
-    found = images.read(where, job.source, job.about, job.options.calibration_images)
+    if count is None:
+        count = ENOUGH.get(wanted.quantize, ENOUGH["int8"])
+    found = images.read(where, job.source, job.about, count)
     print(f"Calibrating on {len(found[0])} images of {where}", flush=True)
     return found
 
 
-def _verify_with(job, calibration=None):
-    """Returns the images and labels to verify with; (None, None) is noise.
+def _called(wanted):
+    if wanted.rounding == "nearest":
+        return "--rounding nearest"
+    return wanted.quantize
 
-    `calibration` is a pair of the same, or None.
+
+def _verify_with(job, calibration=None, stand_in="noise"):
+    """Returns the images and labels to verify with, or (None, None).
+
+    `calibration` is a pair of the same, or None. `stand_in` says what the file is compared on
+    where there are none.
     """
     where, count = job.options.verify_with, job.options.verify_images
     if job.options.workdir:
@@ -193,7 +210,7 @@ def _verify_with(job, calibration=None):
     if where:
         return images.read(where, job.source, job.about, count)
     if calibration is None:
-        print("No --verify_with: the file is compared with the Keras model on noise.")
+        print(f"No --verify_with: the file is compared with the Keras model on {stand_in}.")
         return None, None
     return tuple(part[:count] for part in calibration)
 

@@ -2,10 +2,12 @@
 
 import argparse
 
-from effnet_tf.export.tflite.options import IO, QUANTIZE, TARGET_SQNR
+from effnet_tf.export.tflite.options import IO, QUANTIZE, ROUNDING, TARGET_SQNR
 from effnet_tf.inference.options import count, crop
 
 from . import images, opened
+
+ENOUGH = {"int8": 500, "weights8": 64}  # calibration images, by kind of file
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
@@ -99,15 +101,16 @@ def _calibration_options(add):
     add(
         "--calibration",
         metavar="IMAGES",
-        help="images that tell the ranges for int8 and int16x8: "
-        f"{images.SOURCES}; default: run:train",
+        help="images that tell the ranges for int8 and int16x8, and for which the weights of "
+        f"these and weights8 are rounded: {images.SOURCES}; default: run:train; weights8 without "
+        "a run: drawn ones",
     )
     add(
         "--calibration_images",
         type=count,
-        default=500,
         metavar="N",
-        help="how many of them (default 500; with fewer, ranges are missed)",
+        help=f"how many of them (default {ENOUGH['int8']}: with fewer, ranges are missed; "
+        f"{ENOUGH['weights8']} for weights8)",
     )
 
 
@@ -119,9 +122,17 @@ def _integer_options(add):
         help="equalise the ranges of channels before int8 and int16x8 (default: yes)",
     )
     add(
+        "--rounding",
+        choices=ROUNDING,
+        help="of 8-bit weights. compensated: so that their errors cancel on the calibration "
+        "images, and biases take up what is left on average; nearest: each for itself, at once. "
+        "Default: compensated",
+    )
+    add(
         "--correct_biases",
         action="store_true",
-        help="take the mean error of rounded weights off the biases",
+        help="with --rounding nearest: take the mean error of the rounded weights off the biases "
+        "of int8 and int16x8",
     )
     add(
         "--keep_float",

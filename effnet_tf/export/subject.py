@@ -9,7 +9,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import graph, inputs, pixels, soundness
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.inputs import Arrays
-from effnet_tf.export.tflite.options import CALIBRATED, Options
+from effnet_tf.export.tflite.options import ROUNDED, Options
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,9 @@ def check_tflite(options: Options, about: About, calibration: np.ndarray | None)
             f"io '{options.io}' means the bytes of an image, but this model wants "
             "pixels that its caller has normalised: use io 'float'."
         )
-    if options.quantize not in CALIBRATED:
+    if options.quantize not in ROUNDED:
+        return
+    if calibration is None and options.quantize == "weights8":
         return
     if calibration is None:
         raise InputError(

@@ -29,12 +29,14 @@ from effnet_tf.export import (
     staging,
     subject,
 )
-from effnet_tf.export.about import About
+from effnet_tf.export.about import About, describe
 from effnet_tf.export.inputs import Arrays
 from effnet_tf.export.report import Report
-from effnet_tf.export.tflite import metadata
+from effnet_tf.export.tflite import leaves, metadata
 from effnet_tf.export.tflite import writing as tflite_writing
 from effnet_tf.export.tflite.options import Options
+
+VERIFIED = 16  # drawn images, where nobody gives any
 
 
 def to_saved_model(
@@ -116,10 +118,11 @@ def to_tflite(
             static size.
         path: file to write; a file there is replaced.
         calibration: (N, H, W, C) images in [0, 255] that tell the ranges of the activations
-            for quantize="int8" and "int16x8". Some hundred of all classes.
+            for quantize="int8" and "int16x8", some hundred of all classes; and for which the
+            weights of these and of "weights8" are rounded: 64 will do.
         about: an `About`; by default `describe(model)`.
         verify_with: (N, H, W, C) images to compare on; by default those of `calibration`,
-            or seeded noise.
+            else drawn ones for weights rounded to 8 bits, else seeded noise.
         labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
         quantize: see `Options`; None: what suits the network, it is printed.
         **options: the other fields of `Options`: io="float", batch=1, ...
@@ -169,6 +172,10 @@ def write_tflite(
         soundness.check_array("calibration images", calibration, model.inputs[0].shape[1:])
     if verify_with is None:
         verify_with = calibration
+    about = about or describe(model)
+    if verify_with is None and options.rounds and about.normalizes:
+        # Not noise: whoever rounds for images may round badly for what no image holds.
+        verify_with = leaves.images(VERIFIED, tuple(model.inputs[0].shape[1:]), seed=1)
     given = subject.prepared(model, about, verify_with, labels)
     subject.check_tflite(options, given.about, calibration)
     if options.io != "float":

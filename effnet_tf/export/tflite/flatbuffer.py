@@ -24,7 +24,7 @@ _TYPES = {
     if not name.startswith("_")
 }
 # Below this many values a tensor stays float: it would save nothing worth an operator.
-_SMALL = 256
+SMALL = 256
 
 
 def read(data: bytes) -> schema.ModelT:
@@ -171,7 +171,7 @@ def weights8(data: bytes) -> bytes:
             continue
         number = int(operator.inputs[1])
         values = constant(model, graph.tensors[number])
-        if values is None or values.size < _SMALL:
+        if values is None or values.size < SMALL:
             continue
         if number not in done:
             done[number] = len(graph.tensors)

@@ -1,8 +1,7 @@
 """How does a folded network become a TFLite file?
 
-Save it as a SavedModel, equalise ranges if integers follow, and convert in a process of its
-own. All files lie in a temporary folder; export/writing.py checks the result, and gives it its
-place.
+Prepare its weights for 8 bits, save it as a SavedModel, and convert in a process of its own.
+All files lie in a temporary folder; export/writing.py checks the result, and gives it its place.
 """
 
 import dataclasses
@@ -15,9 +14,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import isolated, progress
+from effnet_tf import isolated
 from effnet_tf.export import ends, soundness, staging
-from effnet_tf.export.tflite import converter, equalization, flatbuffer, interpreter
+from effnet_tf.export.tflite import converter, flatbuffer, interpreter, preparing
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 from effnet_tf.messages import log
 
@@ -56,7 +55,7 @@ def write(
         folded: a model of `fold`; equalisation changes its weights.
         folder: to write to.
         options: an `Options` with a `quantize`.
-        calibration: (N, H, W, C) images, for "int8" and "int16x8".
+        calibration: (N, H, W, C) images, for "int8" and "int16x8"; "weights8" can do without.
         takes_pixels: whether the model takes pixels in [0, 255].
 
     Raises:
@@ -66,6 +65,10 @@ def write(
     place = functools.partial(os.path.join, folder)
     if options.quantize == "float16":
         soundness.check_half(folded)
+    if options.quantize == "weights8":
+        preparing.round_weights(
+            folded, options, calibration, takes_pixels=takes_pixels, smallest=flatbuffer.SMALL
+        )
     _save(folded, place("plain"), options.static_batch)
     if options.quantize in CALIBRATED:
         np.save(place("calibration.npy"), calibration)
@@ -103,9 +106,9 @@ def _conversion(place, name):
 def _calibrated(place, folded, options, calibration, takes_pixels):
     """Makes an int8 or int16x8 file of the SavedModel "plain", or of a better one."""
     sources = ["plain"]
-    if options.equalize or options.correct_biases:
+    if options.equalize or options.correct_biases or options.rounding != "nearest":
         sources.append("prepared")
-        _prepare(folded, options, calibration)
+        _prepare(folded, options, calibration, takes_pixels)
         _save(folded, place("prepared"), options.static_batch)
     conversions = [_conversion(place, name) for name in sources]
     common = {
@@ -130,24 +133,13 @@ def _to_int8(place, source, out, arguments):
     return converter.int8, {**arguments, **files}
 
 
-def _prepare(folded, options, calibration):
-    """Changes the weights of a folded model so that integers lose less; shows how far it is."""
+def _prepare(folded, options, calibration, takes_pixels):
+    """Changes the weights of a folded model so that integers lose less."""
     if options.equalize:
-        done = _shown("Measuring ranges", equalization.equalize, folded, calibration)
-        if done:
-            spread = max(np.log2(factors.max() / factors.min()) for _, factors in done)
-            log.info(
-                f"Equalised the channels of {len(done)} links between linear layers; within "
-                f"one, ranges differed by up to {spread:.1f} octaves."
-            )
-    if options.correct_biases:
-        _shown("Measuring means", equalization.correct_biases, folded, calibration)
-
-
-def _shown(title, step, folded, images):
-    """Does a step of equalization.py under a bar."""
-    with progress.bar(title, len(images)) as bar:
-        return step(folded, images, lambda count, total: bar.update(count - bar.n))
+        preparing.equalize(folded, calibration)
+    is_rounded = preparing.round_weights(folded, options, calibration, takes_pixels=takes_pixels)
+    if options.correct_biases and not is_rounded:
+        preparing.correct_biases(folded, calibration)
 
 
 def _best(place, found, options, common):
@@ -176,12 +168,16 @@ def _best(place, found, options, common):
 
 
 def _tell_both(found, options):
-    done = "with corrected biases"
+    done = []
     if options.equalize:
-        done = "equalised"
+        done.append("equalised")
+    if options.rounding != "nearest":
+        done.append("rounded so that errors cancel")
+    elif options.correct_biases:
+        done.append("with corrected biases")
     log.info(
         f"SQNR on calibration images: {found['plain']['sqnr']:.1f} dB as it is, "
-        f"{found['prepared']['sqnr']:.1f} dB {done}; the better one is written."
+        f"{found['prepared']['sqnr']:.1f} dB {', '.join(done)}; the better one is written."
     )
 
 

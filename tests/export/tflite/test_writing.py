@@ -281,7 +281,7 @@ def test_best_of_both_is_written(model, images, tmp_path, capsys):
         )
         for equalize_ in (False, True)
     ]
-    assert "dB equalised; the better one is written" in capsys.readouterr().out
+    assert "dB equalised, rounded so that errors cancel; the better one" in capsys.readouterr().out
     assert reports[1].sqnr_db > reports[0].sqnr_db + 6
     assert reports[1].layers_before and not reports[0].layers_before
 
