@@ -33,6 +33,7 @@ Training
     LARS                      LARS, for very large batches
     RMSprop                   RMSProp as TensorFlow 1 computes it, which the paper uses
     SGD                       SGD with momentum, with rates per stage
+    WarmupConstant            a schedule: warm-up, then the same rate
     WarmupCosine              a schedule: warm-up, then a cosine
     WarmupPolynomial          a schedule: warm-up, then a polynomial
     WarmupStaircase           a schedule: warm-up, then steps, as in the paper
@@ -100,6 +101,7 @@ _LAZY = {
         "LARS",
         "RMSprop",
         "SGD",
+        "WarmupConstant",
         "WarmupCosine",
         "WarmupPolynomial",
         "WarmupStaircase",

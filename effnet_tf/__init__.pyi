@@ -42,6 +42,7 @@ from effnet_tf.optim import LARS as LARS
 from effnet_tf.optim import SGD as SGD
 from effnet_tf.optim import AdamW as AdamW
 from effnet_tf.optim import RMSprop as RMSprop
+from effnet_tf.optim import WarmupConstant as WarmupConstant
 from effnet_tf.optim import WarmupCosine as WarmupCosine
 from effnet_tf.optim import WarmupPolynomial as WarmupPolynomial
 from effnet_tf.optim import WarmupStaircase as WarmupStaircase

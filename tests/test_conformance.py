@@ -115,6 +115,7 @@ OTHERS = {
         "LARS",
         "RMSprop",
         "SGD",
+        "WarmupConstant",
         "WarmupCosine",
         "WarmupPolynomial",
         "WarmupStaircase",

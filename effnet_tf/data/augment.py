@@ -1,4 +1,4 @@
-"""How are images mirrored, erased, and mixed with others of their batch?
+"""How are images mirrored, erased in part, and mixed with others of their batch?
 
 Each draws from a seed of its own, with the image. Mixup and cutmix are drawn with the image,
 too, and applied to the batch, on the device.
@@ -65,6 +65,38 @@ def erase(image: tf.Tensor, probability: float, seed: tf.Tensor) -> tf.Tensor:
         },
     )
     return tf.ensure_shape(tf.cast(painted[0], tf.uint8), image.shape)
+
+
+def cut_out(image: tf.Tensor, share: float, seed: tf.Tensor) -> tf.Tensor:
+    """Paints a square of noise into an image, as EfficientNetV2's fine-tuning does.
+
+    The middle of the square is anywhere in the image, so that some squares are cut off (arXiv
+    1708.04552; google/automl efficientnetv2: autoaugment.py, cutout). The noise is that of
+    preprocessing.py, preprocess_for_finetune: uniform in [0, 1) after the pixels are scaled to
+    [-1, 1], so that it is never dark.
+
+    Args:
+        image: (H, W, 3) uint8, H and W known.
+        share: side of the square over the height of the image, in (0, 1].
+        seed: (2,) int64.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width, _ = image.shape
+    half = int(height * share / 2)
+    place_seed, noise_seed = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
+    places = tf.random.stateless_uniform((2,), place_seed)
+    down, across = tf.unstack(tf.cast(places * [height, width], tf.int32))
+    inside = _near(height, down, half)[:, tf.newaxis] & _near(width, across, half)[tf.newaxis]
+    noise = 127.5 * (1 + tf.random.stateless_uniform(image.shape, noise_seed))
+    return tf.where(inside[..., tf.newaxis], tf.cast(tf.round(noise), tf.uint8), image)
+
+
+def _near(count, middle, half):
+    """Which of `count` rows are in [middle - half, middle + half): (count,) bool."""
+    rows = tf.range(count)
+    return (rows >= middle - half) & (rows < middle + half)
 
 
 def mixing(seed: tf.Tensor, size: int, mixup_alpha: float, cutmix_alpha: float) -> tf.Tensor:

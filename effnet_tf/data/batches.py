@@ -197,6 +197,9 @@ def _distorted(recipe, crop, size, flip_seed, policy_seed, erase_seed):
         )
     if recipe.random_erasing:
         image = augment.erase(image, recipe.random_erasing, erase_seed)
+    if recipe.cutout:
+        seed = tf.random.experimental.stateless_fold_in(erase_seed, 1)  # not that of erasing
+        image = augment.cut_out(image, recipe.cutout, seed)
     return image
 
 

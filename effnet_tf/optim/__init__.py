@@ -4,7 +4,13 @@ Not handed on lazily: importing this package registers with Keras what saved mod
 """
 
 from effnet_tf.optim.optimizers import LARS, SGD, AdamW, RMSprop, optimizer
-from effnet_tf.optim.schedules import WarmupCosine, WarmupPolynomial, WarmupStaircase, schedule
+from effnet_tf.optim.schedules import (
+    WarmupConstant,
+    WarmupCosine,
+    WarmupPolynomial,
+    WarmupStaircase,
+    schedule,
+)
 from effnet_tf.optim.updates import clip, decayed, ema_decay, l2_penalty, update_ema
 
 __all__ = [
@@ -12,6 +18,7 @@ __all__ = [
     "SGD",
     "AdamW",
     "RMSprop",
+    "WarmupConstant",
     "WarmupCosine",
     "WarmupPolynomial",
     "WarmupStaircase",

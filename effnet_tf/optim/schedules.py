@@ -1,6 +1,6 @@
 """How does the learning rate change over a run?
 
-A linear warm-up from 0, then one of three decays. Source (main.py, utils.py below):
+A linear warm-up from 0, then one of three decays or none. Source (main.py, utils.py below):
 tensorflow/tpu models/official/efficientnet.
 
 Not one warm-up around Keras' own decays, though it would be shorter: a resumed run must go on bit
@@ -103,6 +103,26 @@ class WarmupCosine(_Warmup):
 
 
 @keras.saving.register_keras_serializable(package="effnet_tf")
+class WarmupConstant(_Warmup):
+    """Linear warm-up, then the same rate to the end: EfficientNetV2's fine-tuning.
+
+    `peak`, replaced by `peak * step / warmup_steps` while step < warmup_steps (google/automl
+    efficientnetv2/utils.py: WarmupLearningRateSchedule).
+
+    Args:
+        peak: the learning rate.
+        warmup_steps: steps of the warm-up; 0 for none.
+    """
+
+    def _decayed(self, step):
+        return ops.ones_like(step) * self.peak
+
+    def get_config(self) -> dict[str, float]:
+        """Returns the arguments of the constructor."""
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
+
+
+@keras.saving.register_keras_serializable(package="effnet_tf")
 class WarmupPolynomial(_Warmup):
     """Linear warm-up, then a polynomial decay that starts where the warm-up ends.
 
@@ -192,6 +212,8 @@ def _schedule(recipe, steps_per_epoch, total):
     peak = recipe.learning_rate()
     if recipe.schedule == "cosine":
         return WarmupCosine(peak, total, warmup)
+    if recipe.schedule == "constant":
+        return WarmupConstant(peak, warmup)
     if recipe.schedule == "polynomial":
         return WarmupPolynomial(peak, recipe.end_learning_rate, recipe.decay_power, total, warmup)
     return WarmupStaircase(peak, recipe.decay_rate, recipe.decay_epochs * steps_per_epoch, warmup)

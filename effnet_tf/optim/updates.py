@@ -34,13 +34,19 @@ def clip(gradients: Sequence[tf.Tensor], norm: float, replicas: int) -> list[tf.
     return [gradient / replicas for gradient in clipped]
 
 
-def decayed(variables: Iterable[keras.Variable]) -> list[keras.Variable]:
+def decayed(variables: Iterable[keras.Variable], biases: bool = True) -> list[keras.Variable]:
     """Returns the variables under weight decay: all but batch norm's gamma and beta.
 
-    Biases and depthwise kernels are decayed, as in main.py, which excludes names that
-    contain "batch_normalization".
+    Depthwise kernels are decayed, as in main.py, which excludes names that contain
+    "batch_normalization".
+
+    Args:
+        variables: what trains.
+        biases: whether they are decayed, too: in main.py, but not in EfficientNetV2's code
+            (google/automl efficientnetv2/hparams.py: weight_decay_exclude).
     """
-    return [variable for variable in variables if variable.name not in ("gamma", "beta")]
+    spared = ("gamma", "beta") if biases else ("gamma", "beta", "bias")
+    return [variable for variable in variables if variable.name not in spared]
 
 
 def l2_penalty(recipe: Recipe, variables: Iterable[keras.Variable]) -> tf.Tensor | float:
@@ -51,7 +57,10 @@ def l2_penalty(recipe: Recipe, variables: Iterable[keras.Variable]) -> tf.Tensor
     if recipe.optimizer == "adamw":
         return 0.0
     return recipe.weight_decay * tf.add_n(
-        [tf.nn.l2_loss(tf.cast(variable.value, tf.float32)) for variable in decayed(variables)]
+        [
+            tf.nn.l2_loss(tf.cast(variable.value, tf.float32))
+            for variable in decayed(variables, recipe.decay_biases)
+        ]
     )
 
 

@@ -199,6 +199,13 @@ class Augmentation:
         low=0,
         high=1,
     )
+    cutout: float = field(
+        0.0,
+        "side of a square of noise in every training image, as a share of the image's side; its "
+        "middle may be anywhere (fine-tuning of EfficientNetV2: 0.5); 0: none",
+        low=0,
+        high=1,
+    )
     mixup_alpha: float = field(
         0.0,
         "of the Beta distribution that mixes each image with another (arXiv 1710.09412; "

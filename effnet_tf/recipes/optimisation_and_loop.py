@@ -25,9 +25,10 @@ class Optimisation:
     warmup_epochs: float = field(5.0, "linear warm-up from 0 (mnasnet; main.py)", low=0)
     schedule: str = field(
         "staircase",
-        "staircase of --decay_rate (paper), cosine to 0 (main.py: utils.py), or "
-        "polynomial to --end_learning_rate (main.py, for LARS)",
-        choices=("staircase", "cosine", "polynomial"),
+        "staircase of --decay_rate (paper), cosine to 0 (main.py: utils.py), "
+        "polynomial to --end_learning_rate (main.py, for LARS), or constant (fine-tuning of "
+        "EfficientNetV2)",
+        choices=("staircase", "cosine", "polynomial", "constant"),
     )
     decay_rate: float = field(0.97, "factor of the learning-rate staircase (paper)", low=0.001)
     decay_epochs: float = field(2.4, "epochs per stair, counted from step 0 (paper)", low=0.001)
@@ -54,6 +55,9 @@ class Optimisation:
         "there",
         low=0,
     )
+    decay_biases: bool = field(
+        True, "decay biases as well as kernels (main.py; the code of EfficientNetV2 does not)"
+    )
     clip_norm: float | None = field(
         None,
         "largest global norm of the gradient of a step; none: no clipping (main.py)",
@@ -74,7 +78,8 @@ class Optimisation:
     )
     bn_sync: str = field(
         "auto",
-        "replicas that share batch statistics: none, all, group:N, or auto, which is none "
+        "replicas that share batch statistics: none, all, group:N (all, if there are fewer than "
+        "N), or auto, which is none "
         "up to 8 replicas and groups of max(8, replicas / 8) above (main.py: utils.py)",
     )
     label_smoothing: float = field(0.1, "share of the uniform label (main.py)", low=0, high=1)

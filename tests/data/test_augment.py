@@ -41,3 +41,31 @@ class TestErasing:
         np.testing.assert_array_equal(
             augment.erase(self.image, 1.0, seed), augment.erase(self.image, 1.0, seed)
         )
+
+
+class TestCutOut:
+    image = tf.zeros((64, 80, 3), tf.uint8)
+
+    def painted(self, number):
+        seed = tf.constant([number, 1], tf.int64)
+        return augment.cut_out(self.image, 0.5, seed).numpy()
+
+    def test_is_a_square_that_the_border_may_cut_off(self):
+        middles = []
+        for number in range(40):
+            rows, columns = np.nonzero(self.painted(number).any(-1))
+            height, width = rows.max() - rows.min() + 1, columns.max() - columns.min() + 1
+            assert len(rows) == height * width and max(height, width) <= 32
+            at_border = {0, 63} & {rows.min(), rows.max()} or {0, 79} & {*columns[[0, -1]]}
+            assert height == width == 32 or at_border
+            middles.append((rows.mean(), columns.mean()))
+        assert np.ptp(middles, 0)[0] > 35 and np.ptp(middles, 0)[1] > 45
+
+    def test_is_bright_noise(self):
+        drawn = np.concatenate([self.painted(number).ravel() for number in range(8)])
+        noise = drawn[drawn > 0]
+        assert noise.min() >= 127 and noise.max() == 255 and 188 < noise.mean() < 194
+
+    def test_is_a_function_of_the_seed(self):
+        np.testing.assert_array_equal(self.painted(3), self.painted(3))
+        assert (self.painted(3) != self.painted(4)).any()

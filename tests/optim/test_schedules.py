@@ -1,5 +1,7 @@
 """schedules.py: learning rates equal those of the original code."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -98,3 +100,12 @@ def test_polynomial_with_warmup():
         assert float(schedule(step)) == pytest.approx(expected, rel=1e-5)
     again = optim.WarmupPolynomial.from_config(schedule.get_config())
     assert float(again(321)) == float(schedule(321))
+
+
+def test_constant_with_warmup():
+    recipe = Recipe(batch_size=512, base_learning_rate=0.0005, epochs=15, warmup_epochs=1.0)
+    schedule = optim.schedule(dataclasses.replace(recipe, schedule="constant"), 100.0)
+    assert isinstance(schedule, optim.WarmupConstant)
+    found = [float(schedule(step)) for step in (0, 50, 99, 100, 1499)]
+    assert found == pytest.approx([0, 0.0005, 0.00099, 0.001, 0.001])
+    assert optim.WarmupConstant(**schedule.get_config())(50) == schedule(50)

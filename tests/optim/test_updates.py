@@ -48,3 +48,9 @@ def test_l2_penalty_is_half_the_sum_of_squares():
     for name, expected in dict(rmsprop=in_loss, sgd=in_loss, adamw=0, lars=in_loss).items():
         recipe = Recipe(weight_decay=0.1, optimizer=name)
         assert float(optim.l2_penalty(recipe, variables)) == pytest.approx(expected)
+
+
+def test_the_code_of_efficientnet_v2_spares_biases():
+    variables = [keras.Variable([3.0], name="kernel"), keras.Variable([9.0], name="bias")]
+    recipe = Recipe(weight_decay=0.1, decay_biases=False)
+    assert float(optim.l2_penalty(recipe, variables)) == pytest.approx(0.1 * 9 / 2)

@@ -119,6 +119,8 @@ class TestGroups:
             ("none", 64, 1),
             ("all", 64, 64),
             ("group:4", 64, 4),
+            ("group:8", 4, 4),
+            ("group:8", 1, 1),
         ],
     )
     def test_have_the_originals_size(self, bn_sync, replicas, size):
