@@ -188,13 +188,8 @@ def _distorted(recipe, crop, size, flip_seed, policy_seed, erase_seed):
     if recipe.augment == "autoaugment":
         image = policies.autoaugment(image, policy_seed, recipe.augment_style)
     elif recipe.augment == "randaugment":
-        image = policies.randaugment(
-            image,
-            policy_seed,
-            recipe.randaugment_layers,
-            recipe.randaugment_magnitude,
-            recipe.augment_style,
-        )
+        layers, magnitude = recipe.randaugment_layers, recipe.randaugment_magnitude
+        image = policies.randaugment(image, policy_seed, layers, magnitude, recipe.augment_style)
     if recipe.random_erasing:
         image = augment.erase(image, recipe.random_erasing, erase_seed)
     if recipe.cutout:
