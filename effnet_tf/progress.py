@@ -35,9 +35,29 @@ _PLAIN = "{desc}: {n_fmt}/{total_fmt}{unit} [{elapsed}<{remaining}, {rate_fmt}]"
 class Progress(tqdm.tqdm):
     """A tqdm bar, or a line of text only, that no name can make steer the terminal."""
 
+    _over: threading.Event | None = None
+
     def say(self, text: str) -> None:
         """Shows a text in front of the bar, or as the line."""
         self.set_description_str(printable(text))
+
+    def tick(self) -> None:
+        """Has the bar move every second, also while nothing is counted, until it is closed."""
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._refresh_every_second, daemon=True)
+        self._thread.start()
+
+    def _refresh_every_second(self):
+        while not self._over.wait(1.0):
+            if time.time() - self.start_t >= self.delay:
+                self.refresh()
+
+    def close(self) -> None:
+        """Ends the bar; nothing is drawn after that."""
+        if self._over is not None:
+            self._over.set()
+            self._thread.join()
+        super().close()
 
 
 class _Live:
@@ -107,7 +127,7 @@ def bar(
     drawn = None  # as tqdm draws it
     if not is_live:
         drawn = _PLAIN
-    return Progress(
+    made = Progress(
         iterable,
         printable(title),
         total,
@@ -118,6 +138,9 @@ def bar(
         bar_format=drawn,
         disable=not (shown and log.isEnabledFor(logging.INFO)),
     )
+    if is_live and not made.disable:
+        made.tick()
+    return made
 
 
 def line(file: TextIO | io.TextIOBase | None = None, shown: bool = True) -> Progress:

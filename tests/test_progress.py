@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import time
 
 import pytest
@@ -143,3 +144,17 @@ def test_the_time_that_goes_by_is_shown(monkeypatch):
         time.sleep(1.3)
     assert told == ["0:01"]
     assert [progress.clock(each) for each in (7.9, 754, 3723)] == ["0:07", "12:34", "1:02:03"]
+
+
+def test_a_bar_moves_while_nothing_is_counted():
+    file = Tty()
+    with progress.bar("Evaluating", 10, file=file) as bar:
+        bar.update(3)
+        shown = file.getvalue()
+        end = time.monotonic() + 10
+        while len(file.getvalue()) == len(shown) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert re.search(r"3/10 \[00:0[1-9]<", file.getvalue()[len(shown) :])
+    shown = file.getvalue()
+    time.sleep(1.2)
+    assert file.getvalue() == shown  # nor is anything drawn over what follows it

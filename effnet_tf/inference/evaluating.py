@@ -7,6 +7,7 @@ images named and counted as wrong.
 import dataclasses
 import functools
 import io
+import sys
 import time
 from collections.abc import Iterator
 from typing import TextIO
@@ -99,7 +100,8 @@ def evaluate(
         log.info(note)
     if max_bad_fraction is None:
         max_bad_fraction = samples.bound_of(where, MAX_BAD_FRACTION)
-    subject.answer(np.zeros((1, *subject.size, 3), "float32"))  # compiled before the clock starts
+    with progress.elapsed("Preparing the network ...", file or sys.stderr):  # before the clock
+        subject.answer(np.zeros((1, *subject.size, 3), "float32"))
     parts, own, ends = [], [], [time.monotonic()]
     for images, labels in _batches(subject, source, batch_size, file):
         bad_images.check(source, max_bad_fraction)

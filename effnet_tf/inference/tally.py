@@ -54,7 +54,7 @@ class Tally:
         if self._picture and not self._kept:
             print(f"There is no image to draw, so there is no new {self._picture}")
         elif self._picture and _draw(self._kept, self._picture):
-            print(f"Drew {self._picture}: the first {len(self._kept):,} of {self._total:,} images")
+            print(f"Drew {self._picture}: {len(self._kept):,} of {self._total:,} images")
         self.check()
 
     @property

@@ -210,7 +210,7 @@ class TestProgram:
         out, errors = capsys.readouterr()
         assert "Left out 1 file(s) in folders that are no images: 1 .txt" in out
         assert f"Wrote {tmp_path / 'a.csv'} and {tmp_path / 'a.jsonl'}: 8 images" in out
-        assert "the first 7 of 8 images" in out and "Predicting: 8/8" in errors
+        assert "sheet.png: 7 of 8 images" in out and "Predicting: 8/8" in errors
         with open(tmp_path / "a.csv", newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["class_1"] for row in rows if not row["fault"]] == ["cow"] * 7

@@ -1,6 +1,7 @@
 """Files and images of every shape, name and state: `classify`, `bench` and layout.py."""
 
 import argparse
+import functools
 import os
 import pathlib
 
@@ -331,5 +332,39 @@ def test_bench_of_two_inputs_is_one_sentence(tmp_path, plain, capsys):
     path = write(tmp_path / "two.tflite", converter.convert())
     with pytest.raises(InputError, match="takes 2 inputs"):
         bench.compare([plain, path], 0.1)
-    bench.compare([plain, plain], 0.1)
+    bench.compare([plain, plain], 0.1, threads=2)
     assert "2 threads" in capsys.readouterr().out
+
+
+class TestBench:
+    """Other networks are timed as TensorFlow computes them, with the threads that are said."""
+
+    @pytest.fixture
+    def threads(self, monkeypatch):
+        """{kind of parallelism: threads that were set}; this process has begun with others."""
+        found = {}
+        for kind in ("inter", "intra"):
+            name = f"set_{kind}_op_parallelism_threads"
+            note = functools.partial(found.__setitem__, kind)
+            monkeypatch.setattr(tf.config.threading, name, note)
+        return found
+
+    def test_a_saved_model_and_a_keras_file(self, tmp_path, plain, threads, capsys):
+        inputs = keras.Input((8, 8, 3))
+        outputs = keras.layers.Dense(3)(keras.layers.Flatten()(inputs))
+        model = keras.Model(inputs, outputs)
+        model.save(tmp_path / "m.keras")
+        model.export(str(tmp_path / "saved"), verbose=False)
+        paths = [plain, *(str(tmp_path / name) for name in ("m.keras", "saved"))]
+        bench.compare(paths, 0.1, threads=2)
+        lines = capsys.readouterr().out.splitlines()
+        assert threads == {"inter": 1, "intra": 2}
+        title, first, *others = lines[-4:]
+        assert title == "2 threads; time per image, in turns"
+        assert "XNNPACK" in first and first.endswith(" ms")
+        assert all("TensorFlow" in line and line.endswith(" x") for line in others)
+
+    def test_what_is_not_compared(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(identify, "kind", lambda path: "ONNX")
+        with pytest.raises(InputError, match="ONNX file; bench compares TFLite files, SavedM"):
+            bench.compare([str(tmp_path / "m.onnx")], 0.1)

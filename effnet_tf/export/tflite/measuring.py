@@ -1,12 +1,14 @@
 """How far is a TFLite file from another: in its logits, layer by layer, and in time?"""
 
 import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from effnet_tf.export.tflite import flatbuffer, interpreter
 
 SECONDS_OF_TIMING = 2.0
+Network = tuple[Callable[[np.ndarray], object], tuple[int, ...]]
 
 
 def sqnr(exact: np.ndarray, other: np.ndarray) -> float:
@@ -45,7 +47,13 @@ def latencies(data: list[bytes], threads: int = 1, seconds: float | None = None)
     if seconds is None:
         seconds = SECONDS_OF_TIMING
     runs = [interpreter.Classifier(file, threads=threads) for file in data]
-    pixels = [np.random.default_rng(0).integers(0, 256, run.shape) for run in runs]
+    return in_turns([(run, run.shape) for run in runs], seconds)
+
+
+def in_turns(networks: Sequence[Network], seconds: float) -> list[float]:
+    """As `latencies`, of any networks: functions of images (N, H, W, C) and these shapes."""
+    runs = [run for run, _ in networks]
+    pixels = [np.random.default_rng(0).integers(0, 256, shape) for _, shape in networks]
     rounds, end = [], None
     while end is None or len(rounds) < 5 or time.monotonic() < end:
         times = [_seconds_per_image(run, images) for run, images in zip(runs, pixels)]
