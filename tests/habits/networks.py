@@ -2,6 +2,7 @@
 
 Theirs is `keras.applications`, with fewer and narrower stages. Of Lite it knows no constructor,
 but its function builds one; of EdgeTPU it has no fused block, which `edgetpu.py` adds.
+EfficientNetV2 is its own, with the pixels of S: those of B0 depend on the model's name there.
 """
 
 import dataclasses
@@ -9,14 +10,14 @@ import os
 
 import keras
 import numpy as np
-from keras.src.applications import efficientnet
+from keras.src.applications import efficientnet, efficientnet_v2
 
 import effnet_tf
 from effnet_tf.variants import VARIANTS, Stage
 from tests.habits import edgetpu
 
 WIDTH, CLASSES, SIDE = 0.25, 3, 32
-FAMILIES = ("b0", "lite0", "edgetpu-s")
+FAMILIES = ("b0", "lite0", "edgetpu-s", "v2-s")
 
 
 def stages_of(family: str, tall: bool) -> tuple[Stage, ...]:
@@ -56,6 +57,8 @@ def composite(family: str, tall: bool, **arguments) -> keras.Model:
 def theirs(family: str, tall: bool, **arguments) -> keras.Model:
     """Builds the same network of keras.applications."""
     row = VARIANTS[family]
+    if row.keras_graph == "efficientnet_v2":
+        return _theirs_v2(row, stages_of(family, tall), **arguments)
     blocks = [
         dict(
             kernel_size=stage.kernel_size,
@@ -82,6 +85,25 @@ def theirs(family: str, tall: bool, **arguments) -> keras.Model:
         blocks_args=blocks,
         weights_name="b0",
         **arguments,
+    )
+
+
+def _theirs_v2(row, stages, **arguments):
+    blocks = [
+        dict(
+            kernel_size=stage.kernel_size,
+            num_repeat=stage.repeats,
+            input_filters=stage.input_filters,
+            output_filters=stage.filters,
+            expand_ratio=stage.expand_ratio,
+            se_ratio=row.se_ratio if stage.se_ratio is None else stage.se_ratio,
+            strides=stage.strides,
+            conv_type=int(stage.fused or stage.kind == "conv"),
+        )
+        for stage in stages
+    ]
+    return efficientnet_v2.EfficientNetV2(
+        WIDTH, 1.0, SIDE, row.dropout_rate, blocks_args=blocks, **arguments
     )
 
 

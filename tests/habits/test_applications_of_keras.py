@@ -9,11 +9,14 @@ import importlib.util
 import re
 
 import pytest
-from keras.src.applications import efficientnet
+from keras.src.applications import efficientnet, efficientnet_v2
 
 import effnet_tf
 
-NAMES = [f"EfficientNetB{number}" for number in range(8)]
+NAMES = [
+    *(f"EfficientNetB{number}" for number in range(8)),
+    *(f"EfficientNetV2{name}" for name in ("B0", "B1", "B2", "B3", "S", "M", "L")),
+]
 TESTS = (
     "test_application_notop_variable_input_channels",
     "test_application_notop_custom_input_shape",
@@ -32,7 +35,8 @@ def tests_of_keras():
     module = importlib.util.module_from_spec(spec)
     with pytest.MonkeyPatch.context() as patch:
         for name in NAMES:
-            patch.setattr(efficientnet, name, getattr(effnet_tf, name))
+            theirs = efficientnet_v2 if "V2" in name else efficientnet
+            patch.setattr(theirs, name, getattr(effnet_tf, name))
         # A mark of theirs that our options for pytest do not know.
         patch.setitem(vars(pytest.mark), "requires_trainable_backend", lambda each: each)
         spec.loader.exec_module(module)
