@@ -60,6 +60,26 @@ def variants() -> str:
     return markdown(("Variant", "Pixels", "Parameters, M", "Multiply-adds, G", "Top-1, %"), rows)
 
 
+def variants_v2() -> str:
+    """The same of EfficientNetV2, with the accuracy of weights that saw ImageNet-21k before."""
+    rows = []
+    for constructor, variant in effnet_tf.variants.EFFICIENTNETS_V2.items():
+        name, cost = variant.name, effnet_tf.cost(variant)
+        accuracies = (published_top1(each, name) for each in ("imagenet", "imagenet21k-ft1k"))
+        rows.append(
+            (
+                f"`{name}`",
+                f"`{constructor}`",
+                str(variant.resolution),
+                f"{cost.trainable_params / 1e6:.1f}",
+                f"{cost.multiply_adds / 1e9:.2f}",
+                *("–" if accuracy is None else f"{accuracy:.1f}" for accuracy in accuracies),
+            )
+        )
+    header = ("Variant", "Constructor", "Pixels", "Parameters, M", "Multiply-adds, G")
+    return markdown((*header, "Top-1, %", "with ImageNet-21k"), rows)
+
+
 PIPELINES = {
     "ours": "effnet_tf",
     "libjpeg": "only libjpeg-turbo's decoding of the same crops",
@@ -319,6 +339,7 @@ TABLES = {
     "architecture_search": architecture_search,
     "finetune": finetune,
     "variants": variants,
+    "variants_v2": variants_v2,
     "input_pipeline": input_pipeline,
     "tpu_memory": tpu_memory,
     "build_time": build_time,

@@ -110,6 +110,29 @@ class TestPixels:
         assert pixels.constants_of(model) is None
 
 
+class TestParts:
+    def test_endpoints(self):
+        names = ("stem", "reduction_1", "reduction_2", "reduction_2/expansion", "reduction_3")
+        model = effnet_tf.feature_extractor(tiny_v2.row(), names, input_shape=SHAPE)
+        assert {name: tuple(x.shape[1:]) for name, x in model.output.items()} == {
+            "stem": (24, 17, 8),
+            "reduction_1": (24, 17, 8),
+            "reduction_2": (12, 9, 16),
+            "reduction_2/expansion": (12, 9, 64),
+            "reduction_3": (6, 5, 16),
+        }
+        with pytest.raises(effnet_tf.InputError, match="has no 'reduction_1/expansion'"):
+            effnet_tf.feature_extractor(tiny_v2.row(), "reduction_1/expansion", input_shape=SHAPE)
+
+    @pytest.mark.parametrize("flat", [False, True])
+    def test_what_trains(self, flat):
+        model = ours(flat=flat)
+        effnet_tf.set_trainable(model, "stage_3")
+        training = {weight.path.partition("/")[0][:6] for weight in model.trainable_weights}
+        assert training - {"top_bn"} == {"block3", "top_co", "predic"}
+        assert variants.stage_of("block3a_dwconv2") == "stage_3"
+
+
 class TestConstructors:
     @pytest.mark.parametrize("name", CONSTRUCTORS)
     def test_have_the_arguments_of_keras_applications(self, name):
