@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import keras
 import tensorflow as tf
 
+from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.messages import log
 from effnet_tf.optim.schedules import schedule
 from effnet_tf.recipes import Recipe
@@ -113,8 +114,35 @@ class _StageRates(keras.optimizers.Optimizer):
         }
 
 
+class _FusedRMSprop(keras.optimizers.RMSprop):
+    """Keras' formula, by TensorFlow's one operation for a variable in the place of its ten."""
+
+    def update_step(self, gradient, variable, learning_rate):
+        if not self._is_fused(gradient):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        number = self._get_variable_index(variable)
+        if isinstance(variable, keras.Variable):
+            variable = variable.value
+        tf.raw_ops.ResourceApplyRMSProp(
+            var=variable.handle,
+            ms=self._velocities[number].value.handle,
+            mom=self._momentums[number].value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            rho=self.rho,
+            momentum=self.momentum,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
+
+    def _is_fused(self, gradient):
+        """Whether there is such an operation; XLA fuses Keras' own, and places it itself."""
+        plain = self.centered or not self.momentum or isinstance(gradient, tf.IndexedSlices)
+        return not plain and not under_xla()
+
+
 @keras.saving.register_keras_serializable(package="effnet_tf")
-class RMSprop(_StageRates, keras.optimizers.RMSprop):
+class RMSprop(_StageRates, _FusedRMSprop):
     """RMSProp as TensorFlow 1 computes it, and so as the paper trained.
 
     Keras 3 has the same formula, epsilon inside the root, but starts the mean square at
