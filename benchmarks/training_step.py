@@ -1,16 +1,18 @@
-"""What does a training step cost in time and memory, beside keras.applications?
+r"""What does a training step cost in time and memory, beside keras.applications?
 
     pip install 'effnet_tf[cpu]'
     python benchmarks/training_step.py                        # about 4 minutes on 2 cores
-    python benchmarks/training_step.py --size 224 --batch 32  # the memory of a usual batch
+    python benchmarks/training_step.py --size 224 --batch 32 --steps 3 \
+        --who model_fn model_fn:expansion model_fn:block      # the memory of a usual batch
 
 Theirs is what a user would take instead: `keras.applications.EfficientNetB0`, Keras' RMSprop and a
 `tf.function` of a gradient and its application. Ours is the same function around `model_fn`, or
-around the drop-in constructor, with our RMSprop. They take turns, every other round backwards, each
-time in a process of its own. Time is CPU seconds of the process, user and system, per step after
-the first two; memory is the most that the operating system has seen the process hold, about 0.9 GB
-of which TensorFlow holds before the first step. A ratio is ours divided by theirs in the same
-round; of speed it is theirs divided by ours. Writes training_step.json beside this file.
+around the drop-in constructor, with our RMSprop; "model_fn:expansion" has `set_remat`. They take
+turns, every other round backwards, each time in a process of its own. Time is CPU seconds of the
+process, user and system, per step after the first two; memory is the most that the operating system
+has seen the process hold, about 0.9 GB of which TensorFlow holds before the first step. A ratio is
+ours divided by theirs in the same round; of speed it is theirs divided by ours. Writes
+training_step.json beside this file.
 """
 
 import argparse
@@ -38,9 +40,11 @@ def network(who, variant, size):
     import effnet_tf
 
     if who.startswith("model_fn"):
-        return effnet_tf.model_fn(
+        model = effnet_tf.model_fn(
             variant, CLASSES, input_shape=(size, size, 3), classifier_activation=None
         )
+        effnet_tf.set_remat(model, who.partition(":")[2] or "none")
+        return model
     home = keras.applications if who == THEIRS else effnet_tf
     build = getattr(home, f"EfficientNet{variant.upper()}")
     return build(

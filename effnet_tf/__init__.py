@@ -9,6 +9,7 @@ Networks
     load_weights              reads weights of any known origin into a model
     LoadReport                what load_weights has read, left out and assumed
     set_trainable             freezes a model up to a stage, or its batch norm
+    set_remat                 trades time for memory in training
     preprocess_input          gives images back as they are: the networks normalise pixels
     decode_predictions        names the most probable classes of ImageNet
 
@@ -95,6 +96,7 @@ _LAZY = {
         "MBConv",
         "Normalize",
         "SqueezeExcite",
+        "set_remat",
     ),
     "optim": (
         "AdamW",

@@ -31,6 +31,7 @@ from effnet_tf.layers import FusedMBConv as FusedMBConv
 from effnet_tf.layers import MBConv as MBConv
 from effnet_tf.layers import Normalize as Normalize
 from effnet_tf.layers import SqueezeExcite as SqueezeExcite
+from effnet_tf.layers import set_remat as set_remat
 from effnet_tf.models import feature_extractor as feature_extractor
 from effnet_tf.models import load_model as load_model
 from effnet_tf.models import load_run as load_run

@@ -14,6 +14,7 @@ def cost(
     num_classes: int | None = None,
     batch_size: int = 1,
     dtype: str = "float32",
+    remat: str = "none",
 ) -> Cost:
     """Counts what a network costs.
 
@@ -27,6 +28,8 @@ def cost(
             its own.
         batch_size: images in a batch, for the memory of inference and training.
         dtype: of the maps of activations, for the same: "float32", "bfloat16" or "float16".
+        remat: what training computes again instead of keeping it: "none", "expansion" or "block",
+            see `set_remat`.
 
     Returns:
         A `Cost`. Of a model, what is frozen is not among `trainable_params`; the pixel constants
@@ -43,7 +46,7 @@ def cost(
     """
     if isinstance(network, (str, Variant)):
         size = dict(resolution=resolution, num_classes=num_classes)
-        return variants.cost(network, batch_size=batch_size, dtype=dtype, **size)
+        return variants.cost(network, batch_size=batch_size, dtype=dtype, remat=remat, **size)
     if num_classes is not None:
         raise InputError("num_classes goes with a variant's name: a built model has its classes.")
     counting = faces.load("effnet_tf.models.counting", "cost")

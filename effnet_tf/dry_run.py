@@ -48,7 +48,7 @@ def describe(
     """
     # The last stage has the largest images, and takes the most memory.
     variant = dataclasses.replace(recipe.resolved_variant(), resolution=recipe.train_size())
-    one = cost(variant, num_classes=classes or recipe.num_classes)
+    one = cost(variant, num_classes=classes or recipe.num_classes, remat=recipe.remat)
     share = recipe.batch_size / replicas
     state = 4 * _copies(recipe) * one.params
     # Forward activations stay for the backward pass, as much again is in flight.

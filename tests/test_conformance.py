@@ -130,6 +130,7 @@ OTHERS = {
         "preprocess_input",
         "set_trainable",
     ),
+    "layers": ("set_remat",),
     "weights": ("LoadReport", "load_weights"),
     "data": ("data",),
     "export": ("export",),

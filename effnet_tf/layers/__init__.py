@@ -14,6 +14,7 @@ from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constan
 from effnet_tf.layers.pixel_range import watch_range
 from effnet_tf.layers.pixel_settings import change_settings, has_own_settings, settings_layers
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
+from effnet_tf.layers.step_form import set_remat
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
 from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
 
@@ -43,6 +44,7 @@ __all__ = [
     "is_new",
     "mask_seed",
     "masks_from",
+    "set_remat",
     "settings_layers",
     "start_at_zero",
     "sublayers",

@@ -58,6 +58,7 @@ class ConvolutionalBlock(keras.layers.Layer):
         self.batch_norm_epsilon = float(batch_norm_epsilon)
         self._sync_replicas = int(sync_replicas)
         self._convolutions: tuple[Convolution, ...] = ()  # known once it is built
+        self.remat = "none"  # what training computes again, see `set_remat`; in no file
 
     def describe(self, input_filters: int) -> tuple[Convolution, ...]:
         """Returns the convolutions of the block on maps of so many channels, in order."""
@@ -153,14 +154,11 @@ class ConvolutionalBlock(keras.layers.Layer):
 
     def _convolved(self, inputs, training):
         """Returns the map before the sum, and what is to be added to it."""
-        stages = None
-        if training and obstacle(inputs.dtype) is None and not self._shares():
-            stages = lean.stages(self.convolutions, self)
-        if stages is not None:
-            block = lean.Lean(stages, lean.reader(self))
-            x, added = block(inputs)
-            for moved in block.moved:
-                lean_norm.follow(*moved)
+        if training and self.plain_because() is None and not self._shares():
+            stages = lean.stages(self.convolutions, self) or ()
+            x, added, moved = lean.computed(stages, self.weights, inputs, self.remat)
+            for each in moved:
+                lean_norm.follow(*each)
             return x, added
         x = added = inputs
         for convolution in self.convolutions:
@@ -172,6 +170,17 @@ class ConvolutionalBlock(keras.layers.Layer):
 
     def _shares(self):
         return any(layer.shares() for layer in self._batch_norms())
+
+    def plain_because(self) -> str | None:
+        """Returns why a training step is computed by Keras' own layers; None: it is lean.
+
+        Where something is to be computed once more, it is lean on every device.
+        """
+        if lean.stages(self.convolutions, self) is None:
+            return "a layer inside a block is not the one that it was built with"
+        if self.remat == "none":
+            return obstacle(self.compute_dtype)
+        return None
 
     def _apply(self, convolution, x, training):
         """Returns what one convolution, its batch norm and its activation make of a map."""

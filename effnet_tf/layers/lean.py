@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import Convolution, convolution
-from effnet_tf.layers.lean_units import Unit
+from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.variants import Convolution as Description
@@ -48,13 +48,26 @@ class Stage(NamedTuple):
     norm: BatchNorm
     excite: SqueezeExcite | None
 
+    @property
+    def widens(self) -> bool:
+        """Whether its input is narrower than its output, and that can be computed once more."""
+        is_wider = self.described.filters > self.described.input_filters
+        return is_wider and self.convolution.has_gradients and not self.layer.use_bias
+
 
 @dataclasses.dataclass(frozen=True)
 class Flow:
-    """A map on its way through a block, and the stage whose batch norm is still to come."""
+    """A map on its way through a block, and what is still to come.
+
+    Attributes:
+        map: (N, H, W, C).
+        stage: whose batch norm is to come, or None.
+        first: the kernel of the stage's convolution, if that is to come, too.
+    """
 
     map: tf.Tensor
     stage: Stage | None = None
+    first: tf.Tensor | None = None
 
 
 class Lean:
@@ -63,13 +76,14 @@ class Lean:
     Args:
         stages: of the block, in order.
         read: variable -> its value.
+        again: whether expansions are computed again for the gradient, instead of kept.
 
     Attributes:
         moved: what batch norms shall follow, once the block has been computed.
     """
 
-    def __init__(self, stages: Sequence[Stage], read: Read):
-        self._stages, self._read = stages, read
+    def __init__(self, stages: Sequence[Stage], read: Read, again: bool = False):
+        self._stages, self._read, self._again = stages, read, again
         self.moved: list[Moved] = []
 
     def __call__(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -88,6 +102,8 @@ class Lean:
         if any(zeros):
             x = tf.pad(self._settled(flow), [(0, 0), zeros, zeros, (0, 0)])
             x = stage.convolution(x, kernel)
+        elif flow.stage is None and self._again and stage.widens:
+            return Flow(flow.map, stage, kernel)
         elif flow.stage is None:
             x = stage.convolution(flow.map, kernel)
         elif stage.convolution.has_gradients and lean_passes.knows(flow.stage.described.activation):
@@ -106,13 +122,12 @@ class Lean:
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
         if excite is not None:
             weights |= {name: self._read(value) for name, value in excite.by_name().items()}
-        unit = Unit(
-            norm.epsilon,
-            flow.stage.described.activation,
-            following,
-            excite and excite.gates,
-            given=given,
-        )
+        first = None
+        if flow.first is not None:
+            first, weights["first"] = flow.stage.convolution, flow.first
+        gates = None if excite is None else excite.gates
+        activation = flow.stage.described.activation
+        unit = Unit(norm.epsilon, activation, following, gates, first, given)
         x, *statistics = unit(flow.map, weights)
         self._note(norm, *statistics)
         return x
@@ -121,22 +136,26 @@ class Lean:
         """Returns a map after the batch norm, activation and excitation that it waited for."""
         if flow.stage is None:
             return flow.map
-        x = self._normalized(flow.map, flow.stage.norm)
+        x = flow.map
+        if flow.first is not None:
+            x = flow.stage.convolution(x, flow.first)
+        x = self._normalized(x, flow.stage.norm)
         if not flow.stage.described.after_sum:
             x = keras.activations.get(flow.stage.described.activation)(x)
         excite = flow.stage.excite
         if excite is None:
             return x
         weights = [self._read(value) for value in excite.by_name().values()]
-        return x * excite.gates(tf.reduce_mean(x, (1, 2)), *weights)[:, tf.newaxis, tf.newaxis]
+        mean = tf.reduce_mean(tf.cast(x, self._read(flow.stage.norm.gamma).dtype), (1, 2))
+        return lean_passes.gated(x, excite.gates(mean, *weights))
 
     def _normalized(self, x, norm):
         scaling = self._scaling(norm)
         if not norm.takes_batch(True):
             mean, variance = self._read(norm.moving_mean), self._read(norm.moving_variance)
-            return tf.nn.batch_normalization(
-                x, mean, variance, scaling["beta"], scaling["gamma"], norm.epsilon
-            )
+            wide, beta, gamma = tf.cast(x, mean.dtype), scaling["beta"], scaling["gamma"]
+            y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, norm.epsilon)
+            return tf.cast(y, x.dtype)
         x, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon)
         self._note(norm, *statistics)
         return x
@@ -169,7 +188,53 @@ def stages(descriptions: Sequence[Description], home: keras.layers.Layer) -> lis
     return found
 
 
-def reader(layer: keras.layers.Layer) -> Read:
-    """Returns variable -> its value now, of the variables of a layer."""
-    values = {id(weight): tf.convert_to_tensor(weight.value) for weight in layer.weights}
-    return lambda variable: values[id(variable)]
+def computed(
+    block: Sequence[Stage], weights: Sequence[keras.Variable], inputs: tf.Tensor, remat: str
+) -> tuple[tf.Tensor, tf.Tensor, list[Moved]]:
+    """Returns the map before the sum, what is to be added to it, and what batch norms follow.
+
+    Args:
+        block: the stages of a block.
+        weights: all its variables.
+        inputs: (N, H, W, C).
+        remat: "none", or what is computed once more for the gradient instead of kept: the output
+            of an "expansion", or the whole "block".
+    """
+    values = [tf.convert_to_tensor(weight.value) for weight in weights]
+    if remat == "block":
+        return _again(block, weights, inputs, values)
+    lean = Lean(block, _reader(weights, values), remat == "expansion")
+    return *lean(inputs), lean.moved
+
+
+def _reader(weights, values) -> Read:
+    found = {id(weight): value for weight, value in zip(weights, values)}
+    return lambda variable: found[id(variable)]
+
+
+def _again(block, weights, inputs, values):
+    """As `computed`, but the inputs of the block are all that is kept of it."""
+    norms: list[BatchNorm] = []
+
+    def once(x, values):
+        lean = Lean(block, _reader(weights, values))
+        return lean(x), lean.moved
+
+    @tf.custom_gradient
+    def run(x, *values):
+        maps, moved = once(x, values)
+        norms[:] = [each.layer for each in moved]
+
+        def gradient(of_x, of_added, *_):
+            of_x, of_added, held = held_back(of_x, of_added, x)
+            with tf.control_dependencies([of_x, of_added]), tf.GradientTape() as tape:
+                held = tf.identity(held)
+                tape.watch([held, *values])
+                maps, _ = once(held, values)
+            return tape.gradient(maps, [held, *values], [of_x, of_added])
+
+        return (*maps, *[value for each in moved for value in each[1:]]), gradient
+
+    x, added, *statistics = run(inputs, *values)
+    pairs = zip(statistics[::2], statistics[1::2])
+    return x, added, [Moved(norm, *pair) for norm, pair in zip(norms, pairs)]

@@ -23,17 +23,19 @@ def normalised(
     """Normalises a map by its statistics over images and pixels.
 
     Args:
-        x: (N, H, W, C) float32.
-        gamma: (C,) float32, the factor of what is normalised.
-        beta: (C,) float32, which is added to it.
+        x: (N, H, W, C); in float32, and not under XLA, by the fused operation.
+        gamma: (C,), the factor of what is normalised.
+        beta: (C,), which is added to it.
         epsilon: added to the variance, > 0.
 
     Returns:
-        (normalised map, mean (C,), variance (C,)); no gradient goes through the latter two.
+        (normalised map, mean (C,), variance (C,)); use the latter two for moving statistics alone.
     """
-    if x.dtype != tf.float32:
-        mean, variance = tf.nn.moments(x, (0, 1, 2))
-        return tf.nn.batch_normalization(x, mean, variance, beta, gamma, epsilon), mean, variance
+    if x.dtype != tf.float32 or under_xla():
+        wide = tf.cast(x, gamma.dtype)
+        mean, variance = tf.nn.moments(wide, (0, 1, 2))
+        y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
+        return tf.cast(y, x.dtype), mean, variance
     none = tf.zeros((0,), x.dtype)
     y, mean, corrected, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True

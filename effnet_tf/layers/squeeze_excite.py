@@ -88,6 +88,7 @@ class SqueezeExcite(keras.layers.Layer):
             expand_kernel: (1, 1, filters, C).
             expand_bias: (C,).
         """
+        mean = tf.cast(mean, reduce_kernel.dtype)
         squeezed = self._activate(tf.matmul(mean, reduce_kernel[0, 0]) + reduce_bias)
         return self._open(tf.matmul(squeezed, expand_kernel[0, 0]) + expand_bias)
 

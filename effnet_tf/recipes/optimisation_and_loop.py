@@ -106,6 +106,12 @@ class Loop:
         "auto: mixed_bfloat16 on TPU, float32 elsewhere (main.py: bfloat16 on TPU)",
         choices=("auto", "float32", "mixed_bfloat16"),
     )
+    remat: str = field(
+        "none",
+        "what is computed again in the backward pass instead of kept, for less memory: none, the "
+        "widened map of every block (expansion), or all that is inside a block (block)",
+        choices=("none", "expansion", "block"),
+    )
     steps_per_loop: int = field(
         100,
         "training steps between two returns to Python, at most an epoch (main.py: 1,251)",

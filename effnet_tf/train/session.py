@@ -12,6 +12,7 @@ import tensorflow as tf
 from effnet_tf import data, extras, storage, variants
 from effnet_tf.data import bad_images, balance, batches
 from effnet_tf.errors import WorkerLost, first_line
+from effnet_tf.layers.step_form import described
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
 from effnet_tf.runs import directory, going_on
@@ -147,6 +148,7 @@ def _describe(recipe, trainer):
         f"{recipe.learning_rate():.4g}; {trainer.total_steps:,} steps of "
         f"{recipe.batch_size} images = {recipe.epochs} epochs"
     )
+    log.info(described(trainer.models["raw"]))
     balance.tell(recipe, trainer.source)
     _describe_stages(trainer)
     held = batches.memory(trainer.source, trainer.stages[-1].image_size, recipe.batch_size)

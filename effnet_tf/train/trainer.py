@@ -14,7 +14,7 @@ import tensorflow as tf
 from effnet_tf import data, optim
 from effnet_tf.data import balance
 from effnet_tf.errors import InputError
-from effnet_tf.layers import Dropout, batch_norms
+from effnet_tf.layers import Dropout, batch_norms, set_remat
 from effnet_tf.models import build, finetune
 from effnet_tf.recipes import Recipe, stages
 from effnet_tf.train.evaluation import Evaluation
@@ -113,6 +113,8 @@ class Trainer:
         for layer in batch_norms(model):
             layer.momentum = recipe.batch_norm_momentum
             layer.sync_replicas = self.sync_replicas
+        if recipe.remat != "none":
+            set_remat(model, recipe.remat)
         return model
 
     # --- where it stands ----------------------------------------------------------------------

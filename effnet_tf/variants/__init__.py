@@ -13,7 +13,17 @@ from effnet_tf.variants.convolutions import (
     Convolution,
     describe_squeeze_excite,
 )
-from effnet_tf.variants.counting import DTYPES, Cost, Part, add_up, check_batch, cost, count_part
+from effnet_tf.variants.counting import (
+    DTYPES,
+    REMAT,
+    Cost,
+    Part,
+    add_up,
+    check_batch,
+    check_remat,
+    cost,
+    count_part,
+)
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
 from effnet_tf.variants.efficientnet_v2 import EFFICIENTNETS_V2
 from effnet_tf.variants.families import FAMILIES, check_family, in_family, of_timm
@@ -48,6 +58,7 @@ from effnet_tf.variants.table import CONSTRUCTORS, VARIANTS, find_variant, model
 from effnet_tf.variants.variant_files import SUFFIX, read_variant, save_variant, to_json
 
 __all__ = [
+    "REMAT",
     "ACCURACIES",
     "BASELINES",
     "BATCH_NORM_EPSILON",
@@ -81,6 +92,7 @@ __all__ = [
     "block_letter",
     "blocks",
     "check_batch",
+    "check_remat",
     "check_family",
     "check_resolution",
     "cost",

@@ -18,6 +18,9 @@ from effnet_tf.variants.rows import Variant
 # Bytes of a number in a map. Variables are float32 whatever the maps are (mixed precision).
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 _VARIABLE = 4
+# What training computes again in the backward pass instead of keeping it: nothing; the outputs of
+# the convolutions that widen a map inside a block; all that is inside a block.
+REMAT = ("none", "expansion", "block")
 # RMSprop with momentum, as the paper trains: a mean square and a momentum per weight.
 SLOTS = 2
 
@@ -73,7 +76,7 @@ class Part(NamedTuple):
         params: all variables.
         trainable_params: those that training changes.
         multiply_adds: of its convolutions.
-        outputs: numbers in the outputs of its convolutions.
+        outputs: numbers in the outputs of its convolutions that are kept for the backward pass.
         kept: numbers that the backward pass needs of it.
         in_flight: numbers that the backward pass holds besides, at most, while it is here.
         live: numbers that inference holds at most, while it is here.
@@ -91,7 +94,9 @@ class Part(NamedTuple):
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def count_part(convolutions: tuple[Convolution, ...], side: int, skip: bool = False) -> Part:
+def count_part(
+    convolutions: tuple[Convolution, ...], side: int, skip: bool = False, remat: str = "none"
+) -> Part:
     """Counts what convolutions, one after the other, cost for one square image.
 
     Equal ones are counted once.
@@ -100,14 +105,17 @@ def count_part(convolutions: tuple[Convolution, ...], side: int, skip: bool = Fa
         convolutions: the stem alone, those of a block, or the ending of a network.
         side: of their input, in pixels.
         skip: whether their input is added to their output.
+        remat: one of `REMAT`; only blocks are computed again, and no block is one convolution.
     """
-    reads = convolutions[0].input_filters * side**2
-    multiply_adds = outputs = 0
+    reads = inputs = convolutions[0].input_filters * side**2
+    multiply_adds = outputs = again = 0
     steps = []  # numbers that each convolution reads and makes
     for convolution in convolutions:
         makes = convolution.filters * convolution.output_side(side) ** 2
         multiply_adds += convolution.multiply_adds(side)
         outputs += makes
+        if _is_computed_again(convolution, convolutions, remat):
+            again += makes
         if convolution.pooled:  # it is beside the map, not in its way
             continue
         steps.append(reads + makes)
@@ -122,13 +130,22 @@ def count_part(convolutions: tuple[Convolution, ...], side: int, skip: bool = Fa
         params=sum(convolution.parameters for convolution in convolutions),
         trainable_params=sum(convolution.trainable_parameters for convolution in convolutions),
         multiply_adds=multiply_adds,
-        outputs=outputs,
-        kept=outputs + waiting,
+        outputs=outputs - again,
+        kept=outputs - again + max(waiting, min(inputs, again)),
         # The input of the first convolution, and the output of the last, is what waits itself.
-        in_flight=max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
+        in_flight=again + max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
         live=max(steps[0], *(waiting + step for step in steps[1:]), 0),
         side=side,
     )
+
+
+def _is_computed_again(convolution, convolutions, remat):
+    """Whether the backward pass computes the output of one of these convolutions once more."""
+    is_block = any(other.name.endswith("project_conv") for other in convolutions)
+    if remat == "none" or not is_block or len(convolutions) == 1:
+        return False
+    widens = convolution is convolutions[0] and convolution.filters > convolution.input_filters
+    return remat == "block" or (widens and not convolution.use_bias)
 
 
 def add_up(
@@ -171,6 +188,7 @@ def cost(
     num_classes: int | None = None,
     batch_size: int = 1,
     dtype: str = "float32",
+    remat: str = "none",
 ) -> Cost:
     """Counts what a variant costs, without TensorFlow.
 
@@ -181,6 +199,8 @@ def cost(
         batch_size: images in a batch, for `inference_bytes` and `training_bytes`.
         dtype: of the maps of activations, for the same: "float32", "bfloat16" or "float16".
             Variables are float32, as under Keras' mixed precision.
+        remat: what training computes again, one of `REMAT`, for `activation_bytes` and
+            `training_bytes`.
 
     Returns:
         A `Cost`.
@@ -196,7 +216,8 @@ def cost(
     network = resolve(variant, resolution=resolution, num_classes=num_classes)
     check_resolution(network.side, network.name, network.least_side)
     check_batch(batch_size, dtype)
-    return add_up(_parts(network), 3 * network.side**2, batch_size, dtype)
+    check_remat(remat)
+    return add_up(_parts(network, remat), 3 * network.side**2, batch_size, dtype)
 
 
 def check_batch(batch_size: int, dtype: str) -> None:
@@ -206,10 +227,16 @@ def check_batch(batch_size: int, dtype: str) -> None:
         raise InputError(f"dtype is {dtype!r}; it must be one of {', '.join(DTYPES)}.")
 
 
-def _parts(network: Network):
+def check_remat(remat: str) -> None:
+    """Raises InputError unless it is one of `REMAT`."""
+    if remat not in REMAT:
+        raise InputError(f"remat is {remat!r}; it must be one of {', '.join(map(repr, REMAT))}.")
+
+
+def _parts(network: Network, remat: str):
     """Yields (part, 1) of the stem, each block and the head."""
     side = network.side
     for convolutions, skip in network.parts():
-        part = count_part(convolutions, side, skip)
+        part = count_part(convolutions, side, skip, remat)
         side = part.side
         yield part, 1

@@ -217,3 +217,59 @@ def test_where_the_plain_form_is_taken(how, dtype, lean_there):
     block = built("mbconv", dtype=dtype)
     inputs = tf.cast(maps(), block.compute_dtype)
     assert is_lean(block, inputs, **how) == lean_there
+
+
+@pytest.mark.parametrize("remat", ["expansion", "block"])
+class TestRemat:
+    @pytest.mark.parametrize("form", FORMS)
+    def test_equals_the_plain_form(self, form, remat, monkeypatch):
+        block = built(form)
+        block.remat = remat
+        expected = trained(built(form), maps(), eagerly)
+        for ours, theirs in zip(trained(block, maps(), eagerly), expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
+
+    @pytest.mark.slow  # XLA takes seconds for each
+    @pytest.mark.parametrize("how", [dict(jit_compile=True), dict()])
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_equals_it_when_compiled(self, how, remat, frozen):
+        block, other = built("mbconv"), built("mbconv")
+        for each in (block, other):
+            each.bn.mode = "inference"
+            each.se.trainable = not frozen
+        expected = trained(other, maps(), eagerly)
+        block.remat = remat
+        found = trained(block, maps(), lambda step: tf.function(step, **how))
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
+
+    def test_in_half_precision(self, remat):
+        block, other = (built("mbconv", dtype="mixed_bfloat16") for _ in range(2))
+        block.remat = remat
+        x = tf.cast(maps(), "bfloat16")
+        found, expected = (trained(each, x, eagerly) for each in (block, other))
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours.dtype == theirs.dtype
+            size = np.abs(theirs.astype("float32")).max()
+            ours, theirs = ours.astype("float32"), theirs.astype("float32")
+            np.testing.assert_allclose(ours, theirs, atol=0.1 * size + 1e-3)
+
+    def test_is_in_no_file(self, remat):
+        block = built("mbconv")
+        before = block.get_config()
+        block.remat = remat
+        assert block.get_config() == before
+
+
+def test_remat_of_xla_waits_behind_a_barrier():
+    block = built("mbconv", dtype="float32")
+    block.remat = "expansion"
+
+    def step(x):
+        with tf.GradientTape() as tape:
+            outputs = block(x, training=True)
+        return tape.gradient(outputs, block.dwconv.kernel.value)
+
+    graph = tf.function(step, jit_compile=True).get_concrete_function(maps(dtype="float32")).graph
+    found = {node.type for node in graph.get_operations()}
+    assert "XlaOptimizationBarrier" in found and "FusedBatchNormV3" not in found
