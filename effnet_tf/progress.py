@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 import tqdm
 
@@ -36,6 +36,12 @@ class Progress(tqdm.tqdm):
     """A tqdm bar, or a line of text only, that no name can make steer the terminal."""
 
     _over: threading.Event | None = None
+
+    @staticmethod
+    def format_meter(*given: Any, **named: Any) -> str:
+        """Returns what tqdm makes of the state, with "13.8 s each" for its "13.8s/ trials"."""
+        text = tqdm.tqdm.format_meter(*given, **named)
+        return text.replace(f"s/{named.get('unit')}", " s each")
 
     def say(self, text: str) -> None:
         """Shows a text in front of the bar, or as the line."""

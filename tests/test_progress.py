@@ -158,3 +158,12 @@ def test_a_bar_moves_while_nothing_is_counted():
     shown = file.getvalue()
     time.sleep(1.2)
     assert file.getvalue() == shown  # nor is anything drawn over what follows it
+
+
+def test_slow_things_are_counted_by_their_seconds():
+    file = Tty()
+    with progress.bar("Searching", 10, unit="trials", file=file) as bar:
+        bar.start_t -= 100
+        bar.update(4)
+        bar.refresh()
+    assert "s each" in file.getvalue() and "s/ trials" not in file.getvalue()

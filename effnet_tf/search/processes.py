@@ -141,7 +141,7 @@ def wait(running: Sequence[Running], seconds: float) -> list[Running]:
 
 def _main(function, arguments, answer, log):
     """What the process does."""
-    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+    end_with_the_parent()
     # Ctrl-C goes to all processes of a terminal: our parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.dup2(log, 1)
@@ -161,8 +161,12 @@ def _main(function, arguments, answer, log):
     os._exit(0)  # not waiting for TensorFlow's threads
 
 
-def _end_with_the_parent():
-    """Ends this process when the one that started it has been killed."""
+def end_with_the_parent() -> None:
+    """Has this process, which multiprocessing started, end when its parent has been killed."""
+    threading.Thread(target=_wait_for_the_end, daemon=True).start()
+
+
+def _wait_for_the_end():
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -5,16 +5,14 @@ Each network always goes to the same process, which has traced its training befo
 
 import concurrent.futures
 import multiprocessing
-import os
 import signal
-import threading
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, NamedTuple
 
 from effnet_tf import quiet
 from effnet_tf.errors import WorkerLost
+from effnet_tf.search import processes
 from effnet_tf.search.one_thread import use_one_thread
 from effnet_tf.search.settings import Settings
 from effnet_tf.variants import Variant
@@ -86,8 +84,7 @@ class Workers:
             return self
         context = multiprocessing.get_context("spawn")
         for _ in range(self._count):
-            arguments = os.getpid(), *self._arguments
-            pool = concurrent.futures.ProcessPoolExecutor(1, context, _begin, arguments)
+            pool = concurrent.futures.ProcessPoolExecutor(1, context, _begin, self._arguments)
             self._pools.append(pool)
         return self
 
@@ -126,19 +123,13 @@ class Workers:
 _benches: list[Bench] = []
 
 
-def _begin(parent, images, folds, settings):
+def _begin(images, folds, settings):
     """Prepares a process that trains: it ends with its parent, and leaves Ctrl-C to that."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    processes.end_with_the_parent()
     with quiet.starting():
         use_one_thread()
     _benches.append(Bench(images, folds, settings))
-
-
-def _end_with(parent):
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 def _train(job):

@@ -1,6 +1,7 @@
 """search/processes.py: functions in processes of their own, however these end."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -117,3 +118,24 @@ def test_a_process_ends_with_its_parent(tmp_path):
     while is_there(child):
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+def test_what_a_pool_has_spawned_ends_with_its_parent(tmp_path):
+    program = tmp_path / "parent.py"
+    program.write_text(
+        "import concurrent.futures, multiprocessing, os, signal, sys\n"
+        f"sys.path.insert(0, {str(pathlib.Path(__file__).parents[2])!r})\n"
+        "from effnet_tf.search import processes\n"
+        "if __name__ == '__main__':\n"
+        "    spawn = multiprocessing.get_context('spawn')\n"
+        "    pool = concurrent.futures.ProcessPoolExecutor(\n"
+        "        1, spawn, processes.end_with_the_parent\n"
+        "    )\n"
+        "    print(pool.submit(os.getpid).result(), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, program], stdout=subprocess.PIPE, text=True)
+    child, end = int(done.stdout), time.monotonic() + 20
+    while is_there(child) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not is_there(child)
