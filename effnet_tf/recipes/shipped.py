@@ -1,6 +1,7 @@
 """Which recipes are shipped, and what may one expect of each?"""
 
 from effnet_tf.columns import Shown
+from effnet_tf.recipes import shipped_v2
 from effnet_tf.recipes.recipe import Recipe
 from effnet_tf.variants.accuracies import ACCURACIES
 
@@ -101,7 +102,9 @@ def _on_tpu(recipe, run, tpu="local"):
 
 def _published(weights, variant, remark=""):
     """Returns "77.1 % (paper, table 2)"."""
-    found = ACCURACIES[weights][variant]
+    found = ACCURACIES[weights].get(variant)
+    if found is None:
+        return "none published"
     return f"{found.top1} % ({found.source}{remark})"
 
 
@@ -154,6 +157,14 @@ for _variant, _magnitude in (("b5", 17.0), ("b7", 28.0)):  # README.md
         f"imagenet-{_variant}-randaugment",
         Recipe(variant=_variant, augment="randaugment", randaugment_magnitude=_magnitude),
         _published("randaugment", _variant),
+    )
+for _variant in shipped_v2.ROWS:
+    _add(f"imagenet-{_variant}", shipped_v2.imagenet(_variant), _published("imagenet", _variant))
+    _add(f"imagenet21k-{_variant}", shipped_v2.imagenet21k(_variant), "none published")
+    _add(
+        f"imagenet21k-ft1k-{_variant}",
+        shipped_v2.fine_tuned(_variant),
+        _published("imagenet21k-ft1k", _variant),
     )
 
 # --- how they show at a prompt and in a notebook ------------------------------------------------

@@ -131,6 +131,8 @@ def _published_start(last, count):
 
 
 def _grown(first, last, number, count):
+    if number == count - 1:
+        return last  # to the last bit
     return first + (last - first) * number / (count - 1)
 
 

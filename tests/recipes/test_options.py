@@ -24,6 +24,7 @@ def test_help_is_grouped_by_section():
         ("Fine-tuning", "body_rate"),
         ("The data", "holdout"),
         ("Augmentation", "mixup_alpha"),
+        ("Progressive learning", "size_stages"),
         ("Optimisation", "momentum"),
         ("The loop", "seed"),
     ):
@@ -74,6 +75,15 @@ def test_a_file_says_its_own_size(tmp_path, capsys):
     assert (asked.phi, asked.resolved_variant().resolution) == (1, 96)
     assert "not used" not in capsys.readouterr().out
     assert parse("--recipe", "smoke", "--variant", "lite0").phi == RECIPES["smoke"].phi
+
+
+def test_another_size_is_one_of_the_training_images_too(capsys):
+    found = parse("--recipe", "imagenet-v2-s", "--image_size", "128")
+    assert found.train_size() == found.resolved_variant().resolution == 128
+    assert "not used of the recipe: --train_image_size 300." in capsys.readouterr().out
+    asked = parse("--recipe", "imagenet-v2-s", "--image_size", "128", "--train_image_size", "96")
+    assert asked.train_size() == 96
+    assert parse("--recipe", "imagenet-v2-s", "--epochs", "9").train_size() == 300
 
 
 @pytest.mark.parametrize(
