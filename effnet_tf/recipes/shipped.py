@@ -133,7 +133,7 @@ ABOUT = {
 def _add(name, recipe, top1):
     """Ships the recipe of one published network."""
     RECIPES[name] = recipe
-    command = _on_tpu(name, recipe.variant)
+    command = _on_tpu(name, name.removeprefix("imagenet-"))
     ABOUT[name] = f"{command}Cloud TPU; hours not known; top-1 {top1}.{_NEVER}"
 
 
@@ -160,9 +160,9 @@ for _variant, _magnitude in (("b5", 17.0), ("b7", 28.0)):  # README.md
     )
 for _variant in shipped_v2.ROWS:
     _add(f"imagenet-{_variant}", shipped_v2.imagenet(_variant), _published("imagenet", _variant))
-    _add(f"imagenet21k-{_variant}", shipped_v2.imagenet21k(_variant), "none published")
+    _add(f"imagenet-{_variant}-21k", shipped_v2.imagenet21k(_variant), "none published")
     _add(
-        f"imagenet21k-ft1k-{_variant}",
+        f"imagenet-{_variant}-21k-ft1k",
         shipped_v2.fine_tuned(_variant),
         _published("imagenet21k-ft1k", _variant),
     )

@@ -69,10 +69,10 @@ class TestEfficientNetV2:
             found = [stage.recipe.randaugment_magnitude for stage in found]
             assert found == pytest.approx(magnitudes)
 
-    @pytest.mark.parametrize("name", ["imagenet", "imagenet21k", "imagenet21k-ft1k"])
+    @pytest.mark.parametrize("name", ["", "-21k", "-21k-ft1k"])
     def test_what_all_have(self, name):
         for variant in ("b0", "b1", "b2", "b3", "s", "m", "l", "xl"):
-            recipe = RECIPES[f"{name}-v2-{variant}"]
+            recipe = RECIPES[f"imagenet-v2-{variant}{name}"]
             assert recipe.variant == f"v2-{variant}" and recipe.optimizer == "rmsprop"
             assert not recipe.decay_biases and recipe.weight_decay == 1e-5
             assert (recipe.batch_norm_momentum, recipe.bn_sync) == (0.9, "group:8")
@@ -85,7 +85,7 @@ class TestEfficientNetV2:
         assert (recipe.drop_connect_rate, recipe.clip_norm) == (0.2, None)
 
     def test_on_imagenet21k(self):
-        recipe = RECIPES["imagenet21k-v2-m"]
+        recipe = RECIPES["imagenet-v2-m-21k"]
         assert (recipe.epochs, recipe.base_learning_rate, recipe.schedule) == (60, 0.008, "cosine")
         assert (recipe.warmup_epochs, recipe.label_smoothing, recipe.augment) == (1, 0, "none")
         assert (recipe.dropout_rate, recipe.drop_connect_rate) == (1e-6, 0)
@@ -95,7 +95,7 @@ class TestEfficientNetV2:
 
     @pytest.mark.parametrize("variant, size", [("b0", 224), ("b2", 256), ("b3", 288), ("xl", 512)])
     def test_from_one_to_the_other(self, variant, size):
-        recipe = RECIPES[f"imagenet21k-ft1k-v2-{variant}"]
+        recipe = RECIPES[f"imagenet-v2-{variant}-21k-ft1k"]
         (stage,) = stages.of_run(recipe, 100.0)
         assert stage.image_size == size  # main.py: int(260 * 1.0) // 16 * 16
         assert (recipe.epochs, recipe.batch_size, recipe.schedule) == (15, 512, "constant")
@@ -107,5 +107,5 @@ class TestEfficientNetV2:
 
     def test_say_what_was_published(self):
         assert "top-1 83.9 % (google/automl" in ABOUT["imagenet-v2-s"]
-        assert "top-1 87.2 % (google/automl" in ABOUT["imagenet21k-ft1k-v2-xl"]
+        assert "top-1 87.2 % (google/automl" in ABOUT["imagenet-v2-xl-21k-ft1k"]
         assert "top-1 none published." in ABOUT["imagenet-v2-xl"]
