@@ -9,7 +9,7 @@ import os
 import tensorflow as tf
 
 from effnet_tf import extras
-from effnet_tf.data import augment, balance, crops, order, policies
+from effnet_tf.data import augment, balance, crops, decoding, order, policies
 from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.data.order import Turns
 from effnet_tf.data.records import Records, or_else
@@ -175,7 +175,7 @@ def _crop(recipe, encoded, size, seed):
 
 def _checked(source, label):
     """Returns the label; one out of range is an error."""
-    right = tf.debugging.Assert((label >= 0) & (label < len(source.class_names)), [label])
+    right = decoding.check((label >= 0) & (label < len(source.class_names)), label)
     with tf.control_dependencies([right]):
         return tf.identity(label)
 
@@ -264,6 +264,8 @@ def _as_batches(batches):
     # All numbers are fixed. What would tune them sleeps for up to a minute, and TensorFlow waits
     # for it when a pipeline is given up.
     options.autotune.enabled = False
+    # Nothing here is to be fused, and looking for it takes as long as the first batch.
+    options.experimental_optimization.apply_default_optimizations = False
     return batches.prefetch(PREFETCHED).with_options(options)
 
 
