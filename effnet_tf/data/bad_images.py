@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from effnet_tf.data import decoding
+from effnet_tf.data import decoding, headers
 from effnet_tf.data.records import Records
 from effnet_tf.errors import InputError, first_line
 
@@ -63,7 +63,7 @@ def _named(encoded):
     for offset, start, name in OTHERS:
         if encoded[offset : offset + len(start)] == start:
             return f"it is {name}: {NEEDED}"
-    if _is_webp(encoded) and encoded[12:16] == b"VP8X" and _flags(encoded) & decoding.ANIMATED:
+    if _is_webp(encoded) and encoded[12:16] == b"VP8X" and _flags(encoded) & headers.ANIMATED:
         return "it is an animated WebP image: save one of its frames as a still image"
     if _is_webp(encoded) or encoded[:2] in (b"\xff\xd8", b"\x89P", b"GI", b"BM"):
         return f"it is damaged or cut off after {len(encoded):,} bytes"

@@ -12,7 +12,7 @@ from effnet_tf import extras
 from effnet_tf.data import augment, balance, crops, decoding, order, policies
 from effnet_tf.data.crops import EvaluationCrop
 from effnet_tf.data.order import Turns
-from effnet_tf.data.records import Records, or_else
+from effnet_tf.data.records import Records, or_else, untuned
 from effnet_tf.data.source import Source
 from effnet_tf.recipes import Recipe
 
@@ -71,9 +71,8 @@ def training(
 
     turns = balance.turns(recipe, source)
     stream = shuffled(source.train, recipe.seed, start, shard, num_shards, turns).rebatch(TOGETHER)
-    return _as_batches(
-        stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
-    )
+    images = stream.map(make_some, os.cpu_count()).rebatch(batch_size, drop_remainder=True)
+    return untuned(images.prefetch(PREFETCHED))
 
 
 def _maker(source, recipe, size):
@@ -233,13 +232,14 @@ def evaluation(
         return {"images": image, "labels": label, "weights": 1.0}
 
     padded = dict(zip(("images", "labels", "weights"), (*black, 0.0)))
-    return _as_batches(
+    return untuned(
         in_order(records, shard, num_shards)
         .unbatch()
         .map(prepare, os.cpu_count())
         .concatenate(tf.data.Dataset.from_tensors(padded).repeat())
         .batch(batch_size, drop_remainder=True)
         .take(num_batches)
+        .prefetch(PREFETCHED)
     )
 
 
@@ -256,17 +256,6 @@ def in_order(records: Records, shard: int = 0, num_shards: int = 1) -> tf.data.D
         return numbers, records.read(numbers)
 
     return tf.data.Dataset.range(0, count, order.GROUP).map(read).prefetch(1)
-
-
-def _as_batches(batches):
-    options = tf.data.Options()
-    options.deterministic = True
-    # All numbers are fixed. What would tune them sleeps for up to a minute, and TensorFlow waits
-    # for it when a pipeline is given up.
-    options.autotune.enabled = False
-    # Nothing here is to be fused, and looking for it takes as long as the first batch.
-    options.experimental_optimization.apply_default_optimizations = False
-    return batches.prefetch(PREFETCHED).with_options(options)
 
 
 def shuffled(

@@ -13,7 +13,7 @@ import tensorflow as tf
 from effnet_tf import plots, progress
 from effnet_tf.data import bad_images, batches, decoding
 from effnet_tf.data.crops import EvaluationCrop
-from effnet_tf.data.records import Records, or_else
+from effnet_tf.data.records import Records, or_else, untuned
 from effnet_tf.data.source import Source
 from effnet_tf.errors import printable
 from effnet_tf.recipes import Recipe
@@ -100,8 +100,8 @@ def examples(records: Records) -> Iterator[tuple[int, bytes, int]]:
             lambda: records.load(number, raw), lambda: (tf.constant(""), tf.constant(-1, tf.int64))
         )
 
-    dataset = batches.in_order(records).unbatch().map(load, tf.data.AUTOTUNE, deterministic=True)
-    for number, encoded, label in dataset.prefetch(AT_ONCE).as_numpy_iterator():
+    dataset = batches.in_order(records).unbatch().map(load, os.cpu_count()).prefetch(AT_ONCE)
+    for number, encoded, label in untuned(dataset).as_numpy_iterator():
         yield int(number), encoded, int(label)
 
 

@@ -5,15 +5,14 @@ than there is memory, and cameras say in it how a photo is to be turned.
 """
 
 import functools
-from typing import NamedTuple
 
-import numpy as np
 import tensorflow as tf
+
+from effnet_tf.data import headers
 
 # 402 MB once decoded: beyond phones' 108 megapixels. The header says it, before a file of a
 # few kilobytes takes all memory.
 MAX_PIXELS = 2**27
-ANIMATED = 2  # bit of a WebP's flags
 EXIF_BEGINS = (6, 24)  # first segment of a JPEG, or the second, after JFIF's
 
 
@@ -48,7 +47,7 @@ def header_shape(encoded: tf.Tensor) -> tf.Tensor:
     return tf.cond(
         tf.io.is_jpeg(encoded),
         lambda: tf.io.extract_jpeg_shape(encoded)[:2],
-        lambda: _other_shape(encoded),
+        lambda: headers.shape(encoded),
     )
 
 
@@ -67,79 +66,6 @@ def shape_of(encoded: tf.Tensor) -> tf.Tensor:
     right = check((pixels > 0) & (pixels <= MAX_PIXELS), shape)
     with tf.control_dependencies([right]):
         return tf.identity(shape)
-
-
-class _Header(NamedTuple):
-    """Where image files of a kind say how wide and how high they are.
-
-    Attributes:
-        marks: {place: bytes} by which they are recognised.
-        places: the bytes of the width, and those of the height, the least one first.
-        first_bits: of these numbers, the first one that belongs to width or height.
-        bits: how many do.
-        less: what is to be added to them.
-        still: (place, bits), none of which an animation leaves unset; bits 0: any.
-    """
-
-    marks: dict[int, bytes]
-    places: tuple[range, range]
-    first_bits: tuple[int, int] = (0, 0)
-    bits: int = 32
-    less: int = 0
-    still: tuple[int, int] = (0, 0)
-
-
-def _webp(kind):
-    return {0: b"R", 8: b"WEBPVP8" + kind}
-
-
-_HEADERS = (
-    _Header({0: b"\x89"}, (range(19, 15, -1), range(23, 19, -1))),  # PNG
-    _Header({0: b"G"}, (range(6, 8), range(8, 10))),  # GIF
-    _Header({0: b"B"}, (range(18, 22), range(22, 26))),  # BMP
-    # WebP (RFC 9649): lossy, lossless, and with a canvas.
-    _Header(_webp(b" "), (range(26, 28), range(28, 30)), bits=14),
-    _Header(_webp(b"L"), (range(21, 25), range(21, 25)), (0, 14), bits=14, less=1),
-    _Header(_webp(b"X"), (range(24, 27), range(27, 30)), less=1, still=(20, ANIMATED)),
-)
-_HEADER_BYTES = 30
-
-
-def _patterns():
-    """Returns which bits of a header are looked at, and which are set: 2 of (kinds, 30) int64."""
-    looked_at, are_set = np.zeros((2, len(_HEADERS), _HEADER_BYTES), np.int64)
-    for kind, header in enumerate(_HEADERS):
-        looked_at[kind, header.still[0]] = header.still[1]
-        for place, mark in header.marks.items():
-            looked_at[kind, place : place + len(mark)] = 255
-            are_set[kind, place : place + len(mark)] = list(mark)
-    return looked_at, are_set
-
-
-def _powers():
-    """Returns what each byte counts for in width and height: (kinds, 2, 30) int64."""
-    powers = np.zeros((len(_HEADERS), 2, _HEADER_BYTES), np.int64)
-    for kind, header in enumerate(_HEADERS):
-        for side, places in enumerate(header.places):
-            powers[kind, side, places] = 256 ** np.arange(len(places))
-    return powers
-
-
-def _other_shape(encoded):
-    """Height and width of a PNG, a GIF, a BMP or a WebP.
-
-    All kinds at once: branches take much longer to trace than these sums take.
-    """
-    header = tf.cast(tf.io.decode_raw(tf.strings.substr(encoded, 0, 30), tf.uint8), tf.int64)
-    header = tf.ensure_shape(tf.pad(header, [[0, 30 - tf.size(header)]]), (30,))
-    looked_at, are_set = _patterns()
-    found = tf.reduce_all(tf.bitwise.bitwise_and(header, looked_at) == are_set, 1)
-    numbers = tf.reduce_sum(header * _powers(), 2)
-    numbers //= [[2**bit for bit in kind.first_bits] for kind in _HEADERS]
-    numbers = numbers % [[2**kind.bits] for kind in _HEADERS] + [[kind.less] for kind in _HEADERS]
-    width_height = tf.reduce_sum(tf.where(found[:, tf.newaxis], numbers, 0), 0)
-    # The height of a BMP that begins at the top is negative.
-    return tf.abs(tf.cast(width_height, tf.int32))[::-1]
 
 
 def orientation_of(encoded: tf.Tensor) -> tf.Tensor:

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from effnet_tf import class_names, progress, storage
 from effnet_tf.data import batches, crops, decoding
-from effnet_tf.data.records import or_else
+from effnet_tf.data.records import or_else, untuned
 from effnet_tf.data.source import Source
 from effnet_tf.errors import InputError, SaveError, first_line
 from effnet_tf.recipes import Recipe
@@ -181,7 +181,9 @@ def _converted(recipe, records, shrink):
     """Yields (record, bytes before, image file, label); an empty file where it fails."""
 
     @tf.autograph.experimental.do_not_convert
-    def convert(number, raw):
+    def convert(*place):  # (position, record, what was read) where they are shuffled
+        number, raw = place[-2:]
+
         def attempt():
             encoded, label = records.load(number, raw)
             before = tf.strings.length(encoded)
@@ -196,17 +198,8 @@ def _converted(recipe, records, shrink):
     # Shuffled, since files are read in blocks of neighbours; held-out images as they come.
     stream = batches.in_order(records).unbatch()
     if shrink:
-        stream = (
-            batches.shuffled(records, recipe.seed, 0, 0, 1)
-            .unbatch()
-            .take(records.count)
-            .map(lambda position, number, raw: (number, raw))
-        )
-    return (
-        stream.map(convert, tf.data.AUTOTUNE, deterministic=True)
-        .prefetch(AHEAD)
-        .as_numpy_iterator()
-    )
+        stream = batches.shuffled(records, recipe.seed, 0, 0, 1).unbatch().take(records.count)
+    return untuned(stream.map(convert, os.cpu_count()).prefetch(AHEAD)).as_numpy_iterator()
 
 
 def _example(encoded, label, name):

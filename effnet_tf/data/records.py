@@ -137,6 +137,20 @@ def or_else(attempt: Callable[[], Any], fallback: Callable[[], Any]) -> Any:
     return one(attempt).ignore_errors().concatenate(one(fallback)).take(1).get_single_element()
 
 
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """Returns a data set that runs as it was written, its elements in order.
+
+    Its numbers must all be fixed. What would tune them sleeps for up to a minute, and TensorFlow
+    waits for it when a pipeline is given up. Nothing here can be fused, and finding that out
+    takes as long as the first batch.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    options.experimental_optimization.apply_default_optimizations = False
+    return dataset.with_options(options)
+
+
 @dataclasses.dataclass(frozen=True)
 class Features:
     """How an image and its label are called in an example.

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from effnet_tf import data
 from effnet_tf.data import batches, crops
-from effnet_tf.data.records import Records, or_else
+from effnet_tf.data.records import Records, or_else, untuned
 from effnet_tf.errors import InputError
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
@@ -171,7 +171,7 @@ def _read(records: Records, classes, side):
         return or_else(attempt, give_up)
 
     stream = batches.in_order(records).unbatch().map(prepare, os.cpu_count()).batch(_BATCH)
-    parts = [(pixels.numpy(), labels.numpy()) for pixels, labels in stream]
+    parts = list(untuned(stream).as_numpy_iterator())
     pixels, labels = (np.concatenate(each) for each in zip(*parts))
     usable = (labels >= 0) & (labels < classes)
     return pixels[usable], labels[usable]
