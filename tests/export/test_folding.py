@@ -12,7 +12,7 @@ from effnet_tf.export import folding
 from tests.helpers import flat_net, tiny_net
 
 L = keras.layers
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 
 
 def kinds(model):
@@ -84,7 +84,9 @@ class TestNetworksOfStockLayers:
 class TestSymmetricPadding:
     """On odd sides it is SAME; on even ones the zeros stay, with constants that are no zeros."""
 
-    ROW = dataclasses.replace(TINY, padding="symmetric", batch_norm_epsilon=1e-5)
+    ROW = dataclasses.replace(
+        effnet_tf.CompoundScaling().variant(-8), padding="symmetric", batch_norm_epsilon=1e-5
+    )
 
     @pytest.mark.parametrize("side, pads", [(33, 0), (32, 5), (34, 1)])
     def test_any_side(self, side, pads):
@@ -271,7 +273,7 @@ def described(model):
 @pytest.mark.parametrize("base", ["b0", "lite0", "edgetpu-s"])
 @pytest.mark.parametrize("shape", [(32, 36, 3), (33, 40, 3), (None, None, 3)])
 def test_both_forms_are_folded_alike(base, shape, tmp_path):
-    variant = effnet_tf.CompoundScaling().variant(-8, base=base)
+    variant = tiny_net.scaled(-8, base=base)
     composite, flat = map(
         folding.fold, both_forms(variant, 3, str(tmp_path / "m.weights.h5"), input_shape=shape)
     )

@@ -1,4 +1,4 @@
-"""Networks of three and two blocks, for tests of training that compile them many times over."""
+"""Networks of three and two blocks, for tests that build, compile or convert them many times."""
 
 import contextlib
 import dataclasses
@@ -37,6 +37,12 @@ def registered():
     finally:
         variants.VARIANTS.clear()
         variants.VARIANTS.update(before)
+
+
+def scaled(phi, base="b0"):
+    """A network of a small phi with its first three stages: a block of each, kernels of 3 and 5."""
+    variant = variants.CompoundScaling().variant(phi, base=base)
+    return dataclasses.replace(variant, stages=variant.stages[:3])
 
 
 def randomise_batch_norm(model, seed=0):

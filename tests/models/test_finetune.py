@@ -8,11 +8,13 @@ import effnet_tf
 from effnet_tf import InputError, set_trainable, variants
 from effnet_tf.models import finetune
 from effnet_tf.weights.pixels import network_weights
+from tests.helpers import tiny_net
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
+DEEP = effnet_tf.CompoundScaling().variant(-8)  # of seven stages
 IMAGES = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype("uint8")
 LABELS = np.arange(8) % 3
-STAGES = ["stem", *(f"stage_{i}" for i in range(1, 8)), "head", "classifier"]
+STAGES = ["stem", *(f"stage_{i}" for i in range(1, 4)), "head", "classifier"]
 
 
 def tiny(**arguments):
@@ -55,20 +57,19 @@ def is_scale(path):
 
 
 class TestSetTrainable:
-    @pytest.mark.parametrize("variant, stages", [(TINY, 7), ("edgetpu-s", 6)])
-    def test_stages(self, variant, stages):
+    @pytest.mark.parametrize("variant, count", [(TINY, 3), (DEEP, 7), ("edgetpu-s", 6)])
+    def test_stages(self, variant, count):
         found = finetune.stages(effnet_tf.model_fn(variant, 3))
-        assert list(found) == [
-            name for name in STAGES if name <= f"stage_{stages}" or not name.startswith("stage")
-        ]
+        stages = [f"stage_{number}" for number in range(1, count + 1)]
+        assert list(found) == ["stem", *stages, "head", "classifier"]
 
     @pytest.mark.parametrize(
         "from_stage, batch_norm",
         [
             pytest.param("stem", "trainable", marks=pytest.mark.slow),
-            ("stage_5", "frozen"),
-            ("stage_5", "inference"),
-            ("stage_5", "trainable"),
+            ("stage_2", "frozen"),
+            ("stage_2", "inference"),
+            ("stage_2", "trainable"),
             pytest.param("head", "inference", marks=pytest.mark.slow),
             ("classifier", "frozen"),
         ],
@@ -100,11 +101,11 @@ class TestSetTrainable:
         assert np.abs(trained - model(IMAGES)).max() > 1e-4
 
     def test_frozen_layers_are_in_inference_mode_although_batch_norm_trains(self):
-        body = effnet_tf.feature_extractor(TINY, ["P2", "P5"], drop_connect_rate=0)
-        set_trainable(body, "stage_4", "trainable")
+        body = effnet_tf.feature_extractor(TINY, ["P2", "P3"], drop_connect_rate=0)
+        set_trainable(body, "stage_3", "trainable")
         trained, inferred = (body(IMAGES, training=training) for training in (True, False))
         np.testing.assert_array_equal(trained["P2"], inferred["P2"])
-        assert np.abs(trained["P5"] - inferred["P5"]).max() > 1e-3
+        assert np.abs(trained["P3"] - inferred["P3"]).max() > 1e-3
 
     def test_it_can_be_undone(self):
         model, again = tiny(), tiny()
@@ -118,7 +119,7 @@ class TestSetTrainable:
 
     def test_frozen_batch_norm_survives_trainable_true(self):
         model = tiny()
-        set_trainable(model, "stage_7", "frozen")
+        set_trainable(model, "stage_3", "frozen")
         model.trainable = True  # as tutorials do
         assert not [path for path in train(model) if is_scale(path) or is_statistic(path)]
 
@@ -127,7 +128,7 @@ class TestSetTrainable:
     )
     def test_a_saved_model_trains_the_same_part(self, batch_norm, tmp_path):
         model = tiny()
-        set_trainable(model, "stage_6", batch_norm)
+        set_trainable(model, "stage_2", batch_norm)
         model.save(tmp_path / "m.keras")
         again = keras.saving.load_model(tmp_path / "m.keras")
         assert [w.path for w in again.trainable_weights] == [
@@ -293,9 +294,9 @@ class TestEveryForm:
     @pytest.mark.parametrize("build", [flat, nested, in_a_video, in_a_layer, in_a_subclass])
     def test_wherever_the_network_is(self, form, build):
         model = build(body(form))
-        set_trainable(model, "stage_6", "trainable")
+        set_trainable(model, "stage_2", "trainable")
         own = ["own"] if trained(model)[0] == "own" else []  # a layer's own weights come first
-        assert trained(model) == own + ["stage_6", "stage_7", "head"] + ["own"] * (not own)
+        assert trained(model) == own + ["stage_2", "stage_3", "head"] + ["own"] * (not own)
         set_trainable(model, "classifier")
         assert trained(model) == ["own"]
 
@@ -314,7 +315,7 @@ class TestEveryForm:
 
     def test_batch_norm_of_what_is_frozen_keeps_its_statistics(self, form):
         model = nested(body(form))
-        set_trainable(model, "stage_7", "trainable")
+        set_trainable(model, "stage_3", "trainable")
         before = {weight.path: np.array(weight) for weight in model.weights}
         model(IMAGES, training=True)
         moved = {
@@ -322,7 +323,7 @@ class TestEveryForm:
             for path, value in before.items()
             if not np.array_equal(value, next(w for w in model.weights if w.path == path))
         }
-        assert moved == {"block7", "top_bn"}
+        assert moved == {"block3", "top_bn"}
 
     def test_two_networks_one_of_them_renamed(self, form, tmp_path):
         left, right = body(form, name="left"), body(form, name="right")
@@ -345,7 +346,7 @@ class TestEveryForm:
         rates.build(again.trainable_variables)
         depths = dict(zip([weight.path for weight in again.trainable_weights], rates._depths))
         assert {depths.pop("own/kernel"), depths.pop("own/bias")} == {None}
-        assert set(depths.values()) == set(range(1, 10))
+        assert set(depths.values()) == {1, 6, 7, 8, 9}  # the head, stages 3 to 1, the stem
 
 
 class TestStockLayers:
@@ -353,9 +354,9 @@ class TestStockLayers:
 
     def test_frozen_batch_norm(self):
         model = stock()
-        set_trainable(model, "stage_7")
+        set_trainable(model, "stage_3")
         assert not [weight.path for weight in model.trainable_weights if is_scale(weight.path)]
-        assert trained(model) == ["stage_7", "head", "classifier"]
+        assert trained(model) == ["stage_3", "head", "classifier"]
         before = np.array(model.get_layer("top_bn").moving_mean)
         model(IMAGES, training=True)
         np.testing.assert_array_equal(model.get_layer("top_bn").moving_mean, before)
@@ -366,7 +367,7 @@ class TestStockLayers:
         model = stock()
         before = len(model.trainable_weights)
         with pytest.raises(InputError, match="build the network by effnet_tf.model_fn"):
-            set_trainable(model, "stage_7", "inference")
+            set_trainable(model, "stage_3", "inference")
         assert len(model.trainable_weights) == before
         set_trainable(model, "classifier", "inference")  # no batch norm trains
         assert len(model.trainable_weights) == 2
@@ -385,7 +386,7 @@ class TestBlocks:
         model = tiny()
         model.get_layer("block3a").name = "three"
         with pytest.raises(InputError, match="block 'three' of model .* such as 'block2a'"):
-            set_trainable(model, "stage_6")
+            set_trainable(model, "stage_2")
         assert len(model.trainable_weights) == len(tiny().trainable_weights)
 
     @pytest.mark.parametrize("build", [flat, nested])
@@ -406,7 +407,7 @@ class TestBlocks:
     def test_batch_norm_of_a_single_one_is_set_too(self):
         model = tiny()
         model.get_layer("block3a").bn.trainable = False
-        model.get_layer("block4a").bn.mode = "frozen"
+        model.get_layer("block2a").bn.mode = "frozen"
         set_trainable(model, "stem", "trainable")
         assert len(model.trainable_weights) == len(tiny().trainable_weights)
 

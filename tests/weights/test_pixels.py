@@ -9,7 +9,7 @@ import effnet_tf
 from effnet_tf.weights import keras_pixels, pixels
 from tests.helpers import tiny_net
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 INCEPTION = ([127.5] * 3, [127.5] * 3)
 
