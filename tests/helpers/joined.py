@@ -16,7 +16,7 @@ SHAPE = (SIDE, SIDE, 3)
 def network(flat, seed=0, **options):
     """The features of a small network of one form or the other."""
     keras.utils.set_random_seed(seed)
-    variant = effnet_tf.CompoundScaling().variant(-8)
+    variant = tiny_net.scaled(-8)
     options = {"include_top": False, "pooling": "avg", "input_shape": SHAPE, **options}
     return tiny_net.randomise_batch_norm(effnet_tf.model_fn(variant, flat=flat, **options), seed)
 
