@@ -98,20 +98,22 @@ def learning_curve(
 
 def _learning_curve(history, marks, canvas, axes):
     loss, accuracy = axes
+    measure, title = "accuracy", "{:.2f} % of {:,} held-out images right"
+    if "eval_map" in history[-1]:  # an image may have several names
+        measure, title = "map", "mAP {:.2f} % of {:,} held-out images"
     for name, label, colour in (
         ("train_{}", "training images", "C7"),
         ("eval_{}_raw", "held-out, raw weights", "C1"),
         ("eval_{}_ema", "held-out, averaged weights", "C0"),
     ):
         _plot(loss, history, name.format("loss"), 1, label, colour)
-        _plot(accuracy, history, name.format("accuracy"), 100, label, colour)
+        _plot(accuracy, history, name.format(measure), 100, label, colour)
     loss.set(xlabel="epoch", ylabel="cross-entropy (training: smoothed labels)", yscale="log")
     accuracy.set(
         xlabel="epoch",
-        ylabel="accuracy (%)",
+        ylabel=f"{measure.replace('map', 'mAP')} (%)",
         ylim=(None, 101),
-        title=f"{100 * history[-1]['eval_accuracy']:.2f} % of "
-        f"{history[-1]['eval_images']:,} held-out images right",
+        title=title.format(100 * history[-1][f"eval_{measure}"], history[-1]["eval_images"]),
     )
     for side in axes:
         side.grid(alpha=0.3)

@@ -29,6 +29,7 @@ FLOORS = {
     "quiet": 1,
     "local_files": 1,
     "messages": 1,
+    "multilabel": 1,
     "faces": 2,
     "programs": 2,
     "progress": 2,

@@ -81,13 +81,16 @@ def _is_webp(encoded):
 class BadExamples:
     """The bad examples that a process has met, each once; threads may report.
 
+    Args:
+        num_labels: how many labels there are, from 0 on.
+
     Attributes:
         entries: list of {"split", "key", "reason"}; "record", its number; of record files
             "shard"; of a whole file "records", how many are lost.
     """
 
-    def __init__(self, class_names: tuple[str, ...]):
-        self.class_names, self.entries = class_names, []
+    def __init__(self, num_labels: int):
+        self.num_labels, self.entries = num_labels, []
         self._known, self._lock = set(), threading.Lock()
 
     def add(self, entry: dict[str, Any]) -> None:
@@ -134,7 +137,7 @@ class BadExamples:
             encoded, label = records.load(tf.constant(number, tf.int64), tf.constant(""))
         except tf.errors.OpError as error:
             return _why(error)
-        last = len(self.class_names) - 1
+        last = self.num_labels - 1
         if not 0 <= label <= last:
             return f"its label is {int(label)}; labels are 0 to {last}{_hint(records)}"
         return fault(encoded.numpy())

@@ -15,7 +15,9 @@ def weights(recipe: Recipe, source: Source) -> np.ndarray | None:
     """Returns the weight of each class in the loss, (classes,) float32; None: all have 1.
 
     Balanced weights are images / (classes * images of the class), over the classes that have
-    some: the mean over the training images is 1, so that the learning rate means the same.
+    some: the mean over the training images is 1, so that the learning rate means the same. Where
+    images may have several names, a weight is of the loss of the images that have the name, and
+    the balanced one is images without / images with it, so that both count the same.
 
     Args:
         recipe: its `class_weights` say it.
@@ -78,9 +80,11 @@ def _labels(source, option):
 
 
 def _balanced(source):
-    counts = np.bincount(
-        _labels(source, "--class_weights balanced"), minlength=len(source.class_names)
-    )
+    counts = np.bincount(_labels(source, "--class_weights balanced"), minlength=source.num_labels)
+    if source.label_sets is not None:
+        images, counts = counts.sum(), counts @ source.label_sets
+        some = (counts > 0) & (counts < images)  # in others there is nothing to balance
+        return np.where(some, (images - counts) / np.maximum(counts, 1), 1).astype(np.float32)
     there = counts > 0
     found = np.ones(len(counts), np.float32)
     found[there] = counts.sum() / (there.sum() * counts[there])

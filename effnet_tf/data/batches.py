@@ -51,7 +51,7 @@ def training(
 
     Returns:
         A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
-        (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
+        (batch_size,) int64, see `Source.label_sets`} and, with mixup or cutmix, "mixing": see `augment.mixing`.
     """
     if recipe.random_erasing:  # inside of a graph its absence would be a traceback
         extras.require("Random erasing", "keras_cv")
@@ -174,7 +174,7 @@ def _crop(recipe, encoded, size, seed):
 
 def _checked(source, label):
     """Returns the label; one out of range is an error."""
-    right = decoding.check((label >= 0) & (label < len(source.class_names)), label)
+    right = decoding.check((label >= 0) & (label < source.num_labels), label)
     with tf.control_dependencies([right]):
         return tf.identity(label)
 
@@ -211,8 +211,9 @@ def evaluation(
 
     Returns:
         A tf.data.Dataset of `num_batches` elements {"images": (batch_size, size, size, 3)
-        float32, "labels": (batch_size,) int64, "weights": (batch_size,) float32}. The
-        weight is 1 for an image, 0 for padding. An image that cannot be used is black, has
+        float32, "labels": (batch_size,) int64, "weights": (batch_size,) float32, "numbers":
+        (batch_size,) int64}. The weight is 1 for an image, 0 for padding; the number is that of
+        the record, 0 for padding. An image that cannot be used is black, has
         label -1, which no prediction hits, and weight 1.
     """
     records, crop = source.held_out, EvaluationCrop.of_recipe(recipe, size)
@@ -229,9 +230,10 @@ def evaluation(
                 return tuple(map(tf.identity, black))
 
         image, label = or_else(attempt, give_up)
-        return {"images": image, "labels": label, "weights": 1.0}
+        return {"images": image, "labels": label, "weights": 1.0, "numbers": number}
 
-    padded = dict(zip(("images", "labels", "weights"), (*black, 0.0)))
+    nothing = (*black, 0.0, tf.constant(0, tf.int64))
+    padded = dict(zip(("images", "labels", "weights", "numbers"), nothing))
     return untuned(
         in_order(records, shard, num_shards)
         .unbatch()

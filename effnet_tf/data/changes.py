@@ -26,7 +26,7 @@ def differences(
     Args:
         old: of the run, as `fingerprint.of` returned it.
         new: of the data set as it is now.
-        class_names: in the order of the labels.
+        class_names: what the labels are called, in their order.
         source: the `Source` of `new`, for the names of its records.
         bad: (split, number) of records that the run has listed as bad: they may be mended.
     """

@@ -2,6 +2,9 @@
 
 import dataclasses
 
+import numpy as np
+
+from effnet_tf.data import cells
 from effnet_tf.data.bad_images import BadExamples
 from effnet_tf.data.records import Records
 
@@ -12,21 +15,24 @@ class Source:
 
     Attributes:
         name: of the data set, for people.
-        class_names: one name per label.
+        class_names: one name per class.
         train: the training images, read by their numbers.
         held_out: the images to evaluate on.
         bad: the `BadExamples` that this process has met; by default none yet.
+        label_sets: (labels, classes) bool, which classes a label means, where an image may have
+            several names; None: label n means class n.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Records
     held_out: Records
-    bad: BadExamples = None  # type: ignore[assignment]  # made below, of the class names
+    bad: BadExamples = None  # type: ignore[assignment]  # made below, of the labels
+    label_sets: np.ndarray | None = None
 
     def __post_init__(self):
         if self.bad is None:
-            object.__setattr__(self, "bad", BadExamples(self.class_names))
+            object.__setattr__(self, "bad", BadExamples(self.num_labels))
         for split, records in (("train", self.train), ("eval", self.held_out)):
             for fault in getattr(records, "faults", ()):
                 self.bad.add({"split": split, **fault})
@@ -34,6 +40,20 @@ class Source:
     def records(self, split: str) -> Records:
         """Returns the records of "train" or "eval"."""
         return {"train": self.train, "eval": self.held_out}[split]
+
+    @property
+    def num_labels(self) -> int:
+        """How many labels there are: as many as classes, or as combinations of them."""
+        if self.label_sets is None:
+            return len(self.class_names)
+        return len(self.label_sets)
+
+    def label_name(self, label: int) -> str:
+        """Returns what a label is called: its class, or "cat + dog" of several."""
+        if self.label_sets is None:
+            return self.class_names[label]
+        classes = np.flatnonzero(self.label_sets[label]).tolist()
+        return cells.together(self.class_names[number] for number in classes)
 
     @property
     def num_train(self) -> int:

@@ -5,6 +5,8 @@ folder per class, a table of paths and labels, TFRecord files as those of the or
 any TFDS classification data set on disk, and coloured noise.
 """
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
@@ -42,6 +44,7 @@ def open_source(recipe: Recipe, *, for_training: bool = True) -> Source:
     else:
         _check_place(recipe)
         source = on_disk.get(recipe.dataset, open_tfds)(recipe)
+    source = of_kind(source, recipe.labels)
     _check_classes(source, recipe)
     for fault in source.bad.entries:
         log.info(f"{fault['key']}: {fault['reason']}; about {fault['records']:,} records are lost.")
@@ -52,6 +55,17 @@ def open_source(recipe: Recipe, *, for_training: bool = True) -> Source:
     )
     _say_what_is_empty(source)
     return source
+
+
+def of_kind(source: Source, labels: str) -> Source:
+    """Returns a source whose images may have several names, if `labels` is "multi".
+
+    Of a data set that gives each image one name, each has that one.
+    """
+    if labels == "single" or source.label_sets is not None:
+        return source
+    log.info("One name per image, in a network that can give several (--labels multi).")
+    return dataclasses.replace(source, label_sets=np.eye(len(source.class_names), dtype=bool))
 
 
 def _check_classes(source, recipe):
@@ -87,6 +101,8 @@ def _say_what_is_empty(source):
     for what, records in (("to train on", source.train), ("held out", source.held_out)):
         if isinstance(records, Listed):
             there = set(records.labels.tolist())
+            if source.label_sets is not None:
+                there = set(np.flatnonzero(source.label_sets[sorted(there)].any(0)).tolist())
             empty = [name for label, name in enumerate(source.class_names) if label not in there]
             if empty:
                 log.info(
@@ -168,23 +184,36 @@ def synthetic(recipe: Recipe, num_classes: int = 10) -> Source:
 
 def open_table(recipe: Recipe) -> Source:
     """Opens `data_dir` of a `Recipe`, a CSV or JSONL file of paths and labels."""
-    where = f"Table '{recipe.data_dir}'"
-    table = tables.read(recipe.data_dir or "", recipe.num_classes)
+    where, several = f"Table '{recipe.data_dir}'", recipe.labels == "multi"
+    table = tables.read(recipe.data_dir or "", recipe.num_classes, several)
     train_name, eval_name = _parts(table, recipe, where)
     train = [row for row in table.rows if row.split == train_name]
     if eval_name:
         held_out = [row for row in table.rows if row.split == eval_name]
         how = f"splits {train_name} and {eval_name}"
     else:
-        keys, labels = [row.name for row in train], [row.label for row in train]
-        train, held_out = splits.divide(train, keys, labels, recipe.holdout)
+        train, held_out = _divided(train, table.label_sets, recipe.holdout)
         how = f"{100 * recipe.holdout:g}% of each class held out by a hash of the path"
         if train_name:
             how = f"split {train_name}, {how}"
     others = len(table.rows) - len(train) - len(held_out)
     if others:
         log.info(f"Ignored {others} row(s) of '{recipe.data_dir}' that are of other splits.")
-    return Source(f"{where} ({how})", table.class_names, _files(train), _files(held_out))
+    return Source(
+        f"{where} ({how})",
+        table.class_names,
+        _files(train),
+        _files(held_out),
+        label_sets=table.label_sets,
+    )
+
+
+def _divided(rows, label_sets, holdout):
+    """Returns (rows to train on, held-out rows); one of several names counts as of its rarest."""
+    keys, labels = [row.name for row in rows], [row.label for row in rows]
+    if label_sets is not None:
+        labels = splits.rarest(np.array(labels, int), label_sets)
+    return splits.divide(rows, keys, labels, holdout)
 
 
 def _parts(table, recipe, where):

@@ -144,6 +144,22 @@ def divide(
     return train, held_out
 
 
+def rarest(labels: np.ndarray, label_sets: np.ndarray) -> list[int]:
+    """Returns for each row its rarest class, so that each class has its share held out.
+
+    Args:
+        labels: (N,) int64, rows of `label_sets`.
+        label_sets: (labels, classes) bool.
+
+    Returns:
+        N classes; of equally rare ones the first, and -1 for a row of no class.
+    """
+    images = np.bincount(labels, minlength=len(label_sets)) @ label_sets
+    ranks = np.where(label_sets, images, len(labels) + 1).argmin(1)
+    classes = np.where(label_sets.any(1), ranks, -1)
+    return classes[labels].tolist()
+
+
 def hold_out_records(sizes: Sequence[int], skips: Sequence[int], fraction: float) -> np.ndarray:
     """Draws which records of numbered files are held out, without reading any of them.
 

@@ -1,29 +1,29 @@
 """What does a CSV or JSONL file of image paths and labels say?"""
 
-import collections
 import csv
 import dataclasses
 import io
 import json
 import os
-import re
 
+import numpy as np
 import tensorflow as tf
 
 from effnet_tf import local_files, storage
+from effnet_tf.data import cells
 from effnet_tf.errors import InputError, first_line, printable
 
 COLUMNS = ("path", "label")
+PLURAL = "labels"  # what the column of several names may be called, too
 MAX_BYTES = 1 << 30  # some ten million rows
 MISSING = ("nan", "<na>", "#n/a", "null")  # how programs write a label that is not there
-_FRACTION = re.compile(r"[+-]?(\d+\.\d*|\.\d+)(e[+-]?\d+)?|[+-]?\d+e[+-]?\d+", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
     """One image: its path, its label, its split if the table has any, and its name.
 
-    The name is the path as it is written; of several paths of one file, the first in the
+    The label is the number of a class, or of a combination of classes. The name is the path as it is written; of several paths of one file, the first in the
     alphabet.
     """
 
@@ -35,13 +35,18 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Class names and `Row`s of a table."""
+    """Class names and `Row`s of a table.
+
+    Where rows may have several names, `label_sets` is (combinations, classes) bool: which classes
+    a label means. Else it is None.
+    """
 
     class_names: tuple[str, ...]
     rows: tuple[Row, ...]
+    label_sets: np.ndarray | None = None
 
 
-def read(path: str, num_classes: int | None = None) -> Table:
+def read(path: str, num_classes: int | None = None, several: bool = False) -> Table:
     """Reads a table with the columns path, label and, optionally, split.
 
     Labels are class names; classes are in alphabetical order, or in that of the numbers if
@@ -51,50 +56,43 @@ def read(path: str, num_classes: int | None = None) -> Table:
         path: of a .csv file whose first line names the columns, or of a .jsonl file.
         num_classes: how many classes there are, if somebody said so: labels that look like
             measurements or names of images are then taken as they are.
+        several: whether a row may have any number of names, see cells.py; the column may be called
+            `labels` then.
 
     Raises:
         InputError: no such file, a missing column, or a row that cannot be used.
     """
-    lines = list(_lines(path))
+    lines = list(_lines(path, several))
     if not lines:
         raise InputError(f"'{path}' has no rows.")
     for number, line in lines:
-        _check_row(f"'{path}', line {number}", line)
-    labels = collections.Counter(line["label"] for _, line in lines)
-    if num_classes != len(labels):
-        _check_labels(path, lines, labels)
-    names = _in_order(labels)
-    numbers = {name: number for number, name in enumerate(names)}
+        _check_row(f"'{path}', line {number}", line, several)
+    read_cells = cells.of_one
+    if several:
+        read_cells = cells.of_several
+    found = read_cells(path, [(number, line.get("label")) for number, line in lines], num_classes)
     rows = tuple(
-        Row(
-            _place(path, line["path"]),
-            numbers[line["label"]],
-            line.get("split") or None,
-            line["path"],
-        )
-        for _, line in lines
+        Row(_place(path, line["path"]), label, line.get("split") or None, line["path"])
+        for (_, line), label in zip(lines, found.labels)
     )
-    same = _same_files(path, [number for number, _ in lines], rows, names)
+    same = _same_files(path, [number for number, _ in lines], rows, found.names)
     return Table(
-        tuple(names),
+        found.class_names,
         tuple(dataclasses.replace(row, name=same.get(row.name, row.name)) for row in rows),
+        found.sets,
     )
 
 
-def _in_order(labels):
-    """Labels in the order of their classes: by number if all are whole numbers."""
-    if all(label.isdecimal() and len(label) < 19 for label in labels):
-        return sorted(labels, key=lambda label: (int(label), label))
-    return sorted(labels)
-
-
-def _lines(path):
+def _lines(path, several):
     """Yields (number, {column: value}) of the rows of a table."""
     text = _text(path)
+    read_lines = _csv
     if path.lower().endswith(".jsonl"):
-        yield from _jsonl(path, text)
-    else:
-        yield from _csv(path, text)
+        read_lines = _jsonl
+    for number, line in read_lines(path, text, several):
+        if several and PLURAL in line:
+            line["label"] = line[PLURAL]
+        yield number, line
 
 
 def _text(path):
@@ -121,10 +119,10 @@ def _place(table, path):
 # --- rows ---------------------------------------------------------------------------------------
 
 
-def _csv(path, text):
+def _csv(path, text, several):
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     try:
-        _check_columns(path, reader.fieldnames or (), text)
+        _check_columns(path, list(reader.fieldnames or ()), text, several)
         for row in reader:
             yield reader.line_num, {name: _stripped(value) for name, value in row.items()}
     except csv.Error as error:
@@ -133,12 +131,17 @@ def _csv(path, text):
         ) from error
 
 
-def _check_columns(path, columns, text):
+def _check_columns(path, columns, text, several):
+    plural = ""
+    if several and PLURAL in columns:
+        columns = [("label" if name == PLURAL else name) for name in columns]
+    elif PLURAL in columns:
+        plural = f" (the column {PLURAL} is read with --labels multi)"
     missing = [column for column in COLUMNS if column not in columns]
     if missing:
         first = "".join(text.splitlines()[:1])
         raise InputError(
-            f"'{path}' has no column {' and no column '.join(missing)}; its first "
+            f"'{path}' has no column {' and no column '.join(missing)}{plural}; its first "
             f"line must name them, separated by commas, and is "
             f"'{printable(first[:200])}'."
         )
@@ -153,7 +156,7 @@ def _stripped(value):
     return value
 
 
-def _jsonl(path, text):
+def _jsonl(path, text, several):
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -167,18 +170,20 @@ def _jsonl(path, text):
             raise InputError(
                 f"'{path}', line {number}, is not a JSON object: it is {printable(line[:80])}."
             )
-        yield (
-            number,
-            {
-                name: _as_text(f"'{path}', line {number}", name, row[name])
-                for name in (*COLUMNS, "split")
-                if name in row
-            },
+        columns = [name for name in (*COLUMNS, "split", *[PLURAL][:several]) if name in row]
+        where = f"'{path}', line {number}"
+        yield number, {name: _as_text(where, name, row[name], several) for name in columns}
+
+
+def _as_text(where, name, value, several):
+    """A value of a JSON object as a CSV file would have it; names that are a list, as a tuple."""
+    if name != "path" and name != "split" and isinstance(value, list):
+        if several:
+            return tuple(_as_text(where, "label", each, False) or "" for each in value)
+        raise InputError(
+            f"{where}: the {name} is a list. Train on several names per image with --labels multi, "
+            "or give each image one name."
         )
-
-
-def _as_text(where, name, value):
-    """A value of a JSON object as a CSV file would have it."""
     if name == "label" and isinstance(value, float):
         raise InputError(
             f"{where}: the label {value} is a floating point number; labels are class "
@@ -196,7 +201,7 @@ def _as_text(where, name, value):
     )
 
 
-def _check_row(where, line):
+def _check_row(where, line, several):
     """Raises InputError where a row cannot be used, whatever the others are."""
     if any(value.strip() for value in line.get(None) or ()):
         extra = printable(", ".join(line[None])[:80])
@@ -204,23 +209,41 @@ def _check_row(where, line):
             f"{where}: there are more values than columns ('{extra}'). Put double "
             "quotes around a value that holds a comma."
         )
-    if any(line.get(column) in (None, "") for column in COLUMNS):
+    _check_is_there(where, line, several)
+    for column in (*COLUMNS, "split"):
+        for value in _texts(line.get(column)):
+            if "\0" in value or _is_not_text(value):
+                raise InputError(
+                    f"{where}: the {column} '{printable(value)}' cannot be the name "
+                    "of a file or a class."
+                )
+
+
+def _check_is_there(where, line, several):
+    """Raises InputError where a row lacks what it needs; one of no names needs no label."""
+    if several and not line.get("path"):
+        raise InputError(f"{where}: a row needs a path; this one has {line.get('path')!r}.")
+    if not several and any(line.get(column) in (None, "") for column in COLUMNS):
         raise InputError(
             f"{where}: a row needs a path and a label; this one has path "
             f"{line.get('path')!r} and label {line.get('label')!r}."
         )
-    if line["label"].casefold() in MISSING:
+    missing = [text for text in _texts(line.get("label")) if text.casefold() in MISSING]
+    if missing:
+        remedy = "Give a label, or remove the row"
+        if several:
+            remedy = "Leave the label empty if there is nothing in the image, or remove the row"
         raise InputError(
-            f"{where}: the label is '{line['label']}', which programs write for "
-            "a missing value. Give a label, or remove the row."
+            f"{where}: the label is '{missing[0]}', which programs write for "
+            f"a missing value. {remedy}."
         )
-    for column in (*COLUMNS, "split"):
-        value = line.get(column) or ""
-        if "\0" in value or _is_not_text(value):
-            raise InputError(
-                f"{where}: the {column} '{printable(value)}' cannot be the name "
-                "of a file or a class."
-            )
+
+
+def _texts(value):
+    """The texts of a cell: itself, several, or none."""
+    if isinstance(value, tuple):
+        return value
+    return (value or "",)
 
 
 def _is_not_text(value):
@@ -232,30 +255,6 @@ def _is_not_text(value):
 
 
 # --- what the rows say together ---------------------------------------------------------------
-
-
-def _check_labels(path, lines, labels):
-    """Refuses labels that are no classes: measurements, and names of single images."""
-    confirm = (
-        f"If each of the {len(labels):,} labels is a class, confirm it with --num_classes "
-        f"{len(labels)}."
-    )
-    for number, line in lines:
-        if _FRACTION.fullmatch(line["label"]):
-            raise InputError(
-                f"'{path}', line {number}: the label {line['label']} is a floating point number, "
-                "like a measurement; effnet_tf predicts classes. Give class names or whole "
-                "numbers. "
-                f"{confirm}"
-            )
-    once = [label for label, count in labels.items() if count == 1]
-    if 2 * len(once) > len(lines):
-        some = ", ".join(printable(label) for label in once[:5])
-        raise InputError(
-            f"'{path}': {len(once):,} of {len(lines):,} rows have a label that no other row has "
-            f"({some}), as is usual for measurements and image names; a class needs several "
-            f"images. {confirm}"
-        )
 
 
 def _same_files(path, numbers, rows, names):
@@ -276,7 +275,8 @@ def _same_files(path, numbers, rows, names):
         if one.label != row.label:
             raise InputError(
                 f"{where} has the label '{printable(names[row.label])}', and in line {before} the "
-                f"label '{printable(names[one.label])}': an image has one class."
+                f"label '{printable(names[one.label])}': an image has one class, or all of its "
+                "names in one row (--labels multi)."
             )
         if one.split != row.split:
             raise InputError(

@@ -99,6 +99,13 @@ class Data:
         "'synthetic' (coloured noise, for trying things out), or the name of a TFDS "
         "classification data set on disk",
     )
+    labels: str = field(
+        "single",
+        "single: an image has one class; multi: any number of them, several names in a cell of the "
+        "table's column `label` or `labels`, with | or ; or , between them, and none in an empty "
+        "one",
+        choices=("single", "multi"),
+    )
     data_dir: str | None = field(
         None, "where the data lies: the TFDS directory, the folder, or the table"
     )

@@ -49,6 +49,7 @@ class Recipe(Loop, Optimisation, Progressive, Augmentation, Data, FineTuning, Ne
         self._check_what_is_frozen()
         self._check_bn_sync()
         self._check_dropout_grows()
+        self._check_labels()
 
     def _check_what_is_frozen(self):
         freezes = self.freeze_until not in (None, "stem") or self.batch_norm != "trainable"
@@ -70,6 +71,14 @@ class Recipe(Loop, Optimisation, Progressive, Augmentation, Data, FineTuning, Ne
             raise errors.InputError(
                 f"start_dropout_rate {self.start_dropout_rate} is for progressive learning alone: "
                 "give --progressive, too."
+            )
+
+    def _check_labels(self):
+        if self.labels == "multi" and self.sampling != "natural":
+            raise errors.InputError(
+                f"--sampling {self.sampling} has no use with --labels multi: an image that has "
+                "several names comes in the turns of none of them; --class_weights balanced weighs "
+                "the names."
             )
 
     def resolved_variant(self) -> variants.Variant:
@@ -183,7 +192,7 @@ WITHOUT_VARIABLES = ("image_size", "dropout_rate", "drop_connect_rate")
 FIXED = (
     *(each.name for each in dataclasses.fields(Network) if each.name not in WITHOUT_VARIABLES),
     *("init_weights", "freeze_until", "batch_norm"),
-    *("dataset", "train_split", "eval_split", "first_label", "holdout"),
+    *("dataset", "labels", "train_split", "eval_split", "first_label", "holdout"),
     *("batch_size", "optimizer", "seed"),
 )
 # These are variables of the state, or none of it: not zero may become another, but not zero.

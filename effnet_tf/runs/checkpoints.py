@@ -27,6 +27,7 @@ from effnet_tf.errors import InputError, NotFinite, SaveError, first_line
 from effnet_tf.messages import log
 
 PREFIX, MANIFEST = "state", "manifest.json"
+THRESHOLDS = "thresholds"  # of the classes, in runs whose images may have several
 _OURS = re.compile(r"\d+(-\d+)?")  # names of checkpoints' folders
 _MOST = 1 << 20  # bytes of a manifest
 
@@ -201,6 +202,16 @@ def read(prefix: str) -> dict[str, np.ndarray]:
     with storage.plain_prefix(prefix) as plain:
         reader = tf.compat.v1.train.NewCheckpointReader(plain)
         return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def thresholds(prefix: str) -> tuple[float, ...]:
+    """Returns from which probability on a class is given, by class, as a checkpoint has it.
+
+    Of a run whose images may have several classes.
+    """
+    with storage.plain_prefix(prefix) as plain:
+        reader = tf.compat.v1.train.NewCheckpointReader(plain)
+        return tuple(reader.get_tensor(THRESHOLDS).tolist())
 
 
 def _clean_up(folder):

@@ -84,7 +84,7 @@ def _write_what_it_is(workdir, recipe, source, described):
     recipe = dataclasses.replace(recipe, data_dir=_absolute(recipe.data_dir))
     for name, text in (
         ("recipe", recipe.to_json(going_on.history(workdir, recipe))),
-        ("classes", json.dumps(source.class_names) + "\n"),
+        ("classes", texts.classes_text(source)),
         ("source", json.dumps(described) + "\n"),
     ):
         storage.write_text(os.path.join(workdir, f"{name}.json"), text)

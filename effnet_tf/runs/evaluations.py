@@ -7,14 +7,34 @@ from collections.abc import Sequence
 
 from effnet_tf.runs import checkpoints
 
+MAP = "eval_map"  # in the rows of runs whose images may have several names
+
 
 def is_better(row: dict, other: dict) -> bool:
-    """Whether one epoch was evaluated better than another: accuracy first, then the loss."""
+    """Whether one epoch was evaluated better than another: accuracy first, then the loss.
+
+    Where an image may have several names, mAP takes the place of the accuracy.
+    """
     return _quality(row) > _quality(other)
 
 
 def _quality(row):
-    return row["eval_accuracy"], -row["eval_loss"]
+    return row.get(MAP, row["eval_accuracy"]), -row["eval_loss"]
+
+
+def told(row: dict, model: str = "") -> str:
+    """Returns how good an epoch was, in a few words: "91.67%", or "mAP 71.20%".
+
+    Args:
+        row: of metrics.jsonl.
+        model: "raw" or "ema"; by default that of the plain names.
+    """
+    suffix = ""
+    if model:
+        suffix = f"_{model}"
+    if MAP in row:
+        return f"mAP {row[MAP + suffix]:.2%}"
+    return f"{row['eval_accuracy' + suffix]:.2%}"
 
 
 def best(rows: Sequence[dict]) -> dict:

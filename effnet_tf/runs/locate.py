@@ -115,6 +115,21 @@ def chosen(run: str, which: str | None) -> str:
     return path
 
 
+def with_thresholds(path: str) -> tuple[str, tuple[float, ...]]:
+    """Returns the checkpoint that a run or its folder has, and its thresholds by class.
+
+    Args:
+        path: as of `checkpoint_prefix`, of a run whose images may have several names.
+
+    Raises:
+        InputError: there is no checkpoint, or it is damaged.
+    """
+    prefix = checkpoint_prefix(path)
+    if prefix is None:
+        raise InputError(f"The run '{path}' has no checkpoint yet: let it train.")
+    return prefix, checkpoints.thresholds(prefix)
+
+
 def run_of(path: str) -> str | None:
     """Returns the run directory that a path is, or lies in: at most a checkpoint's prefix deep."""
     path = path.rstrip("/")

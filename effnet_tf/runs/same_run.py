@@ -1,7 +1,10 @@
 """Is a run directory of the same recipe, classes and images as the run that wants to go on?"""
 
+import hashlib
 import os
 import re
+
+import numpy as np
 
 from effnet_tf import storage
 from effnet_tf.data import changes, fingerprint
@@ -15,12 +18,16 @@ OTHER = "or choose another --workdir."
 
 def describe(source: Source) -> dict:
     """Returns what source.json says of a data set: numbers of images, and a fingerprint."""
-    return {
+    found = {
         "name": source.name,
         "num_train": source.num_train,
         "num_eval": source.num_eval,
         "fingerprint": fingerprint.of(source),
     }
+    if source.label_sets is not None:  # what the labels in the fingerprint mean
+        content = np.packbits(source.label_sets, -1).tobytes()
+        found["label_sets"] = hashlib.sha256(content).hexdigest()[:32]
+    return found
 
 
 def check(
@@ -99,14 +106,15 @@ def _other_images(path, source, new, bad):
         for name in ("num_train", "num_eval")
         if old[name] != new[name]
     ]
+    if old.get("label_sets") != new.get("label_sets"):
+        return [*changed, "other combinations of names"]
     before = old.get("fingerprint")
     if before is None:  # written before there were any
         return changed
     if not fingerprint.is_one(before):
         raise texts.Damaged(path, "its fingerprint is not one", texts.ANEW)
-    return changed + changes.differences(
-        before, new["fingerprint"], source.class_names, source, bad
-    )
+    names = tuple(map(source.label_name, range(source.num_labels)))
+    return changed + changes.differences(before, new["fingerprint"], names, source, bad)
 
 
 def _listed_as_bad(workdir):

@@ -6,6 +6,7 @@ is an InputError that names it and says what to do.
 
 import csv
 import io
+import json
 import math
 import os
 import reprlib
@@ -113,9 +114,19 @@ def _is_bad_row(row, source):
     return row.get("record", -1) < source.records(row["split"]).count
 
 
+def classes_text(source: Source) -> str:
+    """Returns the text of classes.json: a list of names, with the kind of labels if several."""
+    names = list(source.class_names)
+    if source.label_sets is None:
+        return json.dumps(names) + "\n"
+    return json.dumps({"labels": "multi", "names": names}) + "\n"
+
+
 def read_classes(path: str) -> tuple[str, ...]:
     """Returns the class names in classes.json."""
     names = read_json(path, NAMES)
+    if isinstance(names, dict):  # of several names per image
+        names = names.get("names")
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise Damaged(path, f"it holds {_short(names)} instead of names", NAMES)
     return tuple(names)

@@ -5,10 +5,13 @@ padding of weight 0.
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from effnet_tf import data
+from effnet_tf import data, multilabel
 from effnet_tf.recipes import Recipe
+from effnet_tf.train import objectives
+from effnet_tf.train.kept import Kept, sum_variable
 
 
 class Evaluation:
@@ -24,6 +27,8 @@ class Evaluation:
 
     Attributes:
         sums: {name: () float32}, over the images so far; one per replica, added up when read.
+        thresholds: (classes,) float64 of the last evaluation, from which on a name is given, where
+            an image may have several; else None.
     """
 
     def __init__(
@@ -43,7 +48,13 @@ class Evaluation:
         names = ["images", "usable"]
         for model in models:
             names += [f"loss_{model}", f"correct_{model}"]
-        self.sums = {name: _sum_variable() for name in names}
+        self.sums = {name: sum_variable() for name in names}
+        classes, sets = len(source.class_names), source.label_sets
+        self._objective = objectives.of(recipe, classes, None, sets)
+        self.thresholds: np.ndarray | None = None
+        self._kept: Kept | None = None
+        if sets is not None:
+            self._kept = Kept(source.num_eval, classes, list(models))
         self._compiled = tf.function(self._steps)  # once, whatever the number of steps
 
     def evaluate(self) -> dict[str, float] | None:
@@ -53,19 +64,26 @@ class Evaluation:
             {"eval_loss", "eval_accuracy"} of the averaged weights (of the raw ones without
             averaging), {"eval_loss_raw", ...} of each model, and "eval_images"; None if
             `stop` was set meanwhile. Images that cannot be used count as wrong, and as
-            "eval_bad_images".
+            "eval_bad_images". Where an image may have several names, accuracy is the share of
+            images of which all names are right at 1/2, and there are "eval_map" and
+            "eval_map_micro", of the images that can be used.
         """
         for variable in self.sums.values():
             variable.assign(0.0)
+        if self._kept is not None:
+            self._kept.clear()
         if self._dataset is None:  # traced once, not for every evaluation
             self._dataset = self._strategy.distribute_datasets_from_function(self._batches)
         iterator = iter(self._dataset)
         self._compiled(iterator, tf.constant(self._num_batches))
         if self._stop.numpy():
             return None
-        return self._metrics(
+        metrics = self._metrics(
             {name: float(variable.read_value()) for name, variable in self.sums.items()}
         )
+        if self._kept is not None:
+            metrics |= self._rank(*self._kept.read())
+        return metrics
 
     def _batches(self, context):
         """Returns the batches of one host."""
@@ -94,20 +112,23 @@ class Evaluation:
         """Adds up loss and hits of every model on one replica's share of a batch.
 
         Args:
-            batch: {"images": (N, S, S, 3) uint8, "labels": (N,) int64, "weights": (N,)
-                float32, 0 for padding}. A bad image, of label -1, is one that nobody hits,
+            batch: as of `data.evaluation`. A bad image, of label -1, is one that nobody hits,
                 and has no loss.
         """
         labels, share = batch["labels"], batch["weights"]
         usable = share * tf.cast(labels >= 0, tf.float32)
-        for name, model in self._models.items():
-            logits = model(batch["images"], training=False)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
-            hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
+        answers = {
+            name: model(batch["images"], training=False) for name, model in self._models.items()
+        }
+        for name, logits in answers.items():
+            losses = self._objective.plain_losses(labels, logits)
+            hits = self._objective.hits(labels, logits)
             self.sums[f"loss_{name}"].assign_add(tf.reduce_sum(losses * usable))
             self.sums[f"correct_{name}"].assign_add(tf.reduce_sum(hits * share))
         self.sums["images"].assign_add(tf.reduce_sum(share))
         self.sums["usable"].assign_add(tf.reduce_sum(usable))
+        if self._kept is not None:
+            self._kept.add(batch["numbers"], share, labels, answers)
 
     def _metrics(self, sums):
         count, usable = sums["images"], sums["usable"]
@@ -123,12 +144,14 @@ class Evaluation:
             metrics[f"eval_accuracy_{name}"] = metrics["eval_accuracy"] = accuracy
         return metrics
 
-
-def _sum_variable():
-    # One per replica, added up when read: exact, and no traffic inside the loop.
-    return tf.Variable(
-        0.0,
-        trainable=False,
-        aggregation=tf.VariableAggregation.SUM,
-        synchronization=tf.VariableSynchronization.ON_READ,
-    )
+    def _rank(self, labels, chances):
+        """Returns the metrics of the ranking of all names, and chooses their thresholds."""
+        usable, metrics = labels >= 0, {}
+        present = self._source.label_sets[labels[usable]]
+        for name in self._models:  # the last one has the plain names, as above
+            scores = chances[name][usable]
+            precision = multilabel.macro(multilabel.average_precisions(present, scores))
+            metrics[f"eval_map_{name}"] = metrics["eval_map"] = precision
+        metrics["eval_map_micro"] = multilabel.micro(present, scores)
+        self.thresholds = multilabel.best_thresholds(present, scores)
+        return metrics

@@ -78,7 +78,7 @@ class Journal:
         count = min(SHOWN, recipe.batch_size)
         stage = trainer.stages[0]
         batch = next(iter(data.training(trainer.source, stage.recipe, stage.image_size, count)))
-        names = [trainer.source.class_names[label] for label in batch["labels"]]
+        names = [trainer.source.label_name(int(label)) for label in batch["labels"]]
         if self._board:
             self._board.batch(batch["images"].numpy(), names)
 
@@ -140,7 +140,7 @@ class Journal:
         if self._trainer.recipe.keep == "best":
             best = evaluations.best(self.history)
             log.info(
-                f"The best evaluation was {best['eval_accuracy']:.2%} after epoch {best['epoch']}: "
+                f"The best evaluation was {evaluations.told(best)} after epoch {best['epoch']}: "
                 f"its checkpoint is in {os.path.join(self.workdir, locate.BEST)}, and is what is "
                 "exported and loaded"
             )

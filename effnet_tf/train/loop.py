@@ -13,6 +13,7 @@ import tensorflow as tf
 from effnet_tf.data import bad_images
 from effnet_tf.messages import log
 from effnet_tf.recipes import stages
+from effnet_tf.runs import evaluations
 from effnet_tf.train.bad_list import BadList
 from effnet_tf.train.goodput import Goodput
 from effnet_tf.train.guard import Guard
@@ -89,9 +90,12 @@ class Loop:
                 dict(step=trainer.step, epoch=self._recipe.epochs, **self._evaluate())
             ]
         last = journal.finish()
+        right = " right"
+        if evaluations.MAP in last:
+            right = ""
         log.info(
-            f"Done: {last['eval_accuracy']:.2%} of {last['eval_images']:,} held-out images "
-            f"right; the run is in {journal.workdir}"
+            f"Done: {evaluations.told(last)} of {last['eval_images']:,} held-out images"
+            f"{right}; the run is in {journal.workdir}"
         )
         return last
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from effnet_tf import extras, plots, progress, storage
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe, stages
+from effnet_tf.runs import evaluations
 from effnet_tf.train.step import IMAGES, LOSS
 from effnet_tf.train.trainer import Trainer
 
@@ -153,9 +154,9 @@ class Progress:
     def end_epoch(self, metrics: dict[str, float]) -> None:
         """Ends the epoch's line with the evaluation."""
         self._clock.evaluated = True
-        text = f"{self._text}  held-out {metrics['eval_accuracy']:.2%}"
+        text = f"{self._text}  held-out {evaluations.told(metrics)}"
         if "eval_accuracy_ema" in metrics:
-            text += f" (raw weights {metrics['eval_accuracy_raw']:.2%})"
+            text += f" (raw weights {evaluations.told(metrics, 'raw')})"
         self._say(text)
         self.close()
 
@@ -219,6 +220,8 @@ def doubt(trainer: Trainer, position: int, rows: np.ndarray) -> None:
     start, classes = trainer.recipe.init_weights, len(trainer.source.class_names)
     if position or not start or not len(rows):
         return
+    if trainer.recipe.labels == "multi":
+        classes = 2  # of each name: it is there or not
     loss, guessing = rows[0][LOSS] / rows[0][IMAGES], math.log(classes)
     if loss > DOUBTFUL * guessing:
         log.warning(

@@ -8,6 +8,7 @@ So these variables are everything that a resumed run needs:
     slots/*                     of the optimiser        seed      of every mask
     normalization/*             the pixel constants     totals/*  of the running epoch
     guard/*                     what the guard against bad steps remembers
+    thresholds                  of the classes, where an image may have several: the last evaluation's
 """
 
 import os
@@ -16,12 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import storage
+from effnet_tf import multilabel, storage
 from effnet_tf.errors import InputError
 from effnet_tf.layers import Normalize, start_at_zero
 from effnet_tf.messages import log
 from effnet_tf.recipes import Recipe
-from effnet_tf.runs import locate, texts
+from effnet_tf.runs import checkpoints, locate, texts
 from effnet_tf.train.step import Step
 from effnet_tf.weights import loading, pixels
 
@@ -43,6 +44,8 @@ class State:
         guard: {"bad_steps", "rollbacks", "forgiven", "returned_to"}, () int64: bad steps in
             a row; ways back since the last good checkpoint; batches before this number have
             had their way back; the step of the checkpoint that was gone back to, or -1.
+        thresholds: (classes,) float64, from which on a class is given, where an image may have
+            several; else None.
     """
 
     def __init__(
@@ -67,6 +70,11 @@ class State:
                 name: tf.Variable(0.0, dtype=tf.float64) for name in ("loss", "correct", "images")
             }
             self.guard = {name: tf.Variable(value, dtype=tf.int64) for name, value in guard.items()}
+            self.thresholds: tf.Variable | None = None
+            if recipe.labels == "multi":
+                self.thresholds = tf.Variable(
+                    tf.fill((len(class_names),), tf.constant(multilabel.HALF, tf.float64))
+                )
         self.variables = self._registry(optimizer)
 
     def _registry(self, optimizer):
@@ -84,6 +92,8 @@ class State:
             state[f"totals/{name}"] = variable
         for name, variable in self.guard.items():
             state[f"guard/{name}"] = variable
+        if self.thresholds is not None:
+            state[checkpoints.THRESHOLDS] = self.thresholds
         return state | {
             "step": optimizer.iterations.value,
             "position": self._step.position,

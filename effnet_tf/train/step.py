@@ -4,8 +4,6 @@ It runs on every replica of a tf.distribute strategy, compiled, and never return
 Python. All its randomness is a function of (seed, step, replica).
 """
 
-import math
-
 import keras
 import numpy as np
 import tensorflow as tf
@@ -14,6 +12,7 @@ from effnet_tf import optim
 from effnet_tf.data import augment
 from effnet_tf.layers import batch_norms, masks_from
 from effnet_tf.recipes import Recipe
+from effnet_tf.train import objectives
 from effnet_tf.weights import pixels
 
 # The columns of a step's row in `Step.log`: sums over the whole batch, and the verdict.
@@ -31,8 +30,10 @@ class Step:
         optimizer: built on the raw model's trainable variables.
         replicas: how many there are.
         class_weights: (classes,) float32, of their losses; None: all have 1.
+        label_sets: of a `data.Source`, where an image may have several names; else None.
 
     Attributes:
+        objective: what is learned by.
         position: () int64, batches consumed.
         seed: () int64, of every mask.
         smoothed_loss: () float32; 0 before the first step.
@@ -47,9 +48,10 @@ class Step:
         optimizer: keras.optimizers.Optimizer,
         replicas: int,
         class_weights: np.ndarray | None = None,
+        label_sets: np.ndarray | None = None,
     ):
-        self.class_weights = class_weights
-        self.recipe, self.classes, self.replicas = recipe, classes, replicas
+        self.objective = objectives.of(recipe, classes, class_weights, label_sets)
+        self.recipe, self.replicas = recipe, replicas
         self.models, self.optimizer = models, optimizer
         # Equal on all replicas; each assigns its own copy.
         self.position = tf.Variable(tf.constant(0, tf.int64), trainable=False)
@@ -138,12 +140,7 @@ class Step:
     def _targets(self, batch):
         """Returns (images, labels, smoothed and mixed targets) of a batch."""
         images, labels = batch["images"], batch["labels"]
-        classes, smoothing = self.classes, self.recipe.label_smoothing
-        targets = tf.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
-        if self.class_weights is not None:
-            # One more column: where images are mixed, so are their weights.
-            weights = tf.gather(self.class_weights, labels)
-            targets = tf.concat([targets, weights[:, tf.newaxis]], 1)
+        targets = self.objective.targets(labels)
         if "mixing" in batch:
             images, targets = augment.mix(images, targets, batch["mixing"])
         return images, labels, targets
@@ -151,12 +148,8 @@ class Step:
     def _losses(self, images, labels, targets):
         """Returns the losses (N,) in training mode, and their row of sums (3,)."""
         logits = self.models["raw"](images, training=True)
-        if self.class_weights is None:
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-        else:
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets[:, :-1], logits)
-            losses *= targets[:, -1]
-        hits = tf.cast(tf.argmax(logits, -1) == labels, tf.float32)
+        losses = self.objective.losses(targets, logits)
+        hits = self.objective.hits(labels, logits)
         return losses, tf.stack(
             [tf.reduce_sum(losses), tf.reduce_sum(hits), tf.cast(tf.size(losses), tf.float32)]
         )
@@ -171,7 +164,7 @@ class Step:
         good = totals[NOT_FINITE] == 0
         if self.recipe.loss_spike:
             # A low loss jumps easily: below twice the loss of guessing nothing is a spike.
-            guessing = math.log(self.classes)
+            guessing = self.objective.guessing
             limit = tf.maximum(self.recipe.loss_spike * self.smoothed_loss, 2 * guessing)
             is_first = self.smoothed_loss == 0
             good &= is_first | (totals[LOSS] / totals[IMAGES] <= limit)

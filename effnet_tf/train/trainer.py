@@ -73,6 +73,7 @@ class Trainer:
                 self.optimizer,
                 self.replicas,
                 balance.weights(recipe, source),
+                source.label_sets,
             )
             self.evaluation = Evaluation(
                 recipe, source, self.models, strategy, self.eval_per_replica, self.stop
@@ -222,7 +223,10 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float] | None:
         """Evaluates every held-out image once; None if `stop` was set meanwhile."""
-        return self.evaluation.evaluate()
+        found = self.evaluation.evaluate()
+        if found is not None and self.evaluation.thresholds is not None:
+            self.state.thresholds.assign(self.evaluation.thresholds)
+        return found
 
 
 def _set_dropout(model, rate):
