@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from effnet_tf import data, export, extras, optim, train, variants
 from effnet_tf.messages import log
+from effnet_tf.models import trained
 from effnet_tf.models.build import model_fn
 from effnet_tf.recipes import Recipe, stages
 from effnet_tf.runs import checkpoints
@@ -231,7 +232,11 @@ def _export(recipe, workdir, folder):
     """Exports the small run, and compares it with the Keras model."""
     log.info("\nExporting:")
     source = data.open_source(recipe)
-    model = model_fn(recipe.resolved_variant(), len(source.class_names))
+    model = model_fn(
+        recipe.resolved_variant(),
+        len(source.class_names),
+        classifier_activation=trained.ACTIVATIONS[recipe.labels],
+    )
     loading.load_weights(model, workdir)
     images = next(iter(data.evaluation(source, recipe, SIZE, 8, 1)))["images"].numpy()
     for write, name in ((export.to_saved_model, "saved_model"), (export.to_tflite, "a.tflite")):

@@ -96,6 +96,11 @@ def answer(
     with progress.starting(isolated.progress.terminal):
         from effnet_tf.inference import finding, photos, predicting, subjects
     subject = subjects.open_subject(file, subjects.Options(labels=labels, trust=trust))
+    if subject.thresholds is not None:
+        raise InputError(
+            f"'{file}' gives an image several names, and classify tells the best class: use "
+            "python -m effnet_tf predict."
+        )
     names, finder = subject.class_names, finding.Finder()
     if workdir:
         run = opened.open_run(workdir, data_dir)

@@ -79,8 +79,19 @@ def _about(path, kind):
     return [
         ("Model", [model]),
         ("Recipe", _recipe(about)),
-        ("Classes", _classes(about.class_names)),
+        ("Classes", [*_classes(about.class_names), *_thresholds(about)]),
         ("Images", _images(about)),
+    ]
+
+
+def _thresholds(about):
+    """Returns a line on those of a network that may give an image several names."""
+    if not about.thresholds:
+        return []
+    low, high = min(about.thresholds), max(about.thresholds)
+    return [
+        "an image may have several of them: each is given from its own probability on, "
+        f"{low:.2f} to {high:.2f}"
     ]
 
 

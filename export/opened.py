@@ -64,13 +64,15 @@ class Run:
             exif_rotation=self.recipe.exif_rotation,
             scaled_decode=self.recipe.scaled_decode,
             recipe=json.loads(self.recipe.to_json()),
+            labels=self.recipe.labels,
+            thresholds=tuple(getattr(model, "thresholds", None) or ()),
         )
 
     def images(self, most: int, training: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Returns ((N, S, S, 3) uint8 images, (N,) labels), N <= most, without augmentation.
 
         Held-out ones, or of training. Spread evenly, since images may come in the order of
-        their classes.
+        their classes. Labels are (N, classes) bool where an image may have several names.
         """
         from effnet_tf import data
         from effnet_tf.data import crops
@@ -84,7 +86,10 @@ class Run:
         good = batch["labels"].numpy() >= 0
         for entry in source.bad.entries:
             print(f"Left out {entry['key']}: {entry['reason']}")
-        return crops.to_bytes(batch["images"]).numpy()[good], batch["labels"].numpy()[good]
+        labels = batch["labels"].numpy()[good]
+        if source.label_sets is not None:
+            labels = source.label_sets[labels]
+        return crops.to_bytes(batch["images"]).numpy()[good], labels
 
     def _source(self):
         """Returns its data, which may lie elsewhere by now, and must have its classes."""

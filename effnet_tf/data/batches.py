@@ -51,7 +51,7 @@ def training(
 
     Returns:
         A tf.data.Dataset of {"images": (batch_size, size, size, 3) uint8, "labels":
-        (batch_size,) int64, see `Source.label_sets`} and, with mixup or cutmix, "mixing": see `augment.mixing`.
+        (batch_size,) int64} and, with mixup or cutmix, "mixing": see `augment.mixing`.
     """
     if recipe.random_erasing:  # inside of a graph its absence would be a traceback
         extras.require("Random erasing", "keras_cv")

@@ -83,7 +83,7 @@ def of_several(path: str, cells: Sequence[tuple[int, Cell]], num_classes: int | 
         _check_names(path, every, len(cells))
     _tell(path, mark, classes, named)
     numbers = {name: number for number, name in enumerate(classes)}
-    found = [tuple(sorted(numbers[name] for name in names)) for _, names in named]
+    found = [tuple(sorted(map(numbers.__getitem__, names))) for _, names in named]
     return _of_sets(classes, found)
 
 
@@ -94,8 +94,8 @@ def _of_sets(classes, found):
     sets = np.zeros((len(combinations), len(classes)), bool)
     for place, each in enumerate(combinations):
         sets[place, list(each)] = True
-    called = tuple(together(classes[number] for number in each) for each in combinations)
-    return Labels(tuple(classes), [places[each] for each in found], sets, called)
+    called = [together(map(classes.__getitem__, each)) for each in combinations]
+    return Labels(tuple(classes), [places[each] for each in found], sets, tuple(called))
 
 
 def separator(cells: Iterable[str]) -> str | None:
@@ -107,8 +107,10 @@ def separator(cells: Iterable[str]) -> str | None:
 def _names_in(cell, mark):
     """The different names in a cell, none of which is empty, in alphabetical order."""
     parts = cell or ()
-    if isinstance(parts, str):
-        parts = parts.split(mark) if mark else [parts]
+    if isinstance(parts, str) and mark:
+        parts = parts.split(mark)
+    elif isinstance(parts, str):
+        parts = [parts]
     return sorted({part.strip() for part in parts} - {""})
 
 

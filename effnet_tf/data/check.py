@@ -82,11 +82,11 @@ def _count(source, name, found, hashes, one, seen):
     fault, digest, shape = seen
     records = source.records(name)
     found.images += 1
-    if fault or not 0 <= label < len(source.class_names):
+    if fault or not 0 <= label < source.num_labels:
         source.bad.examine(name, records, number)
         return
     found.bytes += len(encoded)
-    found.classes[label] += 1
+    found.classes.update(source.classes_of(label))
     found.sides.append(shape)
     hashes.setdefault(digest, []).append((name, label, records.name(number)["key"]))
 
@@ -199,8 +199,8 @@ def contact_sheet(source: Source, recipe: Recipe, path: str) -> bool:
                 continue  # the scan has named it
             images += some
             caption = f"label {label}"
-            if 0 <= label < len(source.class_names):
-                caption = source.class_names[label]
+            if 0 <= label < source.num_labels:
+                caption = source.label_name(label)
             captions += [caption, *[""] * DRAWS]
             break
     return plots.predictions(images, captions, [None] * len(images), path)

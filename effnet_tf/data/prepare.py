@@ -48,10 +48,15 @@ def prepare(source: Source, recipe: Recipe, out: str, *, quality: int = 95) -> d
         What prepared.json says: sizes, and what shrinking cost in fidelity.
 
     Raises:
-        InputError: `out` exists or cannot be written, or a class has a name that classes.txt
-            cannot hold.
+        InputError: `out` exists or cannot be written, images may have several names, or a class
+            has a name that classes.txt cannot hold.
     """
     storage.check_place(out, "--out")
+    if source.label_sets is not None:
+        raise InputError(
+            "A copy is record files, which have one label per image: train with --labels multi on "
+            "the table itself."
+        )
     if storage.exists(out):
         raise InputError(f"'{out}' exists already: give another --out, or remove it.")
     names = class_names.text(source.class_names, os.path.join(out, "classes.txt"))

@@ -48,12 +48,15 @@ class Source:
             return len(self.class_names)
         return len(self.label_sets)
 
+    def classes_of(self, label: int) -> list[int]:
+        """Returns the classes that a label means."""
+        if self.label_sets is None:
+            return [label]
+        return np.flatnonzero(self.label_sets[label]).tolist()
+
     def label_name(self, label: int) -> str:
         """Returns what a label is called: its class, or "cat + dog" of several."""
-        if self.label_sets is None:
-            return self.class_names[label]
-        classes = np.flatnonzero(self.label_sets[label]).tolist()
-        return cells.together(self.class_names[number] for number in classes)
+        return cells.together(self.class_names[number] for number in self.classes_of(label))
 
     @property
     def num_train(self) -> int:

@@ -9,28 +9,15 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import local_files, storage
-from effnet_tf.data import cells
+from effnet_tf import storage
+from effnet_tf.data import cells, table_files
+from effnet_tf.data.table_files import Row
 from effnet_tf.errors import InputError, first_line, printable
 
 COLUMNS = ("path", "label")
 PLURAL = "labels"  # what the column of several names may be called, too
 MAX_BYTES = 1 << 30  # some ten million rows
 MISSING = ("nan", "<na>", "#n/a", "null")  # how programs write a label that is not there
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One image: its path, its label, its split if the table has any, and its name.
-
-    The label is the number of a class, or of a combination of classes. The name is the path as it is written; of several paths of one file, the first in the
-    alphabet.
-    """
-
-    path: str
-    label: int
-    split: str | None
-    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +62,7 @@ def read(path: str, num_classes: int | None = None, several: bool = False) -> Ta
         Row(_place(path, line["path"]), label, line.get("split") or None, line["path"])
         for (_, line), label in zip(lines, found.labels)
     )
-    same = _same_files(path, [number for number, _ in lines], rows, found.names)
+    same = table_files.same(path, [number for number, _ in lines], rows, found.names)
     return Table(
         found.class_names,
         tuple(dataclasses.replace(row, name=same.get(row.name, row.name)) for row in rows),
@@ -134,7 +121,7 @@ def _csv(path, text, several):
 def _check_columns(path, columns, text, several):
     plural = ""
     if several and PLURAL in columns:
-        columns = [("label" if name == PLURAL else name) for name in columns]
+        columns = ["label" if name == PLURAL else name for name in columns]
     elif PLURAL in columns:
         plural = f" (the column {PLURAL} is read with --labels multi)"
     missing = [column for column in COLUMNS if column not in columns]
@@ -157,6 +144,9 @@ def _stripped(value):
 
 
 def _jsonl(path, text, several):
+    wanted = (*COLUMNS, "split")
+    if several:
+        wanted += (PLURAL,)
     for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
@@ -170,7 +160,7 @@ def _jsonl(path, text, several):
             raise InputError(
                 f"'{path}', line {number}, is not a JSON object: it is {printable(line[:80])}."
             )
-        columns = [name for name in (*COLUMNS, "split", *[PLURAL][:several]) if name in row]
+        columns = [name for name in wanted if name in row]
         where = f"'{path}', line {number}"
         yield number, {name: _as_text(where, name, row[name], several) for name in columns}
 
@@ -181,8 +171,8 @@ def _as_text(where, name, value, several):
         if several:
             return tuple(_as_text(where, "label", each, False) or "" for each in value)
         raise InputError(
-            f"{where}: the {name} is a list. Train on several names per image with --labels multi, "
-            "or give each image one name."
+            f"{where}: the {name} is {printable(json.dumps(value)[:80])}. Train on several names "
+            "per image with --labels multi, or give each image one name."
         )
     if name == "label" and isinstance(value, float):
         raise InputError(
@@ -252,48 +242,3 @@ def _is_not_text(value):
         return False
     except UnicodeEncodeError:
         return True
-
-
-# --- what the rows say together ---------------------------------------------------------------
-
-
-def _same_files(path, numbers, rows, names):
-    """Returns {path as written: the first of the same file}, where they differ.
-
-    Raises:
-        InputError: a place cannot be read, or one file has two labels or is in two splits.
-    """
-    schemes = {name for name in tf.io.gfile.get_registered_schemes() if name}
-    of_file, first = {}, {}
-    for number, row in zip(numbers, rows):
-        where = f"'{path}', line {number}: '{printable(row.name)}'"
-        _check_place(where, row.path, schemes)
-        mark = row.path
-        if not storage.is_remote(row.path):
-            mark = local_files.identity(row.path)
-        before, one = first.setdefault(mark, (number, row))
-        if one.label != row.label:
-            raise InputError(
-                f"{where} has the label '{printable(names[row.label])}', and in line {before} the "
-                f"label '{printable(names[one.label])}': an image has one class, or all of its "
-                "names in one row (--labels multi)."
-            )
-        if one.split != row.split:
-            raise InputError(
-                f"{where} is of the split '{row.split}', and in line {before} of "
-                f"'{one.split}': an image belongs to one split."
-            )
-        of_file.setdefault(mark, set()).add(row.name)
-    return {name: min(same) for same in of_file.values() if len(same) > 1 for name in same}
-
-
-def _check_place(where, path, schemes):
-    scheme, is_address, _ = path.partition("://")
-    if not is_address:
-        fault = local_files.not_an_image(path)
-        if fault:
-            raise InputError(f"{where} is {fault}; it must be an image file.")
-    elif scheme.lower() in ("http", "https", "ftp"):
-        raise InputError(f"{where} is a web address: download the images, and give their paths.")
-    elif scheme not in schemes:
-        raise InputError(f"{where} cannot be reached: this TensorFlow knows no {scheme}://.")

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from effnet_tf import variants
+from effnet_tf import multilabel, variants
 from effnet_tf.data import crops
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import preprocessing
@@ -38,6 +38,9 @@ class About:
         quantize: of a TFLite file: "none", "float16", "weights8", "int8", ...
         recipe: fields of the `Recipe` it was trained with, or None.
         workdir: where that run lay, or None.
+        labels: "single": an image has one class; "multi": any number of them.
+        thresholds: of "multi", from which probability on each class is given, in the order of the
+            outputs; empty: from 1/2 on.
     """
 
     variant: str
@@ -53,6 +56,14 @@ class About:
     recipe: dict | None = None
     workdir: str | None = None
     crop_kind: str = "v1"
+    labels: str = "single"
+    thresholds: tuple[float, ...] = ()
+
+    def chosen_thresholds(self, classes: int) -> tuple[float, ...] | None:
+        """Returns the threshold of each class; None where an image has one class."""
+        if self.labels == "single":
+            return None
+        return self.thresholds or (multilabel.HALF,) * classes
 
     def evaluation_crop(self, size: int) -> crops.EvaluationCrop:
         """Returns what makes of image files what evaluation did, at a size in pixels."""
@@ -62,7 +73,10 @@ class About:
 
     def to_json(self) -> str:
         """Returns the text that `from_json` reads."""
-        return json_text(dataclasses.asdict(self))
+        fields = dataclasses.asdict(self)
+        if self.labels == "single":  # as versions write and read it that know no other kind
+            del fields["labels"], fields["thresholds"]
+        return json_text(fields)
 
     @classmethod
     def from_json(cls, text: str, where: str) -> "About":
@@ -75,6 +89,7 @@ class About:
             fields = json.loads(text)
             for name in ("class_names", "mean", "std"):
                 fields[name] = tuple(fields[name])
+            fields["thresholds"] = tuple(fields.get("thresholds", ()))
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(

@@ -28,6 +28,7 @@ def judge(
     kept_float: Sequence[str] = (),
     price: str | None = None,
     size_ratio: float | None = None,
+    thresholds: Sequence[float] | None = None,
 ) -> Report:
     """Returns the `Report` of a file.
 
@@ -37,11 +38,12 @@ def judge(
         exact: dict of `scores` and `logits`, (N, ..., C), of the Keras model.
         answer: the same of the file.
         facts: what `observe` returned.
-        labels: (N,) integers, -1 where unknown; or None.
+        labels: (N,) integers, -1 where unknown; (N, classes) bool of several names; or None.
         min_sqnr: of the logits, in dB, instead of the tolerance's.
         kept_float: names of the operators that stayed float.
         price: of these, a sentence.
         size_ratio: to the float32 file.
+        thresholds: by class, where an image may have several names; else None.
 
     Raises:
         VerificationError: past the tolerance, or a number that is not finite.
@@ -61,7 +63,7 @@ def judge(
         kept_float=list(kept_float),
         price=price,
         size_ratio=size_ratio,
-        **_comparison(exact, answer, labels),
+        **_comparison(exact, answer, labels, thresholds),
         **_facts(facts),
     )
     finite = all(np.isfinite(values).all() for values in answer.values())
@@ -80,8 +82,10 @@ def _rounded(decibels):
     return round(float(decibels), 2)
 
 
-def _comparison(exact, answer, labels):
+def _comparison(exact, answer, labels, thresholds):
     """Returns the fields of a `Report` that compare rows of scores and logits."""
+    if thresholds is not None:
+        return _comparison_of_names(exact, answer, labels, thresholds)
     return {
         "largest_difference": float(np.abs(exact["scores"] - answer["scores"]).max()),
         "top1_agreement": _agreement(exact["logits"], answer["logits"], 1),
@@ -89,6 +93,23 @@ def _comparison(exact, answer, labels):
         "accuracy": accuracy(answer["logits"], labels),
         "model_accuracy": accuracy(exact["logits"], labels),
     }
+
+
+def _comparison_of_names(exact, answer, labels, thresholds):
+    """The same where an image may have several names."""
+    same = {
+        "largest_difference": float(np.abs(exact["scores"] - answer["scores"]).max()),
+        "top1_agreement": _agreement(exact["logits"], answer["logits"], 1),
+        "top5_agreement": _agreement(exact["logits"], answer["logits"], 5),
+        "accuracy": None,
+        "model_accuracy": None,
+    }
+    theirs, ours = (each["scores"] >= np.asarray(thresholds) for each in (answer, exact))
+    same["names_agreement"] = float((theirs == ours).all(-1).mean())
+    if labels is not None and np.ndim(labels) == 2:
+        same["accuracy"] = float((theirs == labels).all(-1).mean())
+        same["model_accuracy"] = float((ours == labels).all(-1).mean())
+    return same
 
 
 def _facts(facts):

@@ -68,6 +68,8 @@ class Report:
         layers: {operator: SQNR of its result in dB} of an int8 file, against float32.
         layers_before: the same without equalisation.
         tolerance: the sentence of what passes.
+        names_agreement: where an image may have several names, share of the images that get the
+            same ones from the model and from the file, at the thresholds; else None.
     """
 
     kind: str
@@ -89,6 +91,7 @@ class Report:
     layers: dict
     layers_before: dict
     tolerance: str
+    names_agreement: float | None = None
 
     def __str__(self):
         return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
@@ -101,7 +104,10 @@ class Report:
             yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
         yield "passes", self.tolerance
         best = f"{self.top1_agreement:.1%}, the same five best {self.top5_agreement:.1%}"
-        yield "same best class", best
+        if self.names_agreement is None:
+            yield "same best class", best
+        else:
+            yield "same names", f"of {self.names_agreement:.1%} of the images, at the thresholds"
         if self.accuracy is not None:
             yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
         if self.operators:

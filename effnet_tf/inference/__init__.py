@@ -5,7 +5,7 @@ from effnet_tf import faces
 __getattr__, __dir__, __all__ = faces.attach(
     __name__,
     {
-        "evaluating": ("Evaluation", "evaluate"),
+        "evaluating": ("Evaluation", "MultiEvaluation", "evaluate"),
         "embedding": ("Embedding", "embed"),
         "explaining": ("Explanation", "explain"),
         "predicting": ("Prediction", "predict"),

@@ -3,6 +3,7 @@
 from effnet_tf.inference.embedding import Embedding as Embedding
 from effnet_tf.inference.embedding import embed as embed
 from effnet_tf.inference.evaluating import Evaluation as Evaluation
+from effnet_tf.inference.evaluating import MultiEvaluation as MultiEvaluation
 from effnet_tf.inference.evaluating import evaluate as evaluate
 from effnet_tf.inference.explaining import Explanation as Explanation
 from effnet_tf.inference.explaining import explain as explain

@@ -110,7 +110,7 @@ def work(
     from effnet_tf import progress
 
     with progress.starting(isolated.progress.terminal):
-        from effnet_tf.inference import evaluating, report, subjects, telling
+        from effnet_tf.inference import evaluating, multi_telling, report, subjects, telling
     if out is not None:
         report.check_folder(out)
     found = evaluating.evaluate(
@@ -118,7 +118,10 @@ def work(
     )
     print(f"Network: {found.subject.name}, of {found.subject.size[0]} pixels")
     print(f"Images: {found.source.name}")
-    print("\n".join(telling.lines(found)))
+    if isinstance(found, evaluating.MultiEvaluation):
+        print("\n".join(multi_telling.lines(found)))
+    else:
+        print("\n".join(telling.lines(found)))
     if out is not None:
         written = report.write(found, out)
         print(f"\nWrote {', '.join(written)} to {out}")

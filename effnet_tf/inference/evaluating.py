@@ -17,8 +17,9 @@ import numpy as np
 from effnet_tf import data, progress
 from effnet_tf.data import bad_images
 from effnet_tf.errors import InputError
-from effnet_tf.inference import matching, metrics, samples, subjects
+from effnet_tf.inference import matching, metrics, multi, samples, subjects
 from effnet_tf.inference.metrics import Answers, Summary
+from effnet_tf.inference.multi import MultiAnswers, MultiSummary
 from effnet_tf.messages import log
 
 BATCH_SIZE = 32
@@ -26,15 +27,14 @@ MAX_BAD_FRACTION = 0.001  # as of recipes
 
 
 @dataclasses.dataclass(frozen=True)
-class Evaluation:
-    """The answers of a network to labelled images.
+class _Evaluation:
+    """The answers of a network to labelled images; of both kinds of labels.
 
     Attributes:
         subject: the network.
         source: the images, as its `held_out`.
         matching: which class of the network each class of theirs is.
-        answers: of all images, in their order.
-        own_labels: (N,) int64, among the classes of the images; -1 where an image is bad.
+        own_labels: (N,) int64, among the labels of the images; -1 where an image is bad.
         images_per_second: that were read, decoded and answered; after the first batch, where
             there are others, because it is only then that everything runs.
     """
@@ -42,18 +42,44 @@ class Evaluation:
     subject: subjects.Subject
     source: data.Source
     matching: matching.Matching
-    answers: Answers
     own_labels: np.ndarray
     images_per_second: float
+
+    def name(self, number: int) -> str:
+        """Returns what an image is called: its path, or its place in a record file."""
+        return self.source.held_out.name(number)["key"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(_Evaluation):
+    """The answers of a network to labelled images.
+
+    Attributes:
+        answers: of all images, in their order.
+    """
+
+    answers: Answers
 
     @functools.cached_property
     def summary(self) -> Summary:
         """Its numbers."""
         return metrics.summary(self.answers)
 
-    def name(self, number: int) -> str:
-        """Returns what an image is called: its path, or its place in a record file."""
-        return self.source.held_out.name(number)["key"]
+
+@dataclasses.dataclass(frozen=True)
+class MultiEvaluation(_Evaluation):
+    """The answers of a network that may give an image several names.
+
+    Attributes:
+        answers: of all images, in their order.
+    """
+
+    answers: MultiAnswers
+
+    @functools.cached_property
+    def summary(self) -> MultiSummary:
+        """Its numbers."""
+        return multi.summary(self.answers)
 
 
 def evaluate(
@@ -68,7 +94,7 @@ def evaluate(
     batch_size: int = BATCH_SIZE,
     max_bad_fraction: float | None = None,
     file: TextIO | io.TextIOBase | None = None,
-) -> Evaluation:
+) -> Evaluation | MultiEvaluation:
     """Evaluates a network on labelled images.
 
     Args:
@@ -82,7 +108,7 @@ def evaluate(
         file: where progress is shown; None: standard error.
 
     Returns:
-        An `Evaluation`.
+        An `Evaluation`; a `MultiEvaluation` of a network that may give an image several names.
 
     Raises:
         InputError: the network or the images cannot be used, have no class in common, or too
@@ -91,27 +117,54 @@ def evaluate(
     subject = subjects.open_subject(what, options)
     if where is None:
         where = _own(what, subject)
+    several = subject.thresholds is not None
     source = samples.open_samples(
-        where, split=split, data_dir=data_dir, num_classes=num_classes, first_label=first_label
+        where,
+        split=split,
+        data_dir=data_dir,
+        num_classes=num_classes,
+        first_label=first_label,
+        several=several,
     )
     _check_square(subject)
-    matched = matching.match(subject.class_names, source.class_names, subject.classes)
+    matched = matching.match(subject.class_names, source.class_names, subject.classes, several)
     for note in matched.notes:
         log.info(note)
     if max_bad_fraction is None:
         max_bad_fraction = samples.bound_of(where, MAX_BAD_FRACTION)
-    with progress.elapsed("Preparing the network ...", file or sys.stderr):  # before the clock
-        subject.answer(np.zeros((1, *subject.size, 3), "float32"))
-    parts, own, ends = [], [], [time.monotonic()]
-    for images, labels in _batches(subject, source, batch_size, file):
-        bad_images.check(source, max_bad_fraction)
-        parts.append(metrics.answered(matched.labels(labels), subject.answer(images)))
-        own.append(labels)
-        ends.append(time.monotonic())
+    parts, ends = _answered(subject, source, batch_size, max_bad_fraction, file)
     for entry in source.bad.entries:
         log.info(f"{entry['key']}: {entry['reason']}; it counts as wrong.")
-    speed = _speed([len(labels) for labels in own], ends)
-    return Evaluation(subject, source, matched, metrics.joined(parts), np.concatenate(own), speed)
+    labels = np.concatenate([part[0] for part in parts])
+    speed = _speed([len(part[0]) for part in parts], ends)
+    about = (subject, source, matched, labels, speed)
+    if several:
+        chances = np.concatenate([part[1] for part in parts])
+        return MultiEvaluation(*about, _several(subject, source, matched, labels, chances))
+    answers = [metrics.answered(matched.labels(some), chances) for some, chances in parts]
+    return Evaluation(*about, metrics.joined(answers))
+
+
+def _answered(subject, source, batch_size, max_bad_fraction, file):
+    """Returns [(labels, probabilities)] of all images, and when each batch was answered."""
+    with progress.elapsed("Preparing the network ...", file or sys.stderr):  # before the clock
+        subject.answer(np.zeros((1, *subject.size, 3), "float32"))
+    parts, ends = [], [time.monotonic()]
+    for images, labels in _batches(subject, source, batch_size, file):
+        bad_images.check(source, max_bad_fraction)
+        parts.append((labels, subject.answer(images)))
+        ends.append(time.monotonic())
+    return parts, ends
+
+
+def _several(subject, source, matched, labels, chances) -> MultiAnswers:
+    """Returns what is kept of answers, of the classes that both know, in the network's order."""
+    theirs = np.flatnonzero(matched.numbers >= 0)
+    theirs = theirs[np.argsort(matched.numbers[theirs])]
+    ours, usable = matched.numbers[theirs], labels >= 0
+    present = source.label_sets[np.maximum(labels, 0)][:, theirs] & usable[:, np.newaxis]
+    names = tuple(matched.names[number] for number in ours)
+    return MultiAnswers(names, present, chances[:, ours], usable, subject.thresholds[ours])
 
 
 def _speed(sizes, ends):

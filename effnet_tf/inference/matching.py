@@ -34,13 +34,16 @@ class Matching:
         return np.where(labels >= 0, self.numbers[np.maximum(labels, 0)], labels)
 
 
-def match(network: Sequence[str], images: Sequence[str], classes: int) -> Matching:
+def match(
+    network: Sequence[str], images: Sequence[str], classes: int, several: bool = False
+) -> Matching:
     """Finds the classes of the images among those of the network.
 
     Args:
         network: names of its classes; () where nobody named them.
         images: names of theirs.
         classes: how many classes the network has.
+        several: whether an image may have several of them.
 
     Raises:
         InputError: they have no class in common, or nobody named the network's and there are
@@ -58,7 +61,7 @@ def match(network: Sequence[str], images: Sequence[str], classes: int) -> Matchi
             "with --labels if these are wrong."
         )
     _check_once(network, images, numbers)
-    notes = tuple(_notes(network, images, numbers, unknown))
+    notes = tuple(_notes(network, images, numbers, unknown, several))
     return Matching(numbers, tuple(network), notes, unknown)
 
 
@@ -111,7 +114,7 @@ def _check_once(network, images, numbers):
             )
 
 
-def _notes(network, images, numbers, unknown):
+def _notes(network, images, numbers, unknown, several):
     known = numbers[numbers >= 0]
     renamed = [
         f"{printable(name)} = {printable(network[number])}"
@@ -122,16 +125,15 @@ def _notes(network, images, numbers, unknown):
         yield f"Other ways to write the same names: {_some(renamed)}."
     if (np.diff(known) < 0).any():
         yield "The images have their classes in another order: they are matched by name."
+    others, strangers = "answers of the others are wrong", "these images are answered, and count"
+    if several:
+        others, strangers = "the others count nowhere", "these names count"
     if len(known) < len(network):
         yield (
-            f"The images are of {len(known):,} of the network's {len(network):,} classes; answers "
-            "of the others are wrong."
+            f"The images are of {len(known):,} of the network's {len(network):,} classes; {others}."
         )
     if unknown:
-        yield (
-            f"The network does not know {_some(unknown)}: these images are answered, and count "
-            "nowhere."
-        )
+        yield f"The network does not know {_some(unknown)}: {strangers} nowhere."
 
 
 def _some(names):

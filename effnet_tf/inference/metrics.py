@@ -52,6 +52,22 @@ def probabilities(scores: np.ndarray) -> np.ndarray:
     return softmax(scores)
 
 
+def independent(scores: np.ndarray) -> np.ndarray:
+    """Returns probabilities (N, classes) float64, each for itself, of what a file gives.
+
+    Numbers outside of [0, 1] are logits.
+    """
+    scores = np.asarray(scores, "float64")
+    if scores.size and (scores.min() < 0 or scores.max() > 1):
+        return sigmoid(scores)
+    return scores
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Returns the probabilities (N, classes) float64 of logits, each for itself."""
+    return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, "float64"))  # nothing overflows
+
+
 @dataclasses.dataclass(frozen=True)
 class Answers:
     """What is kept of the answers to some images.

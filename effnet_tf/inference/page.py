@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from effnet_tf import storage
 from effnet_tf.errors import printable
-from effnet_tf.inference import telling
-from effnet_tf.inference.evaluating import Evaluation
+from effnet_tf.inference import multi_telling, telling
+from effnet_tf.inference.evaluating import Evaluation, MultiEvaluation
 
 _MOST_BYTES = 1 << 28  # of a picture
 _STYLE = """
@@ -21,10 +21,11 @@ _TITLES = {
     "confusion.png": "Which class is taken for which",
     "mistakes.png": "The surest mistakes",
     "calibration.png": "How sure, and how often right",
+    "classes.png": "Average precision and F1 of the classes",
 }
 
 
-def of(evaluation: Evaluation, folder: str, drawn: Sequence[str]) -> str:
+def of(evaluation: Evaluation | MultiEvaluation, folder: str, drawn: Sequence[str]) -> str:
     """Returns report.html.
 
     Args:
@@ -39,17 +40,36 @@ def of(evaluation: Evaluation, folder: str, drawn: Sequence[str]) -> str:
         f"<title>{_text(title)}</title><style>{_STYLE}</style>",
         f"<h1>{_text(title)}</h1>",
         *(f"<p>{_text(note)}</p>" for note in evaluation.matching.notes),
-        _table(telling.number_rows(evaluation.summary)),
-        f"<p>{_text(telling.HOW)} {_text(telling.counts(evaluation))}</p>",
+        *_numbers(evaluation),
     ]
     for name in drawn:
         parts += [f"<h2>{_TITLES[name]}</h2>", _image(os.path.join(folder, name))]
-    parts += ["<h2>Confusions</h2>", _table(telling.confusion_rows(evaluation))]
-    parts += ["<h2>Classes</h2>", _table(telling.class_rows(evaluation))]
+    parts += _classes(evaluation)
     bad = [[entry["key"], entry["reason"]] for entry in evaluation.source.bad.entries]
     if bad:
         parts += ["<h2>Bad images</h2>", _table([["image", "why it cannot be used"], *bad])]
     return "\n".join([*parts, "</html>", ""])
+
+
+def _numbers(evaluation):
+    """The table of all numbers, and what has to be known of them."""
+    if isinstance(evaluation, MultiEvaluation):
+        texts = [multi_telling.HOW, multi_telling.CHOSEN, multi_telling.counts(evaluation)]
+        rows = multi_telling.number_rows(evaluation.summary)
+    else:
+        texts = [telling.HOW, telling.counts(evaluation)]
+        rows = telling.number_rows(evaluation.summary)
+    return [_table(rows), f"<p>{_text(' '.join(texts))}</p>"]
+
+
+def _classes(evaluation):
+    """The table of the classes, and what is taken for what."""
+    if isinstance(evaluation, MultiEvaluation):
+        return ["<h2>Classes</h2>", _table(multi_telling.class_rows(evaluation))]
+    return [
+        *("<h2>Confusions</h2>", _table(telling.confusion_rows(evaluation))),
+        *("<h2>Classes</h2>", _table(telling.class_rows(evaluation))),
+    ]
 
 
 def _table(rows):

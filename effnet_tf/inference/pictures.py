@@ -9,8 +9,8 @@ import numpy as np
 from effnet_tf import plots
 from effnet_tf.data import crops
 from effnet_tf.errors import printable
-from effnet_tf.inference import confusion, metrics
-from effnet_tf.inference.evaluating import Evaluation
+from effnet_tf.inference import confusion, metrics, multi
+from effnet_tf.inference.evaluating import Evaluation, MultiEvaluation
 
 MOST_CLASSES = 40  # in the picture of confusions
 MOST_MISTAKES = 24
@@ -138,8 +138,38 @@ def _caption(evaluation, number):
     return f"{answer} {answers.sureness[number, 0]:.0%}, is {label}: {file}"
 
 
-def all_of(evaluation: Evaluation, folder: str) -> Sequence[str]:
+def classes(evaluation: MultiEvaluation, path: str) -> bool:
+    """Draws AP and F1 of the classes; of many those of the lowest AP; returns whether it did."""
+    rows = [row for row in multi.per_class(evaluation.answers) if row.images]
+    title = "AP and F1 of the classes"
+    if len(rows) > MOST_CLASSES:
+        title += f"; the {MOST_CLASSES} lowest of {len(rows):,}"
+        rows = sorted(rows, key=lambda row: row.average_precision)[:MOST_CLASSES]
+    if not rows:
+        return False
+    draw = functools.partial(_classes, rows, title)
+    return plots.picture(path, draw, 1, 1, (7, 1.5 + 0.25 * len(rows)))
+
+
+def _classes(rows, title, canvas, axes):
+    (axis,) = axes
+    places = np.arange(len(rows))
+    precisions = [100 * row.average_precision for row in rows]
+    axis.barh(places, precisions, 0.7, color="C0", alpha=0.5, label="AP")
+    axis.plot([100 * row.f1 for row in rows], places, "C1o", ms=5, label="F1 at the threshold")
+    names = [f"{printable(row.name)[:24]} ({row.images:,})" for row in rows]
+    axis.set_yticks(places, names, fontsize=8, **_NAMED)
+    axis.invert_yaxis()
+    axis.set(xlim=(0, 101), xlabel="%", title=title)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+
+
+def all_of(evaluation: Evaluation | MultiEvaluation, folder: str) -> Sequence[str]:
     """Draws all pictures into a folder; returns the names of those that were drawn."""
+    if isinstance(evaluation, MultiEvaluation):
+        return [
+            name for name in ("classes.png",) if classes(evaluation, os.path.join(folder, name))
+        ]
     makers = {"confusion.png": confusions, "mistakes.png": mistakes, "calibration.png": calibration}
     if not evaluation.answers.usable.any():
         return []

@@ -32,9 +32,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--top",
         type=command_line_options.count,
-        default=5,
         metavar="N",
-        help="classes of each image (default 5)",
+        help="classes of each image (default 5; of a network that gives several names to an image, "
+        "all of them)",
     )
     parser.add_argument("--csv", metavar="FILE", help="write a row for each image; -: print them")
     parser.add_argument(
@@ -76,7 +76,7 @@ def _check(options):
 def work(
     what: str,
     paths: list[str],
-    top: int,
+    top: int | None,
     csv: str | None,
     json: str | None,
     picture: str | None,
@@ -99,9 +99,9 @@ def work(
         if "-" in (csv, json):  # standard output is for programs then
             stack.enter_context(contextlib.redirect_stdout(terminal))
         subject = subjects.open_subject(what, subjects.Options(**network))
-        finder, top = finding.Finder(sys.stdin), min(top, subject.classes)
+        finder = finding.Finder(sys.stdin)
         with contextlib.ExitStack() as files:
-            writers = [kept.add, *_writers(files, printed, csv, json, top)]
+            writers = [kept.add, *_writers(files, printed, csv, json, subject, top)]
             total = finding.count(paths)
             shown = files.enter_context(progress.bar("Predicting", total, file=terminal, shown=bar))
             for prediction in predicting.answers(subject, finder.find(paths), top, batch_size):
@@ -111,13 +111,17 @@ def work(
         kept.finish(finder.report(), [name for name in (csv, json) if name not in (None, "-")])
 
 
-def _writers(files, printed, csv, json, top):
+def _writers(files, printed, csv, json, subject, top):
     """Returns what writes each prediction; files appear when `files` is closed."""
-    from effnet_tf.inference import writing
+    from effnet_tf.inference import predicting, writing
 
     found = []
     if csv:
-        found.append(writing.as_csv(files.enter_context(writing.opened(csv, printed)), top))
+        file = files.enter_context(writing.opened(csv, printed))
+        if subject.thresholds is None:
+            found.append(writing.as_csv(file, min(top or predicting.TOP, subject.classes)))
+        else:
+            found.append(writing.as_csv_of_several(file, subject.class_names))
     if json:
         found.append(writing.as_json(files.enter_context(writing.opened(json, printed))))
     return found or [writing.for_people]

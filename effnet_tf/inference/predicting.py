@@ -19,7 +19,8 @@ class Prediction:
 
     Attributes:
         image: path of the file.
-        classes: the names of the best classes, the best first; () of a bad image.
+        classes: the names of the best classes, the best first; () of a bad image. Where an image
+            may have several names, those that it is given, from their thresholds on.
         probabilities: of these, in [0, 1].
         fault: why the image cannot be used, in a few words; None: it can.
         pixels: what the network saw, (H, W, C) float32 in [0, 255]; None of a bad image.
@@ -37,7 +38,7 @@ def predict(
     paths: Iterable[str | Example],
     *,
     options: subjects.Options | None = None,
-    top: int = TOP,
+    top: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Prediction]:
     """Says what a network sees in image files, one after the other.
@@ -47,7 +48,8 @@ def predict(
         paths: image files; see `finding.Finder` for folders and patterns. They are taken from the
             iterable as they are needed.
         options: what else is said of the network.
-        top: how many classes of each image.
+        top: how many classes of each image at most; None: 5, or where an image may have several
+            names, all that it is given.
         batch_size: images that are answered together.
 
     Yields:
@@ -62,11 +64,13 @@ def predict(
 def answers(
     subject: subjects.Subject,
     paths: Iterable[str | Example],
-    top: int = TOP,
+    top: int | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Iterator[Prediction]:
     """As `predict`, of a network that is open."""
     names = names_of(subject)
+    if top is None and subject.thresholds is None:
+        top = TOP
     for group in groups(photos.examples(paths, subject), batch_size):
         yield from _answered(group, subject, names, top)
 
@@ -101,7 +105,15 @@ def _answered(group: Sequence[Example], subject, names, top) -> Iterator[Predict
             yield Prediction(example.title, fault=example.fault)
             continue
         row = next(rows)
-        best = np.argsort(-row, kind="stable")[:top].tolist()
+        best = _best(row, subject.thresholds, top)
         classes = tuple(names[number] for number in best)
         chances = tuple(float(row[number]) for number in best)
         yield Prediction(example.title, classes, chances, pixels=example.pixels)
+
+
+def _best(row, thresholds, top):
+    """The numbers of the classes that are told of an image, the best first."""
+    best = np.argsort(-row, kind="stable")
+    if thresholds is not None:
+        best = best[row[best] >= thresholds[best]]
+    return best[:top].tolist()

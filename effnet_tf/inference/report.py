@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from effnet_tf import storage
 from effnet_tf.errors import InputError
-from effnet_tf.inference import confusion, page, pictures, telling
-from effnet_tf.inference.evaluating import Evaluation
+from effnet_tf.inference import confusion, multi_telling, page, pictures, telling
+from effnet_tf.inference.evaluating import Evaluation, MultiEvaluation
 
 PROGRAM = "effnet_tf evaluate"  # in report.json, by which a folder is known to be ours
 
@@ -46,7 +46,7 @@ def _is_ours(path):
         return False
 
 
-def write(evaluation: Evaluation, folder: str) -> list[str]:
+def write(evaluation: Evaluation | MultiEvaluation, folder: str) -> list[str]:
     """Writes a report into a folder, each file whole or not at all.
 
     Args:
@@ -73,21 +73,34 @@ def write(evaluation: Evaluation, folder: str) -> list[str]:
     return [*texts, *drawn, "report.html"]
 
 
-def figures(evaluation: Evaluation) -> dict[str, Any]:
+def figures(evaluation: Evaluation | MultiEvaluation) -> dict[str, Any]:
     """Returns what report.json says: numbers, None where there is none."""
-    summary, names = evaluation.summary, evaluation.matching.names
+    summary = evaluation.summary
     found: dict[str, Any] = {
         "program": PROGRAM,
         "network": evaluation.subject.name,
         "pixels": evaluation.subject.size[0],
         "images": summary.images,
         "bad_images": summary.bad,
-        "unknown_images": summary.unknown,
         "data": evaluation.source.name,
         "notes": list(evaluation.matching.notes),
-        "intervals": telling.HOW,
         "images_per_second": evaluation.images_per_second,
     }
+    if isinstance(evaluation, MultiEvaluation):
+        found |= multi_telling.figures(evaluation)
+    else:
+        found |= _of_one_class(evaluation)
+    found["bad"] = [
+        {"image": entry["key"], "reason": entry["reason"]}
+        for entry in evaluation.source.bad.entries
+    ]
+    return found
+
+
+def _of_one_class(evaluation):
+    """What report.json says where an image has one class."""
+    summary, names = evaluation.summary, evaluation.matching.names
+    found = {"unknown_images": summary.unknown, "intervals": telling.HOW}
     for name in ("top1", "top5", "loss", "class_accuracy", "calibration_error"):
         estimate = getattr(summary, name)
         found[name] = _number(estimate.value)
@@ -96,10 +109,6 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
     found["confusions"] = [
         {"class": names[label], "answer": names[answer], "images": count}
         for label, answer, count in confusion.confusions(evaluation.answers, 100)
-    ]
-    found["bad"] = [
-        {"image": entry["key"], "reason": entry["reason"]}
-        for entry in evaluation.source.bad.entries
     ]
     return found
 
@@ -123,8 +132,14 @@ def _number(value):
     return value
 
 
-def table(evaluation: Evaluation) -> str:
+def table(evaluation: Evaluation | MultiEvaluation) -> str:
     """Returns predictions.csv: a row for each image, in their order."""
+    if isinstance(evaluation, MultiEvaluation):
+        return multi_telling.table(evaluation)
+    return _table_of_one_class(evaluation)
+
+
+def _table_of_one_class(evaluation):
     answers, names = evaluation.answers, evaluation.matching.names
     labels, best, sureness, losses = answers.labels, answers.best, answers.sureness, answers.losses
     count = best.shape[1]

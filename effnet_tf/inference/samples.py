@@ -31,6 +31,7 @@ def open_samples(
     data_dir: str | None = None,
     num_classes: int | None = None,
     first_label: int = 1,
+    several: bool = False,
 ) -> data.Source:
     """Opens labelled images; all of them are the source's `held_out`.
 
@@ -41,28 +42,35 @@ def open_samples(
         data_dir: where TFDS data sets lie, or where the images of a run lie now.
         num_classes: confirms that so many folders, or labels, are classes.
         first_label: label of the first class in TFRecord files.
+        several: whether an image may have several names, as the network gives it.
 
     Raises:
         InputError: there are no such images, or they cannot be opened.
     """
+    labels = "single"
+    if several:
+        labels = "multi"
     if subjects.is_run(where):
-        return _of_run(where, data_dir)
+        return _of_run(where, data_dir, labels)
     recipe = dataclasses.replace(
         RECIPES["small"],
         train_split=split,
         holdout=0.0,
         num_classes=num_classes,
         first_label=first_label,
+        labels=labels,
     )
     kind, place, name = _kind_of(where)
     if kind == "tfds":
         recipe = dataclasses.replace(recipe, dataset=place, data_dir=data_dir, train_split=name)
-        return _all_of(record_sets.open_tfds(recipe), f"TFDS '{where}'", chosen=True)
+        found = sources.of_kind(record_sets.open_tfds(recipe), labels)
+        return _all_of(found, f"TFDS '{where}'", chosen=True)
     recipe = dataclasses.replace(recipe, dataset=kind, data_dir=place)
     title = f"{_TITLES[kind]} '{where}'"
     if split is not None:
         title += f", {split}"
-    return _all_of(_OPENERS[kind](recipe), title, chosen=split is not None)
+    found = sources.of_kind(_OPENERS[kind](recipe), labels)
+    return _all_of(found, title, chosen=split is not None)
 
 
 _TITLES = {"folder": "folder", "table": "table", "tfrecord": "TFRecords"}
@@ -100,14 +108,22 @@ def _all_of(source: data.Source, title: str, chosen: bool) -> data.Source:
 
 def _evaluated(title, source, records):
     """A source of these records alone, and of nothing to train on."""
-    return data.Source(title, tuple(source.class_names), data.Listed([]), records)
+    return data.Source(
+        title, tuple(source.class_names), data.Listed([]), records, label_sets=source.label_sets
+    )
 
 
-def _of_run(workdir: str, data_dir: str | None) -> data.Source:
+def _of_run(workdir: str, data_dir: str | None, labels: str) -> data.Source:
     """The held-out images of a run, as its training evaluates them."""
     recipe, names = texts.read_run(workdir)
     if data_dir:
         recipe = dataclasses.replace(recipe, data_dir=data_dir)
+    if recipe.labels != labels == "single":
+        raise InputError(
+            f"The images of the run '{workdir}' have several names each, and the network gives one "
+            "class: only a network trained with --labels multi can be evaluated on them."
+        )
+    recipe = dataclasses.replace(recipe, labels=labels, sampling="natural")
     try:
         source = data.open_source(recipe, for_training=False)
     except InputError as error:

@@ -20,7 +20,7 @@ from effnet_tf.inference import metrics, unsaid
 from effnet_tf.messages import log
 from effnet_tf.models import build
 from effnet_tf.recipes import RECIPES, Recipe
-from effnet_tf.runs import texts
+from effnet_tf.runs import locate, texts
 from effnet_tf.variants import find_variant
 from effnet_tf.weights import loading, model_names, published, reading
 
@@ -45,6 +45,8 @@ class Subject:
         model: the Keras model that computes the scores; None of files without one.
         features: (N, H, W, C) as `scores` takes them -> (N, F) float32, of files without a Keras
             model that tell what their classifier reads, as SavedModels of ours; else None.
+        thresholds: (classes,) float64, from which probability on a class is given, where an image
+            may have several; None: an image has one class.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Subject:
     is_run: bool = False
     model: keras.Model | None = None
     features: Callable[[np.ndarray], np.ndarray] | None = None
+    thresholds: np.ndarray | None = None
 
     @property
     def size(self) -> tuple[int, int]:
@@ -66,9 +69,12 @@ class Subject:
 
     def answer(self, images: np.ndarray) -> np.ndarray:
         """Returns probabilities, (N, classes) float64, of images as `scores` takes them."""
+        of_logits, of_any = metrics.softmax, metrics.probabilities
+        if self.thresholds is not None:
+            of_logits, of_any = metrics.sigmoid, metrics.independent
         if self.gives_logits:
-            return metrics.softmax(self.scores(images))
-        return metrics.probabilities(self.scores(images))
+            return of_logits(self.scores(images))
+        return of_any(self.scores(images))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,8 +129,19 @@ def _of_run(path):
     """The network of a run with averaged weights, as its training evaluates it."""
     recipe, names = texts.read_run(path)
     model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
-    loading.load_weights(model, path, family=recipe.family)
-    return _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
+    prefix, thresholds = path, None
+    if recipe.labels == "multi":
+        prefix, thresholds = locate.with_thresholds(path)
+    loading.load_weights(model, prefix, family=recipe.family)
+    found = _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
+    return dataclasses.replace(found, thresholds=_array(thresholds))
+
+
+def _array(thresholds):
+    """Thresholds as numbers to compare with; None of one class per image."""
+    if thresholds is None:
+        return None
+    return np.array(thresholds, "float64")
 
 
 def _of_weights(path, options):
@@ -201,6 +218,7 @@ def _of_file(path, options):
         _recipe_of_file(path, options, layout, about),
         model=classifier.model,
         features=classifier.features,
+        thresholds=_array(about and about.chosen_thresholds(classes)),
     )
 
 

@@ -81,5 +81,7 @@ def _draw(predictions, path):
     images, captions = [], []
     for each in predictions:
         images.append(photos.to_bytes(each.pixels))
-        captions.append(f"{each.classes[0]} ({each.probabilities[0]:.0%})")
+        captions.append("nothing")
+        if each.classes:
+            captions[-1] = f"{each.classes[0]} ({each.probabilities[0]:.0%})"
     return plots.predictions(images, captions, [None] * len(images), path)

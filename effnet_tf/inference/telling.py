@@ -42,7 +42,7 @@ def number_rows(summary: Summary) -> list[list[str]]:
     for title, each in shares:
         rows.append([title, percent(each.value), percent(each.low), percent(each.high)])
     loss = summary.loss
-    rows.insert(3, ["loss", *(_number(value) for value in (loss.value, loss.low, loss.high))])
+    rows.insert(3, ["loss", *(number(value) for value in (loss.value, loss.low, loss.high))])
     return rows
 
 
@@ -53,7 +53,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def _number(value):
+def number(value: float) -> str:
+    """Returns a number as text: "0.6931"; "-" where there is none."""
     if math.isnan(value):
         return "-"
     return f"{value:.4f}"

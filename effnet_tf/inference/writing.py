@@ -4,9 +4,10 @@ import contextlib
 import csv
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO, TextIO
 
+from effnet_tf.data.cells import SEPARATORS
 from effnet_tf.errors import InputError, SaveError, first_line, printable
 from effnet_tf.inference.predicting import Prediction
 
@@ -15,13 +16,14 @@ Writer = Callable[[Prediction], None]
 
 
 def for_people(prediction: Prediction) -> None:
-    """Prints "photo.jpg: cat 97.1%, dog 2.9%", or why it cannot be used."""
+    """Prints "photo.jpg: cat 97.1%, dog 2.9%", or "nothing", or why it cannot be used."""
     image = printable(prediction.image)
     if prediction.fault is not None:
         print(f"{image}: cannot be used: {printable(prediction.fault)}")
         return
     pairs = zip(prediction.classes, prediction.probabilities)
-    print(f"{image}: {', '.join(f'{printable(name)} {chance:.1%}' for name, chance in pairs)}")
+    told = [f"{printable(name)} {chance:.1%}" for name, chance in pairs]
+    print(f"{image}: {', '.join(told) or 'nothing'}")
 
 
 def as_csv(file: TextIO, top: int) -> Writer:
@@ -43,6 +45,26 @@ def as_csv(file: TextIO, top: int) -> Writer:
             cells += [name, f"{chance:.6f}"]
         cells += [""] * (2 * top - len(cells))
         writer.writerow([prediction.image, *cells, prediction.fault or ""])
+
+    return write
+
+
+def as_csv_of_several(file: TextIO, names: Sequence[str]) -> Writer:
+    """Returns what writes a row for each image, with all names that it is given in one cell.
+
+    Args:
+        file: where to.
+        names: of the classes: what stands between names is in none of them, where possible.
+    """
+    held = "".join(names)
+    between = next((mark for mark in SEPARATORS if mark not in held), SEPARATORS[0])
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["image", "labels", "probabilities", "fault"])
+
+    def write(prediction: Prediction) -> None:
+        chances = between.join(f"{chance:.6f}" for chance in prediction.probabilities)
+        labels = between.join(prediction.classes)
+        writer.writerow([prediction.image, labels, chances, prediction.fault or ""])
 
     return write
 

@@ -86,8 +86,8 @@ class Optimisation:
     class_weights: str | None = field(
         None,
         "weights of the classes in the loss: balanced, so that each counts as much as any other, "
-        'or a JSON file {"cat": 2.0, "dog": 0.5}; none: all 1 (main.py); with --labels multi of the '
-        "images that have the name",
+        'or a JSON file {"cat": 2.0, "dog": 0.5}; none: all 1 (main.py); of several names '
+        "per image, that of the images which have one",
     )
     ema_decay: float = field(
         0.9999,

@@ -8,7 +8,7 @@ So these variables are everything that a resumed run needs:
     slots/*                     of the optimiser        seed      of every mask
     normalization/*             the pixel constants     totals/*  of the running epoch
     guard/*                     what the guard against bad steps remembers
-    thresholds                  of the classes, where an image may have several: the last evaluation's
+    thresholds                  of the last evaluation, where an image may have several classes
 """
 
 import os
@@ -188,6 +188,11 @@ class State:
         sums = {name: float(value.numpy()) for name, value in self.totals.items()}
         images = max(sums["images"], 1.0)
         return sums["loss"] / images, sums["correct"] / images
+
+    def note_thresholds(self, thresholds: np.ndarray | None) -> None:
+        """Takes down those of the last evaluation; None: an image has one class."""
+        if self.thresholds is not None and thresholds is not None:
+            self.thresholds.assign(thresholds)
 
     def end_epoch(self) -> None:
         """Sets the sums of the running epoch to zero."""

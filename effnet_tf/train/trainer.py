@@ -224,8 +224,7 @@ class Trainer:
     def evaluate(self) -> dict[str, float] | None:
         """Evaluates every held-out image once; None if `stop` was set meanwhile."""
         found = self.evaluation.evaluate()
-        if found is not None and self.evaluation.thresholds is not None:
-            self.state.thresholds.assign(self.evaluation.thresholds)
+        self.state.note_thresholds(self.evaluation.thresholds)
         return found
 
 

@@ -93,7 +93,11 @@ class TestOneNamePerImage:
     @pytest.mark.parametrize(
         "name, text, message",
         [
-            ("t.jsonl", '{"path": "a.jpg", "label": ["cat"]}', "is a list. Train .*--labels multi"),
+            (
+                "t.jsonl",
+                '{"path": "a.jpg", "label": ["cat"]}',
+                r"is \[\"cat\"\]. Train .*--labels multi",
+            ),
             ("t.csv", "path,labels\na.jpg,cat\n", "column labels is read with --labels multi"),
         ],
     )

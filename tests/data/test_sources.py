@@ -152,7 +152,7 @@ def test_evaluation_has_every_image_once(hosts, batch):
             steps + 1,
         )
         assert len(batches) == steps
-        for images, label, weight in (batch.values() for batch in batches):
+        for images, label, weight, _ in (batch.values() for batch in batches):
             assert images.shape == (batch, 32, 32, 3)
             labels += list(label[weight == 1])
             total += weight.sum()

@@ -1,4 +1,4 @@
-"""Pictures of which each has any number of names: coloured stripes, and a table of their colours."""
+"""Pictures that have any number of names: coloured stripes, and a table of their colours."""
 
 import numpy as np
 import tensorflow as tf

@@ -1,23 +1,20 @@
 """objectives.py, kept.py, evaluation.py: images of several classes in training and evaluation."""
 
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf import data, multilabel, train
+from effnet_tf import data, multilabel
 from effnet_tf.data import augment
-from effnet_tf.models import trained
 from effnet_tf.recipes import Recipe
-from effnet_tf.runs import checkpoints, evaluations, same_run, texts
+from effnet_tf.runs import evaluations
 from effnet_tf.train import objectives
 from effnet_tf.train.evaluation import Evaluation
 from tests.helpers import processes, several_names, tiny_net
 from tests.helpers.same_runs import assert_equal_runs
 
-CPU = tf.distribute.OneDeviceStrategy("/cpu:0")
 SETS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 1]], bool)
 LOGITS = np.random.default_rng(0).normal(0, 2, (4, 3)).astype("float32")
 LABELS = np.array([2, 0, 3, 1])
@@ -119,48 +116,6 @@ def test_every_image_is_ranked_once_on_several_replicas(stripes, mirrored, tmp_p
     np.testing.assert_allclose(
         evaluation.thresholds, multilabel.best_thresholds(present, scores), rtol=1e-12
     )
-
-
-@pytest.fixture(scope="module")
-def run(stripes, tmp_path_factory):
-    """The directory of a run that keeps its best, and its metrics."""
-    workdir = tmp_path_factory.mktemp("several") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("effnet_tf.train.journal.Journal.show_batch", lambda journal: None)
-        recipe = dataclasses.replace(stripes, keep="best", ema_decay=0.0)
-        return workdir, train.run(recipe, str(workdir), CPU)
-
-
-class TestRun:
-    def test_says_what_it_is(self, run):
-        recipe, names = texts.read_run(str(run[0]))
-        assert recipe.labels == "multi" and names == several_names.NAMES
-        assert '"labels": "multi"' in (run[0] / "classes.json").read_text()
-        assert 0 < run[1]["eval_map"] <= 1
-
-    @pytest.mark.parametrize("folder", ["checkpoints", "best"])
-    def test_keeps_thresholds_with_the_weights(self, run, folder):
-        prefix = checkpoints.newest(str(run[0] / folder))
-        found = checkpoints.thresholds(prefix)
-        assert len(found) == 3 and all(0 < each < 1 for each in found) and set(found) != {0.5}
-
-    def test_becomes_a_model_with_a_sigmoid(self, run):
-        model = trained.load_run(run[0])
-        assert model.layers[-1].activation.__name__ == "sigmoid"
-        assert model.class_names == several_names.NAMES
-        prefix = checkpoints.newest(str(run[0] / "best"))
-        assert model.thresholds == checkpoints.thresholds(prefix)
-
-    def test_goes_on_only_with_the_same_combinations(self, run, stripes, tmp_path):
-        copy = shutil.copytree(run[0], tmp_path / "run")
-        source = data.open_source(stripes)
-        recipe = texts.read_recipe(str(copy / "recipe.json"))
-        same_run.check(str(copy), recipe, source, same_run.describe(source))
-        sets = source.label_sets.copy()
-        sets[-1] = ~sets[-1]
-        other = dataclasses.replace(source, label_sets=sets)
-        with pytest.raises(ValueError, match="other combinations of names"):
-            same_run.check(str(copy), recipe, other, same_run.describe(other))
 
 
 def test_the_best_is_that_of_the_best_map():
