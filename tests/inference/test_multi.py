@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import os
 import shutil
 
 import numpy as np
@@ -15,7 +16,7 @@ from effnet_tf import data, train
 from effnet_tf.data import prepare
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify
-from effnet_tf.inference import multi_telling, predicting, report, subjects, tally, writing
+from effnet_tf.inference import multi_telling, predicting, report, samples, subjects, tally, writing
 from effnet_tf.inference.evaluating import MultiEvaluation, evaluate
 from effnet_tf.models import trained
 from effnet_tf.runs import checkpoints, same_run, texts
@@ -133,7 +134,9 @@ class TestEvaluate:
         lines = ["path,labels"]
         names = ("red|mauve", "blue;")
         for number in range(4):
-            lines.append(f"{several.table}/../{number}.png,{names[number % 2].strip(';')}")
+            lines.append(
+                f"{os.path.dirname(several.table)}/{number}.png,{names[number % 2].strip(';')}"
+            )
         (tmp_path / "bad.png").write_bytes(b"\x89PNG")
         lines += ["bad.png,red", "bad.png,red"]
         (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
@@ -158,15 +161,15 @@ class TestEvaluate:
         page = (tmp_path / "out" / "report.html").read_text()
         assert "chosen for the best F1 on the images held out" in page and "threshold" in page
 
-    def test_a_network_of_one_class_is_not_for_them(self, several, trained):
+    def test_a_network_of_one_class_is_not_for_them(self, several):
         with pytest.raises(InputError, match="only a network trained with --labels multi"):
-            evaluate(trained.run, several.run)
+            samples.open_samples(several.run)
 
 
 class TestPredict:
     def test_gives_the_names_from_their_thresholds_on(self, several):
         subject = subjects.open_subject(several.file)
-        paths = [f"{several.table}/../{number}.png" for number in range(8)]
+        paths = [f"{os.path.dirname(several.table)}/{number}.png" for number in range(8)]
         found = list(predicting.answers(subject, paths))
         for each in found:
             numbers = [subject.class_names.index(name) for name in each.classes]
