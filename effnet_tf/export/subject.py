@@ -21,13 +21,18 @@ class Subject:
         about: what it is.
         inputs: by the names that a file has for them, an array (N, ...) for each input; of a
             classifier {"images": (N, H, W, C) float32}.
-        labels: (N,) integers, -1 where unknown; or None.
+        labels: (N,) integers, -1 where unknown; (N, classes) bool of several names; or None.
     """
 
     model: keras.Model
     about: About
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
+
+    @property
+    def thresholds(self) -> tuple[float, ...] | None:
+        """By class, where an image may have several names; else None."""
+        return self.about.chosen_thresholds(self.model.outputs[0].shape[-1])
 
 
 def prepared(

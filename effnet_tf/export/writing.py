@@ -260,16 +260,13 @@ def verify(
     checksum.check(path)
     if kind == "SavedModel":
         safety.require(path, trust)
-    about = None
-    if kind != "Keras":
-        about = identify.about(path)
+    about = identify.about(path)
     if kind == "TFLite":
         kind = "none"
         if about and about.quantize:
             kind = about.quantize
     given = subject.prepared(model, None, images, labels)
-    if about and about.labels == "multi":
-        given = dataclasses.replace(given, about=about)
+    given = dataclasses.replace(given, about=about or given.about)
     exact = reference.answer_of(given.model, folding.fold(given.model), given.inputs)
     with staging.plain(path) as place:
         return _verified(kind, exact, place, given)
@@ -277,9 +274,8 @@ def verify(
 
 def _verified(kind, exact, path, given):
     facts, answer = observing.observed(path, given.inputs)
-    thresholds = given.about.chosen_thresholds(exact["scores"].shape[-1])
     return judging.judge(
-        kind, path, exact, answer, facts, labels=given.labels, thresholds=thresholds
+        kind, path, exact, answer, facts, labels=given.labels, thresholds=given.thresholds
     )
 
 
@@ -300,5 +296,5 @@ def _verified_tflite(options, exact, path, given, made):
         kept_float=made.kept_float,
         price=made.price,
         size_ratio=size_ratio,
-        thresholds=given.about.chosen_thresholds(exact["scores"].shape[-1]),
+        thresholds=given.thresholds,
     )

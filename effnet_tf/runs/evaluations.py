@@ -61,3 +61,11 @@ def step_of_best(folder: str) -> int | None:
     if not kept:
         return None
     return checkpoints.step_of(kept[-1])
+
+
+def of_images(row: dict) -> str:
+    """Returns the same as a clause: "91.67% of 360 held-out images right"."""
+    text = f"{told(row)} of {row['eval_images']:,} held-out images"
+    if MAP in row:
+        return text
+    return f"{text} right"

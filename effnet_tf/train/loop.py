@@ -90,13 +90,7 @@ class Loop:
                 dict(step=trainer.step, epoch=self._recipe.epochs, **self._evaluate())
             ]
         last = journal.finish()
-        right = " right"
-        if evaluations.MAP in last:
-            right = ""
-        log.info(
-            f"Done: {evaluations.told(last)} of {last['eval_images']:,} held-out images"
-            f"{right}; the run is in {journal.workdir}"
-        )
+        log.info(f"Done: {evaluations.of_images(last)}; the run is in {journal.workdir}")
         return last
 
     def _resume(self):

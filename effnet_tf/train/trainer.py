@@ -66,14 +66,10 @@ class Trainer:
         keras.utils.set_random_seed(recipe.seed)  # the initial weights
         with strategy.scope(), _dtype_policy(_policy_name(recipe, strategy)):
             self._make_models()
+            classes, sets = len(source.class_names), source.label_sets
+            weights = balance.weights(recipe, source)
             self.train_step = Step(
-                recipe,
-                len(source.class_names),
-                self.models,
-                self.optimizer,
-                self.replicas,
-                balance.weights(recipe, source),
-                source.label_sets,
+                recipe, classes, self.models, self.optimizer, self.replicas, weights, sets
             )
             self.evaluation = Evaluation(
                 recipe, source, self.models, strategy, self.eval_per_replica, self.stop
