@@ -12,6 +12,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import variants
 from effnet_tf.layers import allow_depth
+from effnet_tf.models import applications
 from effnet_tf.weights import pixels
 from tests.helpers import tiny_net, tiny_v2
 
@@ -103,9 +104,9 @@ class TestPixels:
 
     def test_without_preprocessing_they_are_the_callers(self):
         keras.backend.clear_session(free_memory=False)
-        model = effnet_tf.EfficientNetV2B0(
-            weights=None, include_preprocessing=False, include_top=False
-        )
+        plain = applications._plain_constructor("tiny", tiny_v2.row())
+        build = applications._with_include_preprocessing(plain, tiny_v2.row())
+        model = build(weights=None, include_preprocessing=False, include_top=False)
         assert model.layers[1].name == "stem_conv"
         assert pixels.constants_of(model) is None
 
