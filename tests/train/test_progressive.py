@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 import signal
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -204,3 +205,16 @@ def undisturbed(tmp_path_factory):
     code, out = processes.run(workdir, *STAGED)
     assert code == 0 and "Stage 3 of 3, steps 6 to 8: training images of 48" in out, out[-3000:]
     return workdir
+
+
+@pytest.mark.slow
+def test_several_replicas_go_from_stage_to_stage(mirrored):
+    recipe = dataclasses.replace(RECIPE, augment="none", bn_sync="all")
+    trainer = Trainer(recipe, data.open_source(recipe), mirrored)
+    trainer.start()
+    for stage in trainer.stages[1:]:
+        trainer.begin_stage(stage)
+        iterator = trainer.train_iterator(trainer.position, stage)
+        trainer.train_steps(iterator, tf.constant(1))
+    assert trainer.step == 2 and np.isfinite(trainer.rows_since(0)).all()
+    assert trainer.evaluate()["eval_images"] == 40
