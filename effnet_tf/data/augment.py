@@ -108,7 +108,9 @@ def mixing(seed: tf.Tensor, size: int, mixup_alpha: float, cutmix_alpha: float) 
         mixup_alpha: of Beta(alpha, alpha); 0: no mixup. As main.py, the larger share is
             the image's own.
         cutmix_alpha: of the same for the area that is kept; 0: no cutmix. With both, each
-            image draws one of them.
+            image draws one of them, and its label goes by its own box (google/automl
+            efficientnetv2/datasets.py: mixup for one half of the batch, cutmix for the other, whose
+            labels go by the mean area of its boxes).
 
     Returns:
         (6,) float32: the share of its own label, the share of its own pixels outside the

@@ -49,7 +49,8 @@ def as_in_run(recipe: Recipe, given: Mapping[str, object]) -> Recipe:
     taken = {}
     if not set(given) & set(NETWORK):
         taken = {name: getattr(theirs, name) for name in NETWORK}
-    if "image_size" not in given:
+    # A recipe that has a size for training, such as that from ImageNet-21k on, means its own.
+    if "image_size" not in given and recipe.train_image_size is None:
         taken["image_size"] = theirs.resolved_variant().resolution
     found = dataclasses.replace(recipe, **taken)
     if found != recipe:

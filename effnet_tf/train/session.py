@@ -164,10 +164,9 @@ def _describe_stages(trainer):
     """Says of which size the training images are, unless it is that of the held-out ones."""
     sizes = [stage.image_size for stage in trainer.stages]
     if len(sizes) > 1:
-        first, last = trainer.stages[0], trainer.stages[-1]
         log.info(
-            f"Progressive learning in {len(sizes)} stages, of {', '.join(map(str, sizes))} pixels: "
-            f"from {first} to {last}"
+            f"Progressive learning in {len(sizes)} stages: training images of "
+            f"{', '.join(map(str, sizes))} pixels, held-out ones of {trainer.size}"
         )
     elif sizes != [trainer.size]:
         log.info(f"Training images have {sizes[0]} x {sizes[0]} pixels")

@@ -82,6 +82,15 @@ class TestInitialWeightsOfARun:
         found, _ = self.recipe(tmp_path, "--image_size", "64")
         assert (found.phi, found.image_size) == (-4.0, 64)
 
+    def test_leaves_the_size_of_a_recipe_with_one_for_training(self, tmp_path):
+        """ImageNet-21k has smaller images than what follows."""
+        theirs = recipes.RECIPES["imagenet-v2-s-21k"]
+        (tmp_path / "recipe.json").write_text(theirs.to_json())
+        tuned = recipes.RECIPES["imagenet-v2-s-21k-ft1k"]
+        recipe = dataclasses.replace(tuned, init_weights=str(tmp_path / "best"))
+        found = going_on.as_in_run(recipe, {})
+        assert found.resolved_variant().resolution == found.train_size() == 384
+
     def test_other_weights_say_nothing(self):
         recipe = recipes.RECIPES["finetune"]
         assert going_on.as_in_run(recipe, {}) is recipe
