@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import Convolution, convolution
+from effnet_tf.layers.lean_pieces import Expansion
+from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
@@ -125,9 +127,12 @@ class Lean:
         first = None
         if flow.first is not None:
             first, weights["first"] = flow.stage.convolution, flow.first
-        gates = None if excite is None else excite.gates
         activation = flow.stage.described.activation
-        unit = Unit(norm.epsilon, activation, following, gates, first, given)
+        if _comes_in_pieces(flow, excite, given):
+            unit: Expansion | Unit = Expansion(norm.epsilon, activation, following)
+        else:
+            gates = None if excite is None else excite.gates
+            unit = Unit(norm.epsilon, activation, following, gates, first, given)
         x, *statistics = unit(flow.map, weights)
         self._note(norm, *statistics)
         return x
@@ -152,10 +157,8 @@ class Lean:
     def _normalized(self, x, norm):
         scaling = self._scaling(norm)
         if not norm.takes_batch(True):
-            mean, variance = self._read(norm.moving_mean), self._read(norm.moving_variance)
-            wide, beta, gamma = tf.cast(x, mean.dtype), scaling["beta"], scaling["gamma"]
-            y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, norm.epsilon)
-            return tf.cast(y, x.dtype)
+            given = self._read(norm.moving_mean), self._read(norm.moving_variance)
+            return lean_norm.normalised_by(x, *given, *scaling.values(), norm.epsilon)
         x, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon)
         self._note(norm, *statistics)
         return x
@@ -166,6 +169,13 @@ class Lean:
     def _note(self, norm, mean, variance):
         if norm.takes_batch(True):
             self.moved.append(Moved(norm, mean, variance))
+
+
+def _comes_in_pieces(flow, excite, given):
+    """Whether a unit is an `Expansion`; on a TPU its narrow products would move more bytes."""
+    if flow.first is None or not flow.stage.convolution.is_product or under_xla():
+        return False
+    return excite is None and given is None and flow.map.dtype.size >= 4
 
 
 def stages(descriptions: Sequence[Description], home: keras.layers.Layer) -> list[Stage] | None:

@@ -43,6 +43,20 @@ def normalised(
     return y, tf.stop_gradient(mean), tf.stop_gradient(uncorrected(corrected, x))
 
 
+def normalised_by(
+    x: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    epsilon: float,
+) -> tf.Tensor:
+    """Normalises a map (N, H, W, C) by given statistics, each (C,); the others as `normalised`."""
+    wide = tf.cast(x, mean.dtype)
+    y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
+    return tf.cast(y, x.dtype)
+
+
 def uncorrected(variance: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Returns the variance (C,) of a map (N, H, W, C) without Bessel's correction."""
     count = tf.cast(tf.size(x) // tf.shape(x)[-1], variance.dtype)

@@ -29,8 +29,10 @@ not computed, for TensorFlow drops it from its graph.
 import dataclasses
 from collections.abc import Callable, Mapping
 
+import keras
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
+from tensorflow.python.eager.record import could_possibly_record
 
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import Convolution
@@ -46,6 +48,45 @@ def held_back(d: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
     if under_xla():
         return list(xla.optimization_barrier(d, *tensors))
     return [d, *tensors]
+
+
+def derivable(
+    first: Callable[[tf.Tensor], list[tf.Tensor]],
+    plain: Callable[[tf.Tensor, Mapping[str, tf.Tensor]], tf.Tensor],
+    d: tf.Tensor,
+    x: tf.Tensor,
+    weights: Mapping[str, tf.Tensor],
+) -> list[tf.Tensor]:
+    """Returns the gradients of x and the weights, such that they have the right gradients again.
+
+    What a unit remembers of its forward pass are constants for a tape. Where one is still open
+    around a gradient, for a penalty on it or for curvature, the second derivative is that of the
+    plain form.
+
+    Args:
+        first: d -> the gradients of x and the weights, in order.
+        plain: (x, weights) -> the output, in operations that autodiff knows.
+        d: the gradient of the output.
+        x: the input.
+        weights: by name.
+    """
+    if not could_possibly_record():
+        return first(d)
+
+    @tf.custom_gradient
+    def once(d, *inputs):
+        def second(*of_gradients):
+            with tf.GradientTape() as outer:
+                outer.watch([d, *inputs])
+                with tf.GradientTape() as inner:
+                    inner.watch(inputs)
+                    output = plain(inputs[0], dict(zip(weights, inputs[1:])))
+                found = inner.gradient(output, inputs, d)
+            return outer.gradient(found, [d, *inputs], of_gradients)
+
+        return first(d), second
+
+    return once(d, x, *weights.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,12 +127,30 @@ class Unit:
             output, statistics, gates = self._forward(x, named)
 
             def gradient(d, *_):
-                found = self._backward(d, x, named, statistics, gates)
-                return [found[name] for name in ("x", *weights)]
+                def first(d):
+                    found = self._backward(d, x, named, statistics, gates)
+                    return [found[name] for name in ("x", *weights)]
+
+                return derivable(first, self.plain, d, x, named)
 
             return (output, statistics.mean, statistics.variance), gradient
 
         return run(x, *weights.values())
+
+    def plain(self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """Returns the output as TensorFlow's own operations compute it, for autodiff."""
+        x, scaling = self._wide(x, weights), (weights["gamma"], weights["beta"])
+        if self.given is None:
+            y, *_ = lean_norm.normalised(x, *scaling, self.epsilon)
+        else:
+            y = lean_norm.normalised_by(x, *self.given, *scaling, self.epsilon)
+        h = keras.activations.get(self.activation)(y)
+        if self.convolution is None:
+            return _mean(h)
+        if self.excite is not None:
+            gate = self.excite(_mean(h), *_excitation(weights).values())
+            h *= tf.cast(gate, h.dtype)[:, tf.newaxis, tf.newaxis]
+        return self.convolution.forward(h, weights["kernel"])
 
     def _forward(self, x, weights):
         """Returns the output, the statistics, and the mean and the gates if there are any."""

@@ -65,6 +65,7 @@ def test_a_recipe_has_it(remat):
     assert modes(trainer.models["raw"]) == {remat}
 
 
+@pytest.mark.slow  # two networks are compiled
 def test_fit_is_the_same_whatever_is_kept():
     x = np.random.default_rng(0).uniform(0, 255, (8, 32, 32, 3)).astype("float32")
     y, found = np.arange(8) % 3, []

@@ -1,0 +1,199 @@
+"""How does an expansion leave no map behind, and never exist as a whole?
+
+A 1x1 convolution widens a map: e = x W, with M rows x of I numbers, one for each pixel of each
+image, and C > I numbers in a row of e. Batch norm, an activation and a convolution follow. The
+statistics of e are known before e is, for with the mean u and the covariance K of the narrow rows,
+
+    mean of e = u W,   variance of channel c = W_c' K W_c,
+
+and so z = conv(activation(e factor + shift)) can be computed for some images after the other: of e
+there is a piece at a time. The same holds for the gradient. Let s = sqrt(variance + epsilon),
+factor = gamma / s, and dy the gradient of y = e factor + shift, which comes in pieces, too. Of it
+two sums are needed, S = x' dy (I, C) and b = the sum of dy (C,). As in batch norm (lean_norm.py),
+
+    of beta  = b,
+    of gamma = (diagonal of W' S - mean b) / s               =: g
+    of e     = factor (dy - b / M - (e - mean) g / (s M)),
+
+and through e = x W, with k = factor g / (s M),
+
+    of W = factor (S - u b - K W g / s),
+    of x = dy (factor W)' - x (W k W') + (mean k - factor b / M) W'.
+
+Only the first term of the last line is of a piece. The covariance is computed from rows less their
+mean: where a mean is far larger than the deviation, a difference of large sums would leave nothing.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from effnet_tf.layers import lean_passes
+from effnet_tf.layers.lean_convolutions import Convolution
+from effnet_tf.layers.lean_units import Unit, derivable
+
+_EXPANSION = Convolution(depthwise=False, size=1)
+MEGABYTES = 40  # of a piece of the wide map, at most, unless one image has more
+
+
+@dataclasses.dataclass(frozen=True)
+class Expansion:
+    """[1x1 convolution, batch norm by the map's statistics, activation, convolution], in pieces.
+
+    Attributes:
+        epsilon: of the batch norm.
+        activation: one that `lean_passes.knows`.
+        following: the convolution after it.
+    """
+
+    epsilon: float
+    activation: str | None
+    following: Convolution
+
+    def __call__(
+        self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns (output, mean (C,), variance (C,)); the statistics have no gradient.
+
+        Args:
+            x: (N, H, W, I).
+            weights: "first" (1, 1, I, C), "gamma" and "beta" (C,), and "kernel" of `following`.
+        """
+
+        @tf.custom_gradient
+        def run(x, *values):
+            named = dict(zip(weights, values))
+            narrow = _Narrow(x, named["first"][0, 0])
+            variance = narrow.variance()
+            inverse = tf.math.rsqrt(variance + self.epsilon)
+            factor = named["gamma"] * inverse
+            scaling = factor, named["beta"] - narrow.wide_mean * factor
+            output = self._forward(x, named, scaling)
+
+            def gradient(d, *_):
+                def first(d):
+                    found = self._backward(d, x, named, scaling, narrow, inverse)
+                    return [found[name] for name in ("x", *weights)]
+
+                return derivable(first, self._whole().plain, d, x, named)
+
+            return (output, narrow.wide_mean, variance), gradient
+
+        return run(x, *weights.values())
+
+    def _whole(self):
+        return Unit(self.epsilon, self.activation, self.following, first=_EXPANSION)
+
+    def _forward(self, x, weights, scaling):
+        outputs, before = [], [scaling[0]]
+        for first, last in pieces(x, weights["first"].shape[-1]):
+            with tf.control_dependencies(before):  # one after the other
+                _, h = self._activated(x[first:last], weights, scaling)
+            outputs.append(self.following.forward(h, weights["kernel"]))
+            before = outputs[-1:]
+        return _joined(outputs)
+
+    def _backward(self, d, x, weights, scaling, narrow, inverse):
+        """Returns the gradients of x and of the weights, by name."""
+        sums, of_kernel, of_x, before = [], [], [], [d]
+        back = tf.transpose(narrow.weight * scaling[0])
+        for first, last in pieces(x, weights["first"].shape[-1]):
+            with tf.control_dependencies(before):
+                dy, of_piece = self._of_piece(x[first:last], d[first:last], weights, scaling)
+            of_kernel.append(of_piece)
+            of_x.append(tf.matmul(dy, back))
+            sums.append(_sums(_rows(x[first:last]), dy))
+            before = [sums[-1], of_x[-1]]
+        of_x = _joined(of_x)
+        total = tf.add_n(sums)
+        others = narrow.gradients(total[:-1], total[-1], scaling[0], inverse)
+        of_x += tf.matmul(narrow.rows, -others["x factor"]) + others["x shift"]
+        return {
+            "x": tf.reshape(of_x, tf.shape(x)),
+            "first": others["weight"][tf.newaxis, tf.newaxis],
+            "gamma": others["gamma"],
+            "beta": total[-1],
+            "kernel": tf.add_n(of_kernel),
+        }
+
+    def _of_piece(self, x, d, weights, scaling):
+        """Returns the gradients of y, as rows, and of the kernel, for some images."""
+        e, h = self._activated(x, weights, scaling)
+        of_kernel = self.following.to_kernel(h, d, weights["kernel"])
+        with tf.control_dependencies([of_kernel]):  # by then h has gone
+            dh = self.following.to_input(d, weights["kernel"], e)
+        # The slope is that of y; batch norm's own gradient is added up for all pieces at once.
+        return _rows(lean_passes.slope(self.activation, e, *scaling, dh)), of_kernel
+
+    def _activated(self, x, weights, scaling):
+        e = _EXPANSION.forward(x, weights["first"])
+        return e, lean_passes.activated(self.activation, e, *scaling)
+
+
+class _Narrow:
+    """A narrow map as rows, and what its covariance tells of the wide one.
+
+    Args:
+        x: (N, H, W, I).
+        weight: (I, C).
+    """
+
+    def __init__(self, x, weight):
+        self.rows, self.weight = _rows(x), weight
+        self._count = tf.cast(tf.shape(self.rows)[0], x.dtype)
+        self._mean = tf.reduce_mean(self.rows, 0)
+        self.wide_mean = tf.linalg.matvec(weight, self._mean, transpose_a=True)
+        centred = self.rows - self._mean
+        covariance = tf.matmul(centred, centred, transpose_a=True) / self._count
+        self._spread = tf.matmul(covariance, weight)
+
+    def variance(self):
+        """Of the wide map, (C,)."""
+        return tf.reduce_sum(self.weight * self._spread, 0)
+
+    def gradients(self, s, b, factor, inverse):
+        """What the sums S (I, C) and b (C,) say of gamma, of the weight, and of all rows."""
+        of_gamma = inverse * (tf.reduce_sum(self.weight * s, 0) - self.wide_mean * b)
+        k = factor * inverse * of_gamma / self._count
+        of_weight = factor * (
+            s - self._mean[:, tf.newaxis] * b - self._spread * (inverse * of_gamma)
+        )
+        shift = self.wide_mean * k - factor * b / self._count
+        return {
+            "gamma": of_gamma,
+            "weight": of_weight,
+            "x factor": tf.matmul(self.weight * k, self.weight, transpose_b=True),
+            "x shift": tf.linalg.matvec(self.weight, shift),
+        }
+
+
+def pieces(x: tf.Tensor, channels: int) -> list[tuple[int, int | None]]:
+    """Returns (first, last) of the images of each piece; one of all, where sides are not known.
+
+    Args:
+        x: (N, H, W, I).
+        channels: of the wide map.
+    """
+    if None in x.shape:
+        return [(0, None)]
+    images, height, width, _ = x.shape
+    each = height * width * channels * x.dtype.size
+    most = max(1, int(MEGABYTES * 10**6 / each))
+    return [(first, min(first + most, images)) for first in range(0, images, most)]
+
+
+def _rows(x):
+    return tf.reshape(x, (-1, x.shape[-1]))
+
+
+def _joined(parts):
+    if len(parts) == 1:
+        return parts[0]
+    return tf.concat(parts, 0)
+
+
+def _sums(rows, dy):
+    """S and below it b, (I + 1, C): one product, for both go over all of dy."""
+    ones = tf.ones_like(rows[:, :1])
+    return tf.matmul(tf.concat([rows, ones], 1), dy, transpose_a=True)
