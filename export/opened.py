@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from effnet_tf import variants
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.inference.options import IMAGENET as IMAGENET
 
@@ -173,8 +172,8 @@ class KerasFile:
 
         names = class_names.fitting(self.class_names, model.outputs[0].shape[-1])
         about = export.describe(model, class_names=tuple(names))
-        if self.crop is None and about.variant in variants.VARIANTS:
-            about = dataclasses.replace(about, crop_kind=variants.VARIANTS[about.variant].crops)
+        if self.crop is not None:  # a central square
+            about = dataclasses.replace(about, crop_kind="v1")
         padding = self._padding(about.image_size, about.crop_kind)
         return dataclasses.replace(about, crop_padding=padding)
 

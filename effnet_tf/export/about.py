@@ -118,7 +118,8 @@ def describe(model: keras.Model, **fields: Any) -> About:
     """Returns the `About` of a Keras model, with what only its user knows in `fields`.
 
     Args:
-        model: a `keras.Model`. Its name, input size and pixel constants are looked up.
+        model: a `keras.Model`. Its name, input size and pixel constants are looked up; by the name
+            of a variant, how evaluation cuts its images.
         **fields: of `About`, such as class_names=("cat", "dog").
     """
     numbers = preprocessing.image_inputs(model)
@@ -126,13 +127,16 @@ def describe(model: keras.Model, **fields: Any) -> About:
     if numbers:
         size = _side(model.inputs[numbers[0]].shape)
     done = preprocessing.normalization(model)
+    variant = variants.name_of_model(model.name)
     found = {
-        "variant": variants.name_of_model(model.name),
+        "variant": variant,
         "image_size": size,
         "mean": done.mean,
         "std": done.std,
         "normalizes": done.takes_pixels,
     }
+    if variant in variants.VARIANTS:
+        found["crop_kind"] = variants.VARIANTS[variant].crops
     return About(**{**found, **fields})
 
 

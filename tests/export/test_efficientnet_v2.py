@@ -41,6 +41,13 @@ class TestImages:
         small = dataclasses.replace(self.about, image_size=300)
         assert "the central 90.4% of the short side, resized with TF2's" in inspect._crop(small)
 
+    def test_of_a_model_with_a_variants_name_it_is_known(self):
+        model = build()
+        assert export.describe(model).crop_kind == "v2"
+        assert export.describe(model, crop_kind="whole").crop_kind == "whole"
+        model.name = "mine"
+        assert export.describe(model).crop_kind == "v1"
+
     def test_of_a_keras_file_it_is_the_variants(self, capsys):
         model = build()
         file = opened.KerasFile("a.keras", (), None)
