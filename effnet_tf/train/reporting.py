@@ -92,7 +92,10 @@ class Progress:
         """Returns the context of a loop of steps: the first one shows that it is compiled."""
         if self.compiled:
             return contextlib.nullcontext()
-        return self.waiting("compiling the first step")
+        what = "compiling the first step"
+        if self._stage.number > 1:
+            what += f" of stage {self._stage.number}"
+        return self.waiting(what)
 
     def show(
         self, epoch: int, step: int, loss: float, accuracy: float, learning_rate: float
