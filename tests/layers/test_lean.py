@@ -166,7 +166,8 @@ def test_drops_the_same_images(monkeypatch):
     compare(block, maps(8), monkeypatch, run=run)
 
 
-@pytest.mark.parametrize("group", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow  # tests/train/test_strategy.py trains whole networks under replicas
+@pytest.mark.parametrize("group", [1, 2])
 def test_under_replicas(mirrored, group, monkeypatch):
     with mirrored.scope():
         block = built("mbconv", dtype="float32", sync_replicas=group)

@@ -77,6 +77,7 @@ def test_a_mean_far_above_the_deviation_leaves_the_variance():
     np.testing.assert_allclose(single[2], exact[2], rtol=1e-3)
 
 
+@pytest.mark.slow  # XLA compiles each shape
 def test_compiled_pieces_are_in_order(monkeypatch):
     x = numbers(4, 5, 5, NARROW)
     pieces_of(2, monkeypatch, x)
