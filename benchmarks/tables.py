@@ -263,6 +263,19 @@ def _kept(row):
     return f"{noise}, {row['agreement']:.1%}, {row['milliseconds']:.1f} ms"
 
 
+def rounding() -> str:
+    """What each way of rounding weights to 8 bits keeps of Google's Lite networks."""
+    rows, found = figures("rounding")["rows"], []
+    for way in dict.fromkeys(row["way"] for row in rows):
+        chosen = [row for row in rows if row["way"] == way]
+        cells = [
+            f"{row['sqnr_db']:.1f} dB, {row['agreement']:.1%}, {row['cpu_seconds']:.0f} s"
+            for row in chosen
+        ]
+        found.append((way, *cells))
+    return markdown(("", *dict.fromkeys(row["variant"] for row in rows)), found)
+
+
 def _error(found: list | None) -> str:
     """An error, or a difference of two, in percent, with its interval."""
     if found is None:
@@ -348,6 +361,7 @@ TABLES = {
     "latency_prediction": latency_prediction,
     "int8": int8,
     "lite_weights": lite_weights,
+    "rounding": rounding,
     "scaling_study": scaling_study,
     "scaling_study_pairs": scaling_study_pairs,
 }

@@ -128,7 +128,7 @@ def _tflite(job):
     soundness.check_weights(job.model)
     calibration = _calibration(job, wanted)
     stand_in = "noise"
-    if wanted.rounds:
+    if wanted.rounds and job.about.normalizes:
         stand_in = "drawn images"
     pixels, labels = _verify_with(job, calibration, stand_in)
     if calibration is not None:
@@ -166,6 +166,7 @@ def _tflite_options(job):
         correct_biases=given.correct_biases,
         target_sqnr=given.target_sqnr,
         min_sqnr=given.min_sqnr,
+        min_agreement=given.min_agreement,
         keep_float=keep_float,
     )
 

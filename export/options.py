@@ -155,7 +155,14 @@ def _sqnr_options(add):
         "--min_sqnr",
         type=float,
         metavar="DB",
-        help="of the logits; below it nothing is written (default: that of the kind)",
+        help="of the logits against the Keras model's; below it nothing is written (default: any)",
+    )
+    add(
+        "--min_agreement",
+        type=float,
+        metavar="SHARE",
+        help="of the images whose best class is the Keras model's, such as 0.9; below it nothing "
+        "is written (default: any)",
     )
 
 

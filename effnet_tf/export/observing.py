@@ -21,6 +21,7 @@ def observed(
     *,
     floats: Sequence[str] = (),
     layers_of: Sequence[tuple[str, str]] = (),
+    simulation: str | None = None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Runs a file in a new process.
 
@@ -29,9 +30,11 @@ def observed(
         inputs: by name, an array (N, ...) for each input; images (N, H, W, C) in [0, 255].
         floats: the float32 .tflite file to compare the latency with, or none.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
+        simulation: a float .tflite file of what the file should compute, or None.
 
     Returns:
-        The facts that `observe` returns, and the file's answer: `scores` and `logits`.
+        The facts that `observe` returns, and the file's answer: `scores` and `logits`; with a
+        simulation `simulated_scores` and `simulated_logits`, too.
 
     Raises:
         VerificationError: the file cannot be opened by what it was written for.
@@ -46,6 +49,7 @@ def observed(
             "out": places[1],
             "floats": floats,
             "layers_of": layers_of,
+            "simulation": simulation,
         }
         try:
             (facts,) = isolated.call((observe, arguments))
@@ -54,12 +58,24 @@ def observed(
         return facts, dict(np.load(places[1]))
 
 
+def simulated(answer: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Returns the `scores` and `logits` of the simulation in what `observed` gave; or None."""
+    prefix = "simulated_"
+    found = {
+        name.removeprefix(prefix): values
+        for name, values in answer.items()
+        if name.startswith(prefix)
+    }
+    return found or None
+
+
 def observe(
     path: str,
     inputs: str,
     out: str,
     floats: Sequence[str] = (),
     layers_of: Sequence[tuple[str, str]] = (),
+    simulation: str | None = None,
 ) -> dict:
     """Runs a file, in a process that knows nothing of its model.
 
@@ -69,6 +85,7 @@ def observe(
         out: .npz file to write: `scores`, what the file's output gives, and `logits`.
         floats: the float32 .tflite file to compare the latency with, or none.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
+        simulation: a float .tflite file of what the file should compute, or None.
 
     Returns:
         A dict for JSON. Of a .tflite file: operators, delegated, delegated_pieces,
@@ -77,7 +94,8 @@ def observe(
     arrays = dict(np.load(inputs))
     kind = identify.kind(path)
     if kind == "TFLite":
-        return _tflite(path, arrays[IMAGES], out, floats, layers_of)
+        _answer_of_files(path, simulation, arrays[IMAGES], out)
+        return _tflite(path, arrays[IMAGES], floats, layers_of)
     if kind == "SavedModel":
         np.savez(out, **_saved_model(path, arrays))
     else:
@@ -85,12 +103,21 @@ def observe(
     return {}
 
 
-def _tflite(path, images, out, floats, layers_of):
-    """Writes what a .tflite file answers; returns what it consists of and how fast it is."""
+def _answer_of_files(path, simulation, images, out):
+    """Writes what a .tflite file and its simulation answer."""
+    answer = {}
+    for prefix, file in (("", path), ("simulated_", simulation)):
+        if file is not None:
+            data = staging.read(file)
+            run = interpreter.Classifier(data, [flatbuffer.logits(flatbuffer.read(data))])
+            answer[f"{prefix}scores"], answer[f"{prefix}logits"] = run(images)
+    np.savez(out, **answer)
+
+
+def _tflite(path, images, floats, layers_of):
+    """Returns what a .tflite file consists of and how fast it is."""
     data = staging.read(path)
     model = flatbuffer.read(data)
-    scores, logits = interpreter.Classifier(data, [flatbuffer.logits(model)])(images)
-    np.savez(out, scores=scores, logits=logits)
     delegated, pieces, _ = interpreter.delegation(data)
     latency_ratio = None
     if floats:

@@ -36,8 +36,6 @@ from effnet_tf.export.tflite import leaves, metadata
 from effnet_tf.export.tflite import writing as tflite_writing
 from effnet_tf.export.tflite.options import Options
 
-VERIFIED = 16  # drawn images, where nobody gives any
-
 
 def to_saved_model(
     model: keras.Model,
@@ -175,7 +173,7 @@ def write_tflite(
     about = about or describe(model)
     if verify_with is None and options.rounds and about.normalizes:
         # Not noise: whoever rounds for images may round badly for what no image holds.
-        verify_with = leaves.images(VERIFIED, tuple(model.inputs[0].shape[1:]), seed=1)
+        verify_with = leaves.images(16, tuple(model.inputs[0].shape[1:]), seed=1)
     given = subject.prepared(model, about, verify_with, labels)
     subject.check_tflite(options, given.about, calibration)
     if options.io != "float":
@@ -284,16 +282,19 @@ def _verified_tflite(options, exact, path, given, made):
     floats, size_ratio = [made.floats], staging.size(path) / staging.size(made.floats)
     if options.quantize == "none":
         floats, size_ratio = [], None
-    facts, answer = observing.observed(path, given.inputs, floats=floats, layers_of=made.compared)
+    files = {"floats": floats, "layers_of": made.compared, "simulation": made.simulation}
+    facts, answer = observing.observed(path, given.inputs, **files)
     return judging.judge(
         options.quantize,
         path,
         exact,
         answer,
         facts,
+        simulated=observing.simulated(answer),
         labels=given.labels,
         min_sqnr=options.min_sqnr,
-        kept_float=made.kept_float,
+        min_agreement=options.min_agreement,
+        kept_float=list(made.kept_float),
         price=made.price,
         size_ratio=size_ratio,
         thresholds=given.thresholds,

@@ -93,10 +93,32 @@ class TestJudge:
 
     def test_a_limit_of_ones_own(self, path):
         scores = [[0.48, 0.31, 0.21], [0.1, 0.2, 0.7]]
-        report = judged(path, scores, "int8")
-        assert "10 dB" in report.tolerance
-        with pytest.raises(judging.VerificationError, match="at least 90 dB .as asked"):
+        report = judged(path, scores, "int8", min_sqnr=20, min_agreement=1.0)
+        assert "at least 20 dB (as asked)" in report.tolerance
+        with pytest.raises(judging.VerificationError, match="less of the .* 90 dB .as asked"):
             judged(path, scores, "int8", min_sqnr=90)
+        other = [[0.38, 0.41, 0.21], [0.1, 0.2, 0.7]]
+        with pytest.raises(judging.VerificationError, match="best class on at least 60.0% .as"):
+            judged(path, other, "int8", simulated=answer(other), min_agreement=0.6)
+
+    @pytest.mark.parametrize("kind", ["weights8", "int8", "int16x8"])
+    def test_a_coarse_file_is_told_from_a_broken_one(self, path, kind, caplog):
+        """It is compared with what its own numbers say; far from the model, it is warned of."""
+        coarse = [[0.3, 0.4, 0.3], [0.2, 0.2, 0.6]]
+        broken = [[0.05, 0.15, 0.8], [0.8, 0.15, 0.05]]
+        report = judged(path, coarse, kind, simulated=answer(coarse))
+        assert 0 < report.sqnr_db < 10 and report.simulated_db is None
+        assert f"{kind} is coarse for this network" in caplog.text
+        assert "the model's on 50.0% of the 2 images" in caplog.text
+        with pytest.raises(judging.VerificationError, match="its own 8-bit numbers say"):
+            judged(path, broken, kind, simulated=answer(coarse))
+
+    def test_a_good_file_is_not_warned_of(self, path, caplog):
+        scores = [[0.49, 0.31, 0.2], [0.1, 0.2, 0.7]]
+        simulated = answer([[0.491, 0.309, 0.2], [0.1, 0.2, 0.7]])
+        report = judged(path, scores, "int8", simulated=simulated)
+        assert report.simulated_db > 40 and "as simulated" in str(report)
+        assert not caplog.text
 
     def test_every_kind_says_why(self):
         for tolerance in judging.TOLERANCE.values():

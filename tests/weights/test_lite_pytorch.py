@@ -17,6 +17,8 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import export, train
 from effnet_tf.data.crops import EvaluationCrop
+from effnet_tf.export import folding
+from effnet_tf.export.tflite import flatbuffer, leaves, measuring, sweeping
 from tests.helpers import goldens
 
 pytestmark = pytest.mark.slow
@@ -162,3 +164,18 @@ def test_the_example(site):
     *_, cat, coffee, rocket = done.stdout.splitlines()
     assert cat.startswith("chelsea.png: tiger cat (4"), cat
     assert coffee.startswith("coffee.png: espresso (9") and rocket.startswith("rocket.jpg: missile")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_8_bit_weights_rounded_without_any_photograph(variant, calibration):
+    """At least 19 dB of the logits; rounded to the nearest, 14 to 17 are left."""
+    model = effnet_tf.model_fn(variant, weights="lite-pytorch", classifier_activation=None)
+    size = model.input_shape[1]
+    images = tf.image.resize(calibration, (size, size)).numpy()
+    exact, folded = model.predict(images, verbose=0), folding.fold(model)
+    drawn = leaves.images(32, (size, size, 3))
+    sweeping.round_weights(folded, drawn, smallest=flatbuffer.SMALL)
+    found = folded.predict(images, verbose=0)
+    print(f"{variant}: {measuring.sqnr(exact, found):.1f} dB")
+    assert measuring.sqnr(exact, found) > 19
+    assert np.mean(exact.argmax(-1) == found.argmax(-1)) > 0.9

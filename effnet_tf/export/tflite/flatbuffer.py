@@ -193,7 +193,7 @@ def _unpack(model, number, values, axis):
     graph.tensors.append(unpacked)
     packed.type, packed.buffer = schema.TensorType.INT8, _add_buffer(model, quantized.tobytes())
     packed.quantization = _quantization(scale, axis)
-    return _dequantize(model, number, len(graph.tensors) - 1)
+    return dequantize(model, number, len(graph.tensors) - 1)
 
 
 def with_uint8_input(data: bytes) -> bytes:
@@ -214,7 +214,7 @@ def with_uint8_input(data: bytes) -> bytes:
     pixels.type = schema.TensorType.UINT8
     pixels.quantization = _quantization(np.ones(1), 0)
     graph.tensors.append(pixels)
-    graph.operators = [_dequantize(model, len(graph.tensors) - 1, number), *graph.operators]
+    graph.operators = [dequantize(model, len(graph.tensors) - 1, number), *graph.operators]
     graph.inputs = [len(graph.tensors) - 1]
     for signature in model.signatureDefs or []:
         for tensor in signature.inputs:
@@ -231,13 +231,26 @@ def _quantization(scale, axis):
     return quantization
 
 
-def _dequantize(model, packed, unpacked):
+def dequantize(model: schema.ModelT, packed: int, unpacked: int) -> schema.OperatorT:
     """Returns an operator that makes float tensor `unpacked` from quantized `packed`."""
-    operator = schema.OperatorT()
-    operator.opcodeIndex = _code(model, "DEQUANTIZE", version=5)  # 5: per channel
-    operator.inputs, operator.outputs = [packed], [unpacked]
+    operator = _one_to_one(model, "DEQUANTIZE", packed, unpacked, version=5)  # 5: per channel
     operator.builtinOptionsType = schema.BuiltinOptions.DequantizeOptions
     operator.builtinOptions = schema.DequantizeOptionsT()
+    return operator
+
+
+def quantize(model: schema.ModelT, source: int, packed: int) -> schema.OperatorT:
+    """Returns an operator that makes quantized tensor `packed` from float `source`."""
+    operator = _one_to_one(model, "QUANTIZE", source, packed, version=2)
+    operator.builtinOptionsType = schema.BuiltinOptions.QuantizeOptions
+    operator.builtinOptions = schema.QuantizeOptionsT()
+    return operator
+
+
+def _one_to_one(model, kind, source, target, version):
+    operator = schema.OperatorT()
+    operator.opcodeIndex = _code(model, kind, version)
+    operator.inputs, operator.outputs = [source], [target]
     return operator
 
 

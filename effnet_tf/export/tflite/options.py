@@ -36,7 +36,10 @@ class Options:
         keep_float: names of blocks that stay float in an int8 file, such as ("block7a",
             "top"), or "auto": few that reach `target_sqnr`.
         target_sqnr: of the logits, in dB, for "auto".
-        min_sqnr: below it, in dB, nothing is written; by default that of `TOLERANCE`.
+        min_sqnr: of the logits against the float network's, in dB; below it nothing is
+            written. None: whatever a file keeps that computes what it should.
+        min_agreement: the same for the share of images whose best class is the float
+            network's, in [0, 1].
 
     Raises:
         InputError: an unknown value, or values that do not go together.
@@ -51,6 +54,7 @@ class Options:
     keep_float: tuple[str, ...] | str = ()
     target_sqnr: float = TARGET_SQNR
     min_sqnr: float | None = None
+    min_agreement: float | None = None
 
     def __post_init__(self):
         if self.quantize is not None:
@@ -71,6 +75,11 @@ class Options:
             )
         if self.min_sqnr is not None and not math.isfinite(self.min_sqnr):
             raise InputError(f"min_sqnr is {self.min_sqnr}; it must be a number of dB.")
+        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
+            raise InputError(
+                f"min_agreement is {self.min_agreement}; it must be a share in [0, 1], such as "
+                "0.9 for 90 % of the images."
+            )
 
     def _check_kind(self):
         """Refuses options that do not go with `quantize`."""

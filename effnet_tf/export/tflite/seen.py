@@ -41,7 +41,7 @@ def mean(layer: keras.Layer, batches: Sequence[tf.Tensor]) -> np.ndarray:
         layer: of `linking.is_kernel`.
         batches: its inputs, (N, ..., C).
     """
-    total, count = 0.0, 0
+    total, count = np.zeros(()), 0
     for batch in batches:
         seen = _patches(layer, batch)
         total = total + tf.reduce_sum(seen, 1).numpy().astype("float64")
@@ -57,7 +57,7 @@ def covariance(layer: keras.Layer, batches: Sequence[tf.Tensor], centre: np.ndar
         batches: its inputs, (N, ..., C).
         centre: (G, T), such as their mean.
     """
-    total, count = 0.0, 0
+    total, count = np.zeros(()), 0
     for batch in batches:
         seen = _patches(layer, batch) - centre[:, np.newaxis].astype("float32")
         total = total + tf.matmul(seen, seen, transpose_a=True).numpy().astype("float64")

