@@ -172,7 +172,6 @@ def write_tflite(
         verify_with = calibration
     about = about or describe(model)
     if verify_with is None and options.rounds and about.normalizes:
-        # Not noise: whoever rounds for images may round badly for what no image holds.
         verify_with = leaves.images(16, tuple(model.inputs[0].shape[1:]), seed=1)
     given = subject.prepared(model, about, verify_with, labels)
     subject.check_tflite(options, given.about, calibration)
@@ -279,10 +278,10 @@ def _verified(kind, exact, path, given):
 
 def _verified_tflite(options, exact, path, given, made):
     """Returns the `Report` of a .tflite file that is compared with the float32 one, too."""
-    floats, size_ratio = [made.floats], staging.size(path) / staging.size(made.floats)
+    files = {"floats": [made.floats], "layers_of": made.compared, "simulation": made.simulation}
+    size_ratio: float | None = staging.size(path) / staging.size(made.floats)
     if options.quantize == "none":
-        floats, size_ratio = [], None
-    files = {"floats": floats, "layers_of": made.compared, "simulation": made.simulation}
+        files["floats"], size_ratio = [], None
     facts, answer = observing.observed(path, given.inputs, **files)
     return judging.judge(
         options.quantize,
