@@ -52,6 +52,9 @@ Layers
     FusedMBConv               the same with one full convolution, for accelerators
     DescribedBlock            any block that is a list of convolutions
     SqueezeExcite             scales channels by what they are on average
+    CondConv                  a convolution with a kernel of its own for each image
+    DepthwiseCondConv         a depthwise one of this kind
+    Routing                   says of which experts an image's kernels are mixed
     BatchNorm                 batch norm that can be frozen
     DropConnect               stochastic depth, image by image
     Dropout                   dropout whose masks differ from replica to replica
@@ -89,12 +92,15 @@ _LAZY = {
     "catalog": ("list_models",),
     "layers": (
         "BatchNorm",
+        "CondConv",
+        "DepthwiseCondConv",
         "DescribedBlock",
         "DropConnect",
         "Dropout",
         "FusedMBConv",
         "MBConv",
         "Normalize",
+        "Routing",
         "SqueezeExcite",
         "set_remat",
     ),

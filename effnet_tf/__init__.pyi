@@ -24,12 +24,15 @@ from effnet_tf.errors import InputError as InputError
 from effnet_tf.extras import MissingPackage as MissingPackage
 from effnet_tf.extras import MissingTensorFlow as MissingTensorFlow
 from effnet_tf.layers import BatchNorm as BatchNorm
+from effnet_tf.layers import CondConv as CondConv
+from effnet_tf.layers import DepthwiseCondConv as DepthwiseCondConv
 from effnet_tf.layers import DescribedBlock as DescribedBlock
 from effnet_tf.layers import DropConnect as DropConnect
 from effnet_tf.layers import Dropout as Dropout
 from effnet_tf.layers import FusedMBConv as FusedMBConv
 from effnet_tf.layers import MBConv as MBConv
 from effnet_tf.layers import Normalize as Normalize
+from effnet_tf.layers import Routing as Routing
 from effnet_tf.layers import SqueezeExcite as SqueezeExcite
 from effnet_tf.layers import set_remat as set_remat
 from effnet_tf.models import feature_extractor as feature_extractor
@@ -123,6 +126,9 @@ EfficientNetLite4: _Constructor
 EfficientNetEdgeTPUSmall: _Constructor
 EfficientNetEdgeTPUMedium: _Constructor
 EfficientNetEdgeTPULarge: _Constructor
+EfficientNetCondConvB0_4E: _Constructor
+EfficientNetCondConvB0_8E: _Constructor
+EfficientNetCondConvB0_8EDepth: _Constructor
 EfficientNetV2B0: _ConstructorV2
 EfficientNetV2B1: _ConstructorV2
 EfficientNetV2B2: _ConstructorV2

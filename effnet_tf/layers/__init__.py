@@ -6,6 +6,7 @@ on lazily: importing this package registers with Keras what saved models may hol
 
 from effnet_tf.layers.blocks import DescribedBlock
 from effnet_tf.layers.classifiers import is_new, start_at_zero
+from effnet_tf.layers.cond_conv import CondConv, DepthwiseCondConv
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.depth import allow_depth
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
@@ -13,6 +14,7 @@ from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, 
 from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constants
 from effnet_tf.layers.pixel_range import watch_range
 from effnet_tf.layers.pixel_settings import change_settings, has_own_settings, settings_layers
+from effnet_tf.layers.routing import Routing
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.step_form import set_remat
 from effnet_tf.layers.stochastic import DropConnect, Dropout, mask_seed, masks_from
@@ -20,12 +22,15 @@ from effnet_tf.layers.walking import batch_norms, flatten, holders, sublayers
 
 __all__ = [
     "BatchNorm",
+    "CondConv",
+    "DepthwiseCondConv",
     "DescribedBlock",
     "DropConnect",
     "Dropout",
     "FusedMBConv",
     "MBConv",
     "Normalize",
+    "Routing",
     "SqueezeExcite",
     "allow_depth",
     "batch_norm",

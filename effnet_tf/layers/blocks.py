@@ -19,6 +19,7 @@ from effnet_tf.layers.convolutions import conv_layer
 from effnet_tf.layers.lean_places import obstacle
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
 from effnet_tf.layers.norm import check_batch_norm_mode
+from effnet_tf.layers.routing import Routing
 from effnet_tf.layers.shapes import Shape, channels_of, output_side
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.layers.stochastic import DropConnect
@@ -102,7 +103,8 @@ class ConvolutionalBlock(keras.layers.Layer):
     def build(self, input_shape: Shape) -> None:
         input_filters = channels_of(input_shape)
         self._convolutions = self.describe(input_filters)
-        self.expand_conv = self.shortcut_conv = self.se = None  # not every block has them
+        # Not every block has these.
+        self.expand_conv = self.shortcut_conv = self.se = self.routing = None
         for convolution in self.convolutions:
             self._add_layers(convolution)
         self.adds_input = self.skip and self._keeps_shape(input_filters)
@@ -130,6 +132,9 @@ class ConvolutionalBlock(keras.layers.Layer):
                 convolution.filters, convolution.activation, gate, name="se", dtype=dtype
             )
             self.se.build((None, None, None, convolution.input_filters))
+        elif convolution.routes:
+            self.routing = Routing(convolution.filters, name=convolution.name, dtype=dtype)
+            self.routing.build((None, None, None, convolution.input_filters))
         elif convolution.batch_norm is not None:
             layer = conv_layer(convolution, dtype)
             layer.build((None, None, None, convolution.input_filters))
@@ -160,12 +165,14 @@ class ConvolutionalBlock(keras.layers.Layer):
             for each in moved:
                 lean_norm.follow(*each)
             return x, added
-        x = added = inputs
+        x, added, routing = inputs, inputs, ()
         for convolution in self.convolutions:
-            if convolution.shortcut:
-                added = self._apply(convolution, inputs, training)
+            if convolution.routes:
+                routing = (self.routing(inputs),)
+            elif convolution.shortcut:
+                added = self._apply(convolution, inputs, training, routing)
             else:
-                x = self._apply(convolution, x, training)
+                x = self._apply(convolution, x, training, routing)
         return x, added
 
     def _shares(self):
@@ -176,14 +183,16 @@ class ConvolutionalBlock(keras.layers.Layer):
 
         Where something is to be computed once more, it is lean on every device.
         """
+        if self.routing is not None:
+            return "kernels are mixed of experts, for each image its own"
         if lean.stages(self.convolutions, self) is None:
             return "a layer inside a block is not the one that it was built with"
         if self.remat == "none":
             return obstacle(self.compute_dtype)
         return None
 
-    def _apply(self, convolution, x, training):
-        """Returns what one convolution, its batch norm and its activation make of a map."""
+    def _apply(self, convolution, x, training, routing):
+        """Returns a map after a convolution, its batch norm and activation; see `Routing`."""
         if convolution.name == "se/reduce":
             return self.se(x)
         if convolution.name == "se/expand":
@@ -191,7 +200,7 @@ class ConvolutionalBlock(keras.layers.Layer):
         zeros = convolution.explicit_padding
         if any(zeros):
             x = ops.pad(x, [(0, 0), zeros, zeros, (0, 0)])
-        x = getattr(self, convolution.name)(x)
+        x = getattr(self, convolution.name)(x, *routing)
         x = getattr(self, convolution.batch_norm)(x, training=training)
         if convolution.after_sum:
             return x

@@ -8,6 +8,7 @@ Sources, also for the other files of this folder:
 import keras
 
 from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.layers.cond_conv import mixed_layer
 from effnet_tf.variants import Convolution
 
 
@@ -66,20 +67,25 @@ def conv_layer(
         activation: that the layer itself applies; None where it is a layer of its own.
 
     Returns:
-        A `Conv2D` or `DepthwiseConv2D` that is not built yet.
+        A `Conv2D` or `DepthwiseConv2D` that is not built yet; of a convolution with experts a
+        `CondConv` or `DepthwiseCondConv`, which is called on their weights, too.
     """
     if padding is None:
         padding = "valid" if any(convolution.explicit_padding) else "same"
     shared = dict(
-        kernel_size=convolution.kernel_size,
-        strides=convolution.strides,
         padding=padding,
-        data_format="channels_last",
         dilation_rate=convolution.dilation_rate,
         activation=activation,
         use_bias=convolution.use_bias,
         name=name or convolution.name.rpartition("/")[2],
         dtype=dtype,
+    )
+    if convolution.experts:
+        return mixed_layer(convolution, **shared)
+    shared |= dict(
+        kernel_size=convolution.kernel_size,
+        strides=convolution.strides,
+        data_format="channels_last",
     )
     if convolution.kind == "depthwise":
         return keras.layers.DepthwiseConv2D(depthwise_initializer=conv_initializer(), **shared)

@@ -61,8 +61,8 @@ def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, 
 
 def _is_different(block):
     """Whether an inverted bottleneck has what those of EfficientNets have not."""
-    settings = block.project_activation, block.se_activation, block.se_gate, block.bias
-    return settings != (None, None, "sigmoid", False)
+    settings = block.project_activation, block.se_activation, block.se_gate
+    return settings != (None, None, "sigmoid") or block.bias or block.experts > 0
 
 
 def dropout(rate: float, x: KerasTensor) -> KerasTensor:

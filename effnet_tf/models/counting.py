@@ -5,6 +5,7 @@ user's, or a model of somebody else's.
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,6 +13,8 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.errors import InputError
+from effnet_tf.layers.cond_conv import MIXING
+from effnet_tf.layers.routing import WEIGHING
 from effnet_tf.layers.walking import check_model
 from effnet_tf.variants import Cost
 from effnet_tf.weights import pixels
@@ -47,13 +50,16 @@ def cost_of_model(model: keras.Model, *, resolution: int | None = None) -> Cost:
             f"Model '{model.name}' cannot take images of {resolution} pixels: build it for that "
             "size, or leave resolution out."
         ) from error
-    multiply_adds, elements = _Counter(graph, model.name).count(graph.node)
+    counter = _Counter(graph, model.name)
+    multiply_adds, elements = counter.count(graph.node)
     constants = {id(weight) for layer in pixels.layers_of(model) for weight in layer.weights}
     return Cost(
         params=_size(weight for weight in model.weights if id(weight) not in constants),
         trainable_params=_size(model.trainable_weights),
         multiply_adds=multiply_adds,
         activation_bytes=4 * elements,
+        routing_multiply_adds=counter.apart[WEIGHING],
+        mixing_multiply_adds=counter.apart[MIXING],
     )
 
 
@@ -92,6 +98,7 @@ class _Counter:
     def __init__(self, graph: tf.compat.v1.GraphDef, name: str):
         self._functions = {each.signature.name: each for each in graph.library.function}
         self._name = name
+        self.apart = {WEIGHING: 0, MIXING: 0}  # multiply-adds in these scopes
 
     def count(self, nodes: Sequence, arguments: Mapping = MappingProxyType({})) -> tuple[int, int]:
         """Counts the products of a graph, or of a function that is called in one.
@@ -127,8 +134,16 @@ class _Counter:
                     f"Model '{self._name}' takes a size from its pixels ({node.name}), and what "
                     "depends on that cannot be counted: count the model before it."
                 )
-            return _PRODUCTS[node.op](node, inputs, output), math.prod(output)
+            return self._sorted(node, _PRODUCTS[node.op](node, inputs, output), math.prod(output))
         return 0, 0
+
+    def _sorted(self, node, multiply_adds, elements):
+        """Returns what a product counts; of those for experts the multiply-adds stay apart."""
+        for scope in self.apart:
+            if re.search(rf"(^|/){scope}(_\d+)?/", node.name):
+                self.apart[scope] += multiply_adds
+                return 0, elements if scope == WEIGHING else 0
+        return multiply_adds, elements
 
 
 def _shape(node):

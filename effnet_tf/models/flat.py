@@ -7,6 +7,7 @@ by `keras_graph` if it is EfficientNetV2's (efficientnet_v2.py): there convoluti
 those of one kernel per channel are called dwconv2, and pixel constants are no weights.
 `composite.py` has the same functions. Deviations from keras.applications:
 
+- CondConv, which is not there, is of layers of this package.
 - Padding: its pads are right for even sides alone where a side is unknown (None); there ours
   pad nothing and the convolution pads itself, so that every side is right.
 - Means, pixels and class scores are float32 under every dtype policy but float64.
@@ -22,13 +23,14 @@ import keras
 import numpy as np
 from keras import KerasTensor
 
-from effnet_tf.layers import follow_weights, settings_layers, watch_range
+from effnet_tf.layers import Routing, follow_weights, settings_layers, watch_range
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
 from effnet_tf.layers.lean_norm import fuse
 from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
 
 _GREY_LEVELS = 255.0
+_NO_EXPERTS: tuple[KerasTensor, ...] = ()
 _V2 = "efficientnet_v2"
 
 
@@ -61,15 +63,22 @@ def _normalize_by_settings(network, pixels):
 
 
 def convolution(
-    network: Network, described: Convolution, x: KerasTensor, prefix: str = ""
+    network: Network,
+    described: Convolution,
+    x: KerasTensor,
+    prefix: str = "",
+    routing: tuple[KerasTensor, ...] = _NO_EXPERTS,
 ) -> KerasTensor:
-    """Adds a convolution, its batch norm and, if it has one, its activation."""
+    """Adds a convolution, its batch norm and, if it has one, its activation.
+
+    `routing` holds the weights of experts, (N, experts), where it has some.
+    """
     name, padding = prefix + _called(network, described), None
     if any(described.explicit_padding):
         x = zero_padding(described, f"{name}_pad")(x)
     elif _pads_before(network, described, prefix):
         x, padding = _padded(described, x, f"{name}_pad")
-    x = conv_layer(described, name=name, padding=padding)(x)
+    x = conv_layer(described, name=name, padding=padding)(x, *routing)
     batch_norm = keras.layers.BatchNormalization(
         axis=3,
         momentum=network.batch_norm_momentum,
@@ -121,16 +130,18 @@ def _padded(described, x, name):
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, KerasTensor | None]:
     """Adds a block; returns its output, and its expanded map if that is as large as its input."""
     prefix, inputs, expanded = f"{block.name}_", x, None
-    added = inputs
+    added, routing = inputs, _NO_EXPERTS
     for described in block.convolutions:
-        if described.name == "se/reduce":
+        if described.routes:
+            routing = (Routing(described.filters, name=prefix + described.name)(inputs),)
+        elif described.name == "se/reduce":
             squeezed = _squeeze(described, x, prefix)
         elif described.name == "se/expand":
             x = _excite(described, x, squeezed, prefix)
         elif described.shortcut:
-            added = convolution(network, described, inputs, prefix)
+            added = convolution(network, described, inputs, prefix, routing)
         else:
-            x = convolution(network, described, x, prefix)
+            x = convolution(network, described, x, prefix, routing)
         if described.name == "expand_conv" and described.strides == 1:
             expanded = x
     if block.skip:

@@ -5,12 +5,15 @@ from effnet_tf.variants.accuracies import ACCURACIES, Accuracy, published_top1
 from effnet_tf.variants.baselines import BASELINES
 from effnet_tf.variants.block import Block
 from effnet_tf.variants.compound import CompoundScaling
+from effnet_tf.variants.condconv import CONDCONVS
 from effnet_tf.variants.convolutions import (
     BATCH_NORM_EPSILON,
     BATCH_NORM_MODES,
     BATCH_NORM_MOMENTUM,
     PADDINGS,
+    ROUTING,
     Convolution,
+    describe_experts,
     describe_squeeze_excite,
 )
 from effnet_tf.variants.counting import (
@@ -64,6 +67,7 @@ __all__ = [
     "BATCH_NORM_EPSILON",
     "BATCH_NORM_MODES",
     "BATCH_NORM_MOMENTUM",
+    "CONDCONVS",
     "CONSTRUCTORS",
     "CROPS",
     "DTYPES",
@@ -76,6 +80,7 @@ __all__ = [
     "KINDS",
     "PADDINGS",
     "PREPROCESSING",
+    "ROUTING",
     "SUFFIX",
     "VARIANTS",
     "Accuracy",
@@ -101,6 +106,7 @@ __all__ = [
     "in_family",
     "describe_bottleneck",
     "describe_conv",
+    "describe_experts",
     "describe_fused_mbconv",
     "describe_mbconv",
     "describe_separable",

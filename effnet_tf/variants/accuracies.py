@@ -47,6 +47,9 @@ ACCURACIES = {
         "edgetpu-s": Accuracy(77.23, "edgetpu/README.md"),
         "edgetpu-m": Accuracy(78.69, "edgetpu/README.md"),
         "edgetpu-l": Accuracy(80.62, "edgetpu/README.md"),
+        "condconv-b0-4e": Accuracy(77.8, "condconv/README.md"),
+        "condconv-b0-8e": Accuracy(78.3, "condconv/README.md"),
+        "condconv-b0-8e-depth": Accuracy(79.5, "condconv/README.md"),
         **_v2(b0=78.7, b1=79.8, b2=80.5, b3=82.1, s=83.9, m=85.2, l=85.7),
     },
     # Trained on ImageNet-21k, then on ImageNet; of B0 to B3 none was published.

@@ -6,7 +6,7 @@ Sources: see `rows.py`.
 import dataclasses
 
 from effnet_tf.errors import InputError
-from effnet_tf.variants.convolutions import Convolution
+from effnet_tf.variants.convolutions import Convolution, describe_experts
 from effnet_tf.variants.kinds import KINDS
 from effnet_tf.variants.layer_names import block_letter
 from effnet_tf.variants.rounding import round_filters, scaled_stages
@@ -43,6 +43,7 @@ class Block:
         se_gate: name of that of the excitation.
         padding: of the (depthwise) convolution, one of `PADDINGS`.
         bias: whether its convolutions have a bias although batch norm follows.
+        experts: kernels of which each convolution mixes its own for each image; 0 for one kernel.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Block:
     se_gate: str = "sigmoid"
     padding: str = "same"
     bias: bool = False
+    experts: int = 0
 
     @property
     def fused(self) -> bool:
@@ -87,9 +89,11 @@ class Block:
             se_gate=self.se_gate,
             padding=self.padding,
         )
-        if not self.bias:
-            return described
-        return tuple(dataclasses.replace(convolution, bias=True) for convolution in described)
+        if self.bias:
+            described = tuple(dataclasses.replace(each, bias=True) for each in described)
+        if self.experts:
+            described = describe_experts(described, self.experts)
+        return described
 
 
 def resolve_blocks(
@@ -142,6 +146,7 @@ def _block(variant, stage, number, repeat, real_input):
         se_gate=variant.se_gate,
         padding=variant.padding,
         bias=variant.conv_bias,
+        experts=stage.experts,
     )
 
 

@@ -5,6 +5,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 # What batch norm can do in training; `effnet_tf.BatchNorm` explains each.
@@ -16,6 +17,8 @@ BATCH_NORM_EPSILON = 1e-3
 # none. "symmetric": PyTorch's padding=k // 2 * dilation, the same zeros on every side. "even": what
 # SAME puts on even sides, whatever the side is (keras.applications' MobileNet, mobilenet.py).
 PADDINGS = ("same", "symmetric", "even")
+# What the dense layer is called that weighs the experts of a block.
+ROUTING = "routing"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Convolution:
             activation; 0 for none.
         shortcut: whether it takes the input of its block on the way to the sum, beside all others.
         after_sum: whether its activation waits for the sum at the end of its block.
+        experts: kernels of which it mixes its own for each image, see `describe_experts`; 0 where
+            it has one kernel for all images.
     """
 
     name: str
@@ -57,6 +62,7 @@ class Convolution:
     pool_size: int = 0
     shortcut: bool = False
     after_sum: bool = False
+    experts: int = 0
 
     @property
     def explicit_padding(self) -> tuple[int, int]:
@@ -84,7 +90,17 @@ class Convolution:
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """The shape of the kernel in Keras: (k, k, in, out), (k, k, in, 1) or (in, out)."""
+        """The shape of the kernel in Keras: (k, k, in, out), (k, k, in, 1) or (in, out).
+
+        Of experts (experts, numbers): a row is the kernel of one, in C order.
+        """
+        if self.experts:
+            return (self.experts, math.prod(self.mixed_shape))
+        return self.mixed_shape
+
+    @property
+    def mixed_shape(self) -> tuple[int, ...]:
+        """The shape of the kernel that an image is convolved with, whatever it is mixed of."""
         if self.kind == "dense":
             return (self.input_filters, self.filters)
         if self.kind == "depthwise":
@@ -120,8 +136,26 @@ class Convolution:
         return side
 
     def multiply_adds(self, side: int) -> int:
-        """Returns the multiply-adds, without the bias, for a square input of this side."""
-        return math.prod(self.kernel_shape) * self.output_side(side) ** 2
+        """Returns the multiply-adds, without the bias, for a square input of this side.
+
+        Those of `mixing` come on top.
+        """
+        return math.prod(self.mixed_shape) * self.output_side(side) ** 2
+
+    @property
+    def mixing(self) -> int:
+        """Multiply-adds of making an image's kernel of those of the experts; 0 without experts."""
+        return self.experts * self.mixed
+
+    @property
+    def mixed(self) -> int:
+        """Numbers of the kernel that is made for each image; 0 without experts."""
+        return math.prod(self.mixed_shape) if self.experts else 0
+
+    @property
+    def routes(self) -> bool:
+        """Whether it is no part of the map's way, but weighs the experts of its block."""
+        return self.name.rpartition("/")[2] == ROUTING
 
 
 def describe_squeeze_excite(
@@ -132,3 +166,23 @@ def describe_squeeze_excite(
         Convolution("se/reduce", "full", filters, squeezed, activation=activation, pooled=True),
         Convolution("se/expand", "full", squeezed, filters, activation=gate, pooled=True),
     )
+
+
+def describe_experts(described: Sequence[Convolution], experts: int) -> tuple[Convolution, ...]:
+    """Returns the convolutions of a block whose kernels are mixed of experts, for each image.
+
+    CondConv (Yang et al., arXiv 1904.04971): a dense layer on the mean of the block's input, whose
+    sigmoids are the weights of the experts, comes first; all convolutions of the block share them
+    (tensorflow/tpu models/official/efficientnet/condconv). Squeeze-and-excite stays as it is.
+
+    Args:
+        described: of the block, in order.
+        experts: kernels of each convolution, at least 1.
+    """
+    routing = Convolution(
+        ROUTING, "dense", described[0].input_filters, experts, activation="sigmoid", pooled=True
+    )
+    mixed = [
+        each if each.pooled else dataclasses.replace(each, experts=experts) for each in described
+    ]
+    return (routing, *mixed)

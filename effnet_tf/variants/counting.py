@@ -58,6 +58,10 @@ class Cost:
             sums and the pixels, too; and it holds the gradients of a convolution's input and
             output, and that of the block's output where there is a skip. The most of that, over
             all blocks.
+        routing_multiply_adds: of weighing the experts of CondConv, which `multiply_adds` leaves
+            out; 0 for other networks.
+        mixing_multiply_adds: of making each image's kernels of those of the experts, left out
+            likewise. It is the same for images of any size.
     """
 
     params: int = 0
@@ -67,6 +71,8 @@ class Cost:
     # Not compared: a built model and its variant cost the same.
     inference_bytes: int | None = dataclasses.field(default=None, compare=False)
     training_bytes: int | None = dataclasses.field(default=None, compare=False)
+    routing_multiply_adds: int = 0
+    mixing_multiply_adds: int = 0
 
 
 class Part(NamedTuple):
@@ -81,6 +87,8 @@ class Part(NamedTuple):
         in_flight: numbers that the backward pass holds besides, at most, while it is here.
         live: numbers that inference holds at most, while it is here.
         side: of its output, in pixels.
+        routing: multiply-adds of weighing experts, besides.
+        mixing: multiply-adds of mixing their kernels, besides.
     """
 
     params: int
@@ -91,6 +99,8 @@ class Part(NamedTuple):
     in_flight: int
     live: int
     side: int
+    routing: int = 0
+    mixing: int = 0
 
 
 @functools.lru_cache(maxsize=1 << 16)
@@ -108,41 +118,47 @@ def count_part(
         remat: one of `REMAT`; only blocks are computed again, and no block is one convolution.
     """
     reads = inputs = convolutions[0].input_filters * side**2
-    multiply_adds = outputs = again = 0
-    steps = []  # numbers that each convolution reads and makes
+    multiply_adds = {False: 0, True: 0}  # by whether they weigh experts
+    outputs, again, steps = 0, 0, []  # numbers that each convolution reads and makes
     for convolution in convolutions:
         makes = convolution.filters * convolution.output_side(side) ** 2
-        multiply_adds += convolution.multiply_adds(side)
+        multiply_adds[convolution.routes] += convolution.multiply_adds(side)
         outputs += makes
         if _is_computed_again(convolution, convolutions, remat):
             again += makes
         if convolution.pooled:  # it is beside the map, not in its way
             continue
-        steps.append(reads + makes)
+        steps.append(reads + makes + convolution.mixed)
         if not convolution.shortcut:
             side = convolution.pooled_side(side)
             reads = convolution.filters * side**2
     steps = steps or [reads]  # of the mean over the map alone
-    waiting = 0
-    if skip:
-        waiting = reads  # the sum is as large as what is added, and waits in its place
+    waiting = reads if skip else 0  # the sum is as large as what is added, and waits in its place
     return Part(
-        params=sum(convolution.parameters for convolution in convolutions),
-        trainable_params=sum(convolution.trainable_parameters for convolution in convolutions),
-        multiply_adds=multiply_adds,
+        params=_sum_of("parameters", convolutions),
+        trainable_params=_sum_of("trainable_parameters", convolutions),
+        multiply_adds=multiply_adds[False],
         outputs=outputs - again,
-        kept=outputs - again + max(waiting, min(inputs, again)),
+        kept=outputs - again + max(waiting, min(inputs, again)) + _sum_of("mixed", convolutions),
         # The input of the first convolution, and the output of the last, is what waits itself.
         in_flight=again + max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
         live=max(steps[0], *(waiting + step for step in steps[1:]), 0),
         side=side,
+        routing=multiply_adds[True],
+        mixing=_sum_of("mixing", convolutions),
     )
+
+
+def _sum_of(name, convolutions):
+    return sum(getattr(convolution, name) for convolution in convolutions)
 
 
 def _is_computed_again(convolution, convolutions, remat):
     """Whether the backward pass computes the output of one of these convolutions once more."""
     is_block = any(other.name.endswith("project_conv") for other in convolutions)
     if remat == "none" or not is_block or len(convolutions) == 1:
+        return False
+    if convolutions[0].routes:  # such blocks have no lean form
         return False
     widens = convolution is convolutions[0] and convolution.filters > convolution.input_filters
     return remat == "block" or (widens and not convolution.use_bias)
@@ -159,12 +175,14 @@ def add_up(
         batch_size: images, for the memory.
         dtype: of the maps, a key of `DTYPES`.
     """
-    params = trainable = multiply_adds = outputs = live = peak = 0
+    params = trainable = multiply_adds = outputs = live = peak = routing = mixing = 0
     kept = pixels
     for part, count in parts:
         params += part.params * count
         trainable += part.trainable_params * count
         multiply_adds += part.multiply_adds * count
+        routing += part.routing * count
+        mixing += part.mixing * count
         outputs += part.outputs * count
         live = max(live, part.live)
         kept += part.kept * count
@@ -178,6 +196,8 @@ def add_up(
         activation_bytes=4 * outputs,
         inference_bytes=_VARIABLE * params + maps * live,
         training_bytes=state + maps * peak,
+        routing_multiply_adds=routing,
+        mixing_multiply_adds=mixing,
     )
 
 

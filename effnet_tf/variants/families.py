@@ -102,9 +102,12 @@ def of_timm(variant: str | Variant | None) -> tuple[str, ...]:
         >>> of_timm("b0"), of_timm("mobilenet_v2")
         (('tf', 'timm'), ('timm',))
     """
-    baseline = None
-    if variant is not None:
-        baseline = baseline_of(find_variant(variant))
+    if variant is None:
+        return ("tf", "timm")
+    row = find_variant(variant)
+    if any(stage.experts for stage in row.stages):
+        return ("tf",)  # it converted CondConv's weights, and trained none
+    baseline = baseline_of(row)
     if baseline is not None and baseline.name in _NO_TF:
         return ("timm",)
     return ("tf", "timm")

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from effnet_tf.variants.convolutions import Convolution, describe_squeeze_excite
+from effnet_tf.variants.convolutions import Convolution, describe_experts, describe_squeeze_excite
 
 
 def _squeeze_excite(filters, se_filters, activation, se_activation, se_gate):
@@ -281,7 +281,7 @@ KINDS: dict[str, Callable[..., tuple[Convolution, ...]]] = {
 def _names_inside():
     names = []
     for describe in KINDS.values():
-        for convolution in describe(1, 2, 3, se_filters=1):
+        for convolution in describe_experts(describe(1, 2, 3, se_filters=1), 1):
             names += [convolution.name, convolution.batch_norm]
     return tuple(name for name in dict.fromkeys(names) if name)
 

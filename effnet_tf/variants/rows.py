@@ -55,6 +55,8 @@ class Stage:
         activation: the same.
         project_activation: whether the last convolution has the activation, too (MobileNetV1),
             which is else linear. That of a "conv" always has it.
+        experts: kernels of which each convolution mixes its own for each image (CondConv); 0 for
+            one kernel.
     """
 
     filters: int
@@ -69,6 +71,7 @@ class Stage:
     se_ratio: float | None = None
     activation: str | None = None
     project_activation: bool = False
+    experts: int = 0
 
 
 # What the blocks of a stage are: mobile inverted bottlenecks, fused or not; a depthwise and a 1x1

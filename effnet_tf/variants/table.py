@@ -3,12 +3,13 @@
 from effnet_tf.columns import Shown
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.variants.baselines import BASELINES, RESNET50_B_STAGES, RESNET50_STAGES
+from effnet_tf.variants.condconv import CONDCONVS
 from effnet_tf.variants.efficientnet import EFFICIENTNETS
 from effnet_tf.variants.efficientnet_v2 import EFFICIENTNETS_V2
 from effnet_tf.variants.rows import Variant
 from effnet_tf.variants.variant_files import SUFFIX, from_json, read_variant
 
-_ROWS = EFFICIENTNETS | EFFICIENTNETS_V2 | BASELINES
+_ROWS = EFFICIENTNETS | EFFICIENTNETS_V2 | CONDCONVS | BASELINES
 VARIANTS = Shown({variant.name: variant for variant in _ROWS.values()})  # by showing.py
 # Constructor, such as "EfficientNetB0": variant; `effnet_tf` has a function of each name.
 CONSTRUCTORS = {name: variant.name for name, variant in _ROWS.items()}

@@ -92,6 +92,11 @@ PUBLISHED = {
         Published(
             _GOOGLE + "efficientnet-{variant}.tar.gz", _variants("imagenet", "edgetpu"), "lite"
         ),
+        Published(
+            _GOOGLE + "condconv/efficientnet-{variant}.tar.gz",
+            _variants("imagenet", "condconv"),
+            "lite",
+        ),
         # B0 to B3 were trained with ImageNet's mean and deviation, S to L with (x - 128) / 128.
         _keras_v2("v2-b"),
         _keras_v2("v2-s", "v2"),

@@ -1,7 +1,8 @@
 """How are weights read from TensorFlow's checkpoints: Google's TF1 ones, and our own?
 
 Google's names are those of tensorflow/tpu models/official/efficientnet, where layers of a class
-are numbered within each block; google/automl efficientnetv2 has the same. Ours are the paths of
+are numbered within each block; google/automl efficientnetv2 has the same. CondConv's kernels are
+layers of Keras', in a scope of their own and numbered through the network. Ours are the paths of
 the variables, as train/state.py saves its state.
 """
 
@@ -135,7 +136,7 @@ _CLASSES_OF_21K = 21_843
 # Today's TensorFlow counts scopes that are entered twice: the dense layer is in head_1.
 _TF1 = re.compile(
     r"(?:^|/)(stem|head|blocks_(\d+))(?:(?<=head)_\d+)?/(.+)/(kernel|depthwise_kernel|bias|"
-    r"gamma|beta|moving_mean|moving_variance)$"
+    r"gamma|beta|moving_mean|moving_variance|condconv_kernel|depthwise_condconv_kernel)$"
 )
 
 
@@ -189,17 +190,33 @@ def _split(key, layers):
 def _inside(match, layers):
     """The name inside its part of a matched name; `layers` are those of the part."""
     part, _, layer, leaf = match.groups()
-    kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", layer).groups()
+    if layer.startswith(("cond_conv2d", "depthwise_cond_conv2d")):
+        return f"{_mixed_layer(layer, layers)}/kernel"
+    kind, number = _numbered(layer)
     if part in ("stem", "head"):
         found = _outside_layers(part, kind)
     else:
         found = _block_layers(kind, layers)
-    number = int(number or 0)
     if number < len(found):
         layer = found[number]
     if kind == "depthwise_conv2d":
         leaf = "kernel"
     return f"{layer}/{leaf}"
+
+
+def _numbered(layer):
+    """Returns (class, number) of a layer: ("conv2d", 1) of conv2d_1."""
+    kind, number = re.fullmatch(r"(.*?)(?:_(\d+))?", layer).groups()
+    return kind, int(number or 0)
+
+
+def _mixed_layer(layer, layers):
+    """Our name of a CondConv layer; they are numbered through the whole network."""
+    kind, number = _numbered(layer)
+    if kind == "depthwise_cond_conv2d":
+        return "dwconv"
+    others = [found for same, found in map(_numbered, layers) if same == kind]
+    return "project_conv" if number == max(others) else "expand_conv"
 
 
 def _outside_layers(part, kind):
@@ -215,12 +232,15 @@ def _outside_layers(part, kind):
 def _block_layers(kind, layers):
     """Our names of the layers of a class in a block that has these layers, in their order."""
     expands = not layers.isdisjoint(("conv2d_1", "tpu_batch_normalization_2"))
+    if kind == "dense":
+        return [variants.ROUTING]
     if kind == "se/conv2d":
         return ["se/reduce", "se/expand"]
     if kind == "depthwise_conv2d":
         return ["dwconv"]
     if kind != "conv2d":
-        return names.batch_norms(expands, "depthwise_conv2d" in layers)
+        depthwise = any("depthwise" in layer for layer in layers)
+        return names.batch_norms(expands, depthwise)
     if expands:
         return ["expand_conv", "project_conv"]
     return ["project_conv"]

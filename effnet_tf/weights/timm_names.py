@@ -25,13 +25,14 @@ _OUTSIDE = {
 # "hf_hub:timm/tf_efficientnet_b0.ns_jft_in1k", before 2023 "tf_efficientnet_b0_ns"
 _SAME = r"(?:b[0-8]|l2|lite[0-4]|es|em|el)"
 _V2 = r"(?:b[0-3]|s|m|l|xl)"
+_CC = r"efficientnet_cc_(?:b0_4e|b0_8e|b1_8e)"  # b1_8e is condconv-b0-8e-depth
 _V3 = r"mobilenetv3_(?:large|small)_100"
 # What networks of ours are called: the families that one can be of. MobileNets of other widths,
 # such as mobilenetv2_140, are rows of the user's. Before 2023, "gluon_resnet50_v1b" and others.
 _OURS = {
     rf"tf_efficientnet_{_SAME}(?:_\w+)?|tf_{_V3}": ("tf",),
-    rf"tf_efficientnetv2_{_V2}(?:_\w+)?": ("tf",),
-    rf"efficientnet_{_SAME}|mobilenetv[12]_\d+|{_V3}|efficientnetv2_{_V2}": ("timm",),
+    rf"tf_efficientnetv2_{_V2}(?:_\w+)?|tf_{_CC}": ("tf",),
+    rf"efficientnet_{_SAME}|{_CC}|mobilenetv[12]_\d+|{_V3}|efficientnetv2_{_V2}": ("timm",),
     r"(?:(?:gluon|ssl|swsl|tv)_)?resnet50(?:_v1b)?": ("timm", "torchvision"),
 }
 # What others are called that can have the same shapes: resnetblur50, mobilenetv3_rw.
@@ -105,6 +106,7 @@ def _inside(layer, others):
         "conv_exp": "expand_conv",
         "conv_pwl": "project_conv",
         "conv_pw": "expand_conv",
+        "routing_fn": "routing",
         "se.conv_reduce": "se/reduce",
         "se.conv_expand": "se/expand",
     }.get(layer, layer)

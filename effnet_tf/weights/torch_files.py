@@ -34,6 +34,12 @@ _OF_TIMM = (timm_names, resnet_names)  # what lies beside these files may say mo
 _STATES = ("state_dict", "model")  # what programs that train call it in their files
 _AVERAGES = ("state_dict_ema", "model_ema")
 
+# The batch norm after each convolution that can have experts.
+_NORMS = {
+    "expand_conv/kernel": "expand_bn/gamma",
+    "dwconv/kernel": "bn/gamma",
+    "project_conv/kernel": "project_bn/gamma",
+}
 _BATCH_NORM = dict(zip(("weight", "bias", "running_mean", "running_var"), names.BATCH_NORM))
 
 
@@ -148,6 +154,7 @@ def _contents(state, path, ending, target, architecture=""):
         normalization = timm_config.normalization(path)
     divided = split(kept, naming, prefix)
     values = {key: _keras_layout(state[key], inside) for key, (_, inside) in divided.items()}
+    values |= _experts(state, divided)
     return Contents(
         kind,
         name_values(values, divided, target),
@@ -235,6 +242,21 @@ def _leaf(layer, leaf):
     if layer.endswith("bn"):
         return _BATCH_NORM.get(leaf, leaf)
     return {"weight": "kernel"}.get(leaf, leaf)
+
+
+def _experts(state, divided):
+    """Returns the kernels of CondConv, (experts, numbers), in Keras' layout.
+
+    A row is a kernel (O, I, 1, 1) or (C, 1, H, W), whose first side is that of the batch norm.
+    """
+    keys = {place: key for key, place in divided.items()}
+    found = {}
+    for (block, inside), key in keys.items():
+        kernels, norm = state[key], keys.get((block, _NORMS.get(inside)))
+        if norm is not None and kernels.ndim == 2:
+            rows = kernels.reshape(len(kernels), len(state[norm]), -1)
+            found[key] = rows.transpose(0, 2, 1).reshape(kernels.shape)
+    return found
 
 
 def _keras_layout(value: np.ndarray, inside: str) -> np.ndarray:

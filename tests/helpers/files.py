@@ -48,7 +48,9 @@ def write_tf1(folder, variables, scope="efficientnet-b0", ema=True, extra=()):
 def seeded(golden):
     """{name: array}: the weights of the golden run of a variant."""
     return {
-        name: goldens.seeded_value(name, shape, golden["kernel_gain"])
+        name: goldens.seeded_value(
+            name, shape, golden["kernel_gain"], golden.get("expert_shapes", {}).get(name)
+        )
         for name, shape in golden["variables"]
     }
 

@@ -7,6 +7,7 @@ python -m tests.helpers.goldens b0 lite0   # some
 import gzip
 import json
 import pathlib
+import re
 import sys
 import zlib
 
@@ -33,6 +34,11 @@ def efficientnets_v2():
     return ["v2-b0", "v2-b2", "v2-b3", "v2-s", "v2-l"]
 
 
+def condconvs():
+    """The variants of CondConv that have goldens here."""
+    return ["condconv-b0-4e", "condconv-b0-8e"]
+
+
 def efficientnets():
     """The names of the variants that Google's original code has, too."""
     from effnet_tf.variants import EFFICIENTNETS
@@ -46,8 +52,13 @@ def read(variant):
     return json.loads(gzip.decompress((REFERENCE / name).read_bytes()))
 
 
-def seeded_value(name, shape, kernel_gain):
-    """The value that the golden run gave to a variable of the original code."""
+def seeded_value(name, shape, kernel_gain, expert_shape=None):
+    """The value that the golden run gave to a variable of the original code.
+
+    `expert_shape` is that of one expert's kernel, where the variable holds those of several.
+    """
+    if expert_shape is not None:
+        return _experts_value(name, shape, kernel_gain, expert_shape)
     random = np.random.RandomState(zlib.crc32(name.encode()))
     leaf = name.rsplit("/", 1)[-1]
     if leaf == "gamma":
@@ -63,6 +74,16 @@ def seeded_value(name, shape, kernel_gain):
     else:
         value = random.normal(0, 0.05, shape)
     return value.astype("float32")
+
+
+def _experts_value(name, shape, kernel_gain, expert_shape):
+    random = np.random.RandomState(zlib.crc32(name.encode()))
+    if name.endswith("depthwise_condconv_kernel"):
+        kernel_gain, taps = 1, expert_shape[:2]
+    else:
+        taps = expert_shape[:3]
+    deviation = np.sqrt(2 / np.prod(taps)) * 2 / np.sqrt(shape[0])
+    return (kernel_gain * random.normal(0, deviation, shape)).astype("float32")
 
 
 def timm_value(name, shape):
@@ -88,9 +109,10 @@ def load_seeded(model, golden):
     weights = pixels.network_weights(model)
     assert len(weights) == len(golden["variables"])
     for weight, (name, shape) in zip(weights, golden["variables"]):
-        leaf = name.rsplit("/", 1)[-1].replace("depthwise_kernel", "kernel")
+        leaf = re.sub("(depthwise_)?(condconv_)?kernel", "kernel", name.rsplit("/", 1)[-1])
         assert (weight.name, tuple(weight.shape)) == (leaf, tuple(shape)), (weight.path, name)
-        weight.assign(seeded_value(name, shape, golden["kernel_gain"]))
+        expert_shape = golden.get("expert_shapes", {}).get(name)
+        weight.assign(seeded_value(name, shape, golden["kernel_gain"], expert_shape))
 
 
 def images(height, width):
@@ -137,7 +159,7 @@ def errors(variant, **options):
 def main(names):
     """Prints a Markdown table."""
     print("| variant | inputs | logits | endpoints |\n|---|---|---|---|", flush=True)
-    for name in names or [*variants(), *efficientnets_v2()]:
+    for name in names or [*variants(), *efficientnets_v2(), *condconvs()]:
         found = errors(name)
         sizes = ", ".join(f"{height}x{width}" for height, width in found)
         logits, endpoints = (max(column) for column in zip(*found.values()))

@@ -6,14 +6,14 @@ import pytest
 
 from tests.helpers import goldens
 
-ALWAYS = ("b0", "b1", "b5", "lite0", "edgetpu-s", "v2-b0")  # b5: a large one
+ALWAYS = ("b0", "b1", "b5", "lite0", "edgetpu-s", "v2-b0", "condconv-b0-4e")  # b5: a large one
 
 
 @pytest.mark.parametrize(
     "name",
     [
         name if name in ALWAYS else pytest.param(name, marks=pytest.mark.slow)
-        for name in [*goldens.variants(), *goldens.efficientnets_v2()]
+        for name in [*goldens.variants(), *goldens.efficientnets_v2(), *goldens.condconvs()]
     ],
 )
 def test_equals_the_original(name):
@@ -36,7 +36,7 @@ def test_all_seventeen_are_there():
     files = {
         path.name
         for path in goldens.REFERENCE.glob("efficientnet-*.json.gz")
-        if ".variables." not in path.name
+        if ".variables." not in path.name and "-condconv-" not in path.name
     }
     assert len(files) == len(goldens.variants()) == 17
 

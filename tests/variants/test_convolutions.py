@@ -64,7 +64,7 @@ def test_every_convolution_takes_what_the_one_before_gives(name):
     biased = name == "resnet50"
     for convolution in variants.resolve(name).convolutions():
         assert convolution.input_filters == channels
-        if not convolution.shortcut:
+        if not (convolution.shortcut or convolution.routes):
             channels = convolution.filters
         if convolution.kind != "dense":
             assert convolution.use_bias == (convolution.pooled or biased)
@@ -72,7 +72,7 @@ def test_every_convolution_takes_what_the_one_before_gives(name):
 
 def test_names_inside_blocks_are_those_of_all_kinds():
     assert set(NAMES_INSIDE) == {
-        *("expand_conv", "expand_bn", "dwconv", "bn"),
+        *("routing", "expand_conv", "expand_bn", "dwconv", "bn"),
         *("se/reduce", "se/expand", "project_conv", "project_bn"),
         *("shortcut_conv", "shortcut_bn", "reduce_conv", "reduce_bn", "middle_conv", "middle_bn"),
     }
