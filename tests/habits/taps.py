@@ -15,6 +15,8 @@ SKIPS = (
     "block3a_expand_activation",
     "block2a_expand_activation",
 )
+# EfficientNetV2's first blocks expand and stride in one: what they end with is tapped.
+SKIPS_OF_V2 = (*SKIPS[:2], "block2a_project_bn", "block1a_project_activation")
 
 
 def _base(EfficientNet):
@@ -25,7 +27,8 @@ def a_unet(EfficientNet):
     """segmentation_models' decoder on the expanded maps before each stride."""
     base = _base(EfficientNet)
     x = base.output
-    for number, name in enumerate(SKIPS):
+    skips = SKIPS_OF_V2 if EfficientNet.family == "v2-s" else SKIPS
+    for number, name in enumerate(skips):
         x = keras.layers.UpSampling2D()(x)
         x = keras.layers.Concatenate()([x, base.get_layer(name).output])
         x = keras.layers.Conv2D(8, 3, padding="same", activation="relu", name=f"up{number}")(x)
@@ -35,7 +38,7 @@ def a_unet(EfficientNet):
     model = keras.Model(base.input, x)
     model.compile("adam", "sparse_categorical_crossentropy")
     masks = (IMAGES[..., :1] > 128).astype("int32")
-    maps = {name: shape(base.get_layer(name).output) for name in SKIPS}
+    maps = {name: shape(base.get_layer(name).output) for name in skips}
     return maps, history(model.fit(IMAGES, masks, verbose=0)), norm(model(IMAGES))
 
 
