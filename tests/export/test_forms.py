@@ -53,7 +53,7 @@ def check_files(models, folder, images, pads=0):
 
 def test_tflite(tmp_path):
     """And a network of keras.applications has no other kinds of operators."""
-    variant = effnet_tf.CompoundScaling().variant(-8)
+    variant = tiny_net.scaled(-8)
     models = both_forms(variant, tmp_path, input_shape=(40, 40, 3))
     images = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3)).astype("float32")
     check_files(models, tmp_path, images)
@@ -62,7 +62,7 @@ def test_tflite(tmp_path):
 
 def test_tflite_of_symmetric_padding(tmp_path):
     """On 40, 20, 10 and 5, 3, 2 pixels the zeros of the even sides stay."""
-    row = effnet_tf.CompoundScaling().variant(-8, base="lite0")
+    row = tiny_net.scaled(-8, base="lite0")
     row = dataclasses.replace(row, padding="symmetric", batch_norm_epsilon=1e-5)
     models = both_forms(row, tmp_path, input_shape=(40, 40, 3))
     images = np.random.default_rng(0).integers(0, 256, (2, 40, 40, 3)).astype("float32")

@@ -15,7 +15,7 @@ from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import choice, folding, identify, identities, staging
 from effnet_tf.export.tflite import integers, metadata
-from tests.helpers import hostile, in_process, joined
+from tests.helpers import hostile, in_process, joined, tiny_net
 
 pytestmark = pytest.mark.processor
 
@@ -370,7 +370,7 @@ class TestChoice:
         "base, found", [("lite0", []), ("b0", ["swish", "squeeze-and-excite"])]
     )
     def test_networks_of_stock_layers(self, base, found):
-        row = effnet_tf.CompoundScaling().variant(-8, base=base)
+        row = tiny_net.scaled(-8, base=base)
         model = effnet_tf.model_fn(row, 3, input_shape=(32, 32, 3), flat=True)
         assert choice.what_integers_harm(model) == found
 

@@ -7,7 +7,7 @@ import pytest
 import effnet_tf
 from effnet_tf import export
 from effnet_tf.export import folding, pixels
-from tests.helpers import flat_net, joined
+from tests.helpers import flat_net, joined, tiny_net
 
 L = keras.layers
 SHAPE = (32, 32, 3)
@@ -27,11 +27,7 @@ def network(*start, shape=SHAPE):
 
 def composite(**options):
     return effnet_tf.model_fn(
-        effnet_tf.CompoundScaling().variant(-8),
-        include_top=False,
-        pooling="avg",
-        input_shape=SHAPE,
-        **options,
+        tiny_net.scaled(-8), include_top=False, pooling="avg", input_shape=SHAPE, **options
     )
 
 

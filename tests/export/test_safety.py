@@ -12,8 +12,9 @@ import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import folding, operations, safety, saved_model
+from tests.helpers import tiny_net
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 
 
 def test_every_name_is_an_operation_of_tensorflow():

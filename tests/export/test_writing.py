@@ -15,12 +15,12 @@ import effnet_tf
 from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify, staging
-from tests.helpers import in_process
+from tests.helpers import in_process, tiny_net
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.usefixtures("in_this_process")  # but the files of `written` are not
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 WRITERS = {
     "saved_model": export.to_saved_model,
     "tflite": functools.partial(export.to_tflite, quantize="none"),

@@ -12,7 +12,7 @@ import pytest
 import effnet_tf
 from tests.helpers import tiny_net
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
 
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import InputError, load_weights
 from effnet_tf.runs import locate
-from tests.helpers import files, goldens
+from tests.helpers import files, goldens, tiny_net
 from tests.helpers.files import assert_untouched, classifier, logits_error
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 
 
 @pytest.fixture(scope="module")

@@ -19,11 +19,11 @@ from effnet_tf.weights import (
     timm_names,
     torch_files,
 )
-from tests.helpers import goldens
+from tests.helpers import goldens, tiny_net
 from tests.helpers.files import TIMM, assert_untouched, timm_state
 from tests.helpers.torch_pickles import Raw, Writer, call, name, push
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 
 
 def timm_logits_error(name, path):

@@ -14,13 +14,13 @@ from effnet_tf import export
 from effnet_tf.errors import InputError
 from effnet_tf.export import folding, identify
 from effnet_tf.export.tflite import flatbuffer, interpreter, linking
-from tests.helpers import in_process
+from tests.helpers import in_process, tiny_net
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 from tests.helpers.tiny_net import randomise_batch_norm
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
 
-TINY = effnet_tf.CompoundScaling().variant(-8)
+TINY = tiny_net.scaled(-8)
 NAMES = ("tench", "Ä 猫", "great white shark", "d")
 KINDS = {
     "none": {},
