@@ -109,6 +109,19 @@ def per_class(answers: MultiAnswers) -> list[ClassRow]:
     return [ClassRow(*cells) for cells in zip(*columns)]
 
 
+def surest_mistakes(answers: MultiAnswers) -> list[int]:
+    """Returns the numbers of the images with a name too many or too few, the surest first.
+
+    As sure as the surest of these names: its probability has gone so much of the way from the
+    threshold to 1, or to 0.
+    """
+    room = np.where(answers.given, 1 - answers.thresholds, answers.thresholds)
+    sureness = np.abs(answers.chances - answers.thresholds) / np.maximum(room, 1e-9)
+    wrong = (answers.given != answers.present) & answers.usable[:, np.newaxis]
+    order = np.argsort(-np.where(wrong, sureness, -1.0).max(-1), kind="stable")
+    return order[wrong.any(-1)[order]].tolist()
+
+
 def _ratio(part, whole):
     """The quotient of two counts, or arrays of them; NaN where there is nothing to divide by."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)

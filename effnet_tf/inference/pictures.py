@@ -101,17 +101,19 @@ def _calibration(bins, error, canvas, axes):
     histogram.set(xlim=(0, 1), xlabel="probability of the answer", ylabel="images")
 
 
-def mistakes(evaluation: Evaluation, path: str) -> bool:
+def mistakes(evaluation: Evaluation | MultiEvaluation, path: str) -> bool:
     """Draws the wrong answers that are surest, with the names of their files.
 
     Returns:
         Whether it was drawn; not where nothing is wrong.
     """
-    chosen = surest_mistakes(evaluation)[:MOST_MISTAKES]
-    if not chosen:
-        return False
+    if isinstance(evaluation, MultiEvaluation):
+        chosen, caption = multi.surest_mistakes(evaluation.answers), _caption_of_several
+    else:
+        chosen, caption = surest_mistakes(evaluation), _caption
+    chosen = chosen[:MOST_MISTAKES]
     images = [_image(evaluation, number) for number in chosen]
-    captions = [_caption(evaluation, number) for number in chosen]
+    captions = [caption(evaluation, number) for number in chosen]
     return plots.predictions(images, captions, [False] * len(chosen), path)
 
 
@@ -136,6 +138,21 @@ def _caption(evaluation, number):
     answer, label = names[answers.best[number, 0]], names[answers.labels[number]]
     file = os.path.basename(evaluation.name(number))
     return f"{answer} {answers.sureness[number, 0]:.0%}, is {label}: {file}"
+
+
+def _caption_of_several(evaluation, number):
+    answers = evaluation.answers
+    chances = [
+        f"{name} {chance:.0%}" for name, chance in zip(answers.names, answers.chances[number])
+    ]
+    given = _together(chances, answers.given[number])
+    there = _together(answers.names, answers.present[number])
+    return f"{given}; is {there}: {os.path.basename(evaluation.name(number))}"
+
+
+def _together(texts, chosen):
+    """The texts of some classes in a line."""
+    return ", ".join(text for text, is_one in zip(texts, chosen) if is_one) or "nothing"
 
 
 def classes(evaluation: MultiEvaluation, path: str) -> bool:
@@ -166,11 +183,9 @@ def _classes(rows, title, canvas, axes):
 
 def all_of(evaluation: Evaluation | MultiEvaluation, folder: str) -> Sequence[str]:
     """Draws all pictures into a folder; returns the names of those that were drawn."""
-    if isinstance(evaluation, MultiEvaluation):
-        return [
-            name for name in ("classes.png",) if classes(evaluation, os.path.join(folder, name))
-        ]
     makers = {"confusion.png": confusions, "mistakes.png": mistakes, "calibration.png": calibration}
+    if isinstance(evaluation, MultiEvaluation):
+        makers = {"classes.png": classes, "mistakes.png": mistakes}
     if not evaluation.answers.usable.any():
         return []
     return [name for name, make in makers.items() if make(evaluation, os.path.join(folder, name))]

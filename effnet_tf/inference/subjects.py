@@ -207,6 +207,8 @@ def _of_file(path, options):
     height, width = layout.image_shape[1:3]
     classes = scores(np.zeros((1, height, width, 3), "float32")).shape[-1]
     names = unsaid.names(identify.class_names(path), options.labels, classes, path)
+    if about is None:
+        unsaid.one_class(classifier.model, path)
     return Subject(
         f"{identify.kind(path)} '{path}'",
         path,

@@ -1,7 +1,9 @@
-"""How are a network's images cut, and its classes called, where it does not say it?"""
+"""How are a network's images cut, its classes called, how many of them meant, if it is not said?"""
 
 import dataclasses
 from collections.abc import Sequence
+
+import keras
 
 from effnet_tf import class_names
 from effnet_tf.data import crops
@@ -76,6 +78,25 @@ def names(found: Sequence[str], labels: str | None, classes: int, path: str) -> 
             "are not used."
         )
     return tuple(given)
+
+
+def one_class(model: keras.Model | None, path: str) -> None:
+    """Tells that images are taken to have one class, of a Keras model that may mean several.
+
+    A .keras file keeps neither names nor thresholds, but the sigmoid of a network for several.
+
+    Args:
+        model: of a file that says nothing about itself; None: it is no Keras model.
+        path: of the file, for messages.
+    """
+    if model is None or model.output_shape[-1] == 1:
+        return
+    if getattr(model.layers[-1], "activation", None) is keras.activations.sigmoid:
+        log.info(
+            f"'{printable(path)}' ends in a sigmoid, as networks for several names per image, but "
+            "has no thresholds: each image is taken to have one class. The run that it was trained "
+            "in, and files of python -m export, have them."
+        )
 
 
 def read_labels(path: str | None, classes: int = imagenet_classes.CLASSES + 1) -> tuple[str, ...]:

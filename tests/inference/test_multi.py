@@ -16,7 +16,18 @@ from effnet_tf import data, train
 from effnet_tf.data import prepare
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify
-from effnet_tf.inference import multi_telling, predicting, report, samples, subjects, tally, writing
+from effnet_tf.inference import (
+    embedding,
+    explaining,
+    multi,
+    multi_telling,
+    predicting,
+    report,
+    samples,
+    subjects,
+    tally,
+    writing,
+)
 from effnet_tf.inference.evaluating import MultiEvaluation, evaluate
 from effnet_tf.models import trained
 from effnet_tf.runs import checkpoints, same_run, texts
@@ -41,6 +52,7 @@ class Place:
 def several(tmp_path_factory):
     """A `Place`; of 24 pictures, three colours and all their combinations."""
     root = tmp_path_factory.mktemp("several")
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     with pytest.MonkeyPatch.context() as patch, tiny_net.registered(), jobs_here():
         patch.setattr(journal.Journal, "show_batch", lambda journal: None)
         variant = str(root / "tinier.json")
@@ -71,6 +83,12 @@ def several(tmp_path_factory):
 def of_run(several):
     """The run, evaluated on its held-out images."""
     return evaluate(several.run)
+
+
+@pytest.fixture(scope="module")
+def asked(several):
+    """The network of the run."""
+    return subjects.open_subject(several.run)
 
 
 class TestRun:
@@ -109,11 +127,10 @@ class TestEvaluate:
         assert summary.f1.low <= summary.f1.value <= summary.f1.high
 
     def test_a_file_of_it_gives_the_same_table(self, several, of_run):
-        found = evaluate(several.file, several.table, batch_size=7)
-        assert found.summary.images == 24
-        everyone = evaluate(several.run, several.table)
-        np.testing.assert_array_equal(found.answers.given, everyone.answers.given)
-        assert multi_telling.class_rows(found) == multi_telling.class_rows(everyone)
+        found = evaluate(several.file, several.run, batch_size=7)
+        assert found.summary.images == of_run.summary.images
+        np.testing.assert_array_equal(found.answers.given, of_run.answers.given)
+        assert multi_telling.class_rows(found) == multi_telling.class_rows(of_run)
         np.testing.assert_array_equal(found.answers.thresholds, of_run.answers.thresholds)
 
     def test_numbers_are_those_of_scikit_learn(self, of_run):
@@ -149,7 +166,8 @@ class TestEvaluate:
 
     def test_report(self, of_run, tmp_path):
         written = report.write(of_run, str(tmp_path / "out"))
-        assert written == ["report.json", "predictions.csv", "classes.png", "report.html"]
+        pictures = ["classes.png", "mistakes.png"]
+        assert written == ["report.json", "predictions.csv", *pictures, "report.html"]
         found = json.loads((tmp_path / "out" / "report.json").read_text())
         assert found["map"] == of_run.summary.map.value and found["labels"] == "multi"
         rows = list(csv.DictReader((tmp_path / "out" / "predictions.csv").open()))
@@ -160,24 +178,33 @@ class TestEvaluate:
         ]
         page = (tmp_path / "out" / "report.html").read_text()
         assert "chosen for the best F1 on the images held out" in page and "threshold" in page
+        assert "The surest mistakes" in page
 
     def test_a_network_of_one_class_is_not_for_them(self, several):
         with pytest.raises(InputError, match="only a network trained with --labels multi"):
             samples.open_samples(several.run)
 
 
+def test_the_surest_mistakes_come_first():
+    """Image 0 is right, 4 cannot be used; the others go 1/4, 3/5 and 1/2 of the way."""
+    present = np.array([[1, 0], [1, 0], [0, 0], [1, 1], [0, 0]], bool)
+    chances = np.array([[0.9, 0.1], [0.9, 0.4], [0.6, 0.68], [0.25, 0.9], [0.9, 0.9]])
+    usable = np.array([True] * 4 + [False])
+    answers = multi.MultiAnswers(("a", "b"), present, chances, usable, np.array([0.5, 0.2]))
+    assert multi.surest_mistakes(answers) == [2, 3, 1]
+
+
 class TestPredict:
-    def test_gives_the_names_from_their_thresholds_on(self, several):
-        subject = subjects.open_subject(several.file)
+    def test_gives_the_names_from_their_thresholds_on(self, several, asked):
         paths = [f"{os.path.dirname(several.table)}/{number}.png" for number in range(8)]
-        found = list(predicting.answers(subject, paths))
+        found = list(predicting.answers(asked, paths))
         for each in found:
-            numbers = [subject.class_names.index(name) for name in each.classes]
-            chances = subject.answer(each.pixels[np.newaxis])[0]
-            assert sorted(numbers) == np.flatnonzero(chances >= subject.thresholds).tolist()
+            numbers = [asked.class_names.index(name) for name in each.classes]
+            chances = asked.answer(each.pixels[np.newaxis])[0]
+            assert sorted(numbers) == np.flatnonzero(chances >= asked.thresholds).tolist()
             assert list(each.probabilities) == sorted(each.probabilities, reverse=True)
         assert max(len(each.classes) for each in found) > 1
-        top = list(predicting.answers(subject, paths, top=1))
+        top = list(predicting.answers(asked, paths, top=1))
         assert [each.classes for each in top] == [each.classes[:1] for each in found]
 
     def test_csv_and_lines(self, capsys, tmp_path):
@@ -205,6 +232,17 @@ class TestPredict:
         assert (tmp_path / "p.png").exists()
 
 
+def test_explaining_and_embedding(several, asked):
+    """Any class is explained, given or not, with its own probability."""
+    image = f"{os.path.dirname(several.table)}/3.png"
+    (found,) = explaining.Explainer(asked, 3, (), "grad_cam").run([image], 1)
+    chances = dict(zip(asked.class_names, asked.answer(found.pixels[np.newaxis])[0]))
+    assert dict(zip(found.classes, found.probabilities)) == pytest.approx(chances)
+    assert found.heats.shape == (3, 32, 32)
+    (embedded,) = embedding.Embedder(asked).run([image], 1)
+    assert embedded.features.ndim == 1 and np.isfinite(embedded.features).all()
+
+
 class TestExport:
     def test_the_file_says_what_it_is(self, several):
         about = identify.about(several.file)
@@ -218,6 +256,14 @@ class TestExport:
         found = several.verified
         assert found.names_agreement == 1 and found.accuracy == found.model_accuracy
         assert "same names" in str(found) and "same best class" not in str(found)
+
+    def test_a_keras_file_tells_what_it_lost(self, several, place, tmp_path, capsys):
+        trained.load_run(several.run).save(tmp_path / "m.keras")
+        capsys.readouterr()
+        assert subjects.open_subject(str(tmp_path / "m.keras")).thresholds is None
+        assert "m.keras' ends in a sigmoid" in capsys.readouterr().out
+        subjects.open_subject(place.colours)
+        assert "sigmoid" not in capsys.readouterr().out
 
     def test_what_tells_one_class_is_refused(self, several, tmp_path):
         with pytest.raises(InputError, match="use python -m effnet_tf predict"):
