@@ -3,7 +3,7 @@
 import keras
 
 from effnet_tf import layers
-from effnet_tf.export import graph
+from effnet_tf.export import graph, mixing
 from effnet_tf.layers.blocks import ConvolutionalBlock
 from effnet_tf.messages import log
 
@@ -19,7 +19,9 @@ def quantize(model: keras.Model, calibrated: bool) -> str:
         calibrated: whether there are images to calibrate on.
     """
     found = what_integers_harm(model)
-    if found:
+    if mixing.has_experts(model):
+        kind, reason = "float16", "kernels that are mixed for each image are no constants of 8 bits"
+    elif found:
         kind, reason = "weights8", f"{' and '.join(found)} lose less in float arithmetic"
         if len(found) == 1:
             reason = f"{found[0]} loses less in float arithmetic"

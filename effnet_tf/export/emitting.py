@@ -34,12 +34,15 @@ class Emitter:
         """Gives a name back: its layer has no way to the outputs any more."""
         self._names.discard(name)
 
-    def copy(self, layer: keras.Operation) -> keras.Operation:
-        """Returns a float32 copy of a layer, once; what is no layer, such as x + y, itself."""
+    def copy(self, layer: keras.Operation, name: str | None = None) -> keras.Operation:
+        """Returns a float32 copy of a layer, once; what is no layer, such as x + y, itself.
+
+        `name` is that of the copy; by default the layer's.
+        """
         if not isinstance(layer, keras.layers.Layer):
             return layer
         if id(layer) not in self._copies:
-            name = self.name(layer.name)
+            name = self.name(name or layer.name)
             try:
                 copy = _copied(layer, name)
             except Exception:  # whatever a layer of the user's raises: not all can be copied
@@ -56,6 +59,7 @@ class Emitter:
         name: str,
         padding: str,
         key: tuple,
+        routing: tuple[keras.KerasTensor, ...] = (),
     ) -> keras.KerasTensor:
         """Returns what a linear convolution gives.
 
@@ -67,10 +71,11 @@ class Emitter:
             padding: "same" or "valid".
             key: what tells these weights from all others; with the same one the layer that is
                 there is called again.
+            routing: the weights of its experts, (N, experts), if it has some.
         """
         key = (*key, padding)
         if key in self._convolutions:
-            return self._convolutions[key](x)
+            return self._convolutions[key](x, *routing)
         config = {
             **layer.get_config(),
             "dtype": "float32",
@@ -82,7 +87,7 @@ class Emitter:
         # To draw numbers that are replaced at once would be a third of all work here.
         config |= {each: "zeros" for each in config if each.endswith("_initializer")}
         made = self._convolutions[key] = type(layer).from_config(config)
-        outputs = made(x)
+        outputs = made(x, *routing)
         made.set_weights(weights)
         return outputs
 

@@ -74,7 +74,7 @@ class _Convolved:
     x: keras.KerasTensor
     layer: keras.Layer
     weights: list[np.ndarray]
-    made: dict  # name, padding and key, see `Emitter.convolution`
+    made: dict  # name, padding, key and routing, see `Emitter.convolution`
 
 
 class _Folder:
@@ -115,6 +115,8 @@ class _Folder:
             return self._squeeze_excite(layer, x, layer.name)
         if type(layer) in merging.CONVOLUTIONS:
             return self._convolution(layer, x, layer.name)
+        if type(layer) in merging.MIXED and not layer.own_routing:
+            return self._convolution(layer, x, layer.name, routing=args[1:])
         folded = None
         if isinstance(x, keras.KerasTensor):
             folded = self._merged(layer, x)
@@ -187,7 +189,7 @@ class _Folder:
             self._released.add(id(layer))  # in a later call the name is another one's
             self._emit.release(layer.name)
 
-    def _convolution(self, layer, x, name, batch_norm=None):
+    def _convolution(self, layer, x, name, batch_norm=None, routing=()):
         """Emits a convolution and its activation."""
         weights = [np.asarray(layer.kernel)]
         if layer.use_bias:
@@ -202,7 +204,7 @@ class _Folder:
             x, key = scaled.centred, (*key, scaled.scaling.factor.tobytes())
             if zeros is not None:
                 x = self._emit.copy(zeros)(x)
-        made = {"name": name, "padding": padding, "key": key}
+        made = {"name": name, "padding": padding, "key": key, "routing": routing}
         outputs = self._convolve(_Convolved(None, x, layer, weights, made), batch_norm)
         return self._emit.activation(layer.activation, outputs, f"{name}_activation")
 
@@ -228,27 +230,29 @@ class _Folder:
 
     def _block(self, block, before):
         """Emits the convolutions of a block in the order of their description."""
-        x = added = before
+        x, added, routing = before, before, ()
         for convolution in block.convolutions:
-            if convolution.name == "se/reduce":
+            if convolution.routes:
+                routing = (self._emit.copy(block.routing, f"{block.name}_routing")(before),)
+            elif convolution.name == "se/reduce":
                 x = self._squeeze_excite(block.se, x, f"{block.name}_se")  # with se/expand
             elif convolution.shortcut:
-                added = self._part(block, convolution, before)
+                added = self._part(block, convolution, before, routing)
             elif not convolution.pooled:
-                x = self._part(block, convolution, x)
+                x = self._part(block, convolution, x, routing)
         if block.adds_input:
             x = self._emit.sum([x, added], f"{block.name}_add")
         if convolution.after_sum:
             x = self._activation(block, convolution, x)
         return x
 
-    def _part(self, block, described, x):
+    def _part(self, block, described, x, routing):
         """Emits a convolution of a block, its batch norm inside, and its activation."""
         layer, batch_norm = getattr(block, described.name), getattr(block, described.batch_norm)
         if any(described.explicit_padding):
             zeros = zero_padding(described, f"{block.name}_{described.name}_pad")
             x = self._pad(zeros, x)
-        x = self._convolution(layer, x, f"{block.name}_{described.name}", batch_norm)
+        x = self._convolution(layer, x, f"{block.name}_{described.name}", batch_norm, routing)
         if described.after_sum:
             return x
         return self._activation(block, described, x)

@@ -5,16 +5,18 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from effnet_tf.layers import CondConv, DepthwiseCondConv
 from effnet_tf.layers.shapes import same_padding
 
 CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+MIXED = (CondConv, DepthwiseCondConv)
 Padding = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right), in pixels
 
 
 def takes_batch_norm(conv: keras.Operation, batch_norm: keras.Layer) -> bool:
     """Whether an operation is a linear convolution whose channels a batch norm scales."""
     return (
-        type(conv) in CONVOLUTIONS
+        type(conv) in CONVOLUTIONS + MIXED
         and conv.activation is keras.activations.linear
         and conv.data_format == "channels_last"
         and batch_norm.axis in (-1, 3)
@@ -27,7 +29,7 @@ def with_batch_norm(
     """Returns kernel and bias of a convolution that is followed by a batch norm.
 
     Args:
-        conv: a `Conv2D` or `DepthwiseConv2D`.
+        conv: a `Conv2D` or `DepthwiseConv2D`, or of `MIXED`, all of whose experts are scaled.
         weights: its kernel, and its bias if it has one.
         batch_norm: a built `BatchNormalization` over the last axis.
 
@@ -41,7 +43,10 @@ def with_batch_norm(
     scale_of_kernel = scale
     if isinstance(conv, keras.layers.DepthwiseConv2D):
         scale_of_kernel = scale.reshape(kernel.shape[2:])
-    kernel = kernel * scale_of_kernel
+    if isinstance(conv, MIXED):  # rows are kernels, the last side of each are the channels
+        kernel = (kernel.reshape(len(kernel), -1, len(scale)) * scale).reshape(kernel.shape)
+    else:
+        kernel = kernel * scale_of_kernel
     return [kernel.astype("float32"), (beta + (sum(bias) - mean) * scale).astype("float32")]
 
 
@@ -58,7 +63,8 @@ def _affine(layer):
 
 def takes_factor(conv: keras.Layer) -> bool:
     """Whether what multiplies the channels of a convolution's input can be in its kernel."""
-    return conv.data_format == "channels_last" and getattr(conv, "groups", 1) == 1
+    stock = conv.data_format == "channels_last" and getattr(conv, "groups", 1) == 1
+    return stock and not isinstance(conv, MIXED)
 
 
 def with_factor(

@@ -12,7 +12,7 @@ from keras import ops
 
 from effnet_tf import extras
 from effnet_tf.errors import InputError, first_line
-from effnet_tf.export import ends, graph, identify, inputs
+from effnet_tf.export import ends, graph, identify, inputs, mixing
 from effnet_tf.export.about import About
 
 # tf2onnx fails where a number without a side is added to a convolution's result, and then leaves
@@ -56,6 +56,7 @@ def write(folded: keras.Model, path: str, about: About) -> None:
     for layer in folded.layers:
         if isinstance(layer, keras.layers.Activation):
             layer.activation = _WITH_SIDES.get(layer.activation, layer.activation)
+    mixing.mix_outputs(folded)  # whose convolutions have a number of groups that is known
     network = keras.Model(folded.inputs, _named(folded))
     signature = [
         keras.InputSpec(inputs.dtype(tensor), tensor.shape, name=name)

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from effnet_tf.errors import InputError
-from effnet_tf.export import graph, inputs, pixels, soundness
+from effnet_tf.export import graph, inputs, mixing, pixels, soundness
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.inputs import Arrays
 from effnet_tf.export.tflite.options import ROUNDED, Options
@@ -117,8 +117,10 @@ def classifier(model: keras.Model) -> keras.Model:
     return model
 
 
-def check_tflite(options: Options, about: About, calibration: np.ndarray | None) -> None:
+def check_tflite(options: Options, given: Subject, calibration: np.ndarray | None) -> None:
     """Raises InputError if a classifier cannot become the TFLite file that is asked for."""
+    mixing.check_tflite(given.model, options)
+    about = given.about
     if options.io != "float" and not about.normalizes:
         raise InputError(
             f"io '{options.io}' means the bytes of an image, but this model wants "

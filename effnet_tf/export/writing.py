@@ -174,7 +174,7 @@ def write_tflite(
     if verify_with is None and options.rounds and about.normalizes:
         verify_with = leaves.images(16, tuple(model.inputs[0].shape[1:]), seed=1)
     given = subject.prepared(model, about, verify_with, labels)
-    subject.check_tflite(options, given.about, calibration)
+    subject.check_tflite(options, given, calibration)
     if options.io != "float":
         rounded = {name: np.round(array) for name, array in given.inputs.items()}
         given = dataclasses.replace(given, inputs=rounded)

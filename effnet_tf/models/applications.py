@@ -14,7 +14,14 @@ from effnet_tf.errors import InputError
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import imagenet_classes
 from effnet_tf.models.build import model_fn
-from effnet_tf.variants import BASELINES, CONSTRUCTORS, EFFICIENTNETS_V2, VARIANTS, model_name
+from effnet_tf.variants import (
+    BASELINES,
+    CONDCONVS,
+    CONSTRUCTORS,
+    EFFICIENTNETS_V2,
+    VARIANTS,
+    model_name,
+)
 
 Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
@@ -110,6 +117,10 @@ _BASELINE = """of Keras' own layers.
     and names of layers are those of our other constructors. See also `model_fn`."""
 
 
+_CONDCONV = """EfficientNet-B0 whose last kernels are mixed for each image.
+
+    keras.applications has none; arguments and names of layers are those of our other
+    constructors. A saved model needs this package to load. See also `model_fn`."""
 _EFFICIENTNET_V2 = """as keras.applications does.
 
     Arguments and meaning are those of `keras.applications.EfficientNetV2B0`: pixels in
@@ -127,6 +138,8 @@ def _about(variant):
     if variant in BASELINES.values():
         return _BASELINE, "a file, or None for random weights", ""
     weights = '"imagenet" or another published name, a file, or None for random weights'
+    if variant in CONDCONVS.values():
+        return _CONDCONV, weights, ""
     if variant in EFFICIENTNETS_V2.values():
         return _EFFICIENTNET_V2, weights, _INCLUDE_PREPROCESSING
     return _EFFICIENTNET, weights, ""

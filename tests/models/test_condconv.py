@@ -1,15 +1,17 @@
 """CondConv in both forms: built, counted, saved, frozen, trained."""
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import effnet_tf
-from effnet_tf.layers import Routing
+from effnet_tf.layers import Routing, step_form
 from effnet_tf.layers.cond_conv import MixedConvolution
 from effnet_tf.optim import decayed
+from effnet_tf.variants import CONDCONVS
 from tests.helpers import tiny_condconv
 from tests.helpers.tiny_condconv import IMAGES
 
@@ -95,6 +97,18 @@ def test_an_output_stride_dilates_the_mixed_kernels():
     )
     assert plain(np.zeros((2, 64, 64, 3)))["head"].shape == (2, 4, 4, 16)
     assert dilated(np.zeros((2, 64, 64, 3)))["head"].shape == (2, 8, 8, 16)
+
+
+@pytest.mark.parametrize("name", CONDCONVS)
+def test_constructors_say_what_they_need(name):
+    constructor = getattr(effnet_tf, name)
+    assert "needs this package to load" in " ".join(constructor.__doc__.split())
+    ours = inspect.signature(effnet_tf.EfficientNetB0).parameters
+    assert list(inspect.signature(constructor).parameters) == list(ours)
+
+
+def test_a_step_says_that_it_is_plain():
+    assert "kernels are mixed of experts" in step_form.described(tiny_condconv.build())
 
 
 @pytest.mark.parametrize("form", [False, True])

@@ -64,7 +64,7 @@ class TestGoogles:
         assert len(found) == len(variables)
         return files.write_tf1(folder, found, "efficientnet-condconv-b0-4e")
 
-    @pytest.mark.parametrize("flat", [False, True])
+    @pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_kernels_are_matched_by_their_order(self, owner, flat, tmp_path):
         model = build(flat=flat)
         for weight in pixels.network_weights(model):
@@ -117,7 +117,7 @@ class TestTimms:
         (folder / "config.json").write_text(json.dumps(said))
         return folder
 
-    @pytest.mark.parametrize("flat", [False, True])
+    @pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
     def test_kernels_are_turned_round(self, owner, flat, tmp_path):
         constants = {"mean": [0.5] * 3, "std": [0.5] * 3}
         folder = self.folder(

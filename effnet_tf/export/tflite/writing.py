@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import isolated
-from effnet_tf.export import ends, soundness, staging
+from effnet_tf.export import ends, mixing, soundness, staging
 from effnet_tf.export.tflite import converter, flatbuffer, interpreter, preparing, simulating
 from effnet_tf.export.tflite.options import CALIBRATED, Options
 from effnet_tf.messages import log
@@ -65,6 +65,8 @@ def write(
         WorkerError: TensorFlow's converter failed.
     """
     place = functools.partial(os.path.join, folder)
+    if options.static_batch is None:
+        mixing.mix_outputs(folded)
     if options.quantize == "float16":
         soundness.check_half(folded)
     if options.quantize == "weights8":
