@@ -232,6 +232,7 @@ class TestPredict:
         assert (tmp_path / "p.png").exists()
 
 
+@pytest.mark.slow
 def test_explaining_and_embedding(several, asked):
     """Any class is explained, given or not, with its own probability."""
     image = f"{os.path.dirname(several.table)}/3.png"
