@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -42,7 +43,7 @@ def same(
     for number, row in zip(numbers, rows):
         where = f"'{path}', line {number}: '{printable(row.name)}'"
         _check_place(where, row.path, schemes)
-        mark = row.path
+        mark: tuple[Any, ...] | str = row.path
         if not storage.is_remote(row.path):
             mark = local_files.identity(row.path)
         before, one = first.setdefault(mark, (number, row))

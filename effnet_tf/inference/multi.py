@@ -138,13 +138,9 @@ def summary(answers: MultiAnswers) -> MultiSummary:
     right = (answers.given == answers.present).all(-1) & usable
     estimates = {}
     for name, function in _OF_NAMES.items():
-        estimates[name] = _drawn(
-            lambda some, f=function: f(present[some], given[some]), len(present)
-        )
+        estimates[name] = _drawn(function, present, given)
     for name, function in _OF_RANKINGS.items():
-        estimates[name] = _drawn(
-            lambda some, f=function: f(present[some], chances[some]), len(present), chances.size
-        )
+        estimates[name] = _drawn(function, present, chances, chances.size)
     return MultiSummary(
         images=len(usable),
         bad=int((~usable).sum()),
@@ -185,15 +181,28 @@ _OF_NAMES = {"precision": _precision, "recall": _recall, "f1": _f1, "f1_macro": 
 _OF_RANKINGS = {"map": _map, "map_micro": multilabel.micro}
 
 
-def _drawn(function: Callable[[np.ndarray], float], count: int, answers: int = 0) -> Estimate:
-    """Returns a number of some images, with the interval of a bootstrap over them."""
-    everyone = np.arange(count)
+def _drawn(
+    function: Callable[[np.ndarray, np.ndarray], float],
+    present: np.ndarray,
+    answers: np.ndarray,
+    ranked: int = 0,
+) -> Estimate:
+    """Returns a number of some images, with the interval of a bootstrap over them.
+
+    Args:
+        function: of (N, classes) of what is there and of what was answered.
+        present: what is there.
+        answers: what was answered.
+        ranked: how many answers `function` ranks.
+    """
+    count = len(present)
     if not count:
         return Estimate(np.nan, np.nan, np.nan)
-    value = function(everyone)
-    if answers > MOST:
+    value = function(present, answers)
+    if ranked > MOST:
         return Estimate(value, np.nan, np.nan)
     random = np.random.default_rng(0)
-    drawn = [function(random.integers(0, count, count)) for _ in range(RESAMPLES)]
+    some = (random.integers(0, count, count) for _ in range(RESAMPLES))
+    drawn = [function(present[numbers], answers[numbers]) for numbers in some]
     low, high = np.nanquantile(drawn, (0.025, 0.975))
     return Estimate(value, float(low), float(high))

@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -183,6 +184,7 @@ def _classes(rows, title, canvas, axes):
 
 def all_of(evaluation: Evaluation | MultiEvaluation, folder: str) -> Sequence[str]:
     """Draws all pictures into a folder; returns the names of those that were drawn."""
+    makers: dict[str, Callable[[Any, str], bool]]
     makers = {"confusion.png": confusions, "mistakes.png": mistakes, "calibration.png": calibration}
     if isinstance(evaluation, MultiEvaluation):
         makers = {"classes.png": classes, "mistakes.png": mistakes}
