@@ -111,13 +111,3 @@ def gated_slope(
     y = _normal(x, factor, shift)
     gate, of_mean = (tf.cast(each, y.dtype)[:, tf.newaxis, tf.newaxis] for each in (gate, of_mean))
     return tf.cast(_slope(activation, y, tf.cast(d, y.dtype) * gate + of_mean), x.dtype)
-
-
-@_pass
-def mean_slope(
-    activation: str | None, x: tf.Tensor, factor: tf.Tensor, shift: tf.Tensor, of_mean: tf.Tensor
-) -> tf.Tensor:
-    """As `slope`, where only the mean of activation(y) over the map has a gradient, (N, C)."""
-    y = _normal(x, factor, shift)
-    of_mean = tf.cast(of_mean, y.dtype)[:, tf.newaxis, tf.newaxis]
-    return tf.cast(_slope(activation, y, tf.broadcast_to(of_mean, tf.shape(y))), x.dtype)

@@ -18,9 +18,8 @@ gradient of h g,
     of g = sum over pixels of u h,   of q and the excitation's weights = autodiff's, of excite,
     dh   = u g + (of q) / (H W).
 
-A unit without convolution gives q itself, as before a classifier. With `first` it takes the input
-of the convolution before it, and computes x from that once more, too: what it keeps is as narrow as
-a block is outside.
+With `first` a unit takes the input of the convolution before it, and computes x from that once
+more, too: what it keeps is as narrow as a block is outside.
 
 Gradients of half a network, or of frozen variables, are as autodiff's: what nobody asks for is
 not computed, for TensorFlow drops it from its graph.
@@ -96,7 +95,7 @@ class Unit:
     Attributes:
         epsilon: of the batch norm.
         activation: one that `lean_passes.knows`.
-        convolution: what follows, with the weight "kernel"; None: the mean over the map.
+        convolution: what follows, with the weight "kernel".
         excite: (mean (N, C), *weights) -> gates (N, C); its weights are all that have other names
             than those that are mentioned here. None: there are no gates.
         first: the convolution before the batch norm, with the weight "first"; None: it is no part
@@ -106,7 +105,7 @@ class Unit:
 
     epsilon: float
     activation: str | None
-    convolution: Convolution | None = None
+    convolution: Convolution
     excite: Callable[..., tf.Tensor] | None = None
     first: Convolution | None = None
     given: tuple[tf.Tensor, tf.Tensor] | None = None
@@ -145,8 +144,6 @@ class Unit:
         else:
             y = lean_norm.normalised_by(x, *self.given, *scaling, self.epsilon)
         h = keras.activations.get(self.activation)(y)
-        if self.convolution is None:
-            return _mean(h)
         if self.excite is not None:
             gate = self.excite(_mean(h), *_excitation(weights).values())
             h *= tf.cast(gate, h.dtype)[:, tf.newaxis, tf.newaxis]
@@ -160,8 +157,6 @@ class Unit:
         else:
             statistics = lean_norm.Statistics(*self.given, own=False)
         h = self._activated(x, weights, statistics)
-        if self.convolution is None:
-            return _mean(h), statistics, gates
         if self.excite is not None:
             mean = _mean(h)
             gates = mean, self.excite(mean, *_excitation(weights).values())
@@ -173,9 +168,7 @@ class Unit:
         d, narrow = held_back(d, x)
         with tf.control_dependencies([d]):
             x = self._wide(narrow, weights)
-        if self.convolution is None:
-            found, dy = {}, self._of_mean(d, x, weights, statistics)
-        elif gates is None:
+        if gates is None:
             found, dy = self._of_convolution(d, x, weights, statistics)
         else:
             found, dy = self._of_gated(d, x, weights, statistics, gates)
@@ -186,10 +179,6 @@ class Unit:
             return {**found, "x": dx}
         found["first"] = self.first.to_kernel(narrow, dx, weights["first"])
         return {**found, "x": self.first.to_input(dx, weights["first"], narrow)}
-
-    def _of_mean(self, d, x, weights, statistics):
-        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
-        return lean_passes.mean_slope(self.activation, x, *scaling, d / _pixels(x, d.dtype))
 
     def _of_convolution(self, d, x, weights, statistics):
         scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)

@@ -19,7 +19,6 @@ CONVOLUTIONS = {
     "depthwise": Convolution(True, 3),
     "large, strided": Convolution(True, 5, 2),
     "full": Convolution(False, 3, 2, "VALID"),
-    "none": None,
 }
 SHAPES = [(2, 5, 4, CHANNELS), pytest.param((1, 7, 6, CHANNELS), marks=pytest.mark.slow)]
 
@@ -34,9 +33,8 @@ def excite(mean, first, second):
 
 def weights_of(kind, gates=False, first=False):
     found = {"gamma": numbers(CHANNELS, seed=1), "beta": numbers(CHANNELS, seed=2)}
-    if kind is not None:
-        filters = 1 if kind.depthwise else 3
-        found["kernel"] = numbers(kind.size, kind.size, CHANNELS, filters, seed=3)
+    filters = 1 if kind.depthwise else 3
+    found["kernel"] = numbers(kind.size, kind.size, CHANNELS, filters, seed=3)
     if gates:
         found |= {"reduce": numbers(CHANNELS, 2, seed=4), "expand": numbers(2, CHANNELS, seed=5)}
     if first:
@@ -55,8 +53,6 @@ def plainly(unit, x, weights):
         gate = excite(tf.reduce_mean(h, (1, 2)), weights["reduce"], weights["expand"])
         h *= gate[:, None, None]
     kind = unit.convolution
-    if kind is None:
-        return tf.reduce_mean(h, (1, 2)), mean, variance
     if kind.depthwise:
         strides = (1, kind.strides, kind.strides, 1)
         return tf.nn.depthwise_conv2d(h, weights["kernel"], strides, kind.padding), mean, variance
@@ -88,7 +84,7 @@ def test_equals_autodiff(kind, shape):
     kind, x = CONVOLUTIONS[kind], numbers(*shape)
     given = numbers(CHANNELS, seed=7), tf.abs(numbers(CHANNELS, seed=8))
     for gates, first, statistics in itertools.product((False, True), (False, True), (None, given)):
-        if gates and (kind is None or not kind.is_product):
+        if gates and not kind.is_product:
             continue
         unit = Unit(EPSILON, "swish", kind, gates and excite or None, given=statistics)
         if first:
@@ -109,11 +105,6 @@ def test_compiled_passes_are_the_same(gates, first):
     kind = CONVOLUTIONS["product"]
     unit = Unit(EPSILON, "hard_swish", kind, gates and excite or None, first and kind or None)
     check(unit, numbers(2, 5, 4, CHANNELS), weights_of(kind, gates, first), compiled=True)
-
-
-@pytest.mark.slow
-def test_the_mean_compiled():
-    check(Unit(EPSILON, None), numbers(2, 5, 4, CHANNELS), weights_of(None), compiled=True)
 
 
 def test_of_unknown_activations_nothing_is_known():
