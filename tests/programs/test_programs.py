@@ -389,7 +389,7 @@ class TestExport:
         arguments = ("tflite", "--model", keras_file, "--labels", names, "--out")
         export_here(*arguments, tmp_path / "m.tflite")
         shown = capfd.readouterr().out
-        assert "quantize weights8, the default" in shown and "on noise" in shown
+        assert "quantize weights8, the default" in shown and "on drawn images" in shown
         photo = conftest.write_photos(tmp_path / "photos") / "cat" / "0.jpg"
         export_here("classify", tmp_path / "m.tflite", photo)
         assert "Käse" in capfd.readouterr().out
