@@ -72,7 +72,7 @@ class Report:
         kept_float: names of the operators that `keep_float` left in float.
         price: what that costs in size and delegation, a sentence; or None.
         layers: {operator: SQNR of its result in dB} of an int8 file, against float32.
-        layers_before: the same without equalisation.
+        layers_before: the same with weights as they were; empty if nothing prepared them.
         tolerance: the sentence of what passes.
         names_agreement: where an image may have several names, share of the images that get the
             same ones from the model and from the file, at the thresholds; else None.
@@ -151,7 +151,7 @@ class Report:
             line = f"{self.layers[name]:5.1f} dB  {name}"
             before = self.layers_before.get(name)
             if before is not None:
-                line += f" ({before:.1f} dB before equalisation)"
+                line += f" ({before:.1f} dB before)"
             yield title, line
             title = ""
 

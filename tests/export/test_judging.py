@@ -130,7 +130,7 @@ def test_the_report_shows_the_worst_layers(path):
     layers = {f"layer{n}": 20.0 + n for n in range(12)} | {"in_float": 150.0}
     report = judged(path, EXACT["scores"], facts={"layers": [{"layer0": 3.0}, layers]})
     assert report.worst_layers() == [f"layer{n}" for n in range(10)]
-    assert "20.0 dB  layer0 (3.0 dB before equalisation)" in str(report)
+    assert "20.0 dB  layer0 (3.0 dB before)" in str(report)
     assert dataclasses.replace(report, layers={"in_float": 150.0}).worst_layers() == []
 
 
