@@ -58,8 +58,8 @@ def judge(
     """
     count = len(exact["scores"])
     tolerance, wanted = _tolerance(kind, exact, simulated)
-    exact, answer = _comparable(exact, answer)
     wanted, _ = _comparable(wanted, answer)
+    exact, answer = _comparable(exact, answer)
     asked = _asked(min_sqnr, min_agreement)
     report = Report(
         kind=kind,

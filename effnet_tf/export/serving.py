@@ -11,6 +11,7 @@ import tensorflow as tf
 from effnet_tf.errors import InputError
 from effnet_tf.export import graph, inputs
 from effnet_tf.export.about import About
+from effnet_tf.layers.lean_places import for_a_file
 
 
 class Network:
@@ -36,10 +37,11 @@ class Network:
         self.feature_model = keras.Model(model.inputs, features)
         self.model = keras.Model(model.inputs, (model.output, features))
         # Concrete: saving traces a tf.function again, whatever was traced before.
-        self.traced = {
-            mode: self._function(self._run).get_concrete_function(*self.specs, training=mode)
-            for mode in modes
-        }
+        with for_a_file():
+            self.traced = {
+                mode: self._function(self._run).get_concrete_function(*self.specs, training=mode)
+                for mode in modes
+            }
 
     def _function(self, function, signature=None):
         return tf.function(function, signature, autograph=False)

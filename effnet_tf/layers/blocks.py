@@ -16,7 +16,7 @@ from keras import ops
 from effnet_tf.errors import InputError
 from effnet_tf.layers import lean, lean_norm
 from effnet_tf.layers.convolutions import conv_layer
-from effnet_tf.layers.lean_places import obstacle
+from effnet_tf.layers.lean_places import is_for_a_file, obstacle
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
 from effnet_tf.layers.norm import check_batch_norm_mode
 from effnet_tf.layers.routing import Routing
@@ -181,13 +181,13 @@ class ConvolutionalBlock(keras.layers.Layer):
     def plain_because(self) -> str | None:
         """Returns why a training step is computed by Keras' own layers; None: it is lean.
 
-        Where something is to be computed once more, it is lean on every device.
+        Where something is to be computed once more, it is lean on every device, but not in files.
         """
         if self.routing is not None:
             return "kernels are mixed of experts, for each image its own"
         if lean.stages(self.convolutions, self) is None:
             return "a layer inside a block is not the one that it was built with"
-        if self.remat == "none":
+        if self.remat == "none" or is_for_a_file():
             return obstacle(self.compute_dtype)
         return None
 

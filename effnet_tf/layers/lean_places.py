@@ -4,13 +4,36 @@ They are quicker and need less memory there, and the same to rounding. On other 
 XLA, which makes fused programs of the plain form, they have no measured advantage.
 """
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 from tensorflow.python.ops.control_flow_util import GraphOrParentsInXlaContext
 
 _PRECISIONS = ("float32", "float64")  # half precision is slower on CPUs whatever the form is
+_FOR_A_FILE = contextvars.ContextVar("_FOR_A_FILE", default=False)
+
+
+@contextlib.contextmanager
+def for_a_file() -> Iterator[None]:
+    """Has training steps that are traced meanwhile take the plain form.
+
+    A file that trains may be opened on any device, with or without XLA, and saved again; of
+    gradients TensorFlow saves those that need nothing but an operation's inputs.
+    """
+    before = _FOR_A_FILE.set(True)
+    try:
+        yield
+    finally:
+        _FOR_A_FILE.reset(before)
+
+
+def is_for_a_file() -> bool:
+    """Whether what is traced goes to a file."""
+    return _FOR_A_FILE.get()
 
 
 def obstacle(dtype: str) -> str | None:
@@ -21,6 +44,8 @@ def obstacle(dtype: str) -> str | None:
     Args:
         dtype: of the maps.
     """
+    if is_for_a_file():
+        return "it goes to a file"
     if under_xla():
         return "XLA compiles the step"
     accelerator = _accelerator()

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -294,6 +295,14 @@ class TestTraining:
         again = tf.saved_model.load(str(tmp_path / "again"))
         pixels = tf.cast(images, tf.float32) / 255
         np.testing.assert_array_equal(again(pixels), fresh(pixels))
+
+    def test_nothing_in_it_needs_xla(self, both):
+        """In training on this CPU blocks have passes that XLA compiles; a file runs anywhere."""
+        saved = saved_model_pb2.SavedModel.FromString(
+            pathlib.Path(both[True], "saved_model.pb").read_bytes()
+        )
+        functions = saved.meta_graphs[0].graph_def.library.function
+        assert functions and not [each for each in functions if each.attr["_XlaMustCompile"].b]
 
     def test_frozen_batch_norm_stays_so(self, images, tmp_path):
         network = effnet_tf.model_fn(TINY, 4, input_shape=(40, 40, 3))
