@@ -94,7 +94,8 @@ def _print_table(*columns):
     columns = [list(column) for column in columns]
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns):
-        print("", *(cell.ljust(width) for cell, width in zip(cells, widths)), sep="  ")
+        padded = (cell.ljust(width) for cell, width in zip(cells, widths))
+        print("  ".join(["", *padded]).rstrip())
 
 
 def _opened(path, threads, trust):

@@ -258,7 +258,7 @@ class TestInspect:
     def test_our_tflite(self, inspected, tmp_path, plain):
         text = "\n".join(inspected(write(tmp_path / "t", metadata.attach(plain, ABOUT))))
         for part in (
-            "TFLite, 0.00 MB",
+            "TFLite, 0.01 MB",
             "tiny, quantised: none, trained in runs/x",
             "data set digits",
             "epochs: 350 -> 2",
