@@ -25,7 +25,8 @@ class Listed:
         multiply_adds: of one image.
         activation_bytes: of one image; see `effnet_tf.Cost`.
         tflite_float32_bytes: of its TFLite file in float32, estimated within 2 %.
-        tflite_weights8_bytes: the same with weights of 8 bits.
+        tflite_weights8_bytes: the same with weights of 8 bits; None where there is no such file,
+            because kernels are mixed of experts (CondConv).
         top1: {name of published weights: top-1 accuracy on ImageNet in percent, as their
             publishers say}, the best first; empty where nothing was published.
     """
@@ -36,7 +37,7 @@ class Listed:
     multiply_adds: int
     activation_bytes: int
     tflite_float32_bytes: int
-    tflite_weights8_bytes: int
+    tflite_weights8_bytes: int | None
     top1: Mapping[str, float]
 
     @property
@@ -68,7 +69,8 @@ def list_models(
         conditions: {figure: what it must be}, such as {"params": "<6M", "top1": ">=77"}; without
             a sign, at most. Figures are pixels, params, multiply_adds, activations (bytes),
             tflite (bytes with weights of 8 bits) and top1 (percent). Numbers may end with k, M, G,
-            Ki, Mi or Gi. A network without a published accuracy fails every condition on top1.
+            Ki, Mi or Gi. A network without a published accuracy fails every condition on top1,
+            and CondConv, of which there is no file of 8 bits, every one on tflite.
         sort: a figure: the smallest first, of top1 the best; with "-" before it, the other way
             round. None: in the order of the families.
         weights: name of published weights: only their networks, and only their top-1 accuracy.
@@ -137,16 +139,18 @@ def _published(variant, weights):
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def tflite_bytes(network: Network, quantize: str) -> int:
-    """Returns about how many bytes the TFLite file of a network has.
+def tflite_bytes(network: Network, quantize: str) -> int | None:
+    """Returns about how many bytes the TFLite file of a network has; None if there is none.
 
     Args:
         network: of `variants.resolve`.
         quantize: a key of `TFLITE`.
     """
     of_weight, of_channel = TFLITE[quantize]
-    total = 0
-    for convolutions, _ in network.parts():
-        for each in convolutions:
-            total += of_weight * math.prod(each.kernel_shape) + of_channel * each.filters
-    return total
+    convolutions = [each for part, _ in network.parts() for each in part]
+    if of_weight == 1 and any(each.experts for each in convolutions):
+        return None  # as `export/mixing.py` refuses it: a mixed kernel is no constant of 8 bits
+    return sum(
+        of_weight * math.prod(each.kernel_shape) + of_channel * each.filters
+        for each in convolutions
+    )

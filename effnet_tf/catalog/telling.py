@@ -12,6 +12,7 @@ _LAYERS = (
     "Layers: 3x3x32/2 is a convolution to 32 channels with stride 2, dw a depthwise one, se10 a "
     "squeeze-and-excite of 10 channels."
 )
+_NO_8_BITS = "CondConv has no file of 8 bits: its kernels are mixed for each image."
 _TOP1 = "Top-1 on ImageNet is what the publishers of the weights say; nothing was measured here."
 
 
@@ -24,9 +25,9 @@ def describe_list(networks: Sequence[Listed]) -> list[str]:
             str(each.pixels),
             shown(each.params),
             shown(each.multiply_adds),
-            f"{shown(each.activation_bytes)}B",
-            f"{shown(each.tflite_float32_bytes)}B",
-            f"{shown(each.tflite_weights8_bytes)}B",
+            _bytes(each.activation_bytes),
+            _bytes(each.tflite_float32_bytes),
+            _bytes(each.tflite_weights8_bytes),
         ]
         for each in networks
     ]
@@ -34,7 +35,14 @@ def describe_list(networks: Sequence[Listed]) -> list[str]:
     published = ["top-1, % (weights)", *(map(_published, networks))]
     width = max(map(len, lines))
     lines = [f"{line:<{width}}  {text}".rstrip() for line, text in zip(lines, published)]
-    return [*lines, "", f"{_ESTIMATED} {_TOP1}"]
+    notes = [_ESTIMATED, _TOP1]
+    if any(each.tflite_weights8_bytes is None for each in networks):
+        notes.insert(1, _NO_8_BITS)
+    return [*lines, "", " ".join(notes)]
+
+
+def _bytes(number):
+    return "-" if number is None else f"{shown(number)}B"
 
 
 def _published(network):

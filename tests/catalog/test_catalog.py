@@ -52,6 +52,14 @@ class TestList:
             measured = float(re.search(rf"\| `{kind}` \|.*?\| (\S+) MB", text)[1])
             assert estimated / 1e6 == pytest.approx(measured, rel=0.02)
 
+    def test_no_size_of_a_kind_that_export_refuses(self):
+        """CondConv's kernels are no constants of 8 bits: tests/export/test_condconv.py."""
+        found = effnet_tf.list_models()
+        missing = [each.name for each in found if each.tflite_weights8_bytes is None]
+        assert missing == [row.name for row in variants.CONDCONVS.values()]
+        assert not set(missing) & set(names({"tflite": ">0"}))
+        assert set(missing) == set(names(sort="tflite")[-3:]) == set(names(sort="-tflite")[-3:])
+
     def test_conditions(self):
         assert names({"params": "<6M", "top1": ">=77"}) == [
             each.name
@@ -122,6 +130,13 @@ class TestProgram:
         assert [line.split()[0] for line in lines[1:-2]] == names()
         assert "78.8 noisy-student, 77.6 advprop" in lines[1]
         assert "estimated" in lines[-1] and "nothing was measured here" in lines[-1]
+
+    def test_a_size_that_there_is_not_is_a_dash(self, capsys):
+        run("condconv-b0-4e")
+        header, row, _, notes, *_ = capsys.readouterr().out.splitlines()
+        assert row.split()[-3:-1] == ["-", "77.8"] and "has no file of 8 bits" in notes
+        run("b0")
+        assert "CondConv" not in capsys.readouterr().out
 
     def test_json_is_all_of_it(self, capsys):
         run("--params", "<6M", "--sort", "top1", "--json")
