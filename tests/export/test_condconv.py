@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import effnet_tf
 from effnet_tf import InputError, export
 from effnet_tf.export import folding
 from effnet_tf.layers.cond_conv import MixedConvolution
-from tests.helpers import tiny_condconv
+from tests.helpers import goldens, tiny_condconv
 from tests.helpers.tiny_condconv import IMAGES
 
 
@@ -56,6 +57,18 @@ def test_tflite(model, batch, tmp_path):
     count = 3 if batch == "dynamic" else batch
     found = export.load(path)(IMAGES[:count])
     np.testing.assert_allclose(found, model(IMAGES[:count]), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantize, decibels", [("none", 100), ("float16", 55)])
+def test_tflite_of_the_real_size(quantize, decibels, tmp_path):
+    model = effnet_tf.model_fn("condconv-b0-4e")
+    goldens.load_seeded(model, goldens.read("condconv-b0-4e"))
+    images = goldens.images(224, 224)
+    report = export.to_tflite(
+        model, str(tmp_path / "a.tflite"), quantize=quantize, verify_with=images
+    )
+    assert report.sqnr_db > decibels and report.top1_agreement == 1
 
 
 @pytest.mark.parametrize("quantize", ["weights8", "int8", "int16x8", "dynamic"])
