@@ -14,12 +14,13 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
 
-from effnet_tf import extras
+from effnet_tf import extras, quiet
 
 extras.require_or_exit("This example", "tensorflow", "keras")
 
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+with quiet.starting():
+    import numpy as np
+    import tensorflow as tf
 
 import effnet_tf  # noqa: E402
 from effnet_tf import programs  # noqa: E402

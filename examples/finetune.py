@@ -17,13 +17,14 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up chatter
 
-from effnet_tf import extras
+from effnet_tf import extras, quiet
 
 extras.require_or_exit("This example", "tensorflow", "keras", "keras_cv", "tensorboard")
 
-import keras  # noqa: E402
-import keras_cv  # noqa: E402
-import tensorflow as tf  # noqa: E402
+with quiet.starting():
+    import keras
+    import keras_cv
+    import tensorflow as tf
 
 import effnet_tf  # noqa: E402
 

@@ -1,12 +1,12 @@
 """The program `classify`: what an exported file sees in images."""
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import Any
 
 from effnet_tf import isolated
 from effnet_tf.errors import InputError
+from effnet_tf.inference import apart
 
 from . import answers, opened
 from . import options as command_line
@@ -59,21 +59,13 @@ def classify(options: argparse.Namespace) -> None:
     if bool(options.images) == bool(options.workdir):
         raise InputError("Give either image files, or --workdir for held-out images of a run.")
     if options.picture:
-        _check_picture(options.picture)
+        apart.check_picture(options.picture)
     names = ("file", "images", "workdir", "data_dir", "count", "labels", "picture", "trust")
     arguments = {name: getattr(options, name) for name in names}
     try:
         isolated.call((answer, arguments), shown=True, silence=isolated.SILENCE)
     except isolated.WorkerError as error:
         raise InputError(f"'{options.file}' cannot be used: {error.reason}.") from error
-
-
-def _check_picture(path):
-    from effnet_tf import plots
-
-    plots.require(f"The picture '{path}'")
-    if not os.path.isdir(os.path.dirname(path) or "."):
-        raise InputError(f"There is no folder for the picture '{path}'.")
 
 
 def answer(
