@@ -99,6 +99,28 @@ class TestRouting:
         scores = INPUTS.mean((1, 2)) @ np.asarray(layer.kernel) + np.asarray(layer.bias)
         np.testing.assert_allclose(layer(INPUTS), 1 / (1 + np.exp(-scores)), rtol=1e-5)
 
+    def test_rounding_has_no_direction(self):
+        """What each block has too little of every expert adds up."""
+        layer = Routing(8)
+        layer.build((None, 1, 1, 8))
+        layer.kernel.assign(np.eye(8))
+        scores = np.random.default_rng(0).normal(0, 0.3, (500, 8)).astype("float32")
+        found = np.asarray(layer(scores[:, np.newaxis, np.newaxis]), "float64")
+        errors = found - 1 / (1 + np.exp(-scores.astype("float64")))
+        assert np.abs(errors).max() < 2e-7 and abs(errors.mean()) < 5e-9
+
+    def test_saturates_and_has_a_gradient_everywhere(self):
+        layer = Routing(2)
+        layer.build((None, 1, 1, 2))
+        layer.kernel.assign(np.eye(2))
+        inputs = tf.constant([[[[-1e4, 1e4]]], [[[0.0, 1.0]]]])
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            made = layer(inputs)
+        np.testing.assert_allclose(made, [[0, 1], [0.5, 0.731059]], atol=1e-6)
+        expected = [[0, 0], [0.25, 0.196612]]
+        np.testing.assert_allclose(tape.gradient(made, inputs)[:, 0, 0], expected, atol=1e-6)
+
     def test_a_layer_may_have_its_own(self):
         layer = CondConv(6, 3, experts=5)
         made = layer(INPUTS)
