@@ -125,7 +125,7 @@ def _listed(variant: Variant, weights: str | None) -> Listed:
         multiply_adds=counted.multiply_adds,
         activation_bytes=counted.activation_bytes,
         tflite_float32_bytes=tflite_bytes(network, "none"),
-        tflite_weights8_bytes=tflite_bytes(network, "weights8"),
+        tflite_weights8_bytes=_weights8_bytes(network),
         top1=_published(variant.name, weights),
     )
 
@@ -139,18 +139,23 @@ def _published(variant, weights):
     return dict(sorted(found.items(), key=lambda pair: -pair[1]))
 
 
-def tflite_bytes(network: Network, quantize: str) -> int | None:
-    """Returns about how many bytes the TFLite file of a network has; None if there is none.
+def _weights8_bytes(network):
+    """None where `export/mixing.py` refuses: a mixed kernel is no constant of 8 bits."""
+    if any(block.experts for block in network.blocks):
+        return None
+    return tflite_bytes(network, "weights8")
+
+
+def tflite_bytes(network: Network, quantize: str) -> int:
+    """Returns about how many bytes the TFLite file of a network has.
 
     Args:
         network: of `variants.resolve`.
         quantize: a key of `TFLITE`.
     """
     of_weight, of_channel = TFLITE[quantize]
-    convolutions = [each for part, _ in network.parts() for each in part]
-    if of_weight == 1 and any(each.experts for each in convolutions):
-        return None  # as `export/mixing.py` refuses it: a mixed kernel is no constant of 8 bits
-    return sum(
-        of_weight * math.prod(each.kernel_shape) + of_channel * each.filters
-        for each in convolutions
-    )
+    total = 0
+    for convolutions, _ in network.parts():
+        for each in convolutions:
+            total += of_weight * math.prod(each.kernel_shape) + of_channel * each.filters
+    return total
