@@ -17,7 +17,7 @@ def model():
     return tiny_condconv.build(classifier_activation="softmax")
 
 
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("flat", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_batch_norm_goes_into_every_expert(flat):
     model = tiny_condconv.build(flat=flat)
     folded = folding.fold(model)
@@ -71,7 +71,14 @@ def test_tflite_of_the_real_size(quantize, decibels, tmp_path):
     assert report.sqnr_db > decibels and report.top1_agreement == 1
 
 
-@pytest.mark.parametrize("quantize", ["weights8", "int8", "int16x8", "dynamic"])
+@pytest.mark.parametrize(
+    "quantize",
+    [
+        "weights8",
+        "int8",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("int16x8", "dynamic")),
+    ],
+)
 def test_kernels_of_8_bits_are_refused(model, quantize, tmp_path):
     path = tmp_path / "a.tflite"
     with pytest.raises(InputError, match=f"'{quantize}' stores kernels of 8 bits.*CondConv"):

@@ -63,7 +63,7 @@ def test_a_built_one_costs_what_its_row_does(blocks, flat):
         assert effnet_tf.cost(model) == expected
 
 
-@pytest.mark.parametrize("form", [False, True])
+@pytest.mark.parametrize("form", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_saved_and_loaded(form, blocks, flat, tmp_path):
     model = flat if form else blocks
     model.save(tmp_path / "a.keras")
@@ -111,7 +111,7 @@ def test_a_step_says_that_it_is_plain():
     assert "kernels are mixed of experts" in step_form.described(tiny_condconv.build())
 
 
-@pytest.mark.parametrize("form", [False, True])
+@pytest.mark.parametrize("form", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_freezing(form):
     model = tiny_condconv.build(flat=form)
     effnet_tf.set_trainable(model, "stage_3")

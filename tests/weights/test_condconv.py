@@ -132,6 +132,7 @@ class TestTimms:
         pixels.set_constants(model, pixels.constants_of(owner))
         assert_same(model, owner)
 
+    @pytest.mark.slow
     def test_who_says_nothing_is_of_the_original_family(self, owner, tmp_path):
         """Of timm's own there are no weights."""
         folder = self.folder(tmp_path, owner)
@@ -206,6 +207,7 @@ class TestPublished:
             assert published.find("imagenet", row.name).preprocessing == "lite"
 
 
+@pytest.mark.slow
 def test_a_kernel_of_other_experts_is_refused(owner, tmp_path):
     owner.save_weights(tmp_path / "a.weights.h5")
     row = tiny_condconv.row()
