@@ -26,64 +26,59 @@ PROCESSES = int(os.environ.get("PROCESSES", 2))
 USUAL = 5  # seconds of a file that is not listed
 # Seconds of the others on a quiet machine: they decide what starts first, nothing else.
 SECONDS = {
-    "programs/test_programs": 110,
-    "train/test_faults": 105,
-    "habits/test_habits": 90,
-    "train/test_loop": 90,
-    "data/test_bad_images": 70,
-    "weights/test_loading": 65,
-    "data/test_sources": 60,
-    "models/test_finetune": 58,
-    "export/tflite/test_writing": 53,
-    "train/test_step": 52,
-    "export/test_joined": 48,
-    "models/test_build": 48,
+    "programs/test_programs": 134,
+    "habits/test_habits": 106,
+    "train/test_faults": 102,
+    "train/test_loop": 96,
+    "weights/test_loading": 72,
+    "models/test_build": 62,
+    "data/test_bad_images": 53,
+    "test_missing_packages": 53,
+    "weights/test_keras_files": 52,
+    "test_conformance": 47,
     "train/test_interrupting": 45,
-    "test_missing_packages": 42,
-    "train/test_strategy": 40,
-    "weights/test_keras_files": 38,
-    "export/test_inputs": 37,
-    "models/test_flat": 36,
-    "test_conformance": 36,
-    "test_package": 36,
-    "train/test_trainer": 36,
-    "export/test_saved_model": 34,
-    "export/test_forms": 32,
-    "weights/test_pixels": 30,
-    "export/test_writing": 29,
-    "weights/test_torch_files": 29,
-    "inference/test_evaluating": 30,
-    "inference/test_explaining": 30,
-    "search/test_searching": 30,
-    "search/test_coefficient_search": 25,
-    "data/test_check": 25,
-    "test_dry_run": 23,
-    "tools/test_tpu_check": 22,
-    "weights/test_published": 19,
+    "models/test_flat": 44,
+    "export/test_saved_model": 43,
+    "test_package": 43,
+    "export/test_inputs": 39,
+    "export/tflite/test_writing": 39,
+    "data/test_sources": 36,
+    "train/test_step": 36,
+    "models/test_finetune": 35,
+    "train/test_strategy": 35,
+    "weights/test_torch_files": 33,
+    "export/test_joined": 30,
+    "data/test_check": 27,
+    "train/test_trainer": 27,
+    "export/test_forms": 26,
+    "weights/test_claims": 26,
+    "tools/test_tpu_check": 23,
+    "weights/test_families": 23,
+    "programs/test_classify": 22,
+    "weights/test_published": 22,
+    "inference/test_explaining": 21,
+    "test_dry_run": 21,
+    "export/test_writing": 20,
+    "inference/test_evaluating": 20,
+    "weights/test_pixels": 20,
+    "models/test_goldens": 19,
+    "test_held_files": 19,
     "export/test_folding": 18,
-    "export/tflite/test_equalization": 18,
-    "models/test_saved": 18,
-    "test_held_files": 17,
-    "runs/test_hostile_workdirs": 15,
-    "weights/test_tf_checkpoints": 15,
-    "data/test_policies": 13,
-    "export/test_preprocessing": 13,
-    "models/test_goldens": 13,
-    "train/test_profiling": 13,
-    "inference/test_predicting": 12,
-    "models/test_kinds": 12,
-    "search/test_proxy": 12,
-    "train/test_best": 12,
-    "train/test_cluster": 12,
-    "train/test_extending": 12,
-    "weights/test_baselines": 12,
-    "weights/test_keras_applications": 11,
-    "export/test_safety": 11,
-    "programs/test_inspect": 11,
-    "weights/test_claims": 11,
-    "optim/test_saved": 10,
-    "programs/test_classify": 10,
-    "programs/test_export": 10,
+    "inference/test_embedding": 17,
+    "runs/test_hostile_workdirs": 17,
+    "export/tflite/test_equalization": 16,
+    "models/test_saved": 16,
+    "weights/test_tf_checkpoints": 16,
+    "data/test_policies": 14,
+    "models/test_counting": 14,
+    "programs/test_inspect": 14,
+    "test_documents": 14,
+    "train/test_profiling": 14,
+    "weights/test_keras_applications": 13,
+    "inference/test_multi": 12,
+    "scaling/test_planning": 11,
+    "export/test_preprocessing": 10,
+    "layers/test_lean": 10,
 }
 NO_TESTS = 5  # pytest's exit code where every test of a file is deselected
 
@@ -104,6 +99,15 @@ def files() -> list[pathlib.Path]:
     """Returns the test files, those that take longest first."""
     found = (ROOT / "tests").rglob("test_*.py")
     return sorted(found, key=lambda path: (-SECONDS.get(name_of(path), USUAL), path))
+
+
+def with_marks(paths: list[pathlib.Path], options: list[str]) -> list[pathlib.Path]:
+    """Returns the files that can have a test for `-m "MARK and ..."`: others need no process."""
+    expression = dict(zip(options, options[1:])).get("-m", "")
+    demanded = re.match(r"(\w+)(?= and |$)", expression)
+    if demanded is None or demanded[0] == "not":
+        return paths
+    return [path for path in paths if f"mark.{demanded[0]}" in path.read_text(encoding="utf-8")]
 
 
 def import_libraries() -> None:
@@ -168,7 +172,7 @@ def finish(running: dict[int, Process]) -> tuple[int, dict[str, int]]:
 
 def run_all(options: list[str]) -> tuple[list[int], dict[str, int]]:
     """Runs all files; returns the exit codes, and the sum of the counts."""
-    waiting, running, codes, total = files(), {}, [], {}
+    waiting, running, codes, total = with_marks(files(), options), {}, [], {}
     while waiting or running:
         while waiting and len(running) < PROCESSES:
             number, process = start(waiting.pop(0), options)

@@ -13,6 +13,8 @@ from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import Convolution, convolution
 from effnet_tf.layers.lean_units import Unit
 
+pytestmark = pytest.mark.processor  # and so are the kernels that TensorFlow takes
+
 EPSILON, CHANNELS = 1e-3, 4
 CONVOLUTIONS = {
     "product": Convolution(False, 1),
