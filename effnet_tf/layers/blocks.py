@@ -159,7 +159,7 @@ class ConvolutionalBlock(keras.layers.Layer):
 
     def _convolved(self, inputs, training):
         """Returns the map before the sum, and what is to be added to it."""
-        if training and self.plain_because() is None and not self._shares():
+        if training and self._can_be_lean():
             stages = lean.stages(self.convolutions, self) or ()
             x, added, moved = lean.computed(stages, self.weights, inputs, self.remat)
             for each in moved:
@@ -175,8 +175,10 @@ class ConvolutionalBlock(keras.layers.Layer):
                 x = self._apply(convolution, x, training, routing)
         return x, added
 
-    def _shares(self):
-        return any(layer.shares() for layer in self._batch_norms())
+    def _can_be_lean(self):
+        """Of a frozen block nothing is kept anyway: it is what it is in inference, to the bit."""
+        shares = any(layer.shares() for layer in self._batch_norms())
+        return bool(self.trainable_weights) and not shares and self.plain_because() is None
 
     def plain_because(self) -> str | None:
         """Returns why a training step is computed by Keras' own layers; None: it is lean.
@@ -216,9 +218,8 @@ class ConvolutionalBlock(keras.layers.Layer):
         return n, height, width, channels
 
     def get_config(self) -> dict:
-        names = ("drop_connect_rate", "skip", "batch_norm", "batch_norm_momentum")
+        names = "drop_connect_rate skip batch_norm batch_norm_momentum batch_norm_epsilon".split()
         config = {**super().get_config(), **{name: getattr(self, name) for name in names}}
-        config["batch_norm_epsilon"] = self.batch_norm_epsilon
         config["sync_replicas"] = self._sync_replicas
         if self.built:  # what was set in the block's layers since then
             config["batch_norm"] = self.project_bn.mode

@@ -97,7 +97,8 @@ class TestSetTrainable:
         model = tiny(dropout_rate=0, drop_connect_rate=0)
         trained = np.asarray(model(IMAGES, training=True))
         set_trainable(model, "stem", batch_norm)
-        np.testing.assert_array_equal(model(IMAGES, training=True), model(IMAGES, training=False))
+        # To rounding: a training step of blocks that are not frozen takes other operations.
+        np.testing.assert_allclose(model(IMAGES, training=True), model(IMAGES), atol=1e-6)
         assert np.abs(trained - model(IMAGES)).max() > 1e-4
 
     def test_frozen_layers_are_in_inference_mode_although_batch_norm_trains(self):
