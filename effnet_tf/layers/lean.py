@@ -14,13 +14,13 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
-from effnet_tf.layers.lean_convolutions import Convolution, convolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
-from effnet_tf.variants import Convolution as Description
+from effnet_tf.variants import Convolution
 
 Read = Callable[[keras.Variable], tf.Tensor]
 
@@ -44,9 +44,9 @@ class Stage(NamedTuple):
         excite: squeeze-and-excite after its activation, or None.
     """
 
-    described: Description
+    described: Convolution
     layer: keras.layers.Layer
-    convolution: Convolution
+    convolution: LeanConvolution
     norm: BatchNorm
     excite: SqueezeExcite | None
 
@@ -178,7 +178,7 @@ def _comes_in_pieces(flow, excite, given):
     return excite is None and given is None and flow.map.dtype.size >= 4
 
 
-def stages(descriptions: Sequence[Description], home: keras.layers.Layer) -> list[Stage] | None:
+def stages(descriptions: Sequence[Convolution], home: keras.layers.Layer) -> list[Stage] | None:
     """Returns the stages of a built block; None where one of its layers is another thing.
 
     Args:

@@ -18,7 +18,7 @@ _ONEDNN_IS_QUICK = 3  # side of the depthwise kernels whose gradient oneDNN comp
 
 
 @dataclasses.dataclass(frozen=True)
-class Convolution:
+class LeanConvolution:
     """What a convolution does with a map (N, H, W, C) and a kernel.
 
     Attributes:
@@ -106,7 +106,7 @@ class Convolution:
         return dict(padding="EXPLICIT", explicit_paddings=[0, 0, *zeros, 0, 0])
 
 
-def convolution(layer: keras.layers.Layer) -> Convolution | None:
+def convolution(layer: keras.layers.Layer) -> LeanConvolution | None:
     """Returns what a layer of Keras' computes, without its bias; None where it is another thing."""
     if type(layer) not in (keras.layers.Conv2D, keras.layers.DepthwiseConv2D):
         return None
@@ -115,7 +115,7 @@ def convolution(layer: keras.layers.Layer) -> Convolution | None:
         return None
     size, strides, dilation = (height for height, _ in squares)
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
-    return Convolution(depthwise, size, strides, layer.padding.upper(), dilation)
+    return LeanConvolution(depthwise, size, strides, layer.padding.upper(), dilation)
 
 
 def _pixels(x):

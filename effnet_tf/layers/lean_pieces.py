@@ -30,10 +30,10 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from effnet_tf.layers import lean_passes
-from effnet_tf.layers.lean_convolutions import Convolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_units import Unit, derivable
 
-_EXPANSION = Convolution(depthwise=False, size=1)
+_EXPANSION = LeanConvolution(depthwise=False, size=1)
 MEGABYTES = 40  # of a piece of the wide map, at most, unless one image has more
 
 
@@ -49,7 +49,7 @@ class Expansion:
 
     epsilon: float
     activation: str | None
-    following: Convolution
+    following: LeanConvolution
 
     def __call__(
         self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]

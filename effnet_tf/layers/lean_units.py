@@ -34,7 +34,7 @@ from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager.record import could_possibly_record
 
 from effnet_tf.layers import lean_norm, lean_passes
-from effnet_tf.layers.lean_convolutions import Convolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_places import under_xla
 
 
@@ -105,9 +105,9 @@ class Unit:
 
     epsilon: float
     activation: str | None
-    convolution: Convolution
+    convolution: LeanConvolution
     excite: Callable[..., tf.Tensor] | None = None
-    first: Convolution | None = None
+    first: LeanConvolution | None = None
     given: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def __call__(

@@ -5,12 +5,12 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf.layers import blocks, lean_pieces
-from effnet_tf.layers.lean_convolutions import Convolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_units import Unit
 
 EPSILON, NARROW, WIDE = 1e-3, 3, 8
-DEPTHWISE = Convolution(True, 5, 2)
+DEPTHWISE = LeanConvolution(True, 5, 2)
 
 
 def numbers(*shape, seed=0, mean=0.3, dtype="float64"):
@@ -42,12 +42,12 @@ def pieces_of(images, monkeypatch, x):
 
 
 @pytest.mark.parametrize("images", [2, 5])
-@pytest.mark.parametrize("kind", [DEPTHWISE, Convolution(False, 1)])
+@pytest.mark.parametrize("kind", [DEPTHWISE, LeanConvolution(False, 1)])
 def test_equals_a_whole_one(kind, images, monkeypatch):
     x = numbers(5, 7, 6, NARROW)
     pieces_of(images, monkeypatch, x)
     assert len(lean_pieces.pieces(x, WIDE)) == -(-5 // images)
-    whole = Unit(EPSILON, "swish", kind, first=Convolution(False, 1))
+    whole = Unit(EPSILON, "swish", kind, first=LeanConvolution(False, 1))
     ours, theirs = (
         differentiated(unit, x, weights(kind))
         for unit in (Expansion(EPSILON, "swish", kind), whole)
@@ -99,7 +99,7 @@ def test_a_block_takes_it_where_it_fits(monkeypatch):
     block.remat = "expansion"
     with pytest.raises(ZeroDivisionError):
         block(x, training=True)
-    assert taken[0].following == Convolution(True, 3)
+    assert taken[0].following == LeanConvolution(True, 3)
     block.expand_bn.mode = "inference"
     block(x, training=True)
     assert len(taken) == 1

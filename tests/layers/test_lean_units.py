@@ -10,17 +10,17 @@ import tensorflow as tf
 
 from effnet_tf import layers
 from effnet_tf.layers import lean_norm, lean_passes
-from effnet_tf.layers.lean_convolutions import Convolution, convolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_units import Unit
 
 pytestmark = pytest.mark.processor  # and so are the kernels that TensorFlow takes
 
 EPSILON, CHANNELS = 1e-3, 4
 CONVOLUTIONS = {
-    "product": Convolution(False, 1),
-    "depthwise": Convolution(True, 3),
-    "large, strided": Convolution(True, 5, 2),
-    "full": Convolution(False, 3, 2, "VALID"),
+    "product": LeanConvolution(False, 1),
+    "depthwise": LeanConvolution(True, 3),
+    "large, strided": LeanConvolution(True, 5, 2),
+    "full": LeanConvolution(False, 3, 2, "VALID"),
 }
 SHAPES = [(2, 5, 4, CHANNELS), pytest.param((1, 7, 6, CHANNELS), marks=pytest.mark.slow)]
 
@@ -90,7 +90,7 @@ def test_equals_autodiff(kind, shape):
             continue
         unit = Unit(EPSILON, "swish", kind, gates and excite or None, given=statistics)
         if first:
-            unit = Unit(EPSILON, "swish", kind, unit.excite, Convolution(False, 1), statistics)
+            unit = Unit(EPSILON, "swish", kind, unit.excite, LeanConvolution(False, 1), statistics)
         check(unit, x, weights_of(kind, gates, first))
 
 
