@@ -20,12 +20,13 @@ class OneClass:
         class_weights: (classes,) float32, of their losses; None: all have 1.
 
     Attributes:
+        outcomes: between how many an answer chooses.
         guessing: the loss of a network that knows nothing, in nats.
     """
 
     def __init__(self, classes: int, smoothing: float, class_weights: np.ndarray | None = None):
         self._classes, self._smoothing, self._weights = classes, smoothing, class_weights
-        self.guessing = math.log(classes)
+        self.outcomes, self.guessing = classes, math.log(classes)
 
     def targets(self, labels: tf.Tensor) -> tf.Tensor:
         """Returns what is learned: (N,) int64 -> (N, T) float32, of any linear mixture, too."""
@@ -67,9 +68,11 @@ class SeveralClasses:
         class_weights: (classes,) float32, of the loss where a class is present; None: all have 1.
 
     Attributes:
+        outcomes: between how many an answer about a class chooses.
         guessing: the loss of a network that knows nothing, in nats.
     """
 
+    outcomes = 2  # it is there, or not
     guessing = math.log(2)
 
     def __init__(

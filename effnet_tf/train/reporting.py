@@ -1,7 +1,6 @@
 """What does a person see of a run while it goes on: the line of progress, TensorBoard?"""
 
 import contextlib
-import math
 import os
 import time
 
@@ -220,18 +219,16 @@ def doubt(trainer: Trainer, position: int, rows: np.ndarray) -> None:
         position: number of the first of some batches.
         rows: (steps, 5) float32, as `Trainer.rows_since` returns them.
     """
-    start, classes = trainer.recipe.init_weights, len(trainer.source.class_names)
+    start = trainer.recipe.init_weights
     if position or not start or not len(rows):
         return
-    if trainer.recipe.labels == "multi":
-        classes = 2  # of each name: it is there or not
-    loss, guessing = rows[0][LOSS] / rows[0][IMAGES], math.log(classes)
-    if loss > DOUBTFUL * guessing:
+    objective, loss = trainer.train_step.objective, rows[0][LOSS] / rows[0][IMAGES]
+    if loss > DOUBTFUL * objective.guessing:
         log.warning(
-            f"\nThe first batch has a loss of {loss:.2f}, and guessing would have {guessing:.2f} "
-            f"(ln {classes}): the classifier of '{start}' is sure of wrong classes. Are its "
-            "classes those of this data set, in the same order? Training goes on, and has to undo "
-            "that first."
+            f"\nThe first batch has a loss of {loss:.2f}, and guessing would have "
+            f"{objective.guessing:.2f} (ln {objective.outcomes}): the classifier of '{start}' is "
+            "sure of wrong classes. Are its classes those of this data set, in the same order? "
+            "Training goes on, and has to undo that first."
         )
 
 

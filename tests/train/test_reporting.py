@@ -11,7 +11,7 @@ import pytest
 
 from effnet_tf import progress as progress_lib
 from effnet_tf.recipes import Recipe, stages
-from effnet_tf.train import reporting
+from effnet_tf.train import objectives, reporting
 from tests.helpers import tiny_net
 
 
@@ -36,7 +36,7 @@ class _Trainer:
 def test_a_first_loss_far_above_guessing_is_doubted(position, init_weights, loss, warned, capsys):
     trainer = types.SimpleNamespace(
         recipe=Recipe(init_weights=init_weights),
-        source=types.SimpleNamespace(class_names=tuple("abcde")),
+        train_step=types.SimpleNamespace(objective=objectives.OneClass(5, 0.0)),
     )
     rows = np.float32([[8 * loss, 1, 8, 0, 1], [0, 8, 8, 0, 1]])  # of 8 images each
     reporting.doubt(trainer, position, rows)
