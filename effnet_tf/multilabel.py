@@ -9,6 +9,16 @@ import numpy as np
 HALF = 0.5  # the threshold of classes for which none was chosen
 
 
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    """Returns the sigmoid of logits (N, classes), float64, where few are so large as to be equal.
+
+    Training and `evaluate` must rank by the same numbers.
+    """
+    logits = np.asarray(logits, "float64")
+    small = np.exp(-np.abs(logits))  # nothing overflows, and nothing small is rounded away
+    return np.where(logits >= 0, 1, small) / (1 + small)
+
+
 def average_precision(present: np.ndarray, scores: np.ndarray) -> float:
     """Returns the average precision of one class: sum of precision x gain in recall.
 

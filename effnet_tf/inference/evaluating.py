@@ -81,6 +81,11 @@ class MultiEvaluation(_Evaluation):
         """Its numbers."""
         return multi.summary(self.answers)
 
+    @functools.cached_property
+    def classes(self) -> list[multi.ClassRow]:
+        """A row for each class, in their order."""
+        return multi.per_class(self.answers)
+
 
 def evaluate(
     what: str,

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from effnet_tf import multilabel
+
 BEST = 5  # classes kept of every image
 BINS = 15  # of the calibration error: Guo et al., arXiv 1706.04599, section 2
 RESAMPLES = 1000  # of the bootstrap
@@ -59,13 +61,8 @@ def independent(scores: np.ndarray) -> np.ndarray:
     """
     scores = np.asarray(scores, "float64")
     if scores.size and (scores.min() < 0 or scores.max() > 1):
-        return sigmoid(scores)
+        return multilabel.probabilities(scores)
     return scores
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """Returns the probabilities (N, classes) float64 of logits, each for itself."""
-    return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(logits, "float64"))  # nothing overflows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,12 +3,11 @@
 import csv
 import dataclasses
 import io
-import math
 from typing import Any
 
 from effnet_tf.columns import aligned
 from effnet_tf.errors import printable
-from effnet_tf.inference import multi, telling
+from effnet_tf.inference import telling
 from effnet_tf.inference.evaluating import MultiEvaluation
 from effnet_tf.inference.multi import MultiSummary
 
@@ -56,14 +55,13 @@ def number_rows(summary: MultiSummary) -> list[list[str]]:
 
 def counts(evaluation: MultiEvaluation) -> str:
     """Returns what was counted, what was not, and how quick it was."""
-    summary = evaluation.summary
-    text = f"{summary.images:,} images"
+    summary, text = evaluation.summary, ""
     if summary.bad:
-        text += (
+        text = (
             f", {summary.bad:,} of which cannot be used: they have not all names right, and count "
             "in no other number"
         )
-    return f"{text}; {evaluation.images_per_second:,.1f} images/s, read, decoded and answered."
+    return telling.counted(evaluation, text)
 
 
 def class_rows(evaluation: MultiEvaluation, most: int | None = None) -> list[list[str]]:
@@ -73,7 +71,7 @@ def class_rows(evaluation: MultiEvaluation, most: int | None = None) -> list[lis
         evaluation: whose classes.
         most: how many; of more, those with the lowest AP. None: all of them.
     """
-    rows = multi.per_class(evaluation.answers)
+    rows = evaluation.classes
     if most is not None and len(rows) > most:
         rows = sorted(rows, key=lambda row: row.average_precision)[:most]
     table = [["class", "images", "AP", "threshold", "precision", "recall", "F1"]]
@@ -87,25 +85,15 @@ def class_rows(evaluation: MultiEvaluation, most: int | None = None) -> list[lis
 
 def figures(evaluation: MultiEvaluation) -> dict[str, Any]:
     """Returns what report.json says of the numbers: None where there is none."""
-    summary = evaluation.summary
-    found: dict[str, Any] = {"labels": "multi", "thresholds": CHOSEN, "intervals": HOW}
-    for name in (*_TITLES, "loss"):
-        each = getattr(summary, name)
-        found[name] = _number(each.value)
-        found[f"{name}_interval"] = [_number(each.low), _number(each.high)]
-    found["classes"] = [_class(row) for row in multi.per_class(evaluation.answers)]
-    return found
+    return {
+        **{"labels": "multi", "thresholds": CHOSEN, "intervals": HOW},
+        **telling.estimates(evaluation.summary, (*_TITLES, "loss")),
+        "classes": [_class(row) for row in evaluation.classes],
+    }
 
 
 def _class(row):
-    return {name: _number(value) for name, value in dataclasses.asdict(row).items()}
-
-
-def _number(value):
-    """A number, or a text, as JSON has it: it knows no NaN."""
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    return value
+    return {name: telling.known(value) for name, value in dataclasses.asdict(row).items()}
 
 
 def table(evaluation: MultiEvaluation) -> str:

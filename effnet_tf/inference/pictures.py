@@ -158,7 +158,7 @@ def _together(texts, chosen):
 
 def classes(evaluation: MultiEvaluation, path: str) -> bool:
     """Draws AP and F1 of the classes; of many those of the lowest AP; returns whether it did."""
-    rows = [row for row in multi.per_class(evaluation.answers) if row.images]
+    rows = [row for row in evaluation.classes if row.images]
     title = "AP and F1 of the classes"
     if len(rows) > MOST_CLASSES:
         title += f"; the {MOST_CLASSES} lowest of {len(rows):,}"

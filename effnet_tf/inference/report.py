@@ -7,7 +7,6 @@ that needs nothing else: the pictures are inside.
 import csv
 import io
 import json
-import math
 import os
 from typing import Any
 
@@ -101,10 +100,8 @@ def _of_one_class(evaluation):
     """What report.json says where an image has one class."""
     summary, names = evaluation.summary, evaluation.matching.names
     found = {"unknown_images": summary.unknown, "intervals": telling.HOW}
-    for name in ("top1", "top5", "loss", "class_accuracy", "calibration_error"):
-        estimate = getattr(summary, name)
-        found[name] = _number(estimate.value)
-        found[f"{name}_interval"] = [_number(estimate.low), _number(estimate.high)]
+    names_of_numbers = ("top1", "top5", "loss", "class_accuracy", "calibration_error")
+    found |= telling.estimates(summary, names_of_numbers)
     found["classes"] = [_class(row, names) for row in confusion.per_class(evaluation.answers)]
     found["confusions"] = [
         {"class": names[label], "answer": names[answer], "images": count}
@@ -119,17 +116,10 @@ def _class(row, names):
         "images": row.images,
         "answered": row.answered,
         "right": row.right,
-        "precision": _number(row.precision),
-        "recall": _number(row.recall),
-        "f1": _number(row.f1),
+        "precision": telling.known(row.precision),
+        "recall": telling.known(row.recall),
+        "f1": telling.known(row.f1),
     }
-
-
-def _number(value):
-    """A number as JSON has it: it knows no NaN."""
-    if math.isnan(value):
-        return None
-    return value
 
 
 def table(evaluation: Evaluation | MultiEvaluation) -> str:

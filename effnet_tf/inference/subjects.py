@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from effnet_tf import storage
+from effnet_tf import multilabel, storage
 from effnet_tf.errors import InputError, nearest
 from effnet_tf.export import identify, runtimes
 from effnet_tf.export.layout import Layout
@@ -71,7 +71,7 @@ class Subject:
         """Returns probabilities, (N, classes) float64, of images as `scores` takes them."""
         of_logits, of_any = metrics.softmax, metrics.probabilities
         if self.thresholds is not None:
-            of_logits, of_any = metrics.sigmoid, metrics.independent
+            of_logits, of_any = multilabel.probabilities, metrics.independent
         if self.gives_logits:
             return of_logits(self.scores(images))
         return of_any(self.scores(images))

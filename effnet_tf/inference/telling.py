@@ -1,12 +1,15 @@
-"""How is an evaluation told to a person, in lines of text?"""
+"""How is an evaluation told, in lines of text and in numbers?"""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 from effnet_tf.columns import aligned
 from effnet_tf.errors import printable
 from effnet_tf.inference import confusion
-from effnet_tf.inference.evaluating import Evaluation
+from effnet_tf.inference.evaluating import Evaluation, MultiEvaluation
 from effnet_tf.inference.metrics import Summary
+from effnet_tf.inference.multi import MultiSummary
 
 CONFUSIONS = 10  # that are shown
 MOST_CLASSES = 50  # lines of a table
@@ -60,15 +63,39 @@ def number(value: float) -> str:
     return f"{value:.4f}"
 
 
+def known(value: Any) -> Any:
+    """Returns a number, or a text, as JSON has it: None where there is none, for it has no NaN."""
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    return value
+
+
+def estimates(summary: Summary | MultiSummary, names: Iterable[str]) -> dict[str, Any]:
+    """Returns what report.json says of the numbers of these names, and of their intervals."""
+    found: dict[str, Any] = {}
+    for name in names:
+        each = getattr(summary, name)
+        found[name] = known(each.value)
+        found[f"{name}_interval"] = [known(each.low), known(each.high)]
+    return found
+
+
 def counts(evaluation: Evaluation) -> str:
     """Returns what was counted, what was not, and how quick it was."""
-    summary = evaluation.summary
-    text = f"{summary.images:,} images"
+    summary, text = evaluation.summary, ""
     if summary.bad:
         text += f", {summary.bad:,} of which cannot be used and count as wrong in top-1 and top-5"
     if summary.unknown:
         text += f"; {summary.unknown:,} more of classes that the network does not know"
-    return f"{text}; {evaluation.images_per_second:,.1f} images/s, read, decoded and answered."
+    return counted(evaluation, text)
+
+
+def counted(evaluation: Evaluation | MultiEvaluation, exceptions: str) -> str:
+    """Returns how many images there were, with a text on some of them, and how quick it was."""
+    return (
+        f"{evaluation.summary.images:,} images{exceptions}; "
+        f"{evaluation.images_per_second:,.1f} images/s, read, decoded and answered."
+    )
 
 
 def class_rows(evaluation: Evaluation, most: int | None = None) -> list[list[str]]:

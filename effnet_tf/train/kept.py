@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow as tf
 
+from effnet_tf import multilabel
+
 
 class Kept:
     """The label of every image and its logits; made under the scope of a strategy.
@@ -53,12 +55,11 @@ class Kept:
     def read(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the labels, (N,) int64, and {model: (N, classes) float64 probabilities}."""
         labels = self._labels.read_value().numpy().astype("int64")
-        return labels, {name: _sigmoid(each.read_value()) for name, each in self._logits.items()}
-
-
-def _sigmoid(logits):
-    """Probabilities in float64, where few logits are so large that they become equal."""
-    return tf.sigmoid(tf.cast(logits, tf.float64)).numpy()
+        chances = {
+            name: multilabel.probabilities(each.read_value().numpy())
+            for name, each in self._logits.items()
+        }
+        return labels, chances
 
 
 def sum_variable(shape: Sequence[int] = ()) -> tf.Variable:
