@@ -15,6 +15,7 @@ from keras.src.applications import efficientnet, efficientnet_v2
 import effnet_tf
 from effnet_tf.variants import VARIANTS, Stage
 from tests.habits import edgetpu
+from tests.helpers import tiny_v2
 
 WIDTH, CLASSES, SIDE = 0.25, 3, 32
 FAMILIES = ("b0", "lite0", "edgetpu-s", "v2-s")
@@ -89,19 +90,7 @@ def theirs(family: str, tall: bool, **arguments) -> keras.Model:
 
 
 def _theirs_v2(row, stages, **arguments):
-    blocks = [
-        dict(
-            kernel_size=stage.kernel_size,
-            num_repeat=stage.repeats,
-            input_filters=stage.input_filters,
-            output_filters=stage.filters,
-            expand_ratio=stage.expand_ratio,
-            se_ratio=row.se_ratio if stage.se_ratio is None else stage.se_ratio,
-            strides=stage.strides,
-            conv_type=int(stage.fused or stage.kind == "conv"),
-        )
-        for stage in stages
-    ]
+    blocks = tiny_v2.blocks_args(row, stages)
     name = arguments.pop("name")  # theirs normalises otherwise where it begins with a "b"
     model = efficientnet_v2.EfficientNetV2(
         WIDTH, 1.0, SIDE, row.dropout_rate, blocks_args=blocks, name="v2-s", **arguments

@@ -1,6 +1,7 @@
 """Tiny EfficientNetV2s, ours and keras.applications', for tests of every kind."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import keras
 from keras.src.applications import efficientnet_v2
@@ -21,22 +22,27 @@ def row(name: str = "v2-b0") -> variants.Variant:
     return dataclasses.replace(full, stages=stages, stem_filters=8, head_filters=16, resolution=32)
 
 
-def theirs(name: str = "v2-b0", shape: tuple = (48, 33, 3), **options) -> keras.Model:
-    """Returns the same of keras.applications, with statistics as of a trained one."""
-    keras.backend.clear_session(free_memory=False)
-    arguments = [
+def blocks_args(row: variants.Variant, stages: Sequence[variants.Stage]) -> list[dict]:
+    """Returns stages of a row in the words of keras.applications' EfficientNetV2."""
+    return [
         dict(
             kernel_size=stage.kernel_size,
             num_repeat=stage.repeats,
             input_filters=stage.input_filters,
             output_filters=stage.filters,
             expand_ratio=stage.expand_ratio,
-            se_ratio=0.25 if stage.se_ratio is None else 0,
+            se_ratio=row.se_ratio if stage.se_ratio is None else stage.se_ratio,
             strides=stage.strides,
             conv_type=int(stage.fused or stage.kind == "conv"),
         )
-        for stage in row(name).stages
+        for stage in stages
     ]
+
+
+def theirs(name: str = "v2-b0", shape: tuple = (48, 33, 3), **options) -> keras.Model:
+    """Returns the same of keras.applications, with statistics as of a trained one."""
+    keras.backend.clear_session(free_memory=False)
+    arguments = blocks_args(row(name), row(name).stages)
     width = 16 / 1280  # of their head, which is 1280 before
     for block in arguments:
         for side in ("input_filters", "output_filters"):
