@@ -30,6 +30,7 @@ FLOORS = {
     "local_files": 1,
     "messages": 1,
     "multilabel": 1,
+    "intervals": 1,
     "faces": 2,
     "programs": 2,
     "progress": 2,

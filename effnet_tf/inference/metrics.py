@@ -10,28 +10,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from effnet_tf import multilabel
+from effnet_tf.intervals import Estimate, mean, share
 
 BEST = 5  # classes kept of every image
 BINS = 15  # of the calibration error: Guo et al., arXiv 1706.04599, section 2
 RESAMPLES = 1000  # of the bootstrap
-_Z = 1.959964  # of the normal distribution, for 95 %
 # Labels that are no class of the network.
 BAD, UNKNOWN = -1, -2
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A number measured on a sample, with its 95 % interval.
-
-    Attributes:
-        value: the number.
-        low: of the interval.
-        high: of the interval.
-    """
-
-    value: float
-    low: float
-    high: float
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -169,32 +154,6 @@ def summary(answers: Answers) -> Summary:
         class_accuracy=class_accuracy(labels[usable], hits(answers)[usable]),
         calibration_error=calibration_error(answers.sureness[usable, 0], hits(answers)[usable]),
     )
-
-
-def share(right: int, count: int) -> Estimate:
-    """Returns a share with Wilson's interval (Wilson 1927), which holds for few images, too."""
-    if not count:
-        return Estimate(np.nan, np.nan, np.nan)
-    value, square = right / count, _Z**2 / count
-    middle = (value + square / 2) / (1 + square)
-    half = _Z / (1 + square) * np.sqrt(value * (1 - value) / count + square / (4 * count))
-    low, high = float(middle - half), float(middle + half)
-    if right == 0:
-        low = 0.0  # and not what rounding leaves of it
-    if right == count:
-        high = 1.0
-    return Estimate(value, low, high)
-
-
-def mean(values: np.ndarray) -> Estimate:
-    """Returns a mean with the interval of the normal distribution."""
-    if not len(values):
-        return Estimate(np.nan, np.nan, np.nan)
-    half = 0.0
-    if len(values) > 1:
-        half = _Z * float(values.std(ddof=1)) / np.sqrt(len(values))
-    value = float(values.mean())
-    return Estimate(value, value - half, value + half)
 
 
 def class_accuracy(labels: np.ndarray, right: np.ndarray) -> Estimate:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from effnet_tf import multilabel
-from effnet_tf.inference.metrics import Estimate, mean, share
+from effnet_tf.intervals import Estimate, mean, share
 
 RESAMPLES = 100  # of the bootstrap
 MOST = 2_000_000  # answers, images x classes, of which a ranking is drawn anew so often: seconds

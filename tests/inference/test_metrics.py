@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
+from effnet_tf import intervals
 from effnet_tf.inference import confusion, metrics
 from effnet_tf.inference.metrics import BAD, UNKNOWN
 
@@ -81,10 +82,10 @@ def test_intervals(sample):
         assert estimate.low <= estimate.value <= estimate.high and estimate.low < estimate.high, (
             name
         )
-    eight_of_ten = metrics.share(8, 10)
+    eight_of_ten = intervals.share(8, 10)
     assert (eight_of_ten.low, eight_of_ten.high) == pytest.approx((0.4902, 0.9433), abs=1e-4)
-    assert metrics.share(10, 10).low == pytest.approx(0.7225, abs=1e-4)
-    assert metrics.share(10, 10).high == 1 and metrics.share(0, 10).low == 0
+    assert intervals.share(10, 10).low == pytest.approx(0.7225, abs=1e-4)
+    assert intervals.share(10, 10).high == 1 and intervals.share(0, 10).low == 0
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says():
