@@ -3,7 +3,8 @@
     python tools/versions.py                      # a smoke test for each
     python tools/versions.py --write_constraints  # today's packages become constraints*.txt
 
-Each smoke test (tools/smoke.py) has a new virtual environment with the extra [cpu]: the oldest
+Each smoke test (tools/smoke.py) has a new virtual environment with the extra [cpu] of a wheel that
+is built once: the oldest
 Python that is found on this machine has the lowest version of everything that setup.py names,
 the others have the packages of constraints.txt. (`make demo` and `make test` try those with the
 Python that is this machine's own.)
@@ -17,6 +18,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -67,36 +69,65 @@ def lower_bounds() -> list[str]:
     return [f"{name}=={version}" for name, version in bounds]
 
 
-def smoke(title: str, python: str, constraints: pathlib.Path) -> None:
-    """Installs effnet_tf[cpu] into a new environment, and tries it; a failure ends the program."""
-    print(f"\n{title}", flush=True)
+def build(python: str, folder: str) -> str:
+    """Builds this checkout's wheel, once for all; returns its path."""
+    environment = os.path.join(folder, "environment")
+    subprocess.run([python, "-m", "venv", environment], check=True)
+    inside = os.path.join(environment, "bin", "python")
+    # From here: pip takes a "[" in the checkout's own path for the beginning of extras.
+    command = [inside, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, "."]
+    subprocess.run([*command, "--disable-pip-version-check"], cwd=ROOT, check=True)
+    (wheel,) = pathlib.Path(folder).glob("*.whl")
+    return str(wheel)
+
+
+def smoke(title: str, python: str, wheel: str, constraints: pathlib.Path) -> bool:
+    """Installs the extra [cpu] into a new environment, and tries it; returns whether it works."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([python, "-m", "venv", folder], check=True)
         inside = os.path.join(folder, "bin", "python")
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        install = [*INSTALL, "--constraint", str(constraints), ".[cpu]"]
+        # The environment is used once: what is imported is compiled then, the rest never.
+        install = [*INSTALL, "--no-compile", "--constraint", str(constraints), f"{wheel}[cpu]"]
+        printed = ""
         for command in (install, [str(ROOT / "tools" / "smoke.py")]):
-            # From here: pip takes a "[" in the checkout's own path for the beginning of extras.
-            finished = subprocess.run([inside, *command], cwd=ROOT, env=environment)
+            finished = subprocess.run(
+                [inside, *command],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            printed += finished.stdout
             if finished.returncode:
-                sys.exit(f"{title}: failed.")
+                break
+    verdict = "" if finished.returncode == 0 else f"{title}: failed.\n"
+    print(f"\n{title}\n{printed}{verdict}", end="", flush=True)
+    return finished.returncode == 0
 
 
 def try_all() -> None:
-    """Runs every smoke test that this machine has a Python for."""
+    """Runs every smoke test that this machine has a Python for, two at a time."""
     found = pythons()
     if not found:
         sys.exit(f"None of Python {', '.join(PYTHONS)} is on this machine.")
     oldest, *others = found
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         path = pathlib.Path(folder, "oldest.txt")
         path.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
-        smoke(f"Python {oldest}, the oldest packages that setup.py admits", found[oldest], path)
-    for version in others:
-        smoke(f"Python {version}, the packages of {CONSTRAINTS.name}", found[version], CONSTRAINTS)
+        tests = [(f"Python {oldest}, the oldest packages that setup.py admits", oldest, path)]
+        for version in others:
+            title = f"Python {version}, the packages of {CONSTRAINTS.name}"
+            tests.append((title, version, CONSTRAINTS))
+        print(f"Trying Python {', '.join(found)}, two at a time; it takes minutes ...", flush=True)
+        wheel = build(found[oldest], folder)
+        runs = [pool.submit(smoke, title, found[each], wheel, file) for title, each, file in tests]
+        works = [run.result() for run in runs]
     for version in PYTHONS:
         if version not in found:
             print(f"\nPython {version} is not on this machine: not tried.")
+    if not all(works):
+        sys.exit("Some of them failed.")
     print(f"\nPython {', '.join(found)}: all of them work.")
 
 

@@ -72,6 +72,8 @@ class Evaluation:
             variable.assign(0.0)
         if self._kept is not None:
             self._kept.clear()
+        if self._stop.numpy():
+            return None
         if self._dataset is None:  # traced once, not for every evaluation
             self._dataset = self._strategy.distribute_datasets_from_function(self._batches)
         iterator = iter(self._dataset)
@@ -103,7 +105,9 @@ class Evaluation:
 
     def _steps(self, iterator, count):
         done = tf.constant(0)
-        while tf.logical_and(done < count, tf.logical_not(self._stop)):
+        # One batch in any case: TensorFlow (2.21) crashes where a distributed iterator is deleted
+        # after its thread was asked for and before it runs.
+        while done < count and (done == 0 or not self._stop):
             self._strategy.run(self.step, args=(next(iterator),))
             done += 1
 

@@ -5,6 +5,7 @@ seconds instead of the import.
 """
 
 import ctypes
+import faulthandler
 import gc
 import multiprocessing
 import os
@@ -118,6 +119,7 @@ def _get_stuck(name):
 
 def _main(workdir, options, place, environment, log, stuck):
     sys.stdout = sys.stderr = open(log, "w", buffering=1, encoding="utf-8")
+    faulthandler.enable(sys.stderr)
     os.environ.update(environment)
     tiny_net.register()
     journal.Journal.show_batch = lambda journal: None  # a picture takes as long as all steps

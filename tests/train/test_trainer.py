@@ -82,6 +82,30 @@ def test_the_held_out_pipeline_is_made_once(made, monkeypatch):
     assert trainer.evaluate() == trainer.evaluate() and len(calls) == 1
 
 
+def test_an_evaluation_that_is_not_wanted_opens_no_images(made, monkeypatch):
+    trainer = made[0]
+    monkeypatch.setattr(trainer.evaluation, "_dataset", None)
+    monkeypatch.setattr(data, "evaluation", None)
+    trainer.stop.assign(True)
+    assert trainer.evaluate() is None
+    trainer.stop.assign(False)
+
+
+def test_images_that_were_opened_are_waited_for(made, monkeypatch):
+    """TensorFlow crashes if their iterator goes before its thread runs."""
+    trainer, evaluation = made[0], data.evaluation
+
+    def opened(*arguments, **options):
+        trainer.stop.assign(True)
+        return evaluation(*arguments, **options)
+
+    monkeypatch.setattr(trainer.evaluation, "_dataset", None)
+    monkeypatch.setattr(data, "evaluation", opened)
+    assert trainer.evaluate() is None
+    trainer.stop.assign(False)
+    assert float(trainer.evaluation.sums["images"].read_value()) == trainer.eval_per_replica
+
+
 def advance(trainer, count):
     """Trains, and adds to the totals as guard.py does."""
     position = trainer.position
