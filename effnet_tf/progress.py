@@ -149,6 +149,16 @@ def bar(
     return made
 
 
+def shown_by(bar: Progress) -> Callable[[int, int], None]:
+    """Returns a function of (done, of how many) that moves a bar."""
+
+    def show(done, total):
+        bar.total = total
+        bar.update(done - bar.n)
+
+    return show
+
+
 def line(file: TextIO | io.TextIOBase | None = None, shown: bool = True) -> Progress:
     """Returns a line that shows what was last given to its `say`; `close` ends the line.
 

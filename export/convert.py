@@ -162,8 +162,7 @@ def _tflite_options(job):
         io=given.io,
         batch=given.batch,
         equalize=given.equalize,
-        rounding=given.rounding,
-        correct_biases=given.correct_biases,
+        effort=given.effort,
         target_sqnr=given.target_sqnr,
         min_sqnr=given.min_sqnr,
         min_agreement=given.min_agreement,
@@ -180,7 +179,7 @@ def _calibration(job, wanted):
         if where:
             raise InputError(
                 "--calibration is for --quantize int8 and int16x8, and for weights8 with "
-                f"--rounding compensated; {_called(wanted)} takes no images."
+                f"--effort normal; {_called(wanted)} takes no images."
             )
         return None
     if not where and not job.options.workdir and wanted.quantize not in CALIBRATED:
@@ -194,8 +193,8 @@ def _calibration(job, wanted):
 
 
 def _called(wanted):
-    if wanted.rounding == "nearest":
-        return "--rounding nearest"
+    if wanted.effort == "quick":
+        return f"{wanted.quantize} with --effort quick"
     return wanted.quantize
 
 

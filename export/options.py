@@ -2,7 +2,7 @@
 
 import argparse
 
-from effnet_tf.export.tflite.options import IO, QUANTIZE, ROUNDING, TARGET_SQNR
+from effnet_tf.export.tflite.options import EFFORTS, IO, QUANTIZE, TARGET_SQNR
 from effnet_tf.inference.options import count, crop
 
 from . import images, opened
@@ -122,17 +122,12 @@ def _integer_options(add):
         help="equalise the ranges of channels before int8 and int16x8 (default: yes)",
     )
     add(
-        "--rounding",
-        choices=ROUNDING,
-        help="of 8-bit weights. compensated: so that their errors cancel on the calibration "
-        "images, and biases take up what is left on average; nearest: each for itself, at once. "
-        "Default: compensated",
-    )
-    add(
-        "--correct_biases",
-        action="store_true",
-        help="with --rounding nearest: take the mean error of the rounded weights off the biases "
-        "of int8 and int16x8",
+        "--effort",
+        choices=EFFORTS,
+        help="how long making 8-bit numbers may take. quick, seconds: each weight is rounded for "
+        "itself; normal, a minute or two: so that their errors cancel on the calibration images; "
+        "thorough, some minutes more: int8's ranges of activations are searched for, too. "
+        "Default: normal",
     )
     add(
         "--keep_float",

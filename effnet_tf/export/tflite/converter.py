@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import isolated, progress
 from effnet_tf.export import staging
-from effnet_tf.export.tflite import integers, measuring
+from effnet_tf.export.tflite import integers, measuring, narrowing
 from effnet_tf.export.tflite.options import TARGET_SQNR
 
 COMPARED = 64  # calibration images that tell how good an int8 file is
@@ -55,6 +55,7 @@ def int8(
     takes_pixels: bool,
     keep_float: Sequence[str] | str = (),
     target_sqnr: float = TARGET_SQNR,
+    narrow: bool = False,
     shown: bool = True,
 ) -> dict:
     """Writes a float TFLite file as an int8 one.
@@ -69,6 +70,7 @@ def int8(
         keep_float: names of blocks that stay float, or "auto": few that reach
             `target_sqnr`, in dB.
         target_sqnr: for "auto".
+        narrow: whether narrower ranges of activations are tried, and kept where they do better.
         shown: whether a person is told how far it is.
 
     Returns:
@@ -86,6 +88,9 @@ def int8(
             line.say(text)
 
     ranges = integers.calibrated(data, batches(images, batch, shown), takes_pixels)
+    if narrow:
+        narrower = _narrowed(ranges, images, shown)
+        ranges = max(ranges, narrower, key=lambda ranges: sqnr(integers.int8(ranges, io)))
     whole = integers.int8(ranges, io)
     file, names, price = whole, [], None
     if keep_float == "auto":
@@ -99,6 +104,14 @@ def int8(
         price = integers.price(whole, file)
     staging.write(out, file)
     return {"sqnr": sqnr(file), "names": names, "price": price}
+
+
+def _narrowed(ranges, images, shown):
+    """Returns a calibrated file with ranges that were searched for; shows how far that is."""
+    pixels = narrowing.chosen(np.load(images, mmap_mode="r"))
+    terminal = isolated.progress.terminal
+    with progress.bar("Trying ranges", unit="tensors", file=terminal, shown=shown) as bar:
+        return narrowing.narrowed(ranges, pixels, progress.shown_by(bar))
 
 
 def batches(path: str, size: int, shown: bool = False) -> Iterator[np.ndarray]:

@@ -9,7 +9,7 @@ QUANTIZE = ("none", "float16", "weights8", "int8", "int16x8", "dynamic")
 IO = ("float", "int8", "uint8")
 CALIBRATED = ("int8", "int16x8")  # cannot do without images
 ROUNDED = ("weights8", *CALIBRATED)  # have weights of 8 bits that we round
-ROUNDING = ("compensated", "nearest")
+EFFORTS = ("quick", "normal", "thorough")
 TARGET_SQNR = 30.0
 
 
@@ -27,12 +27,12 @@ class Options:
             "uint8" (bytes of an image as they are) or "int8" (those minus 128).
         batch: images per call, or "dynamic".
         equalize: whether to equalise the ranges of channels before int8 and int16x8.
-        rounding: of 8-bit weights. "compensated": so that their errors cancel on calibration
-            images, or on drawn ones where there are none; biases take up the mean of what is
-            left. "nearest": each for itself, which takes no time. None: compensated; it is
-            printed.
-        correct_biases: with rounding "nearest", whether to take the mean error of the rounded
-            weights off the biases of int8 and int16x8; compensated rounding always does.
+        effort: how long making 8-bit numbers may take. "quick", seconds: each weight is
+            rounded for itself, and biases of int8 and int16x8 take up the mean error.
+            "normal", a minute or two: weights are rounded so that their errors cancel on
+            calibration images, or on drawn ones where there are none, and biases take up what
+            is left. "thorough", some minutes more, of int8: ranges of activations are searched
+            for, too. None: normal; it is printed.
         keep_float: names of blocks that stay float in an int8 file, such as ("block7a",
             "top"), or "auto": few that reach `target_sqnr`.
         target_sqnr: of the logits, in dB, for "auto".
@@ -49,8 +49,7 @@ class Options:
     io: str = "float"
     batch: int | str = 1
     equalize: bool = True
-    rounding: str | None = None
-    correct_biases: bool = False
+    effort: str | None = None
     keep_float: tuple[str, ...] | str = ()
     target_sqnr: float = TARGET_SQNR
     min_sqnr: float | None = None
@@ -60,8 +59,8 @@ class Options:
         if self.quantize is not None:
             _check_known("quantize", self.quantize, QUANTIZE)
         _check_known("io", self.io, IO)
-        if self.rounding is not None:
-            _check_known("rounding", self.rounding, ROUNDING)
+        if self.effort is not None:
+            _check_known("effort", self.effort, EFFORTS)
         if self.batch != "dynamic" and not (isinstance(self.batch, int) and self.batch > 0):
             raise InputError(
                 f"batch is {self.batch!r}; it must be a number of images, at least 1, or 'dynamic'."
@@ -90,10 +89,15 @@ class Options:
             )
         if self.io != "float" and self.quantize == "int16x8":
             raise InputError("quantize 'int16x8' takes io 'float' only.")
-        if self.rounding is not None and self.quantize not in ROUNDED:
+        if self.effort is not None and self.quantize not in ROUNDED:
             raise InputError(
-                f"rounding is for quantize {', '.join(ROUNDED)}; a file of '{self.quantize}' has "
-                "no weights to round so."
+                f"effort is for quantize {', '.join(ROUNDED)}; a file of '{self.quantize}' has "
+                "no 8-bit numbers to choose."
+            )
+        if self.effort == "thorough" and self.quantize != "int8":
+            raise InputError(
+                "effort 'thorough' searches for ranges of quantize 'int8'; a file of "
+                f"'{self.quantize}' has none: take 'normal'."
             )
         if self.keep_float and self.quantize != "int8":
             raise InputError("keep_float is for quantize 'int8'.")
@@ -103,7 +107,12 @@ class Options:
     @property
     def rounds(self) -> bool:
         """Whether 8-bit weights are rounded so that their errors cancel."""
-        return self.quantize in ROUNDED and self.rounding != "nearest"
+        return self.quantize in ROUNDED and self.effort != "quick"
+
+    @property
+    def narrows(self) -> bool:
+        """Whether ranges of activations are searched for."""
+        return self.quantize == "int8" and self.effort == "thorough"
 
     @property
     def static_batch(self) -> int | None:

@@ -4,8 +4,6 @@ Ranges are equalised, and the weights rounded so that their errors cancel. Both 
 images they were done for, and a bar shows how far they are.
 """
 
-from collections.abc import Callable
-
 import keras
 import numpy as np
 
@@ -36,19 +34,19 @@ def round_weights(
         Whether the weights were rounded here; if not, whoever writes the file rounds each of
         them to the nearest step.
     """
-    if options.rounding == "nearest":
-        log.info("rounding nearest: each weight goes to the nearest step of its channel")
+    if options.effort == "quick":
+        log.info("effort quick: each weight goes to the nearest step of its channel")
         return False
     if calibration is None and not takes_pixels:
         log.info(
-            "rounding nearest: compensated needs images, and for a model whose caller normalises "
-            "the pixels none can be drawn; give calibration images for a better file"
+            "Each weight goes to the nearest step of its channel: more needs images, and for a "
+            "model whose caller normalises the pixels none can be drawn; give calibration images"
         )
         return False
     images = _images(folded, calibration)
     _say(options, len(images), calibration is None)
     with progress.bar("Rounding weights", unit="layers") as bar:
-        sweeping.round_weights(folded, images, smallest=smallest, progress=_shown_by(bar))
+        sweeping.round_weights(folded, images, smallest=smallest, progress=progress.shown_by(bar))
     return True
 
 
@@ -62,31 +60,17 @@ def _images(folded, calibration):
 
 def _say(options, count, are_drawn):
     """Says how weights are rounded, and for which images."""
-    chosen = ""
-    if options.rounding is None:
-        chosen = ", the default"
+    effort = options.effort or "normal, the default"
     images = f"{count} calibration images"
     if are_drawn:
         images = f"{count} drawn images; calibration images of your own may do better"
-    log.info(
-        f"rounding compensated{chosen}: the errors of 8-bit weights are made to cancel on {images}"
-    )
-
-
-def _shown_by(bar: progress.Progress) -> Callable[[int, int], None]:
-    """Returns a function of (done, of how many) that moves a bar."""
-
-    def show(done, total):
-        bar.total = total
-        bar.update(done - bar.n)
-
-    return show
+    log.info(f"effort {effort}: the errors of 8-bit weights are made to cancel on {images}")
 
 
 def equalize(folded: keras.Model, calibration: np.ndarray) -> None:
     """Gives the channels of a folded model like ranges on images (N, H, W, C); says how far."""
     with progress.bar("Measuring ranges", len(calibration)) as bar:
-        done = equalization.equalize(folded, calibration, _shown_by(bar))
+        done = equalization.equalize(folded, calibration, progress.shown_by(bar))
     if done:
         spread = max(np.log2(factors.max() / factors.min()) for _, factors in done)
         log.info(
@@ -98,4 +82,4 @@ def equalize(folded: keras.Model, calibration: np.ndarray) -> None:
 def correct_biases(folded: keras.Model, calibration: np.ndarray) -> None:
     """Takes the mean error of nearest rounding off the biases of a folded model."""
     with progress.bar("Measuring means", len(calibration)) as bar:
-        equalization.correct_biases(folded, calibration, _shown_by(bar))
+        equalization.correct_biases(folded, calibration, progress.shown_by(bar))

@@ -122,11 +122,9 @@ def _conversion(place, name):
 
 def _calibrated(place, folded, options, calibration, takes_pixels):
     """Makes an int8 or int16x8 file of the SavedModel "plain", or of a better one."""
-    sources = ["plain"]
-    if options.equalize or options.correct_biases or options.rounding != "nearest":
-        sources.append("prepared")
-        _prepare(folded, options, calibration, takes_pixels)
-        _save(folded, place("prepared"), options.static_batch)
+    _prepare(folded, options, calibration, takes_pixels)
+    _save(folded, place("prepared"), options.static_batch)
+    sources = ("plain", "prepared")
     conversions = [_conversion(place, name) for name in sources]
     common = {
         "images": place("calibration.npy"),
@@ -134,17 +132,17 @@ def _calibrated(place, folded, options, calibration, takes_pixels):
         "shown": log.isEnabledFor(logging.INFO),
     }
     if options.quantize == "int16x8":
-        files = {"saved_model": place(sources[-1]), "out": place("final.tflite")}
+        files = {"saved_model": place("prepared"), "out": place("final.tflite")}
         isolated.call(*conversions, (converter.int16x8, {**common, **files}))
         return Made(
             place("final.tflite"),
             place("plain.tflite"),
-            simulation=_simulation_of(place, sources[-1], "final"),
+            simulation=_simulation_of(place, "prepared", "final"),
         )
     common |= {"io": options.io, "takes_pixels": takes_pixels}
     integers = [_to_int8(place, name, f"{name}8", common) for name in sources]
     results = isolated.call(*conversions, *integers)
-    found = dict(zip(sources, results[-len(sources) :]))
+    found = dict(zip(sources, results[-2:]))
     return _best(place, found, options, common)
 
 
@@ -158,8 +156,7 @@ def _prepare(folded, options, calibration, takes_pixels):
     """Changes the weights of a folded model so that integers lose less."""
     if options.equalize:
         preparing.equalize(folded, calibration)
-    is_rounded = preparing.round_weights(folded, options, calibration, takes_pixels=takes_pixels)
-    if options.correct_biases and not is_rounded:
+    if not preparing.round_weights(folded, options, calibration, takes_pixels=takes_pixels):
         preparing.correct_biases(folded, calibration)
 
 
@@ -168,17 +165,20 @@ def _best(place, found, options, common):
 
     Args:
         place: of the files.
-        found: {"plain": what the job int8 returned, "prepared": the same}, or the first only.
+        found: {"plain": what the job int8 returned, "prepared": the same}.
         options: an `Options`.
         common: arguments of the job int8.
     """
     source = max(found, key=lambda name: found[name]["sqnr"])
-    if len(found) > 1:
-        _tell_both(found, options)
+    _tell_both(found, options)
     final, result = f"{source}8", found[source]
-    if options.keep_float:
+    if options.keep_float or options.narrows:
         final = "final"
-        wanted = {"keep_float": options.keep_float, "target_sqnr": options.target_sqnr}
+        wanted = {
+            "keep_float": options.keep_float,
+            "target_sqnr": options.target_sqnr,
+            "narrow": options.narrows,
+        }
         (result,) = isolated.call(_to_int8(place, source, final, {**common, **wanted}))
     compared = [(place(f"{source}.tflite"), place(f"{final}.tflite"))]
     if source != "plain":
@@ -197,9 +197,9 @@ def _tell_both(found, options):
     done = []
     if options.equalize:
         done.append("equalised")
-    if options.rounding != "nearest":
+    if options.rounds:
         done.append("rounded so that errors cancel")
-    elif options.correct_biases:
+    else:
         done.append("with corrected biases")
     log.info(
         f"SQNR on calibration images: {found['plain']['sqnr']:.1f} dB as it is, "

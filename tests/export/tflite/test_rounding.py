@@ -271,25 +271,27 @@ class TestPreparing:
 
     def test_on_calibration_images(self, caplog):
         done, text = self.said(caplog, Options("weights8"), IMAGES)
-        assert done and "rounding compensated, the default" in text
+        assert done and "effort normal, the default: the errors" in text
         assert "on 8 calibration images" in text
 
     def test_on_drawn_ones(self, caplog, monkeypatch):
         monkeypatch.setattr(sweeping, "MOST_IMAGES", 5)
-        done, text = self.said(caplog, Options("weights8", rounding="compensated"), None)
+        done, text = self.said(caplog, Options("weights8", effort="normal"), None)
         assert done and "on 5 drawn images" in text and "default" not in text
 
     def test_not_where_nobody_wants_or_can(self, caplog):
-        done, text = self.said(caplog, Options("weights8", rounding="nearest"), IMAGES)
-        assert not done and "rounding nearest: each weight" in text
+        done, text = self.said(caplog, Options("weights8", effort="quick"), IMAGES)
+        assert not done and "effort quick: each weight" in text
         done, text = self.said(caplog, Options("weights8"), None, takes_pixels=False)
         assert not done and "give calibration images" in text
 
     def test_for_kinds_with_8_bit_weights_only(self):
-        with pytest.raises(InputError, match="rounding is 'best'; it must be one of compensated"):
-            Options("weights8", rounding="best")
-        with pytest.raises(InputError, match="rounding is for quantize weights8, int8, int16x8"):
-            Options("float16", rounding="nearest")
+        with pytest.raises(InputError, match="effort is 'best'; it must be one of quick"):
+            Options("weights8", effort="best")
+        with pytest.raises(InputError, match="effort is for quantize weights8, int8, int16x8"):
+            Options("float16", effort="quick")
+        with pytest.raises(InputError, match="'thorough' searches for ranges of quantize 'int8'"):
+            Options("weights8", effort="thorough")
 
 
 def test_drawn_images_are_a_function_of_the_seed():
