@@ -116,7 +116,7 @@ def stock(model, folder, calibration, _):
         return process.submit(converted, folder, calibration).result(), "as it is"
 
 
-def ours(model, folder, calibration, about, correct_biases=False):
+def ours(model, folder, calibration, about, effort=None):
     """Returns the bytes of our int8 file, and what it was made of."""
     path = os.path.join(folder, "model.tflite")
     report = export.to_tflite(
@@ -126,8 +126,7 @@ def ours(model, folder, calibration, about, correct_biases=False):
         calibration=calibration,
         about=about,
         equalize=True,
-        correct_biases=correct_biases,
-        min_sqnr=-100,
+        effort=effort,
     )
     return pathlib.Path(path).read_bytes(), "equalised" if report.layers_before else "as it is"
 
@@ -135,7 +134,7 @@ def ours(model, folder, calibration, about, correct_biases=False):
 EXPORTERS = {
     "TFLiteConverter": stock,
     "effnet_tf": ours,
-    "effnet_tf, biases corrected": functools.partial(ours, correct_biases=True),
+    "effnet_tf, thorough": functools.partial(ours, effort="thorough"),
 }
 
 

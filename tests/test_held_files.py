@@ -13,6 +13,7 @@ import effnet_tf
 from effnet_tf import export, train
 from effnet_tf.runs import checkpoints
 from effnet_tf.train.trainer import Trainer
+from tests.helpers import in_process
 from tests.reference import make_held
 from tests.reference.make_held import FAMILIES, HELD, KINDS
 
@@ -66,6 +67,14 @@ def test_exported_files(name):
     kind = name.removeprefix("b-").removesuffix(".tflite")
     wanted = ANSWERS["b"] if name == "saved_model" else ANSWERS[f"tflite-{kind}"]
     np.testing.assert_allclose(found, wanted, atol=0.01 if "int" in kind else 1e-5)
+
+
+def test_exported_files_still_verify():
+    model = effnet_tf.load_model(HELD / "b.keras")
+    for kind in KINDS:
+        with in_process.jobs_here():
+            report = export.verify(model, str(HELD / f"b-{kind}.tflite"), ANSWERS["images"])
+        assert report.kind == kind and report.sqnr_db > 15  # measured: 117, 47, 34, 18 and 27
 
 
 @pytest.mark.parametrize("name", ["saved_model", "b-none.tflite", "b.onnx", "b.keras"])
