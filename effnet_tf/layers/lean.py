@@ -15,8 +15,10 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
+from effnet_tf.layers.lean_neighbours import convolved
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_places import under_xla
+from effnet_tf.layers.lean_sources import again
 from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
@@ -107,7 +109,7 @@ class Lean:
         elif flow.stage is None and self._again and stage.widens:
             return Flow(flow.map, stage, kernel)
         elif flow.stage is None:
-            x = stage.convolution(flow.map, kernel)
+            x = convolved(stage.convolution, flow.map, kernel)
         elif stage.convolution.has_gradients and lean_passes.knows(flow.stage.described.activation):
             x = self._unit(flow, stage.convolution, kernel)
         else:
@@ -225,26 +227,34 @@ def _reader(weights, values) -> Read:
 def _again(block, weights, inputs, values):
     """As `computed`, but the inputs of the block are all that is kept of it."""
     norms: list[BatchNorm] = []
+    # What is added is the input itself in most blocks. As an output it would get a gradient
+    # there, too, of zeros: TensorFlow makes a constant of them, which stays.
+    adds_more = any(stage.described.shortcut for stage in block)
 
     def once(x, values):
-        lean = Lean(block, _reader(weights, values))
-        return lean(x), lean.moved
+        # In pieces where it can: a wide map would set the peak of the whole step.
+        lean = Lean(block, _reader(weights, values), again=not under_xla())
+        x, added = lean(x)
+        return ((x, added) if adds_more else (x,)), lean.moved
 
     @tf.custom_gradient
     def run(x, *values):
         maps, moved = once(x, values)
         norms[:] = [each.layer for each in moved]
 
-        def gradient(of_x, of_added, *_):
-            of_x, of_added, held = held_back(of_x, of_added, x)
-            with tf.control_dependencies([of_x, of_added]), tf.GradientTape() as tape:
+        def gradient(*of_outputs):
+            *of_maps, held = held_back(*of_outputs[: len(maps)], again(inputs, of_outputs[0]))
+            with tf.control_dependencies(of_maps), tf.GradientTape() as tape:
                 held = tf.identity(held)
                 tape.watch([held, *values])
-                maps, _ = once(held, values)
-            return tape.gradient(maps, [held, *values], [of_x, of_added])
+                maps_again, _ = once(held, values)
+            return tape.gradient(maps_again, [held, *values], of_maps)
 
         return (*maps, *[value for each in moved for value in each[1:]]), gradient
 
-    x, added, *statistics = run(inputs, *values)
-    pairs = zip(statistics[::2], statistics[1::2])
+    x, *others = run(inputs, *values)
+    added = inputs
+    if adds_more:
+        added, *others = others
+    pairs = zip(others[::2], others[1::2])
     return x, added, [Moved(norm, *pair) for norm, pair in zip(norms, pairs)]

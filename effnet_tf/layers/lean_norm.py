@@ -15,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.layers.lean_places import obstacle, under_xla
+from effnet_tf.layers.lean_sources import Source, note
 
 
 def normalised(
@@ -93,6 +94,8 @@ def fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tenso
     gamma, beta = (tf.convert_to_tensor(each.value) for each in (layer.gamma, layer.beta))
     outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon)
     follow(layer, mean, variance)
+    scaling = Statistics(mean, variance).scaling(gamma, beta, layer.epsilon)
+    note(outputs, Source(inputs, *scaling))
     return outputs
 
 

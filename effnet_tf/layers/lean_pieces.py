@@ -99,11 +99,12 @@ class Expansion:
         sums, of_kernel, of_x, before = [], [], [], [d]
         back = tf.transpose(narrow.weight * scaling[0])
         for first, last in pieces(x, weights["first"].shape[-1]):
-            with tf.control_dependencies(before):
-                dy, of_piece = self._of_piece(x[first:last], d[first:last], weights, scaling)
+            with tf.control_dependencies(before):  # or the slices would wait from the start
+                narrow_piece = tf.identity(x[first:last])
+                dy, of_piece = self._of_piece(narrow_piece, d[first:last], weights, scaling)
             of_kernel.append(of_piece)
             of_x.append(tf.matmul(dy, back))
-            sums.append(_sums(_rows(x[first:last]), dy))
+            sums.append(_sums(_rows(narrow_piece), dy))
             before = [sums[-1], of_x[-1]]
         of_x = _joined(of_x)
         total = tf.add_n(sums)

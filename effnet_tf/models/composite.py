@@ -9,6 +9,7 @@ from keras import KerasTensor
 
 from effnet_tf import layers
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
+from effnet_tf.layers.lean_neighbours import lighten
 from effnet_tf.variants import Block, Convolution, Network
 
 # Those of EfficientNets, which files of whole models hold.
@@ -30,7 +31,8 @@ def convolution(network: Network, described: Convolution, x: KerasTensor) -> Ker
         momentum=network.batch_norm_momentum,
         epsilon=network.batch_norm_epsilon,
     )(x)
-    return keras.layers.Activation(described.activation, name=described.activation_name)(x)
+    layer = keras.layers.Activation(described.activation, name=described.activation_name)
+    return lighten(layer, described.activation)(x)
 
 
 def block(network: Network, block: Block, x: KerasTensor) -> tuple[KerasTensor, None]:

@@ -25,6 +25,7 @@ from keras import KerasTensor
 
 from effnet_tf.layers import Routing, follow_weights, settings_layers, watch_range
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
+from effnet_tf.layers.lean_neighbours import lighten
 from effnet_tf.layers.lean_norm import fuse
 from effnet_tf.layers.shapes import same_padding
 from effnet_tf.variants import Block, Convolution, Network
@@ -109,7 +110,7 @@ def _activation(described, x, prefix):
     if described.activation is None:  # the projection is linear
         return x
     name = prefix + described.activation_name
-    return keras.layers.Activation(described.activation, name=name)(x)
+    return lighten(keras.layers.Activation(described.activation, name=name), described.activation)(x)
 
 
 def _padded(described, x, name):
