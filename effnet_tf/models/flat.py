@@ -109,8 +109,8 @@ def _pads_before(network, described, prefix):
 def _activation(described, x, prefix):
     if described.activation is None:  # the projection is linear
         return x
-    name = prefix + described.activation_name
-    return lighten(keras.layers.Activation(described.activation, name=name), described.activation)(x)
+    layer = keras.layers.Activation(described.activation, name=prefix + described.activation_name)
+    return lighten(layer, described.activation)(x)
 
 
 def _padded(described, x, name):
