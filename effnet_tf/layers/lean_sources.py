@@ -3,7 +3,7 @@
 A batch norm keeps its input x for its gradient. Its output, and that of an activation after it, are
 functions of x with two numbers per channel: who needs one of them for a gradient of its own can
 compute it then. Where batch norm, activation and the convolution after them are not one unit, as
-at the stem and the head, whose layers users look up by name, each notes what its output was made of.
+at the stem and the head, whose layers users look up by name, each notes what its output is made of.
 """
 
 from typing import NamedTuple
