@@ -227,19 +227,10 @@ def _reader(weights, values) -> Read:
 def _again(block, weights, inputs, values):
     """As `computed`, but the inputs of the block are all that is kept of it."""
     norms: list[BatchNorm] = []
-    # What is added is the input itself in most blocks. As an output it would get a gradient
-    # there, too, of zeros: TensorFlow makes a constant of them, which stays.
-    adds_more = any(stage.described.shortcut for stage in block)
-
-    def once(x, values):
-        # In pieces where it can: a wide map would set the peak of the whole step.
-        lean = Lean(block, _reader(weights, values), again=not under_xla())
-        x, added = lean(x)
-        return ((x, added) if adds_more else (x,)), lean.moved
 
     @tf.custom_gradient
     def run(x, *values):
-        maps, moved = once(x, values)
+        maps, moved = _once(block, weights, x, values)
         norms[:] = [each.layer for each in moved]
 
         def gradient(*of_outputs):
@@ -247,14 +238,27 @@ def _again(block, weights, inputs, values):
             with tf.control_dependencies(of_maps), tf.GradientTape() as tape:
                 held = tf.identity(held)
                 tape.watch([held, *values])
-                maps_again, _ = once(held, values)
+                maps_again, _ = _once(block, weights, held, values)
             return tape.gradient(maps_again, [held, *values], of_maps)
 
         return (*maps, *[value for each in moved for value in each[1:]]), gradient
 
-    x, *others = run(inputs, *values)
-    added = inputs
-    if adds_more:
-        added, *others = others
-    pairs = zip(others[::2], others[1::2])
-    return x, added, [Moved(norm, *pair) for norm, pair in zip(norms, pairs)]
+    outputs = run(inputs, *values)
+    count = len(outputs) - 2 * len(norms)
+    (x, *added), statistics = outputs[:count], outputs[count:]
+    pairs = zip(statistics[::2], statistics[1::2])
+    return x, *(added or [inputs]), [Moved(norm, *pair) for norm, pair in zip(norms, pairs)]
+
+
+def _once(block, weights, x, values):
+    """Returns the map before the sum, with what is to be added if that is computed, too; moved.
+
+    An input that is added as it is would get a gradient here, too, of zeros: TensorFlow makes a
+    constant of them, which stays.
+    """
+    # In pieces where it can: a wide map would set the peak of the whole step.
+    lean = Lean(block, _reader(weights, values), again=not under_xla())
+    *maps, added = lean(x)
+    if any(stage.described.shortcut for stage in block):
+        maps.append(added)
+    return maps, lean.moved

@@ -284,6 +284,13 @@ class TestRemat:
             ours, theirs = ours.astype("float32"), theirs.astype("float32")
             np.testing.assert_allclose(ours, theirs, atol=0.1 * size + 1e-3)
 
+    def test_of_given_statistics(self, remat):
+        block, other = (built("mbconv", batch_norm="inference") for _ in range(2))
+        block.remat = remat
+        found, expected = (trained(each, maps(), eagerly) for each in (block, other))
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
+
     def test_is_in_no_file(self, remat):
         block = built("mbconv")
         before = block.get_config()
