@@ -19,6 +19,7 @@ from effnet_tf.layers.convolutions import conv_initializer, dense_initializer, p
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.models import composite
 from effnet_tf.models import flat as flat_form
+from effnet_tf.models.short_names import short_names
 from effnet_tf.variants import Block, Convolution, Network, check_resolution
 
 _MOST_IN_A_BLOCK = 15  # layers, of the flat form
@@ -122,6 +123,7 @@ def _check_sides(sides, network):
             check_resolution(side, f"variant '{network.name}'", network.least_side)
 
 
+@short_names()
 def features(network: Network, pixels: KerasTensor, form: Form) -> dict[str, KerasTensor]:
     """Adds everything before the classifier to a graph.
 
@@ -169,6 +171,7 @@ def _largest(stem, x):
     )(x)
 
 
+@short_names()
 def classifier(
     network: Network, features: KerasTensor, activation: str | None, form: Form
 ) -> dict[str, KerasTensor]:

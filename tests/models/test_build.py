@@ -11,6 +11,7 @@ import tensorflow as tf
 import effnet_tf
 from effnet_tf import layers
 from effnet_tf.models import build
+from effnet_tf.models.short_names import short_names
 from effnet_tf.weights import pixels
 from tests.helpers import goldens
 from tests.variants.test_network import fact
@@ -380,3 +381,16 @@ def test_networks_do_not_depend_on_weights(tmp_path):
         assert {**layer.get_config(), "name": ""} == {**same.get_config(), "name": ""}
     images = tf.random.uniform((2, 32, 32, 3), maxval=255)
     np.testing.assert_array_equal(model(images), again(images))
+
+
+def test_variables_share_tensorflows_kernels():
+    """By short names in TensorFlow; Keras' paths are as long as ever, and tell them apart."""
+    for flat in (False, True):
+        model = effnet_tf.model_fn(TINY, 3, input_shape=(32, 32, 3), flat=flat)
+        assert len({variable.value.name for variable in model.weights}) < 10
+        assert len({variable.path for variable in model.weights}) == len(model.weights)
+
+
+def test_variables_of_a_graph_stay_apart():
+    with tf.Graph().as_default(), short_names(), tf.name_scope("a"):
+        assert tf.Variable(1.0, name="kernel").name == "a/kernel:0"
