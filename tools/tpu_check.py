@@ -47,8 +47,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--full",
         action="store_true",
-        help="also generate code, which takes about 10 minutes for b0, and count FLOPs and bytes "
-        "per step",
+        help="also generate code, which takes about 10 minutes for b0, and say how long it is",
     )
     parser.add_argument(
         "--largest_batch",
@@ -113,14 +112,14 @@ def _memory(figures, hbm):
 
 
 def _code(figures):
-    """The rows of what was counted when code was generated, if it was."""
-    if "flops" not in figures:
-        return []
-    return [
-        ("program", f"{figures['program_mib']:,.0f} MiB", "of device memory, besides"),
+    """The rows of what the program does, and of its length if code was generated."""
+    rows = [
         ("FLOPs per step", f"{figures['flops'] / 1e12:,.3f} T", "of one replica"),
         ("bytes per step", f"{figures['bytes_accessed'] / 1e9:,.2f} GB", "of one replica"),
     ]
+    if "program_mib" in figures:
+        rows.append(("program", f"{figures['program_mib']:,.0f} MiB", "of device memory, besides"))
+    return rows
 
 
 def _try(options, recipe):

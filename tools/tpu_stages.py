@@ -34,6 +34,7 @@ COMPILING = (
     ("assigning buffers", "dump/*_after_buffer_assignment.txt"),
 )
 GENERATING = (("generating code", "full.json"),)
+COUNTING = (("counting", "counts.json"),)
 
 
 # --- the parent -----------------------------------------------------------------------------------
@@ -59,6 +60,7 @@ def check(settings: dict, make_step: str = "tools.fake_tpu:training_step") -> di
         deadline = time.monotonic() + settings["time_limit"]
         _run("trace", folder, TRACING, deadline, make_step)
         _run("compile", folder, _phases(settings["full"]), deadline)
+        _run("count", folder, COUNTING, deadline)
         return tpu_compiler.read_figures(folder)
 
 
@@ -154,7 +156,7 @@ def child(stage: str, name: str, make_step: str) -> None:
     """Runs a stage; what it has to say to the parent goes into said.txt.
 
     Args:
-        stage: "trace" or "compile".
+        stage: "trace", "compile" or "count".
         name: of the folder that it works in.
         make_step: of `check`.
     """
@@ -162,8 +164,10 @@ def child(stage: str, name: str, make_step: str) -> None:
     try:
         if stage == "trace":
             _trace(folder, make_step)
-        else:
+        elif stage == "compile":
             tpu_compiler.compile_hlo(folder)
+        else:
+            tpu_compiler.count(folder)
     except InputError as error:
         (folder / "said.txt").write_text(str(error))
         sys.exit(2)

@@ -215,6 +215,7 @@ def compiled(folder):
         "%a = f32[] all-reduce-start(%b)\n%c = f32[] add(%all-reduce.1, %d)\n"
     )
     (folder / "step.json").write_text('{"parameters": 12}')
+    (folder / "counts.json").write_text('{"flops": 3e11, "bytes_accessed": 3e10}')
     (folder / "log.txt").write_text(
         "I1 XLA::TPU rematerialization hbm reduction:  26.81G => 14.33G\n"
     )
@@ -231,6 +232,8 @@ def test_figures(tmp_path):
         "all_reduces": 3,
         "all_reduces_compiled": 1,
         "recomputed": "26.81G -> 14.33G",
+        "flops": 3e11,
+        "bytes_accessed": 3e10,
     }
     (tmp_path / "full.json").write_text(
         '{"flops": 4e11, "bytes_accessed": 2e10, "program_mib": 84.0}'
@@ -298,6 +301,8 @@ def test_search_prints_each_try(found, monkeypatch, capsys, tmp_path):
             "temporaries_mib": 1.0,
             "all_reduces": 3,
             "all_reduces_compiled": 2,
+            "flops": 3e11,
+            "bytes_accessed": 3e10,
         }
 
     monkeypatch.setattr(tpu_stages, "check", check)
@@ -342,6 +347,7 @@ def test_real_compiler(tmp_path):
     assert 20 < figures["total_mib"] < 40
     assert figures["total_mib"] >= figures["arguments_mib"] + figures["temporaries_mib"]
     assert figures["all_reduces"] > figures["all_reduces_compiled"] >= 40
+    assert figures["bytes_accessed"] > 2**20 * figures["total_mib"] and figures["flops"] > 1e8
 
     finished = run("--batch_size", str(2**23))
     assert finished.returncode == 1
