@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
+from effnet_tf.layers.lean_channels import Widening, is_large
 from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_neighbours import convolved
 from effnet_tf.layers.lean_pieces import Expansion
@@ -80,14 +81,15 @@ class Lean:
     Args:
         stages: of the block, in order.
         read: variable -> its value.
-        again: whether expansions are computed again for the gradient, instead of kept.
+        remat: "none"; "expansion": those are computed again for the gradient, instead of kept;
+            "block": all of it is computed again, and expansions in pieces where they can be.
 
     Attributes:
         moved: what batch norms shall follow, once the block has been computed.
     """
 
-    def __init__(self, stages: Sequence[Stage], read: Read, again: bool = False):
-        self._stages, self._read, self._again = stages, read, again
+    def __init__(self, stages: Sequence[Stage], read: Read, remat: str = "none"):
+        self._stages, self._read, self._remat = stages, read, remat
         self.moved: list[Moved] = []
 
     def __call__(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -106,7 +108,7 @@ class Lean:
         if any(zeros):
             x = tf.pad(self._settled(flow), [(0, 0), zeros, zeros, (0, 0)])
             x = stage.convolution(x, kernel)
-        elif flow.stage is None and self._again and stage.widens:
+        elif flow.stage is None and stage.widens and self._waits(flow.map, stage):
             return Flow(flow.map, stage, kernel)
         elif flow.stage is None:
             x = convolved(stage.convolution, flow.map, kernel)
@@ -118,6 +120,14 @@ class Lean:
             x = tf.nn.bias_add(x, self._read(stage.layer.bias))
         return Flow(x, stage)
 
+    def _waits(self, x, stage):
+        """Whether an expansion is left to the unit that follows."""
+        if self._remat == "expansion" or not under_xla():
+            return self._remat != "none"
+        if not stage.convolution.is_pointwise:
+            return False
+        return self._remat == "block" or is_large(x, stage.described.filters)
+
     def _unit(self, flow, following, kernel):
         """Takes a map through batch norm, activation, excitation and the next convolution."""
         norm, excite, given = flow.stage.norm, flow.stage.excite, None
@@ -126,27 +136,32 @@ class Lean:
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
         if excite is not None:
             weights |= {name: self._read(value) for name, value in excite.by_name().items()}
-        first = None
+        if self._remat == "none" and not _is_by_channels(flow, excite, given, following):
+            flow = _begun(flow)
         if flow.first is not None:
-            first, weights["first"] = flow.stage.convolution, flow.first
-        activation = flow.stage.described.activation
-        if _comes_in_pieces(flow, excite, given):
-            unit: Expansion | Unit = Expansion(norm.epsilon, activation, following)
-        else:
-            gates = None if excite is None else excite.gates
-            unit = Unit(norm.epsilon, activation, following, gates, first, given)
-        x, *statistics = unit(flow.map, weights)
+            weights["first"] = flow.first
+        x, *statistics = self._kind(flow, following, excite, given)(flow.map, weights)
         self._note(norm, *statistics)
         return x
+
+    def _kind(self, flow, following, excite, given):
+        """Returns the unit that takes a map to the next convolution."""
+        epsilon, activation = flow.stage.norm.epsilon, flow.stage.described.activation
+        pivot, first = self._read(flow.stage.norm.moving_mean), None
+        if _is_by_channels(flow, excite, given, following):
+            return Widening(epsilon, activation, following, self._remat != "none", pivot)
+        if _comes_in_pieces(flow, excite, given):
+            return Expansion(epsilon, activation, following)
+        if flow.first is not None:
+            first = flow.stage.convolution
+        gates = None if excite is None else excite.gates
+        return Unit(epsilon, activation, following, gates, first, given, pivot)
 
     def _settled(self, flow):
         """Returns a map after the batch norm, activation and excitation that it waited for."""
         if flow.stage is None:
             return flow.map
-        x = flow.map
-        if flow.first is not None:
-            x = flow.stage.convolution(x, flow.first)
-        x = self._normalized(x, flow.stage.norm)
+        x = self._normalized(_begun(flow).map, flow.stage.norm)
         if not flow.stage.described.after_sum:
             x = keras.activations.get(flow.stage.described.activation)(x)
         excite = flow.stage.excite
@@ -161,7 +176,8 @@ class Lean:
         if not norm.takes_batch(True):
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
             return lean_norm.normalised_by(x, *given, *scaling.values(), norm.epsilon)
-        x, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon)
+        pivot = self._read(norm.moving_mean)
+        x, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon, pivot)
         self._note(norm, *statistics)
         return x
 
@@ -173,9 +189,23 @@ class Lean:
             self.moved.append(Moved(norm, mean, variance))
 
 
+def _begun(flow):
+    """Returns a flow whose convolution is not to come any more."""
+    if flow.first is None:
+        return flow
+    return Flow(flow.stage.convolution(flow.map, flow.first), flow.stage)
+
+
+def _is_by_channels(flow, excite, given, following):
+    """Whether a unit is a `Widening`."""
+    if flow.first is None or not under_xla() or not flow.stage.convolution.is_pointwise:
+        return False
+    return following.depthwise and excite is None and given is None
+
+
 def _comes_in_pieces(flow, excite, given):
-    """Whether a unit is an `Expansion`; on a TPU its narrow products would move more bytes."""
-    if flow.first is None or not flow.stage.convolution.is_product or under_xla():
+    """Whether a unit is an `Expansion`."""
+    if flow.first is None or not flow.stage.convolution.is_product:
         return False
     return excite is None and given is None and flow.map.dtype.size >= 4
 
@@ -215,7 +245,7 @@ def computed(
     values = [tf.convert_to_tensor(weight.value) for weight in weights]
     if remat == "block":
         return _again(block, weights, inputs, values)
-    lean = Lean(block, _reader(weights, values), remat == "expansion")
+    lean = Lean(block, _reader(weights, values), remat)
     return *lean(inputs), lean.moved
 
 
@@ -257,7 +287,7 @@ def _once(block, weights, x, values):
     constant of them, which stays.
     """
     # In pieces where it can: a wide map would set the peak of the whole step.
-    lean = Lean(block, _reader(weights, values), again=not under_xla())
+    lean = Lean(block, _reader(weights, values), "block")
     *maps, added = lean(x)
     if any(stage.described.shortcut for stage in block):
         maps.append(added)

@@ -1,6 +1,7 @@
 """How is a convolution of a training step computed, forward and backward, as a CPU likes it?
 
-- 1x1 convolutions are products of matrices, both ways.
+- 1x1 convolutions are products of matrices, both ways; not under XLA, which fuses convolutions with
+  what comes before and after them.
 - The gradient of a large depthwise kernel gets its padding explicitly. Where the padding is SAME,
   oneDNN's own kernel takes it, which for 5x5 is 2.4 times as slow as TensorFlow's.
 
@@ -12,6 +13,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.shapes import same_padding
 
 _ONEDNN_IS_QUICK = 3  # side of the depthwise kernels whose gradient oneDNN computes quickly
@@ -37,9 +39,14 @@ class LeanConvolution:
     dilation: int = 1
 
     @property
-    def is_product(self) -> bool:
-        """Whether it is a product of matrices."""
+    def is_pointwise(self) -> bool:
+        """Whether it is a linear function of each pixel."""
         return not self.depthwise and self.size == self.strides == 1
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it is computed as a product of matrices."""
+        return self.is_pointwise and not under_xla()
 
     @property
     def has_gradients(self) -> bool:

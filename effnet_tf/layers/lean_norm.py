@@ -7,6 +7,11 @@ map once for the mean, once for the squared differences, and several times for t
 The fused operation returns the variance with Bessel's correction n / (n - 1); what normalises, and
 what Keras' moving variance follows, is the one without. What it keeps for its gradient differs
 between devices, and is handed to that gradient alone.
+
+XLA fuses sums over a map with the convolution that writes it, if all of them can be taken at once:
+with a number p for each channel, mean = p + E[x - p] and variance = E[(x - p)^2] - E[x - p]^2. The
+moving mean is p, so that the difference does not cancel where the mean is far from 0. (The original
+on TPUs has p = 0, as `BatchNormExpander` of XLA.)
 """
 
 from typing import NamedTuple
@@ -19,7 +24,7 @@ from effnet_tf.layers.lean_sources import Source, note
 
 
 def normalised(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, pivot: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises a map by its statistics over images and pixels.
 
@@ -28,11 +33,14 @@ def normalised(
         gamma: (C,), the factor of what is normalised.
         beta: (C,), which is added to it.
         epsilon: added to the variance, > 0.
+        pivot: of `measured`.
 
     Returns:
         (normalised map, mean (C,), variance (C,)); use the latter two for moving statistics alone.
     """
-    if x.dtype != tf.float32 or under_xla():
+    if under_xla():
+        return _fusible(x, gamma, beta, epsilon, pivot)
+    if x.dtype != tf.float32:
         wide = tf.cast(x, gamma.dtype)
         mean, variance = tf.nn.moments(wide, (0, 1, 2))
         y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
@@ -42,6 +50,24 @@ def normalised(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
     )
     return y, tf.stop_gradient(mean), tf.stop_gradient(uncorrected(corrected, x))
+
+
+def _fusible(x, gamma, beta, epsilon, pivot):
+    """As `normalised`; its gradient is written down, for autodiff's would know of the pivot."""
+
+    @tf.custom_gradient
+    def run(x, gamma, beta):
+        statistics = measured(x, gamma, beta, epsilon, pivot)
+        factor, shift = statistics.scaling(gamma, beta, epsilon)
+        y = tf.cast(tf.cast(x, factor.dtype) * factor + shift, x.dtype)
+
+        def gradient(d, *_):
+            return gradients(d, x, gamma, statistics, epsilon)
+
+        return (y, statistics.mean, statistics.variance), gradient
+
+    y, *statistics = run(x, gamma, beta)
+    return y, *map(tf.stop_gradient, statistics)
 
 
 def normalised_by(
@@ -84,7 +110,8 @@ def can_fuse(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> bool:
         is_ordinary(layer)
         and len(inputs.shape) == 4
         and layer.axis in (-1, 3)
-        and inputs.dtype == layer.compute_dtype == layer.variable_dtype == "float32"
+        and layer.variable_dtype == "float32"
+        and (under_xla() or inputs.dtype == layer.compute_dtype == "float32")
         and obstacle(inputs.dtype) is None
     )
 
@@ -92,7 +119,8 @@ def can_fuse(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> bool:
 def fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
     """Returns what a layer makes of a map (N, H, W, C) in training, by the fused operation."""
     gamma, beta = (tf.convert_to_tensor(each.value) for each in (layer.gamma, layer.beta))
-    outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon)
+    pivot = tf.convert_to_tensor(layer.moving_mean.value)
+    outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon, pivot)
     follow(layer, mean, variance)
     scaling = Statistics(mean, variance).scaling(gamma, beta, layer.epsilon)
     note(outputs, Source(inputs, *scaling))
@@ -136,12 +164,25 @@ class Statistics(NamedTuple):
         factor = gamma * tf.math.rsqrt(self.variance + epsilon)
         return factor, beta - self.mean * factor
 
+    def normal(self, x: tf.Tensor, epsilon: float) -> tf.Tensor:
+        """Returns z (N, H, W, C): the map before gamma and beta, in the dtype of the statistics."""
+        return (tf.cast(x, self.mean.dtype) - self.mean) * tf.math.rsqrt(self.variance + epsilon)
 
-def measured(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> Statistics:
+
+def measured(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, pivot: tf.Tensor | None = None
+) -> Statistics:
     """Returns the statistics of a map (N, H, W, C) over images and pixels.
 
     Those of float32 by the fused operation, whose normalised map is thrown away: that is quicker
     than TensorFlow's mean and variance.
+
+    Args:
+        x: the map.
+        gamma: (C,), of the batch norm.
+        beta: (C,).
+        epsilon: that it adds to the variance.
+        pivot: (C,), numbers near the mean; None: 0. It matters under XLA alone.
     """
     if x.dtype == tf.float32 and not under_xla():
         none = tf.zeros((0,), x.dtype)
@@ -149,11 +190,27 @@ def measured(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) ->
             x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon
         )
         return Statistics(mean, uncorrected(corrected, x), tuple(kept))
-    return Statistics(*tf.nn.moments(tf.cast(x, gamma.dtype), (0, 1, 2)))
+    wide = tf.cast(x, gamma.dtype)
+    if under_xla():
+        return _measured_at_once(wide, pivot)
+    return Statistics(*tf.nn.moments(wide, (0, 1, 2)))
+
+
+def _measured_at_once(x, pivot):
+    if pivot is None:
+        pivot = tf.zeros((x.shape[-1],), x.dtype)
+    pivot = tf.stop_gradient(tf.cast(pivot, x.dtype))
+    mean, square = (tf.reduce_mean(each, (0, 1, 2)) for each in (x - pivot, tf.square(x - pivot)))
+    return Statistics(pivot + mean, tf.maximum(square - tf.square(mean), 0.0))
 
 
 def gradients(
-    d: tf.Tensor, x: tf.Tensor, gamma: tf.Tensor, statistics: Statistics, epsilon: float
+    d: tf.Tensor,
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    statistics: Statistics,
+    epsilon: float,
+    sums: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Returns the gradients of x, gamma and beta, where d is that of the normalised map.
 
@@ -167,17 +224,19 @@ def gradients(
         gamma: (C,).
         statistics: by which.
         epsilon: that was added to the variance.
+        sums: (sum d z, sum d), each (C,), where they are known.
     """
     if statistics.kept:
         keep = {f"reserve_space_{at}": each for at, each in enumerate(statistics.kept, 1)}
         return tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=d, x=x, scale=gamma, epsilon=epsilon, is_training=True, **keep
         )[:3]
-    dtype, x, d = x.dtype, tf.cast(x, gamma.dtype), tf.cast(d, gamma.dtype)
+    dtype, d, z = x.dtype, tf.cast(d, gamma.dtype), statistics.normal(x, epsilon)
     inverse = tf.math.rsqrt(statistics.variance + epsilon)
-    z = (x - statistics.mean) * inverse
-    of_gamma, of_beta = tf.reduce_sum(d * z, (0, 1, 2)), tf.reduce_sum(d, (0, 1, 2))
+    if sums is None:
+        sums = tf.reduce_sum(d * z, (0, 1, 2)), tf.reduce_sum(d, (0, 1, 2))
+    of_gamma, of_beta = sums
     if statistics.own:
-        count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
+        count = tf.cast(tf.size(x) // tf.shape(x)[-1], d.dtype)
         d -= (of_beta + z * of_gamma) / count
     return tf.cast(d * (gamma * inverse), dtype), of_gamma, of_beta

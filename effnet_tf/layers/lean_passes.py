@@ -87,6 +87,33 @@ def slope(
     return tf.cast(_slope(activation, y, tf.cast(d, y.dtype)), x.dtype)
 
 
+def gated_sums(
+    activation: str | None,
+    x: tf.Tensor,
+    factor: tf.Tensor,
+    shift: tf.Tensor,
+    u: tf.Tensor,
+    z: tf.Tensor,
+) -> list[tf.Tensor]:
+    """Returns five sums over pixels, each (N, C), of which batch norm's own follow.
+
+    With h = activation(y), s its slope, both of y = x * factor + shift, they are the sums of
+    u h, u s, s, u s z and s z. XLA takes all of them in the pass that makes u.
+
+    Args:
+        activation: its name; None for none.
+        x: (N, H, W, C).
+        factor: (C,).
+        shift: (C,).
+        u: (N, H, W, C), the gradient of h * gate.
+        z: (N, H, W, C), the normalised map, before gamma and beta.
+    """
+    y, u = _normal(x, factor, shift), tf.cast(u, factor.dtype)
+    slope, h = _slope(activation, y, tf.ones_like(y)), _activate(activation, y)
+    terms = (u * h, u * slope, slope, u * slope * z, slope * z)
+    return [tf.reduce_sum(each, (1, 2)) for each in terms]
+
+
 @_pass
 def gated_slope(
     activation: str | None,

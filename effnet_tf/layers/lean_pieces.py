@@ -18,7 +18,7 @@ two sums are needed, S = x' dy (I, C) and b = the sum of dy (C,). As in batch no
 and through e = x W, with k = factor g / (s M),
 
     of W = factor (S - u b - K W g / s),
-    of x = dy (factor W)' - x (W k W') + (mean k - factor b / M) W'.
+    of x = dy (factor W)' - (x - u) (W k W') - (factor b / M) W'.
 
 Only the first term of the last line is of a piece. The covariance is computed from rows less their
 mean: where a mean is far larger than the deviation, a difference of large sums would leave nothing.
@@ -31,6 +31,7 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
+from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_units import Unit, derivable
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
@@ -64,7 +65,7 @@ class Expansion:
         @tf.custom_gradient
         def run(x, *values):
             named = dict(zip(weights, values))
-            narrow = _Narrow(x, named["first"][0, 0])
+            narrow = Narrow(x, named["first"][0, 0])
             variance = narrow.variance()
             inverse = tf.math.rsqrt(variance + self.epsilon)
             factor = named["gamma"] * inverse
@@ -108,8 +109,9 @@ class Expansion:
             before = [sums[-1], of_x[-1]]
         of_x = _joined(of_x)
         total = tf.add_n(sums)
-        others = narrow.gradients(total[:-1], total[-1], scaling[0], inverse)
-        of_x += tf.matmul(narrow.rows, -others["x factor"]) + others["x shift"]
+        centred = total[:-1] - narrow.mean[:, tf.newaxis] * total[-1]
+        others = narrow.gradients(centred, total[-1], scaling[0], inverse)
+        of_x -= tf.matmul(_rows(narrow.centred), others["x factor"]) + others["x shift"]
         return {
             "x": tf.reshape(of_x, tf.shape(x)),
             "first": others["weight"][tf.newaxis, tf.newaxis],
@@ -132,41 +134,62 @@ class Expansion:
         return e, lean_passes.activated(self.activation, e, *scaling)
 
 
-class _Narrow:
-    """A narrow map as rows, and what its covariance tells of the wide one.
+class Narrow:
+    """A narrow map, and what its covariance tells of the wide one.
 
     Args:
         x: (N, H, W, I).
-        weight: (I, C).
+        weight: (I, C), float32 or float64, and so is all that is computed here.
+
+    Attributes:
+        centred: x less its mean, (N, H, W, I).
+        mean: (I,), of x.
+        wide_mean: (C,), of the wide map.
     """
 
-    def __init__(self, x, weight):
-        self.rows, self.weight = _rows(x), weight
-        self._count = tf.cast(tf.shape(self.rows)[0], x.dtype)
-        self._mean = tf.reduce_mean(self.rows, 0)
-        self.wide_mean = tf.linalg.matvec(weight, self._mean, transpose_a=True)
-        centred = self.rows - self._mean
-        covariance = tf.matmul(centred, centred, transpose_a=True) / self._count
+    def __init__(self, x: tf.Tensor, weight: tf.Tensor):
+        self.weight, x = weight, tf.cast(x, weight.dtype)
+        self._count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
+        self.mean = tf.reduce_mean(x, (0, 1, 2))
+        self.centred = x - self.mean
+        self.wide_mean = tf.linalg.matvec(weight, self.mean, transpose_a=True)
+        covariance = product(self.centred, self.centred) / self._count
         self._spread = tf.matmul(covariance, weight)
 
-    def variance(self):
-        """Of the wide map, (C,)."""
+    def variance(self) -> tf.Tensor:
+        """Returns that of the wide map, (C,)."""
         return tf.reduce_sum(self.weight * self._spread, 0)
 
-    def gradients(self, s, b, factor, inverse):
-        """What the sums S (I, C) and b (C,) say of gamma, of the weight, and of all rows."""
-        of_gamma = inverse * (tf.reduce_sum(self.weight * s, 0) - self.wide_mean * b)
+    def gradients(
+        self, centred: tf.Tensor, b: tf.Tensor, factor: tf.Tensor, inverse: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Returns what sums say of gamma, of the weight, and of x.
+
+        Args:
+            centred: (I, C), S - u b: of products of the centred rows and dy.
+            b: (C,), of dy.
+            factor: (C,), gamma / s.
+            inverse: (C,), 1 / s.
+
+        Returns:
+            "gamma" (C,), "weight" (I, C); "x factor" (I, I) and "x shift" (I,): the gradient of a
+            row is that of its dy, less its centred row times the factor, less the shift.
+        """
+        of_gamma = inverse * tf.reduce_sum(self.weight * centred, 0)
         k = factor * inverse * of_gamma / self._count
-        of_weight = factor * (
-            s - self._mean[:, tf.newaxis] * b - self._spread * (inverse * of_gamma)
-        )
-        shift = self.wide_mean * k - factor * b / self._count
         return {
             "gamma": of_gamma,
-            "weight": of_weight,
+            "weight": factor * (centred - self._spread * (inverse * of_gamma)),
             "x factor": tf.matmul(self.weight * k, self.weight, transpose_b=True),
-            "x shift": tf.linalg.matvec(self.weight, shift),
+            "x shift": tf.linalg.matvec(self.weight, factor * b / self._count),
         }
+
+
+def product(x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
+    """Returns x' y (I, C), over all pixels of maps (N, H, W, I) and (N, H, W, C)."""
+    if under_xla():  # it keeps its own order of axes, and fuses what x and y are made of
+        return tf.einsum("nhwi,nhwc->ic", x, y)
+    return tf.matmul(_rows(x), _rows(y), transpose_a=True)
 
 
 def pieces(x: tf.Tensor, channels: int) -> list[tuple[int, int | None]]:

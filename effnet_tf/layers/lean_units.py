@@ -18,6 +18,10 @@ gradient of h g,
     of g = sum over pixels of u h,   of q and the excitation's weights = autodiff's, of excite,
     dh   = u g + (of q) / (H W).
 
+Batch norm needs sums of dy and dy z, which wait for the gates' gradient. Under XLA they need no
+pass of their own: g and (of q) are one number for an image and channel, and so both follow from
+sums over pixels that do not wait (`lean_passes.gated_sums`).
+
 With `first` a unit takes the input of the convolution before it, and computes x from that once
 more, too: what it keeps is as narrow as a block is outside.
 
@@ -101,6 +105,7 @@ class Unit:
         first: the convolution before the batch norm, with the weight "first"; None: it is no part
             of the unit.
         given: (mean, variance), each (C,), of a batch norm that does not take the map's own.
+        pivot: of `lean_norm.measured`.
     """
 
     epsilon: float
@@ -109,6 +114,7 @@ class Unit:
     excite: Callable[..., tf.Tensor] | None = None
     first: LeanConvolution | None = None
     given: tuple[tf.Tensor, tf.Tensor] | None = None
+    pivot: tf.Tensor | None = None
 
     def __call__(
         self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
@@ -153,7 +159,8 @@ class Unit:
         """Returns the output, the statistics, and the mean and the gates if there are any."""
         x, gates = self._wide(x, weights), None
         if self.given is None:
-            statistics = lean_norm.measured(x, weights["gamma"], weights["beta"], self.epsilon)
+            scaling = weights["gamma"], weights["beta"]
+            statistics = lean_norm.measured(x, *scaling, self.epsilon, self.pivot)
         else:
             statistics = lean_norm.Statistics(*self.given, own=False)
         h = self._activated(x, weights, statistics)
@@ -165,15 +172,17 @@ class Unit:
 
     def _backward(self, d, x, weights, statistics, gates):
         """Returns the gradients of x and of the weights, by name."""
-        d, narrow = held_back(d, x)
+        narrow, sums = x, None
+        if self.first is not None:
+            d, narrow = held_back(d, x)
         with tf.control_dependencies([d]):
             x = self._wide(narrow, weights)
         if gates is None:
             found, dy = self._of_convolution(d, x, weights, statistics)
         else:
-            found, dy = self._of_gated(d, x, weights, statistics, gates)
+            found, dy, sums = self._of_gated(d, x, weights, statistics, gates)
         dx, found["gamma"], found["beta"] = lean_norm.gradients(
-            dy, x, weights["gamma"], statistics, self.epsilon
+            dy, x, weights["gamma"], statistics, self.epsilon, sums
         )
         if self.first is None:
             return {**found, "x": dx}
@@ -198,12 +207,17 @@ class Unit:
             found = {"kernel": self._of_gated_kernel(h, gate, d, weights)}
         with tf.control_dependencies([found["kernel"]]):
             u = self.convolution.to_input(d, weights["kernel"], h)
-        excitation = _excitation(weights)
-        of_gate = tf.cast(lean_passes.gate_gradient(u, h), gate.dtype)
-        of_mean, *others = self._of_excitation(mean, excitation, of_gate)
+        excitation, later = _excitation(weights), ()
+        if under_xla():
+            z = statistics.normal(x, self.epsilon)
+            of_gate, *later = lean_passes.gated_sums(self.activation, x, *scaling, u, z)
+        else:
+            of_gate = lean_passes.gate_gradient(u, h)
+        of_mean, *others = self._of_excitation(mean, excitation, tf.cast(of_gate, gate.dtype))
         found |= dict(zip(excitation, others))
         of_mean /= _pixels(x, of_mean.dtype)
-        return found, lean_passes.gated_slope(self.activation, x, *scaling, u, gate, of_mean)
+        dy = lean_passes.gated_slope(self.activation, x, *scaling, u, gate, of_mean)
+        return found, dy, _sums(later, gate, of_mean)
 
     def _of_gated_kernel(self, h, gate, d, weights):
         return self.convolution.to_kernel(lean_passes.gated(h, gate), d, weights["kernel"])
@@ -230,6 +244,16 @@ def _excitation(weights):
     """The weights that `excite` takes."""
     others = ("gamma", "beta", "kernel", "first")
     return {name: value for name, value in weights.items() if name not in others}
+
+
+def _sums(later, gate, of_mean):
+    """Returns (sum dy z, sum dy), each (C,); None where there is nothing to make them of."""
+    if not later:
+        return None
+    by_gate, by_mean, by_gate_z, by_mean_z = later
+    gate, of_mean = (tf.cast(each, by_gate.dtype) for each in (gate, of_mean))
+    of_gamma = tf.reduce_sum(gate * by_gate_z + of_mean * by_mean_z, 0)
+    return of_gamma, tf.reduce_sum(gate * by_gate + of_mean * by_mean, 0)
 
 
 def _mean(h):

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import layers
-from effnet_tf.layers import blocks, lean
+from effnet_tf.layers import blocks, lean, lean_channels
 from effnet_tf.variants import kinds
 
 FORMS = {
@@ -216,7 +216,7 @@ def test_inference_is_keras_own():
     "how, dtype, lean_there",
     [
         (dict(), "float32", True),
-        (dict(jit_compile=True), "float32", False),
+        (dict(jit_compile=True), "mixed_bfloat16", True),
         (dict(), "mixed_bfloat16", False),
     ],
 )
@@ -296,6 +296,27 @@ class TestRemat:
         before = block.get_config()
         block.remat = remat
         assert block.get_config() == before
+
+
+@pytest.mark.parametrize(
+    "form, remat",
+    [
+        ("mbconv", "expansion"),
+        *(
+            pytest.param(form, remat, marks=pytest.mark.slow)
+            for form in FORMS
+            for remat in ("none", "expansion", "block")
+        ),
+    ],
+)
+def test_equals_the_plain_form_under_xla(form, remat, monkeypatch):
+    monkeypatch.setattr(lean_channels, "LARGE", 0)  # what comes again comes in pieces
+    expected = trained(built(form), maps(), eagerly)
+    block = built(form)
+    block.remat = remat
+    found = trained(block, maps(), lambda step: tf.function(step, jit_compile=True))
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
 
 
 def test_remat_of_xla_waits_behind_a_barrier():
