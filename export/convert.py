@@ -105,20 +105,22 @@ def _whole(job):
     """Writes a SavedModel or an ONNX file."""
     from effnet_tf import export
 
-    pixels, labels = _verify_with(job)
+    pixels, labels, judged_on = _verify_with(job)
     if len(job.model.outputs[0].shape) != 2:  # it gives a map: labels are for a classifier
         labels = None
     given = {"about": job.about, "verify_with": pixels, "labels": labels}
     print(f"Writing {job.options.out} ...", flush=True)
     if job.options.kind == "onnx":
-        return export.to_onnx(job.model, job.options.out, **given)
-    return export.to_saved_model(
-        job.model,
-        job.options.out,
-        keep_batch_norm=job.options.keep_batch_norm,
-        input_dtype=job.options.input_dtype,
-        **given,
-    )
+        report = export.to_onnx(job.model, job.options.out, **given)
+    else:
+        report = export.to_saved_model(
+            job.model,
+            job.options.out,
+            keep_batch_norm=job.options.keep_batch_norm,
+            input_dtype=job.options.input_dtype,
+            **given,
+        )
+    return dataclasses.replace(report, judged_on=judged_on or report.judged_on)
 
 
 def _tflite(job):
@@ -130,11 +132,11 @@ def _tflite(job):
     stand_in = "noise"
     if wanted.rounds and job.about.normalizes:
         stand_in = "drawn images"
-    pixels, labels = _verify_with(job, calibration, stand_in)
+    pixels, labels, judged_on = _verify_with(job, calibration, stand_in)
     if calibration is not None:
         calibration, _ = calibration
     print(f"Writing {job.options.out} ...", flush=True)
-    return writing.write_tflite(
+    report = writing.write_tflite(
         job.model,
         job.options.out,
         wanted,
@@ -143,6 +145,7 @@ def _tflite(job):
         labels=labels,
         calibration=calibration,
     )
+    return dataclasses.replace(report, judged_on=judged_on or report.judged_on)
 
 
 def _tflite_options(job):
@@ -199,7 +202,7 @@ def _called(wanted):
 
 
 def _verify_with(job, calibration=None, stand_in="noise"):
-    """Returns the images and labels to verify with, or (None, None).
+    """Returns the images and labels to verify with, and what they are in words; or (None,) * 3.
 
     `calibration` is a pair of the same, or None. `stand_in` says what the file is compared on
     where there are none.
@@ -208,11 +211,18 @@ def _verify_with(job, calibration=None, stand_in="noise"):
     if job.options.workdir:
         where = where or "run"
     if where:
-        return images.read(where, job.source, job.about, count)
+        return *images.read(where, job.source, job.about, count), _of(where)
     if calibration is None:
         print(f"No --verify_with: the file is compared with the Keras model on {stand_in}.")
-        return None, None
-    return tuple(part[:count] for part in calibration)
+        return None, None, None
+    judged_on = f"{_of(job.options.calibration)}, which calibrated it, too, and may flatter it"
+    return *(part[:count] for part in calibration), judged_on
+
+
+def _of(where):
+    """Returns where images are from, in words."""
+    known = {"run": "held out from training", "run:train": "the run was trained on them"}
+    return known.get(where, f"of {where}")
 
 
 def _write_report(out, about, report):

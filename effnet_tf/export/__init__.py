@@ -7,9 +7,11 @@ __getattr__, __dir__, __all__ = faces.attach(
     {
         "about": ("About", "describe"),
         "placing": ("WorkerError",),
-        "report": ("TOLERANCE", "Report", "VerificationError"),
+        "report": ("Report",),
         "runtimes": ("load",),
         "tflite.options": ("Options",),
-        "writing": ("to_onnx", "to_saved_model", "to_tflite", "verify"),
+        "tolerances": ("TOLERANCE", "VerificationError"),
+        "verifying": ("verify",),
+        "writing": ("to_onnx", "to_saved_model", "to_tflite"),
     },
 )

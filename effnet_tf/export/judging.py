@@ -10,26 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from effnet_tf.export import staging
-from effnet_tf.export.report import BROKEN, COARSE_DB, TOLERANCE, Report, VerificationError
+from effnet_tf.export import agreement, staging
+from effnet_tf.export.report import Report
 from effnet_tf.export.tflite import measuring
+from effnet_tf.export.tolerances import BROKEN, COARSE_DB, TOLERANCE, VerificationError
 from effnet_tf.messages import log
 
 TIES_DB = 6.0  # less than what rounding leaves: a broken file has some 0 dB of its simulation
 HARDLY_TRAINED = 0.05  # deviation of logits: probabilities within 2 % of each other
 
 
-Answer = dict[str, np.ndarray]  # scores and logits, (N, ..., C)
-
-
 def judge(
     kind: str,
     path: str,
-    exact: Answer,
-    answer: Answer,
+    exact: agreement.Answer,
+    answer: agreement.Answer,
     facts: dict,
     *,
-    simulated: Answer | None = None,
+    simulated: agreement.Answer | None = None,
     labels: np.ndarray | None = None,
     min_sqnr: float | None = None,
     min_agreement: float | None = None,
@@ -51,12 +49,12 @@ def judge(
         min_agreement: share of the images with the Keras model's best class, in [0, 1]; of
             those with all of its names, where an image may have several.
         thresholds: by class, where an image may have several names; else None.
-        **told: fields of the report: kept_float, price, size_ratio.
+        **told: fields of the report: kept_float, price, size_ratio, judged_on.
 
     Raises:
         VerificationError: past the tolerance or below a limit, or a number that is not finite.
     """
-    count = len(exact["scores"])
+    count, is_map = len(exact["scores"]), exact["scores"].ndim > 2
     tolerance, wanted = _tolerance(kind, exact, simulated)
     wanted, _ = _comparable(wanted, answer)
     exact, answer = _comparable(exact, answer)
@@ -68,9 +66,11 @@ def judge(
         sqnr_db=_rounded(measuring.sqnr(exact["logits"], answer["logits"])),
         tolerance="; ".join([_sentence(tolerance), *asked]),
         **{"kept_float": [], "price": None, "size_ratio": None, **told},
-        **_comparison(exact, answer, labels, thresholds),
+        **agreement.compared(exact, answer, labels, thresholds),
         **_facts(facts),
     )
+    if is_map:
+        report = dataclasses.replace(report, groups=[])
     if simulated is not None:
         found = _rounded(measuring.sqnr(wanted["logits"], answer["logits"]))
         report = dataclasses.replace(report, simulated_db=found)
@@ -142,36 +142,6 @@ def _rounded(decibels):
     return round(float(decibels), 2)
 
 
-def _comparison(exact, answer, labels, thresholds):
-    """Returns the fields of a `Report` that compare rows of scores and logits."""
-    if thresholds is not None:
-        return _comparison_of_names(exact, answer, labels, thresholds)
-    return {
-        "largest_difference": float(np.abs(exact["scores"] - answer["scores"]).max()),
-        "top1_agreement": _agreement(exact["logits"], answer["logits"], 1),
-        "top5_agreement": _agreement(exact["logits"], answer["logits"], 5),
-        "accuracy": accuracy(answer["logits"], labels),
-        "model_accuracy": accuracy(exact["logits"], labels),
-    }
-
-
-def _comparison_of_names(exact, answer, labels, thresholds):
-    """The same where an image may have several names."""
-    same = {
-        "largest_difference": float(np.abs(exact["scores"] - answer["scores"]).max()),
-        "top1_agreement": _agreement(exact["logits"], answer["logits"], 1),
-        "top5_agreement": _agreement(exact["logits"], answer["logits"], 5),
-        "accuracy": None,
-        "model_accuracy": None,
-    }
-    theirs, ours = (each["scores"] >= np.asarray(thresholds) for each in (answer, exact))
-    same["names_agreement"] = float((theirs == ours).all(-1).mean())
-    if labels is not None and np.ndim(labels) == 2:
-        same["accuracy"] = float((theirs == labels).all(-1).mean())
-        same["model_accuracy"] = float((ours == labels).all(-1).mean())
-    return same
-
-
 def _facts(facts):
     """Returns the fields of a `Report` that `observe` has found."""
     before, after = [{}, {}, *facts.get("layers", [])][-2:]
@@ -180,6 +150,7 @@ def _facts(facts):
         "delegated": facts.get("delegated"),
         "delegated_pieces": facts.get("delegated_pieces"),
         "latency_ratio": facts.get("latency_ratio"),
+        "milliseconds": facts.get("milliseconds"),
         "layers": after,
         "layers_before": before,
     }
@@ -209,29 +180,6 @@ def _in_rows(values):
             each = each[:, np.newaxis]
         rows[name] = each.reshape(-1, each.shape[-1])
     return rows
-
-
-def _classes(logits):
-    """Returns (N, 2) logits for (N, 1), those of a sigmoid, and others as they are."""
-    if logits.shape[-1] == 1:
-        return np.pad(logits, ((0, 0), (1, 0)))
-    return logits
-
-
-def _agreement(exact, other, count):
-    """Returns the mean share of each image's `count` best classes that are the same."""
-    exact, other = _classes(exact), _classes(other)
-    count = min(count, exact.shape[-1])
-    best = [np.argsort(-scores, axis=-1, kind="stable")[:, :count] for scores in (exact, other)]
-    return float(np.mean([len(np.intersect1d(*pair)) / count for pair in zip(*best)]))
-
-
-def accuracy(logits: np.ndarray, labels: np.ndarray | None) -> float | None:
-    """Returns the share of labelled images whose best class is their label, or None."""
-    if labels is None or not (np.asarray(labels) >= 0).any():
-        return None
-    known = np.asarray(labels) >= 0
-    return float((_classes(logits).argmax(-1) == labels)[known].mean())
 
 
 def _sentence(tolerance):

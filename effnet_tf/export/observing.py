@@ -11,15 +11,15 @@ from effnet_tf import isolated
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify, onnx_session, reference, staging
 from effnet_tf.export.inputs import IMAGES
-from effnet_tf.export.report import VerificationError
 from effnet_tf.export.tflite import flatbuffer, interpreter, measuring
+from effnet_tf.export.tolerances import VerificationError
 
 
 def observed(
     path: str,
     inputs: Mapping[str, np.ndarray],
     *,
-    floats: Sequence[str] = (),
+    floats: Sequence[str] | None = None,
     layers_of: Sequence[tuple[str, str]] = (),
     simulation: str | None = None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
@@ -28,7 +28,7 @@ def observed(
     Args:
         path: a .tflite or .onnx file, or a SavedModel directory.
         inputs: by name, an array (N, ...) for each input; images (N, H, W, C) in [0, 255].
-        floats: the float32 .tflite file to compare the latency with, or none.
+        floats: the float32 .tflite file to compare the latency with, or none; None: no latency.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
         simulation: a float .tflite file of what the file should compute, or None.
 
@@ -73,7 +73,7 @@ def observe(
     path: str,
     inputs: str,
     out: str,
-    floats: Sequence[str] = (),
+    floats: Sequence[str] | None = None,
     layers_of: Sequence[tuple[str, str]] = (),
     simulation: str | None = None,
 ) -> dict:
@@ -83,12 +83,12 @@ def observe(
         path: a .tflite or .onnx file, or a SavedModel directory.
         inputs: .npz file of an array (N, ...) for each input, by name.
         out: .npz file to write: `scores`, what the file's output gives, and `logits`.
-        floats: the float32 .tflite file to compare the latency with, or none.
+        floats: the float32 .tflite file to compare the latency with, or none; None: no latency.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
         simulation: a float .tflite file of what the file should compute, or None.
 
     Returns:
-        A dict for JSON. Of a .tflite file: operators, delegated, delegated_pieces,
+        A dict for JSON. Of a .tflite file: operators, delegated, delegated_pieces, milliseconds,
         latency_ratio and layers, a list of dicts {name: dB}. Of others: empty.
     """
     arrays = dict(np.load(inputs))
@@ -119,13 +119,16 @@ def _tflite(path, images, floats, layers_of):
     data = staging.read(path)
     model = flatbuffer.read(data)
     delegated, pieces, _ = interpreter.delegation(data)
-    latency_ratio = None
-    if floats:
-        _, latency_ratio = measuring.latencies([staging.read(floats[0]), data])
+    milliseconds = latency_ratio = None
+    if floats is not None:
+        seconds, *ratios = measuring.latencies([data, *map(staging.read, floats)])
+        milliseconds = 1000 * seconds
+        latency_ratio = next((1 / ratio for ratio in ratios), None)
     return {
         "operators": dict(collections.Counter(flatbuffer.operator_names(model)).most_common()),
         "delegated": delegated,
         "delegated_pieces": pieces,
+        "milliseconds": milliseconds,
         "latency_ratio": latency_ratio,
         "layers": [
             measuring.layers(staging.read(exact), staging.read(other), images[:16])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from effnet_tf.errors import SaveError, first_line
 from effnet_tf.export import staging
-from effnet_tf.export.report import VerificationError
+from effnet_tf.export.tolerances import VerificationError
 from effnet_tf.isolated import WorkerError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from effnet_tf.errors import InputError
 from effnet_tf.export import ends, graph, inputs, soundness
-from effnet_tf.export.report import TOLERANCE, VerificationError
+from effnet_tf.export.tolerances import TOLERANCE, VerificationError
 
 HALF_PRECISION = 0.1  # of a score, between bfloat16 and float32
 

@@ -1,51 +1,14 @@
-"""What is said of a written file, and what may it differ by from its model?"""
+"""What is said of a written file?"""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from effnet_tf.errors import FAULT, Told
+from effnet_tf.columns import aligned
+from effnet_tf.export.agreement import SURE, Group
+from effnet_tf.intervals import Estimate
 
-LAYERS_SHOWN = 10
+LAYERS_SHOWN = 3
 FLOAT_DB = 140.0  # two float32 computations differ by less noise than this
-
-
-@dataclasses.dataclass(frozen=True)
-class Tolerance:
-    """What a kind of file may differ by.
-
-    Attributes:
-        difference: of any class probability, at most; None if it does not count.
-        sqnr: of the logits, in dB, at least; None if it does not count.
-        reason: why.
-        simulated: whether this is the distance from what the quantised network computes, and
-            not from the float one; how far these two are apart is a figure, not a fault.
-    """
-
-    difference: float | None
-    sqnr: float | None
-    reason: str
-    simulated: bool = False
-
-
-TOLERANCE = {
-    "SavedModel": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "ONNX": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "none": Tolerance(1e-4, None, "float32, other kernels: 1e-6 is usual, 1e-4 a bug"),
-    "float16": Tolerance(None, 35, "weights of 11 bits give 53 to 59 dB even at random weights"),
-    "weights8": Tolerance(1e-4, None, "float32 arithmetic with the same weights", simulated=True),
-    "int16x8": Tolerance(None, 15, "rounding at ties alone differs", simulated=True),
-    "dynamic": Tolerance(None, 3, "below, the noise is half of what the file says"),
-    "int8": Tolerance(None, 15, "rounding at ties alone differs", simulated=True),
-}
-# Of a quantised file that nothing can simulate any more, as one that is verified later.
-BROKEN = Tolerance(None, 3, "below, the noise is half of what the file says")
-COARSE_DB = 20.0  # below it, a network of many classes gives other best classes: 1 image of 10
-
-
-class VerificationError(Told, RuntimeError):
-    """A written file does not compute what its model computes; it was removed."""
-
-    exit_code = FAULT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +41,11 @@ class Report:
             same ones from the model and from the file, at the thresholds; else None.
         simulated_db: SQNR of the logits against what the quantised network computes in exact
             arithmetic, in dB; None if they are equal, or nothing simulated it.
+        groups: how it fares on all images, on those that the model is sure of, and on the others,
+            with 95 % intervals; the first alone where an image may have several names, and none
+            for maps, whose places are no sample.
+        judged_on: which images these were.
+        milliseconds: per image of a TFLite file, one thread of this machine.
     """
 
     kind: str
@@ -101,33 +69,30 @@ class Report:
     tolerance: str
     names_agreement: float | None = None
     simulated_db: float | None = None
+    groups: list[Group] = dataclasses.field(default_factory=list)
+    judged_on: str = "those given"
+    milliseconds: float | None = None
 
     def __str__(self):
         return "\n".join(f"  {name:<20}{value}" for name, value in self._rows())
 
     def _rows(self) -> Iterator[tuple[str, str]]:
         yield "file", self._title()
-        yield "checked on", f"{self.images} images, in a fresh process"
+        yield "judged on", f"{self.images} images: {self.judged_on}; in a fresh process"
+        yield from _titled("answers", self._answers())
         yield "largest difference", f"{self.largest_difference:.1e} of a score"
         if self.sqnr_db is not None:
-            yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB"
+            yield "SQNR of the logits", f"{self.sqnr_db:.1f} dB, against the Keras model"
         if self.simulated_db is not None:
-            yield "as simulated", f"{self.simulated_db:.1f} dB"
-        yield "passes", self.tolerance
-        best = f"{self.top1_agreement:.1%}, the same five best {self.top5_agreement:.1%}"
-        if self.names_agreement is None:
-            yield "same best class", best
-        else:
-            yield "same names", f"of {self.names_agreement:.1%} of the images, at the thresholds"
-        if self.accuracy is not None:
-            yield "accuracy", f"{self.accuracy:.1%}, of the Keras model {self.model_accuracy:.1%}"
+            yield "as simulated", f"{self.simulated_db:.1f} dB, against what its 8-bit numbers say"
+        yield "passes with", self.tolerance
         if self.operators:
             yield "operators", self._operators()
         if self.kept_float:
             yield "kept in float", f"{len(self.kept_float)} operators: {self.price}"
-        if self.latency_ratio is not None:
-            yield "latency", f"{self.latency_ratio:.2f} times that of float32, 1 thread here"
-        yield from self._layer_rows()
+        if self.milliseconds is not None:
+            yield "latency", self._latency()
+        yield from _titled("worst layers", self._layer_lines())
 
     def _title(self):
         title = self.kind
@@ -145,17 +110,57 @@ class Report:
         total = sum(self.operators.values())
         return f"{total}, {self.delegated} of them taken by XNNPACK in {pieces}"
 
-    def _layer_rows(self):
-        title = "worst layers"
+    def _answers(self):
+        """Returns the lines on answers: a table of the groups."""
+        if not self.groups:
+            return [f"the same best class at {self.top1_agreement:.1%} of all places"]
+        same = "same best class"
+        if self.names_agreement is not None:
+            same = "same names, at the thresholds"
+        lines = aligned([["images", "", same, "accuracy", "accuracy of Keras"], *self._cells()])
+        told = "in brackets: 95 % intervals"
+        if len(self.groups) > 1:
+            told += f"; sure: Keras gives the best class more than {SURE}"
+        whole = self.groups[0]
+        if whole.labelled:
+            told += f"; only Keras is right: {whole.lost}, only the file: {whole.gained}"
+        return [*lines, f"({told})"]
+
+    def _cells(self):
+        for group in self.groups:
+            estimates = (group.agreement, group.accuracy, group.model_accuracy)
+            yield [group.name, str(group.images), *map(_cell, estimates)]
+
+    def _latency(self):
+        text = f"{self.milliseconds:.3g} ms per image, 1 thread of this machine"
+        if self.latency_ratio is not None:
+            text += f"; {self.latency_ratio:.2f} times that of float32"
+        return text
+
+    def _layer_lines(self):
         for name in self.worst_layers():
             line = f"{self.layers[name]:5.1f} dB  {name}"
             before = self.layers_before.get(name)
             if before is not None:
                 line += f" ({before:.1f} dB before)"
-            yield title, line
-            title = ""
+            yield line
 
     def worst_layers(self) -> list[str]:
-        """Returns the names of the ten worst layers, the worst first; not those in float."""
+        """Returns the names of the worst layers, the worst first; not those in float."""
         worst = sorted(self.layers, key=lambda name: self.layers[name])[:LAYERS_SHOWN]
         return [name for name in worst if self.layers[name] < FLOAT_DB]
+
+
+def _titled(title: str, lines: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yields rows of lines, the first of them with a title."""
+    for line in lines:
+        yield title, line
+        title = ""
+
+
+def _cell(estimate: Estimate | None) -> str:
+    """Returns a share as text: "93.8 % (85.0 to 97.5)"; "-" where there is none."""
+    if estimate is None:
+        return "-"
+    value, low, high = (100 * each for each in (estimate.value, estimate.low, estimate.high))
+    return f"{value:.1f} % ({low:.1f} to {high:.1f})"

@@ -9,6 +9,7 @@ from effnet_tf.errors import InputError
 from effnet_tf.export import graph, inputs, mixing, pixels, soundness
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.inputs import Arrays
+from effnet_tf.export.tflite import leaves
 from effnet_tf.export.tflite.options import ROUNDED, Options
 
 
@@ -22,12 +23,14 @@ class Subject:
         inputs: by the names that a file has for them, an array (N, ...) for each input; of a
             classifier {"images": (N, H, W, C) float32}.
         labels: (N,) integers, -1 where unknown; (N, classes) bool of several names; or None.
+        judged_on: which images the inputs are, in words.
     """
 
     model: keras.Model
     about: About
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
+    judged_on: str
 
     @property
     def thresholds(self) -> tuple[float, ...] | None:
@@ -61,12 +64,37 @@ def prepared(
             f"There are {len(about.class_names)} class names for {classes} classes: "
             "give one name for each, or none."
         )
-    arrays = inputs.noise(model)
+    arrays, judged_on = inputs.noise(model), "noise, which says little of photographs"
     if images is not None:
+        judged_on = "those given"
         arrays = inputs.arranged("verify_with", images, model)
     if labels is not None:
         _check_labels(labels, next(iter(arrays.values())), model)
-    return Subject(model, about, arrays, labels)
+    return Subject(model, about, arrays, labels, judged_on)
+
+
+def for_tflite(
+    options: Options,
+    model: keras.Model,
+    about: About,
+    calibration: np.ndarray | None,
+    images: np.ndarray | None,
+    labels: np.ndarray | None,
+) -> Subject:
+    """Returns what `prepared` returns, with other images where none are given to compare on.
+
+    They are those of the calibration, else drawn ones for weights that are rounded on images.
+    """
+    if images is not None:
+        return prepared(model, about, images, labels)
+    judged_on = None
+    if calibration is not None:
+        images, judged_on = calibration, "those that it was calibrated on, which may flatter it"
+    elif options.rounds and about.normalizes:
+        images = leaves.images(16, tuple(model.inputs[0].shape[1:]), seed=1)
+        judged_on = "drawn ones, which say little of photographs"
+    found = prepared(model, about, images, labels)
+    return dataclasses.replace(found, judged_on=judged_on or found.judged_on)
 
 
 def _check_labels(labels, images, model):

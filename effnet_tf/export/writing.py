@@ -14,25 +14,21 @@ import numpy as np
 
 from effnet_tf import extras
 from effnet_tf.export import (
-    checksum,
     choice,
     folding,
-    identify,
-    judging,
-    observing,
     onnx_file,
     placing,
     reference,
-    safety,
     saved_model,
     soundness,
     staging,
     subject,
+    verifying,
 )
 from effnet_tf.export.about import About, describe
 from effnet_tf.export.inputs import Arrays
 from effnet_tf.export.report import Report
-from effnet_tf.export.tflite import leaves, metadata
+from effnet_tf.export.tflite import metadata
 from effnet_tf.export.tflite import writing as tflite_writing
 from effnet_tf.export.tflite.options import Options
 
@@ -91,7 +87,7 @@ def to_saved_model(
             keep_batch_norm=keep_batch_norm,
             input_dtype=input_dtype,
         )
-        return _verified("SavedModel", exact, temporary, given)
+        return verifying.written("SavedModel", exact, temporary, given)
 
 
 def to_tflite(
@@ -168,12 +164,8 @@ def write_tflite(
     model = subject.classifier(model)
     if calibration is not None:
         soundness.check_array("calibration images", calibration, model.inputs[0].shape[1:])
-    if verify_with is None:
-        verify_with = calibration
     about = about or describe(model)
-    if verify_with is None and options.rounds and about.normalizes:
-        verify_with = leaves.images(16, tuple(model.inputs[0].shape[1:]), seed=1)
-    given = subject.prepared(model, about, verify_with, labels)
+    given = subject.for_tflite(options, model, about, calibration, verify_with, labels)
     subject.check_tflite(options, given, calibration)
     if options.io != "float":
         rounded = {name: np.round(array) for name, array in given.inputs.items()}
@@ -189,7 +181,7 @@ def write_tflite(
         )
         about = dataclasses.replace(given.about, quantize=options.quantize)
         staging.write(temporary, metadata.attach(staging.read(made.file), about))
-        return _verified_tflite(options, exact, temporary, given, made)
+        return verifying.written_tflite(options, exact, temporary, given, made)
 
 
 def to_onnx(
@@ -225,76 +217,4 @@ def to_onnx(
     exact = reference.answer_of(given.model, folded, given.inputs)
     with placing.placed(path) as temporary:
         onnx_file.write(folded, temporary, given.about)
-        return _verified("ONNX", exact, temporary, given)
-
-
-def verify(
-    model: keras.Model,
-    path: str,
-    images: Arrays | None = None,
-    labels: np.ndarray | None = None,
-    *,
-    trust: bool = False,
-) -> Report:
-    """Compares an exported file with the model it was made from, in a fresh process.
-
-    Args:
-        model: the `keras.Model`.
-        path: a SavedModel directory, a .tflite or an .onnx file.
-        images: (N, H, W, C) in [0, 255]; for several inputs a list of arrays, or a dict by
-            name; by default 8 images of seeded noise.
-        labels: of these images, (N,) integers, -1 where unknown: adds accuracies.
-        trust: whether a SavedModel may do more than compute on tensors; see `load`.
-
-    Returns:
-        A `Report`.
-
-    Raises:
-        InputError: there is no such file, it is not what its report says, or not to be trusted.
-        VerificationError: outputs differ by more than `TOLERANCE`, or are not finite.
-    """
-    kind = identify.kind(path)
-    checksum.check(path)
-    if kind == "SavedModel":
-        safety.require(path, trust)
-    about = identify.about(path)
-    if kind == "TFLite":
-        kind = "none"
-        if about and about.quantize:
-            kind = about.quantize
-    given = subject.prepared(model, None, images, labels)
-    given = dataclasses.replace(given, about=about or given.about)
-    exact = reference.answer_of(given.model, folding.fold(given.model), given.inputs)
-    with staging.plain(path) as place:
-        return _verified(kind, exact, place, given)
-
-
-def _verified(kind, exact, path, given):
-    facts, answer = observing.observed(path, given.inputs)
-    return judging.judge(
-        kind, path, exact, answer, facts, labels=given.labels, thresholds=given.thresholds
-    )
-
-
-def _verified_tflite(options, exact, path, given, made):
-    """Returns the `Report` of a .tflite file that is compared with the float32 one, too."""
-    files = {"floats": [made.floats], "layers_of": made.compared, "simulation": made.simulation}
-    size_ratio: float | None = staging.size(path) / staging.size(made.floats)
-    if options.quantize == "none":
-        files["floats"], size_ratio = [], None
-    facts, answer = observing.observed(path, given.inputs, **files)
-    return judging.judge(
-        options.quantize,
-        path,
-        exact,
-        answer,
-        facts,
-        simulated=observing.simulated(answer),
-        labels=given.labels,
-        min_sqnr=options.min_sqnr,
-        min_agreement=options.min_agreement,
-        kept_float=list(made.kept_float),
-        price=made.price,
-        size_ratio=size_ratio,
-        thresholds=given.thresholds,
-    )
+        return verifying.written("ONNX", exact, temporary, given)

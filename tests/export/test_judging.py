@@ -57,10 +57,7 @@ class TestJudge:
         assert (report.accuracy, report.model_accuracy) == (0.5, 0.5)
         assert report.size_bytes == 1000 and report.sqnr_db > 90
         assert "a difference of at most 1e-04" in str(report)
-
-    def test_unknown_labels_do_not_count(self, path):
-        assert judged(path, EXACT["scores"], labels=np.array([-1, 2])).accuracy == 1
-        assert judged(path, EXACT["scores"], labels=np.array([-1, -1])).accuracy is None
+        assert "2 images: those given" in str(report)
 
     @pytest.mark.parametrize(
         "kind, scores",
@@ -129,7 +126,7 @@ class TestJudge:
 def test_the_report_shows_the_worst_layers(path):
     layers = {f"layer{n}": 20.0 + n for n in range(12)} | {"in_float": 150.0}
     report = judged(path, EXACT["scores"], facts={"layers": [{"layer0": 3.0}, layers]})
-    assert report.worst_layers() == [f"layer{n}" for n in range(10)]
+    assert report.worst_layers() == ["layer0", "layer1", "layer2"]
     assert "20.0 dB  layer0 (3.0 dB before)" in str(report)
     assert dataclasses.replace(report, layers={"in_float": 150.0}).worst_layers() == []
 
@@ -221,8 +218,3 @@ class TestAnswerOfAModel:
         wrong.layers[-1].bias.assign(np.arange(32.0))
         with pytest.raises(judging.VerificationError, match="Folding batch norm changed"):
             reference.answer_of(model, wrong, {"images": images})
-
-    def test_one_score_is_two_classes(self):
-        logits = np.array([[2.0], [-1.0], [3.0]])
-        assert judging.accuracy(logits, np.array([1, 0, 0])) == pytest.approx(2 / 3)
-        assert judging._agreement(logits, -logits, 1) == 0

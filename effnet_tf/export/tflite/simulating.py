@@ -7,8 +7,8 @@ be right, its steps are just coarse; a file that is far from its own simulation 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
-from effnet_tf.export.report import VerificationError
 from effnet_tf.export.tflite import flatbuffer, measuring
+from effnet_tf.export.tolerances import VerificationError
 
 _INTEGERS = (schema.TensorType.INT8, schema.TensorType.INT16)
 _STEP_OFF = 0.51  # steps that a rounded weight may be off; the rest of 0.5 is float32's

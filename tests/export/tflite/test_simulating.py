@@ -7,9 +7,9 @@ from keras import layers
 
 from effnet_tf.errors import InputError
 from effnet_tf.export import judging
-from effnet_tf.export.report import VerificationError
 from effnet_tf.export.tflite import flatbuffer, integers, leaves, measuring, simulating, writing
 from effnet_tf.export.tflite.options import Options
+from effnet_tf.export.tolerances import VerificationError
 from tests.helpers.in_process import in_this_process  # noqa: F401 (a fixture)
 
 pytestmark = pytest.mark.usefixtures("in_this_process")
