@@ -117,7 +117,7 @@ class Report:
         same = "same best class"
         if self.names_agreement is not None:
             same = "same names, at the thresholds"
-        lines = aligned([["images", "", same, "accuracy", "accuracy of Keras"], *self._cells()])
+        lines = aligned([["", "images", same, "accuracy", "accuracy of Keras"], *self._cells()])
         told = "in brackets: 95 % intervals"
         if len(self.groups) > 1:
             told += f"; sure: Keras gives the best class more than {SURE}"
