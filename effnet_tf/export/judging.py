@@ -49,7 +49,8 @@ def judge(
         min_agreement: share of the images with the Keras model's best class, in [0, 1]; of
             those with all of its names, where an image may have several.
         thresholds: by class, where an image may have several names; else None.
-        **told: fields of the report: kept_float, price, size_ratio, judged_on.
+        **told: fields of the report: kept_float, price, size_ratio, judged_on,
+            offers.
 
     Raises:
         VerificationError: past the tolerance or below a limit, or a number that is not finite.
@@ -130,8 +131,8 @@ def _warn_if_coarse(report):
     log.warning(
         f"The file computes what it should, but {report.kind} is coarse for this network: "
         f"{report.sqnr_db:.1f} dB of the logits are left, and the answer is the model's on "
-        f"{_agreement_of(report):.1%} of the {report.images} images. More calibration images, "
-        "keep_float 'auto', or another quantize may do better."
+        f"{_agreement_of(report):.1%} of the {report.images} images. The report below says what "
+        "costs most; more calibration images may do better, too."
     )
 
 
@@ -151,6 +152,7 @@ def _facts(facts):
         "delegated_pieces": facts.get("delegated_pieces"),
         "latency_ratio": facts.get("latency_ratio"),
         "milliseconds": facts.get("milliseconds"),
+        "blocks": facts.get("blocks", {}),
         "layers": after,
         "layers_before": before,
     }

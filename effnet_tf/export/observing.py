@@ -11,7 +11,7 @@ from effnet_tf import isolated
 from effnet_tf.errors import InputError
 from effnet_tf.export import identify, onnx_session, reference, staging
 from effnet_tf.export.inputs import IMAGES
-from effnet_tf.export.tflite import flatbuffer, interpreter, measuring
+from effnet_tf.export.tflite import costing, flatbuffer, interpreter, measuring
 from effnet_tf.export.tolerances import VerificationError
 
 
@@ -22,6 +22,7 @@ def observed(
     floats: Sequence[str] | None = None,
     layers_of: Sequence[tuple[str, str]] = (),
     simulation: str | None = None,
+    source: str | None = None,
 ) -> tuple[dict, dict[str, np.ndarray]]:
     """Runs a file in a new process.
 
@@ -31,6 +32,8 @@ def observed(
         floats: the float32 .tflite file to compare the latency with, or none; None: no latency.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
         simulation: a float .tflite file of what the file should compute, or None.
+        source: the float32 .tflite file that one with 8-bit numbers was made of, to find the
+            blocks that cost most; or None.
 
     Returns:
         The facts that `observe` returns, and the file's answer: `scores` and `logits`; with a
@@ -50,6 +53,7 @@ def observed(
             "floats": floats,
             "layers_of": layers_of,
             "simulation": simulation,
+            "source": source,
         }
         try:
             (facts,) = isolated.call((observe, arguments))
@@ -76,6 +80,7 @@ def observe(
     floats: Sequence[str] | None = None,
     layers_of: Sequence[tuple[str, str]] = (),
     simulation: str | None = None,
+    source: str | None = None,
 ) -> dict:
     """Runs a file, in a process that knows nothing of its model.
 
@@ -86,16 +91,20 @@ def observe(
         floats: the float32 .tflite file to compare the latency with, or none; None: no latency.
         layers_of: the (float32, other) .tflite files to compare layer by layer.
         simulation: a float .tflite file of what the file should compute, or None.
+        source: see `observed`.
 
     Returns:
         A dict for JSON. Of a .tflite file: operators, delegated, delegated_pieces, milliseconds,
-        latency_ratio and layers, a list of dicts {name: dB}. Of others: empty.
+        latency_ratio, blocks {name: dB}, and layers, a list of dicts {name: dB}. Of others: empty.
     """
     arrays = dict(np.load(inputs))
     kind = identify.kind(path)
     if kind == "TFLite":
         _answer_of_files(path, simulation, arrays[IMAGES], out)
-        return _tflite(path, arrays[IMAGES], floats, layers_of)
+        return {
+            **_tflite(path, arrays[IMAGES], floats, layers_of),
+            "blocks": _costs(path, source, arrays[IMAGES]),
+        }
     if kind == "SavedModel":
         np.savez(out, **_saved_model(path, arrays))
     else:
@@ -135,6 +144,13 @@ def _tflite(path, images, floats, layers_of):
             for exact, other in layers_of
         ],
     }
+
+
+def _costs(path, source, images):
+    """Returns what blocks in float would gain, where the file has 8-bit numbers."""
+    if source is None:
+        return {}
+    return costing.gains(staging.read(source), staging.read(path), images)
 
 
 def _saved_model(path, arrays):

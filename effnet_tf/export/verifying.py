@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from effnet_tf.export import (
+    agreement,
     checksum,
     folding,
     identify,
@@ -18,10 +19,11 @@ from effnet_tf.export import (
     subject,
 )
 from effnet_tf.export.agreement import Answer
-from effnet_tf.export.inputs import Arrays
+from effnet_tf.export.inputs import IMAGES, Arrays
 from effnet_tf.export.report import Report
-from effnet_tf.export.tflite import writing
+from effnet_tf.export.tflite import offering, writing
 from effnet_tf.export.tflite.options import Options
+from effnet_tf.messages import log
 
 
 def verify(
@@ -95,7 +97,7 @@ def written_tflite(
     Arguments are those of `written`, with the `Options` and what was `Made` for them.
     """
     files: dict[str, Any] = {"layers_of": made.compared, "simulation": made.simulation}
-    files["floats"] = [made.floats]
+    files |= {"floats": [made.floats], "source": made.source}
     size_ratio: float | None = staging.size(path) / staging.size(made.floats)
     if options.quantize == "none":
         files["floats"], size_ratio = [], None
@@ -115,4 +117,15 @@ def written_tflite(
         size_ratio=size_ratio,
         thresholds=given.thresholds,
         judged_on=given.judged_on,
+        offers=_offers(options, made, given, exact, answer, facts),
     )
+
+
+def _offers(options, made, given, exact, answer, facts):
+    """Returns what may be written instead of an int8 file that agrees too little."""
+    same = agreement.shared_best(exact["logits"], answer["logits"], 1)
+    if options.quantize != "int8" or same >= offering.LOW_AGREEMENT:
+        return []
+    log.info(f"The best class is the model's on {same:.1%} of the images: measuring what is better")
+    blocks = list(facts["blocks"])
+    return offering.priced(made.source, blocks, options, given.inputs[IMAGES], exact["logits"])

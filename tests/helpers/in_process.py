@@ -9,7 +9,7 @@ import json
 import pytest
 
 from effnet_tf import isolated
-from effnet_tf.export.tflite import measuring
+from effnet_tf.export.tflite import costing, measuring
 
 
 def _call(*jobs, **how):
@@ -23,10 +23,11 @@ def _call(*jobs, **how):
 
 @contextlib.contextmanager
 def jobs_here():
-    """Inside, jobs are done in this process, and latencies are hardly measured."""
+    """Inside, jobs are done in this process; latencies and costs of blocks are hardly measured."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(isolated, "call", _call)
         patch.setattr(measuring, "SECONDS_OF_TIMING", 0.01)
+        patch.setattr(costing, "gains", lambda *given, **how: {})
         yield
 
 

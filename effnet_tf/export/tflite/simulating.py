@@ -4,6 +4,8 @@
 be right, its steps are just coarse; a file that is far from its own simulation is broken.
 """
 
+from collections.abc import Collection
+
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 
@@ -14,24 +16,25 @@ _INTEGERS = (schema.TensorType.INT8, schema.TensorType.INT16)
 _STEP_OFF = 0.51  # steps that a rounded weight may be off; the rest of 0.5 is float32's
 
 
-def simulated(floats: bytes, file: bytes) -> bytes:
+def simulated(floats: bytes, file: bytes, restored: Collection[str] = ()) -> bytes:
     """Returns a float TFLite file that computes what a file with 8-bit numbers means.
 
     Args:
         floats: the bytes of the float32 .tflite file that the other was made of.
         file: the bytes of a "weights8", "int8" or "int16x8" one.
+        restored: names of operators that compute in float all the same.
 
     Raises:
         VerificationError: a weight of the file is not that of the float one, rounded.
     """
-    simulation = _Simulation(flatbuffer.read(floats), flatbuffer.read(file))
+    simulation = _Simulation(flatbuffer.read(floats), flatbuffer.read(file), restored)
     return simulation.written()
 
 
 class _Simulation:
     """Rounds the numbers of a float file as another file says, operator by operator."""
 
-    def __init__(self, model, rounded):
+    def __init__(self, model, rounded, restored):
         self._model, self._graph, self._other = model, model.subgraphs[0], rounded.subgraphs[0]
         self._data, self._operators, self._inputs = rounded.buffers, [], {}
         kinds = flatbuffer.operator_names(rounded)
@@ -44,14 +47,15 @@ class _Simulation:
                 self._unpacked[result] = source
             if kind in ("DEQUANTIZE", "QUANTIZE"):  # who computed it has another name
                 operator = makers.get(source, operator)
-            self._named[name] = operator
+            if name not in restored:
+                self._named[name] = operator
 
     def written(self):
         """Returns the bytes of the file."""
         names = flatbuffer.result_names(self._model)
         for operator, name in zip(self._graph.operators, names):
             twin = self._named.get(name)
-            if twin is None:  # of the float file alone
+            if twin is None:  # of the float file alone, or restored
                 self._operators.append(operator)
             else:
                 self._take(operator, twin)

@@ -16,9 +16,21 @@ import tensorflow as tf
 
 from effnet_tf import isolated
 from effnet_tf.export import ends, mixing, soundness, staging
-from effnet_tf.export.tflite import converter, flatbuffer, interpreter, preparing, simulating
+from effnet_tf.export.tflite import (
+    converter,
+    flatbuffer,
+    interpreter,
+    leaves,
+    preparing,
+    simulating,
+)
 from effnet_tf.export.tflite.options import CALIBRATED, Options
+from effnet_tf.export.tolerances import VerificationError
 from effnet_tf.messages import log
+
+# Of the scores' deviation: float32 arithmetic in another order changes a thousandth of that, and
+# another layer, or another padding, more.
+CONVERTED = 0.01
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Made:
         compared: pairs of (float32, int8) files to compare layer by layer: without
             equalisation, if there is some, and as asked for.
         simulation: a float file of what the one that was asked for should compute; or None.
+        source: the float32 file that one with 8-bit numbers was made of; or None.
         kept_float: names of the operators that stayed float.
         price: of these, a sentence; or None.
     """
@@ -39,6 +52,7 @@ class Made:
     floats: str
     compared: Sequence[tuple[str, str]] = ()
     simulation: str | None = None
+    source: str | None = None
     kept_float: Sequence[str] = ()
     price: str | None = None
 
@@ -62,6 +76,7 @@ def write(
 
     Raises:
         InputError: a weight is too large for float16, or activations are not finite.
+        VerificationError: what it made of the float network computes something else.
         WorkerError: TensorFlow's converter failed.
     """
     place = functools.partial(os.path.join, folder)
@@ -73,7 +88,7 @@ def write(
         preparing.round_weights(
             folded, options, calibration, takes_pixels=takes_pixels, smallest=flatbuffer.SMALL
         )
-    _save(folded, place("plain"), options.static_batch)
+    _save(folded, place("plain"), options.static_batch, takes_pixels)
     if options.quantize in CALIBRATED:
         np.save(place("calibration.npy"), calibration)
         return _calibrated(place, folded, options, calibration, takes_pixels)
@@ -92,14 +107,15 @@ def _floating(place, options):
         }
         jobs.append((converter.convert, arguments))
     isolated.call(*jobs)
-    data, simulation = staging.read(place(made)), None
+    _check_converted(place("plain"))
+    data, simulation, source = staging.read(place(made)), None, None
     if options.quantize == "weights8":
         floats, data = data, flatbuffer.weights8(data)
-        simulation = _simulate(place, floats, data)
+        simulation, source = _simulate(place, floats, data), place(made)
     if options.io == "uint8":
         data = flatbuffer.with_uint8_input(data)
     staging.write(place("final.tflite"), data)
-    return Made(place("final.tflite"), place("plain.tflite"), simulation=simulation)
+    return Made(place("final.tflite"), place("plain.tflite"), simulation=simulation, source=source)
 
 
 def _simulation_of(place, source, made):
@@ -123,7 +139,7 @@ def _conversion(place, name):
 def _calibrated(place, folded, options, calibration, takes_pixels):
     """Makes an int8 or int16x8 file of the SavedModel "plain", or of a better one."""
     _prepare(folded, options, calibration, takes_pixels)
-    _save(folded, place("prepared"), options.static_batch)
+    _save(folded, place("prepared"), options.static_batch, takes_pixels)
     sources = ("plain", "prepared")
     conversions = [_conversion(place, name) for name in sources]
     common = {
@@ -134,14 +150,17 @@ def _calibrated(place, folded, options, calibration, takes_pixels):
     if options.quantize == "int16x8":
         files = {"saved_model": place("prepared"), "out": place("final.tflite")}
         isolated.call(*conversions, (converter.int16x8, {**common, **files}))
+        _check_converted(*map(place, sources))
         return Made(
             place("final.tflite"),
             place("plain.tflite"),
             simulation=_simulation_of(place, "prepared", "final"),
+            source=place("prepared.tflite"),
         )
     common |= {"io": options.io, "takes_pixels": takes_pixels}
     integers = [_to_int8(place, name, f"{name}8", common) for name in sources]
     results = isolated.call(*conversions, *integers)
+    _check_converted(*map(place, sources))
     found = dict(zip(sources, results[-2:]))
     return _best(place, found, options, common)
 
@@ -188,6 +207,7 @@ def _best(place, found, options, common):
         place("plain.tflite"),
         compared,
         _simulation_of(place, source, final),
+        place(f"{source}.tflite"),
         result["names"],
         result["price"],
     )
@@ -220,6 +240,30 @@ class _Serving(tf.Module):
         )
 
 
-def _save(folded, path, batch):
+def _save(folded, path, batch, takes_pixels):
+    """Writes a SavedModel, and beside it what the network gives for a call with some images."""
     module = _Serving(folded, batch)
     tf.saved_model.save(module, path, signatures={interpreter.SIGNATURE: module.serve})
+    images = leaves.images(batch or 1, tuple(folded.input_shape[1:]), seed=2)
+    if not takes_pixels:
+        images = images / 127.5 - 1
+    serve = module.serve.get_concrete_function()
+    (scores,) = serve(tf.constant(images, tf.float32)).values()
+    np.savez(f"{path}.npz", images=images, scores=scores)
+
+
+def _check_converted(*paths):
+    """Refuses float files of SavedModels at these paths that do not compute what these do.
+
+    A file with 8-bit numbers is compared with a simulation that is made of the float one, which
+    would hide what the converter does wrong.
+    """
+    for path in paths:
+        answer = np.load(f"{path}.npz")
+        (found,) = interpreter.Classifier(staging.read(f"{path}.tflite"))(answer["images"])
+        difference = np.abs(found - answer["scores"]).max()
+        if not difference <= CONVERTED * answer["scores"].std() + 1e-5:
+            raise VerificationError(
+                f"TensorFlow's converter changed the network before anything was rounded: its "
+                f"scores are off by {difference:.1e}. Please report the layers of this model."
+            )
