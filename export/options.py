@@ -82,7 +82,7 @@ def add_tflite(parser: argparse.ArgumentParser) -> None:
         "--quantize",
         choices=QUANTIZE,
         help="none: float32; weights8: weights of 8 bits, computed in float; int8: all in "
-        "integers. Default: weights8 for a network with swish or squeeze-and-excite, or without "
+        "integers; int16x8: with activations of 16 bits, slow on CPUs. Default: weights8 for a network with swish or squeeze-and-excite, or without "
         "calibration images; int8 for the others",
     )
     add(

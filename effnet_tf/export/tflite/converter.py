@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from effnet_tf import isolated, progress
+from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import staging
 from effnet_tf.export.tflite import integers, measuring, narrowing
 from effnet_tf.export.tflite.options import TARGET_SQNR
@@ -36,6 +37,9 @@ def int16x8(saved_model: str, out: str, images: str, batch: int, shown: bool = T
         images: .npy file of (N, H, W, C) images to calibrate on.
         batch: images per call of the file.
         shown: whether a person is told how far it is.
+
+    Raises:
+        InputError: an operator of the network has no form of 16 bits, as HARD_SWISH.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -43,7 +47,16 @@ def int16x8(saved_model: str, out: str, images: str, batch: int, shown: bool = T
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ]
     converter.representative_dataset = lambda: ([x] for x in batches(images, batch, shown))
-    staging.write(out, converter.convert())
+    try:
+        data = converter.convert()
+    except RuntimeError as error:
+        if "16x8" not in str(error):
+            raise
+        raise InputError(
+            f"quantize 'int16x8' is not for this network, says TensorFlow: {first_line(error)}. "
+            "Use 'weights8' or 'int8'."
+        ) from error
+    staging.write(out, data)
 
 
 def int8(

@@ -1,8 +1,11 @@
 """simulating.py: what the 8-bit numbers of a file mean, and weights that are not the network's."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from effnet_tf.errors import InputError
@@ -139,12 +142,13 @@ class TestOffers:
         assert "dB" in offers[0].cells()[2] and "MB" in offers[0].cells()[3]
 
     def test_what_cannot_be_made_says_why(self, files, monkeypatch):
-        def refuse(*given, **how):
-            raise RuntimeError("Quantization to 16x8-bit not yet supported for op: 'HARD_SWISH'")
+        def refuse():
+            raise RuntimeError("Quantization to 16x8-bit not yet supported for op: 'HARD_SWISH'.")
 
-        monkeypatch.setattr(converter, "int16x8", refuse)
+        stock = types.SimpleNamespace(target_spec=types.SimpleNamespace(), convert=refuse)
+        monkeypatch.setattr(tf.lite.TFLiteConverter, "from_saved_model", lambda path: stock)
         *_, last = offering.priced(files.source, [], Options("int8"), IMAGES, np.eye(8, 20))
-        assert "HARD_SWISH" in last.cells()[0] and last.sqnr_db is None
+        assert "op: 'HARD_SWISH'. Use" in last.cells()[0] and last.sqnr_db is None
 
 
 def test_shares_of_images():
