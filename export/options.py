@@ -82,8 +82,9 @@ def add_tflite(parser: argparse.ArgumentParser) -> None:
         "--quantize",
         choices=QUANTIZE,
         help="none: float32; weights8: weights of 8 bits, computed in float; int8: all in "
-        "integers; int16x8: with activations of 16 bits, slow on CPUs. Default: weights8 for a network with swish or squeeze-and-excite, or without "
-        "calibration images; int8 for the others",
+        "integers; int16x8: with activations of 16 bits, slow on CPUs. Default: weights8 for a "
+        "network with swish or squeeze-and-excite, or without calibration images; int8 for the "
+        "others",
     )
     add(
         "--io",

@@ -100,7 +100,7 @@ class Report:
             yield "latency", self._latency()
         yield from _titled("costly blocks", self._block_lines())
         yield from _titled("worst layers", self._layer_lines())
-        yield from _titled("what agrees better", self._offer_lines())
+        yield from _titled("alternatives", self._offer_lines())
 
     def _title(self):
         title = self.kind
@@ -125,19 +125,20 @@ class Report:
         same = "same best class"
         if self.names_agreement is not None:
             same = "same names, at the thresholds"
-        lines = aligned([["", "images", same, "accuracy", "accuracy of Keras"], *self._cells()])
         told = "in brackets: 95 % intervals"
         if len(self.groups) > 1:
             told += f"; sure: Keras gives the best class more than {SURE}"
-        whole = self.groups[0]
+        head, whole = ["", "images", same], self.groups[0]
         if whole.labelled:
+            head += ["accuracy", "accuracy of Keras"]
             told += f"; only Keras is right: {whole.lost}, only the file: {whole.gained}"
-        return [*lines, f"({told})"]
+        return [*aligned([head, *map(self._cells, self.groups)]), f"({told})"]
 
-    def _cells(self):
-        for group in self.groups:
-            estimates = (group.agreement, group.accuracy, group.model_accuracy)
-            yield [group.name, str(group.images), *map(_cell, estimates)]
+    def _cells(self, group):
+        cells = [group.name, str(group.images), _cell(group.agreement)]
+        if self.groups[0].labelled:
+            cells += [_cell(group.accuracy), _cell(group.model_accuracy)]
+        return cells
 
     def _latency(self):
         text = f"{self.milliseconds:.3g} ms per image, 1 thread of this machine"

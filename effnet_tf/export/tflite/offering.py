@@ -22,7 +22,8 @@ from effnet_tf.export.tflite.options import Options
 # lose more by plain rounding (docs/benchmarks.md), and less once they are rounded with care.
 LOW_AGREEMENT = 0.9
 KEPT = 3  # of the most costly blocks; with more in float, little is left of an int8 file
-IMAGES = 64  # that a price is measured on, and int16x8 calibrated on
+IMAGES = 64  # that a price is measured on
+CALIBRATED = 16  # images for int16x8: steps so fine that ranges matter little, on slow kernels
 
 
 def priced(
@@ -85,7 +86,7 @@ def _mixed(folder, floats, blocks, io, batch):
 def _int16x8(source, batch):
     folder = os.path.dirname(source)
     few, out = (os.path.join(folder, name) for name in ("few.npy", "offered.tflite"))
-    np.save(few, np.load(os.path.join(folder, "calibration.npy"), mmap_mode="r")[:IMAGES])
+    np.save(few, np.load(os.path.join(folder, "calibration.npy"), mmap_mode="r")[:CALIBRATED])
     converter.int16x8(source.removesuffix(".tflite"), out, few, batch or 1, shown=False)
     return staging.read(out)
 
