@@ -50,7 +50,7 @@ def int16x8(saved_model: str, out: str, images: str, batch: int, shown: bool = T
     try:
         data = converter.convert()
     except RuntimeError as error:
-        if "16x8" not in str(error):
+        if "16x8" not in first_line(error):
             raise
         raise InputError(
             f"quantize 'int16x8' is not for this network, says TensorFlow: {first_line(error)}. "
