@@ -115,7 +115,7 @@ def test_a_converter_that_changes_the_network(tmp_path, monkeypatch):
     """A simulation made of its float file would agree with it."""
     monkeypatch.setattr(converter, "convert", convert_wrongly)
     with pytest.raises(VerificationError, match="converter changed the network before anything"):
-        made(tmp_path, Options("weights8", rounding="nearest"))
+        made(tmp_path, Options("weights8", effort="quick"))
 
 
 class TestOffers:
