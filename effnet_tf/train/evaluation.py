@@ -12,6 +12,7 @@ from effnet_tf import data, multilabel
 from effnet_tf.recipes import Recipe
 from effnet_tf.train import objectives
 from effnet_tf.train.kept import Kept, sum_variable
+from effnet_tf.train.strategy import opened
 
 
 class Evaluation:
@@ -72,11 +73,9 @@ class Evaluation:
             variable.assign(0.0)
         if self._kept is not None:
             self._kept.clear()
-        if self._stop.numpy():
-            return None
         if self._dataset is None:  # traced once, not for every evaluation
             self._dataset = self._strategy.distribute_datasets_from_function(self._batches)
-        iterator = iter(self._dataset)
+        iterator = opened(self._dataset, "evaluation")
         self._compiled(iterator, tf.constant(self._num_batches))
         if self._stop.numpy():
             return None
@@ -105,9 +104,7 @@ class Evaluation:
 
     def _steps(self, iterator, count):
         done = tf.constant(0)
-        # One batch in any case: TensorFlow (2.21) crashes where a distributed iterator is deleted
-        # after its thread was asked for and before it runs.
-        while done < count and (done == 0 or not self._stop):
+        while tf.logical_and(done < count, tf.logical_not(self._stop)):
             self._strategy.run(self.step, args=(next(iterator),))
             done += 1
 

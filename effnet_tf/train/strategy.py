@@ -1,5 +1,6 @@
 """On which devices does a run train?"""
 
+import collections
 import functools
 import glob
 import os
@@ -11,6 +12,9 @@ from effnet_tf.errors import InputError, first_line
 from effnet_tf.messages import log, name_this_process
 from effnet_tf.recipes import STRATEGIES
 from effnet_tf.train import cluster
+
+# By purpose, the last iterators of this process; see `opened`.
+_opened: dict[str, collections.deque] = collections.defaultdict(lambda: collections.deque(maxlen=2))
 
 
 def choose_strategy(
@@ -187,3 +191,17 @@ def _group_size(bn_sync, replicas):
     if replicas <= 8:
         return 1
     return max(8, replicas // 8)
+
+
+def opened(
+    batches: tf.distribute.DistributedDataset, purpose: str
+) -> tf.distribute.DistributedIterator:
+    """Returns an iterator over batches, which is kept until two more of its purpose are opened.
+
+    TensorFlow 2.21 crashes where a distributed iterator is deleted while its thread prepares a
+    batch (`MultiDeviceBuffer::BackgroundThread`): so ended a fifth of the evaluations that a notice
+    cut. By then the thread has come to rest, or the process has ended.
+    """
+    iterator = iter(batches)
+    _opened[purpose].append(iterator)
+    return iterator

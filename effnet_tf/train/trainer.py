@@ -20,7 +20,7 @@ from effnet_tf.recipes import Recipe, stages
 from effnet_tf.train.evaluation import Evaluation
 from effnet_tf.train.state import State, copy_weights
 from effnet_tf.train.step import LOG_LENGTH, Step
-from effnet_tf.train.strategy import replicas_in_sync
+from effnet_tf.train.strategy import opened, replicas_in_sync
 
 
 class Trainer:
@@ -215,7 +215,7 @@ class Trainer:
             stage: that of these batches; by default the first.
         """
         batches = functools.partial(_batches, self, position, stage or self.stages[0])
-        return iter(self.strategy.distribute_datasets_from_function(batches))
+        return opened(self.strategy.distribute_datasets_from_function(batches), "training")
 
     def evaluate(self) -> dict[str, float] | None:
         """Evaluates every held-out image once; None if `stop` was set meanwhile."""

@@ -1,11 +1,15 @@
 """trainer.py, state.py: the registry of the state is complete, and each group of it needed."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from effnet_tf import data
 from effnet_tf.errors import InputError
+from effnet_tf.train import evaluation
 from effnet_tf.train.trainer import Trainer
 from effnet_tf.weights import pixels
 from tests.helpers import tiny_net
@@ -72,38 +76,30 @@ def test_pixel_constants_are_neither_trained_nor_averaged(made):
 
 
 def test_the_held_out_pipeline_is_made_once(made, monkeypatch):
-    trainer, calls, evaluation = made[0], [], data.evaluation
+    trainer, calls, real = made[0], [], data.evaluation
 
     def counted(*arguments, **options):
         calls.append(1)
-        return evaluation(*arguments, **options)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(data, "evaluation", counted)
     assert trainer.evaluate() == trainer.evaluate() and len(calls) == 1
 
 
-def test_an_evaluation_that_is_not_wanted_opens_no_images(made, monkeypatch):
-    trainer = made[0]
-    monkeypatch.setattr(trainer.evaluation, "_dataset", None)
-    monkeypatch.setattr(data, "evaluation", None)
-    trainer.stop.assign(True)
-    assert trainer.evaluate() is None
-    trainer.stop.assign(False)
+def test_images_outlive_who_opened_them(made, monkeypatch):
+    """TensorFlow crashes if an iterator is deleted while its thread prepares a batch."""
+    trainer, found, opened = made[0], [], evaluation.opened
 
+    def remembered(*arguments):
+        iterator = opened(*arguments)
+        found.append(weakref.ref(iterator))
+        return iterator
 
-def test_images_that_were_opened_are_waited_for(made, monkeypatch):
-    """TensorFlow crashes if their iterator goes before its thread runs."""
-    trainer, evaluation = made[0], data.evaluation
-
-    def opened(*arguments, **options):
-        trainer.stop.assign(True)
-        return evaluation(*arguments, **options)
-
-    monkeypatch.setattr(trainer.evaluation, "_dataset", None)
-    monkeypatch.setattr(data, "evaluation", opened)
-    assert trainer.evaluate() is None
-    trainer.stop.assign(False)
-    assert float(trainer.evaluation.sums["images"].read_value()) == trainer.eval_per_replica
+    monkeypatch.setattr(evaluation, "opened", remembered)
+    trainer.evaluate()
+    found.append(weakref.ref(trainer.train_iterator(0)))
+    gc.collect()
+    assert len(found) == 2 and None not in [each() for each in found]
 
 
 def advance(trainer, count):
