@@ -144,6 +144,8 @@ def test_a_report_beside_any_name(place, tmp_path):
                 place / "lite.keras",
                 "--calibration",
                 place / "photos",
+                "--effort",
+                "quick",
                 "--out",
                 out,
             )

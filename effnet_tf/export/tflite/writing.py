@@ -199,6 +199,8 @@ def _best(place, found, options, common):
             "narrow": options.narrows,
         }
         (result,) = isolated.call(_to_int8(place, source, final, {**common, **wanted}))
+    if options.narrows:
+        log.info(f"With ranges that were searched for: {result['sqnr']:.1f} dB.")
     compared = [(place(f"{source}.tflite"), place(f"{final}.tflite"))]
     if source != "plain":
         compared.insert(0, (place("plain.tflite"), place("plain8.tflite")))
