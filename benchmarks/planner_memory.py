@@ -5,7 +5,7 @@
     python benchmarks/planner_memory.py --only b0   # keep the figures of the others
 
 libtpu, the TPU's own compiler, compiles our training and evaluation steps over 8 replicas of a v5e
-in mixed_bfloat16, as benchmarks/tpu_memory.py does, and says what device memory one replica needs.
+in mixed_bfloat16, as benchmarks/tpu_step.py does, and says what device memory one replica needs.
 Beside it stands what the planner counts for the same batch. 128 images are as many as the TPU has
 lanes; of fewer it pads each map to 128. Writes planner_memory.json beside this file.
 """

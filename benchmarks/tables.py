@@ -108,19 +108,48 @@ def _ratio(row):
     return f"{row['ratio']:.2f}"
 
 
-def tpu_memory() -> str:
-    """Device memory per replica, as the TPU's compiler sees it."""
+def tpu_step() -> str:
+    """Device memory, bytes and FLOPs of a step on one replica, as the TPU's compiler sees them."""
+    rows, theirs = [], {}
+    for row in figures("tpu_step")["rows"]:
+        found = row["figures"]
+        step = f"{row['network']}, {row['images']} images, {row['precision']}"
+        if row["form"] == "keras.applications":
+            theirs[step] = found
+        rows.append((step, _form(row["form"]), *_of_step(found, theirs.get(step, found))))
+    header = ("Step", "Network of", "Memory, MiB", "Bytes moved, GB", "TFLOP")
+    return markdown(header, rows)
+
+
+def tpu_forecast() -> str:
+    """Device memory of our steps: what the TPU's compiler assigns, and what the planner counts."""
     rows = []
-    for row in figures("tpu_memory")["rows"]:
-        sides = [_memory(row.get(side)) for side in ("effnet_tf", "keras")]
-        rows.append((row["network"], str(row["images_per_replica"]), *sides))
-    return markdown(("Network", "Images per replica", "effnet_tf", "keras.applications"), rows)
+    for row in figures("tpu_step")["rows"]:
+        if row["form"] == "keras.applications":
+            continue
+        dtype = row["precision"].removeprefix("mixed_")
+        how = {"batch_size": row["images"], "dtype": dtype, "remat": row["form"]}
+        counted = effnet_tf.cost(row["network"], **how).training_bytes / 2**20
+        compiler = row["figures"]["total_mib"]
+        error = f"{counted:,.0f} ({100 * (counted / compiler - 1):+.0f} %)"
+        rows.append((f"`{row['form']}`, {dtype}", f"{compiler:,.0f}", error))
+    return markdown(("--remat", "Compiler, MiB", "Forecast, MiB"), rows)
 
 
-def _memory(side):
-    if side is None:
-        return "has no such network"
-    return f"{side['total_mib']:,.0f} MiB, {side['all_reduces_compiled']} all-reduces"
+def _form(form):
+    if form == "keras.applications":
+        return form
+    return f"effnet_tf, --remat {form}"
+
+
+def _of_step(found, theirs):
+    """Yields figures of a step, with their ratio to those of keras.applications."""
+    cells = (("total_mib", 1, ",.0f"), ("bytes_accessed", 1e9, ".1f"), ("flops", 1e12, ".3f"))
+    for key, unit, form in cells:
+        text = format(found[key] / unit, form)
+        if found is not theirs:
+            text += f" ({found[key] / theirs[key]:.2f})"
+        yield text
 
 
 def planner_memory() -> str:
@@ -357,7 +386,8 @@ TABLES = {
     "variants": variants,
     "variants_v2": variants_v2,
     "input_pipeline": input_pipeline,
-    "tpu_memory": tpu_memory,
+    "tpu_step": tpu_step,
+    "tpu_forecast": tpu_forecast,
     "build_time": build_time,
     "export_size": export_size,
     "planner_memory": planner_memory,

@@ -55,7 +55,7 @@ PROGRAMS = (
     ("benchmarks/int8.py",),
     ("benchmarks/input_pipeline.py",),
     ("benchmarks/export_size.py",),
-    ("benchmarks/tpu_memory.py",),
+    ("benchmarks/tpu_step.py",),
     ("benchmarks/build_time.py",),
     ("benchmarks/training_step.py",),
     ("benchmarks/batch_norm_momentum.py",),

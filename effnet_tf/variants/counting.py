@@ -134,19 +134,24 @@ def count_part(
             reads = convolution.filters * side**2
     steps = steps or [reads]  # of the mean over the map alone
     waiting = reads if skip else 0  # the sum is as large as what is added, and waits in its place
+    pieces = _in_pieces(convolutions, inputs, remat)
     return Part(
-        params=_sum_of("parameters", convolutions),
-        trainable_params=_sum_of("trainable_parameters", convolutions),
+        **_parameters(convolutions),
         multiply_adds=multiply_adds[False],
         outputs=outputs - again,
         kept=outputs - again + max(waiting, min(inputs, again)) + _sum_of("mixed", convolutions),
         # The input of the first convolution, and the output of the last, is what waits itself.
-        in_flight=again + max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
+        in_flight=again - pieces + max(steps[-1], *(waiting + step for step in steps[:-1]), 0),
         live=max(steps[0], *(waiting + step for step in steps[1:]), 0),
         side=side,
         routing=multiply_adds[True],
         mixing=_sum_of("mixing", convolutions),
     )
+
+
+def _parameters(convolutions):
+    trainable = _sum_of("trainable_parameters", convolutions)
+    return {"params": _sum_of("parameters", convolutions), "trainable_params": trainable}
 
 
 def _sum_of(name, convolutions):
@@ -162,6 +167,16 @@ def _is_computed_again(convolution, convolutions, remat):
         return False
     widens = convolution is convolutions[0] and convolution.filters > convolution.input_filters
     return remat == "block" or (widens and not convolution.use_bias)
+
+
+def _in_pieces(convolutions, inputs, remat):
+    """Numbers of the widened map that, of a block computed once more, never exist as a whole."""
+    first = convolutions[0]
+    if remat != "block" or not _is_computed_again(first, convolutions, "expansion"):
+        return 0
+    if first.kernel_size > 1:  # it needs more than a pixel (layers/lean.py)
+        return 0
+    return inputs // first.input_filters * first.filters
 
 
 def add_up(
