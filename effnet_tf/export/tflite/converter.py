@@ -11,21 +11,43 @@ import tensorflow as tf
 from effnet_tf import isolated, progress
 from effnet_tf.errors import InputError, first_line
 from effnet_tf.export import staging
-from effnet_tf.export.tflite import integers, measuring, narrowing
+from effnet_tf.export.tflite import integers, interpreter, measuring, narrowing
 from effnet_tf.export.tflite.options import TARGET_SQNR
 
 COMPARED = 64  # calibration images that tell how good an int8 file is
 SEARCHED = 16  # of them, for each of many files, to find what must stay in float
+SMALLEST = 1e-3  # deviation of scores; below it, rounding of float32 would look large
 
 
-def convert(saved_model: str, out: str, quantize: str) -> None:
-    """Writes a SavedModel as a TFLite file: "none", "float16" or "dynamic"."""
+def convert(saved_model: str, out: str, quantize: str) -> float | None:
+    """Writes a SavedModel as a TFLite file: "none", "float16" or "dynamic".
+
+    Returns:
+        Of "none", what `difference` returns.
+    """
     converter = tf.lite.TFLiteConverter.from_saved_model(saved_model)
     if quantize != "none":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantize == "float16":
         converter.target_spec.supported_types = [tf.float16]
     staging.write(out, converter.convert())
+    if quantize == "none":
+        return difference(saved_model, out)
+    return None
+
+
+def difference(saved_model: str, out: str) -> float:
+    """Returns how far the scores of a float file are off at most, in their standard deviations.
+
+    Args:
+        saved_model: that it was made of; beside it, with the suffix .npz, lie `images` and the
+            `scores` that the network gives for them.
+        out: the file.
+    """
+    answer = np.load(f"{saved_model}.npz")
+    (found,) = interpreter.Classifier(staging.read(out))(answer["images"])
+    deviation = max(float(answer["scores"].std()), SMALLEST)
+    return float(np.abs(found - answer["scores"]).max()) / deviation
 
 
 def int16x8(saved_model: str, out: str, images: str, batch: int, shown: bool = True) -> None:

@@ -109,6 +109,7 @@ def convert_wrongly(saved_model, out, quantize, convert=converter.convert):
     buffer = model.buffers[graph.tensors[kernels[0]].buffer]
     buffer.data = np.roll(buffer.data, 4)
     staging.write(out, flatbuffer.write(model))
+    return converter.difference(saved_model, out)
 
 
 def test_a_converter_that_changes_the_network(tmp_path, monkeypatch):
