@@ -368,8 +368,10 @@ class TestExport:
         assert "Calibrating on 24 images of" in shown.out and "Calibrating" in shown.err
         for text in ("SQNR of the logits", "accuracy", "worst layers", "latency", "dB equalised"):
             assert text in shown.out
+        assert "held out from training" in shown.out and "95 % intervals" in shown.out
         report = json.loads((tmp_path / "Fähre 8.tflite.report.json").read_text())
         assert report["quantize"] == "int8" and report["check"]["layers"]
+        assert report["check"]["groups"][0]["accuracy"]["high"] <= 1
         picture = tf.io.decode_png((tmp_path / "Fähre 8.tflite.layers.png").read_bytes())
         assert picture.shape[0] > 100
         export_here("inspect", model)

@@ -41,9 +41,12 @@ def priced(
     """
     place = os.path.join(os.path.dirname(source), "offers.npz")
     np.savez(place, images=images[:IMAGES], logits=logits[:IMAGES])
+    kept = list(blocks[:KEPT])
+    if options.keep_float != "auto":  # those that the file has in float already stay so
+        kept = list(dict.fromkeys([*options.keep_float, *kept]))
     arguments = {
         "source": source,
-        "blocks": list(blocks[:KEPT]),
+        "blocks": kept,
         "io": options.io,
         "batch": options.static_batch,
         "compared": place,

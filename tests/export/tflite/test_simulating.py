@@ -128,8 +128,8 @@ class TestOffers:
     def test_they_are_made_and_measured(self, files):
         exact = logits(staging.read(files.floats))
         whole = measuring.sqnr(exact, logits(staging.read(files.file)))
-        blocks = ["depthwise", "conv2d"]
-        offers = offering.priced(files.source, blocks, Options("int8"), IMAGES, exact)
+        options = Options("int8", keep_float=("depthwise",))
+        offers = offering.priced(files.source, ["conv2d"], options, IMAGES, exact)
         assert [offer.options for offer in offers] == [
             "--quantize weights8",
             "--keep_float depthwise,conv2d",
