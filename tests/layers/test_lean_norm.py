@@ -100,7 +100,15 @@ def test_a_mask_is_left_to_keras():
         )
 
 
-def test_xla_compiles_the_plain_form():
+def test_statistics_at_once_do_not_cancel_near_the_pivot():
+    exact = np.random.default_rng(0).normal(3000, 1, (2, 8, 8, 3))
+    x = tf.constant(exact, "float32")
+    mean, variance, *_ = lean_norm._measured_at_once(x, tf.fill((3,), 2990.0))
+    np.testing.assert_allclose(mean, exact.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(variance, exact.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_xla_does_not_compile_the_fused_operation():
     layer, inputs = layers.BatchNorm(), maps(2, 4, 4, 3)
     layer.build(inputs.shape)
     found = operations(lambda x: layer(x, training=True), inputs, jit_compile=True)
