@@ -4,6 +4,7 @@
 # make lint      errors, order of imports, format: in seconds (ruff)
 # make types     the annotations, and a program of somebody who checks types (mypy)
 # make docs      the site, with an API reference, into site/
+# make bench     the quick ones of benchmarks/, and the tables of docs/benchmarks.md (about 25 minutes)
 # make parity    the table of differences from the original code, of docs/fidelity.md
 # make processors  the tests that depend on the processor, on fewer of its instructions
 # make versions    a smoke test of each Python and of the oldest packages that setup.py admits
@@ -25,7 +26,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 # What another environment says must not reach these.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all lint types docs parity processors versions constraints clean
+.PHONY: demo test test-all lint types docs bench parity processors versions constraints clean
 
 demo: $(VENV)/demo-ready
 	$(VENV)/bin/python tools/demo.py
@@ -47,6 +48,10 @@ types: $(TEST_VENV)/test-ready
 docs: $(TEST_VENV)/docs-ready
 	$(TEST_VENV)/bin/python -m mkdocs build --strict --quiet
 
+bench: $(TEST_VENV)/bench-ready
+	for program in start inference export_size training_step tables; do \
+	  $(TEST_VENV)/bin/python benchmarks/$$program.py || exit; done
+
 parity: $(TEST_VENV)/test-ready
 	$(TEST_VENV)/bin/python -m tests.helpers.goldens
 
@@ -62,7 +67,7 @@ constraints:
 	$(PYTHON) tools/versions.py --write_constraints
 
 # A stamp per environment: made anew when the wanted packages change.
-$(VENV)/demo-ready $(TEST_VENV)/test-ready $(TEST_VENV)/docs-ready: setup.py $(CONSTRAINTS)
+$(VENV)/demo-ready $(TEST_VENV)/test-ready $(TEST_VENV)/docs-ready $(TEST_VENV)/bench-ready: setup.py $(CONSTRAINTS)
 	@test -n "$(PYTHON)" || { echo "effnet_tf needs Python 3.11, 3.12 or 3.13, and none of" \
 	  "python3, python3.11, python3.12 and python3.13 is one. Name it: make PYTHON=..." >&2; exit 1; }
 	@test -x $(@D)/bin/pip || $(PYTHON) -m venv $(@D)

@@ -69,6 +69,8 @@ setuptools.setup(
         # 5 asks its samplers only when a value is wanted: effnet_tf/search/studies.py.
         "search": ["optuna>=5,<6"],
         "onnx": ["onnx>=1.18", "onnxruntime>=1.22", "tf2onnx>=1.17"],
+        # `make bench`: beside keras.applications. timm, whose PyTorch has gigabytes, is in [peers].
+        "bench": ["matplotlib"],
         # `make docs`. ruff formats the signatures.
         "docs": ["mkdocs>=1.6,<2", "mkdocstrings[python]>=1.0", "ruff"],
         # Other programs that read TFLite files: tests/export/tflite/test_clients.py.

@@ -29,9 +29,10 @@ from effnet_tf import extras  # noqa: E402
 
 extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn", "skimage", *extras.ONNX)
 
-import export_size  # noqa: E402  (beside this file, as the next)
-import int8  # noqa: E402
+
+import int8  # noqa: E402  (beside this file, as pairs)
 import numpy as np  # noqa: E402
+import pairs  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
@@ -185,7 +186,7 @@ def write_results(rows):
     others = [row for row in others if row["variant"] != rows[0]["variant"]]
     results = {
         "command": "python benchmarks/lite_weights.py",
-        **export_size.machine(),
+        **pairs.machine(),
         "photographs": PHOTOGRAPHS,
         "crops_of_each_half": CROPS,
         "rows": sorted(others + rows, key=lambda row: VARIANTS.index(row["variant"])),

@@ -28,10 +28,11 @@ from effnet_tf import extras  # noqa: E402
 
 extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn", "skimage")
 
-import export_size  # noqa: E402  (beside this file, as the next two)
-import int8  # noqa: E402
+
+import int8  # noqa: E402  (beside this file, as pairs and lite_weights)
 import lite_weights  # noqa: E402
 import numpy as np  # noqa: E402
+import pairs  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
@@ -221,7 +222,7 @@ def write_results(row, photos):
         command += " --photos FOLDER"
     results = {
         "command": command,
-        **export_size.machine(),
+        **pairs.machine(),
         "rows": sorted([*others, row], key=lambda row: (row["variant"], ways.index(row["way"]))),
     }
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")

