@@ -19,7 +19,7 @@ from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_neighbours import convolved
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_places import under_xla
-from effnet_tf.layers.lean_sources import again
+from effnet_tf.layers.lean_sources import again, note, source_of
 from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
@@ -177,9 +177,10 @@ class Lean:
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
             return lean_norm.normalised_by(x, *given, *scaling.values(), norm.epsilon)
         pivot = self._read(norm.moving_mean)
-        x, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon, pivot)
+        y, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon, pivot)
+        note(y, lean_norm.source(x, *statistics, *scaling.values(), norm.epsilon))
         self._note(norm, *statistics)
-        return x
+        return y
 
     def _scaling(self, norm):
         return {"gamma": self._read(norm.gamma), "beta": self._read(norm.beta)}
@@ -267,6 +268,7 @@ def _again(block, weights, inputs, values):
             *of_maps, held = held_back(*of_outputs[: len(maps)], again(inputs, of_outputs[0]))
             with tf.control_dependencies(of_maps), tf.GradientTape() as tape:
                 held = tf.identity(held)
+                note(held, source_of(inputs))
                 tape.watch([held, *values])
                 maps_again, _ = _once(block, weights, held, values)
             return tape.gradient(maps_again, [held, *values], of_maps)

@@ -122,8 +122,7 @@ def fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tenso
     pivot = tf.convert_to_tensor(layer.moving_mean.value)
     outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon, pivot)
     follow(layer, mean, variance)
-    scaling = Statistics(mean, variance).scaling(gamma, beta, layer.epsilon)
-    note(outputs, Source(inputs, *scaling))
+    note(outputs, source(inputs, mean, variance, gamma, beta, layer.epsilon))
     return outputs
 
 
@@ -140,6 +139,23 @@ def fuse(layer: keras.layers.BatchNormalization) -> None:
         return plain(inputs, training=training, mask=mask)
 
     layer.call = call
+
+
+def source(
+    x: tf.Tensor,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    epsilon: float,
+) -> Source | None:
+    """Returns what the output of a batch norm is made of; arguments as of `normalised_by`.
+
+    Under XLA there is none: it would find that it has computed the output before, and keep that.
+    """
+    if under_xla():
+        return None
+    return Source(x, *Statistics(mean, variance).scaling(gamma, beta, epsilon))
 
 
 class Statistics(NamedTuple):

@@ -32,6 +32,7 @@ import tensorflow as tf
 from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_places import under_xla
+from effnet_tf.layers.lean_sources import again
 from effnet_tf.layers.lean_units import Unit, derivable
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
@@ -62,6 +63,8 @@ class Expansion:
             weights: "first" (1, 1, I, C), "gamma" and "beta" (C,), and "kernel" of `following`.
         """
 
+        kept = x  # this very tensor may have a source
+
         @tf.custom_gradient
         def run(x, *values):
             named = dict(zip(weights, values))
@@ -74,7 +77,7 @@ class Expansion:
 
             def gradient(d, *_):
                 def first(d):
-                    found = self._backward(d, x, named, scaling, narrow, inverse)
+                    found = self._backward(d, again(kept, d), named, scaling, narrow, inverse)
                     return [found[name] for name in ("x", *weights)]
 
                 return derivable(first, self._whole().plain, d, x, named)
@@ -101,17 +104,17 @@ class Expansion:
         back = tf.transpose(narrow.weight * scaling[0])
         for first, last in pieces(x, weights["first"].shape[-1]):
             with tf.control_dependencies(before):  # or the slices would wait from the start
-                narrow_piece = tf.identity(x[first:last])
-                dy, of_piece = self._of_piece(narrow_piece, d[first:last], weights, scaling)
+                piece = x[first:last]
+                dy, of_piece = self._of_piece(piece, d[first:last], weights, scaling)
             of_kernel.append(of_piece)
             of_x.append(tf.matmul(dy, back))
-            sums.append(_sums(_rows(narrow_piece), dy))
+            sums.append(_sums(_rows(piece), dy))
             before = [sums[-1], of_x[-1]]
         of_x = _joined(of_x)
         total = tf.add_n(sums)
         centred = total[:-1] - narrow.mean[:, tf.newaxis] * total[-1]
         others = narrow.gradients(centred, total[-1], scaling[0], inverse)
-        of_x -= tf.matmul(_rows(narrow.centred), others["x factor"]) + others["x shift"]
+        of_x -= tf.matmul(_rows(x) - narrow.mean, others["x factor"]) + others["x shift"]
         return {
             "x": tf.reshape(of_x, tf.shape(x)),
             "first": others["weight"][tf.newaxis, tf.newaxis],

@@ -31,8 +31,8 @@ class Source(NamedTuple):
     activation: str | None = None
 
 
-def note(y: tf.Tensor, source: Source) -> None:
-    """Notes at a map what it was made of; who gets this very tensor can read it."""
+def note(y: tf.Tensor, source: Source | None) -> None:
+    """Notes at a map what it was made of, if known; who gets this very tensor can read it."""
     setattr(y, _NOTE, source)
 
 

@@ -16,7 +16,9 @@ the gates g = excite(q) are a function of the mean q of h over the H W pixels. T
 gradient of h g,
 
     of g = sum over pixels of u h,   of q and the excitation's weights = autodiff's, of excite,
-    dh   = u g + (of q) / (H W).
+    dh   = u g + (of q) / (H W),
+
+and where the map is large the gates go into the kernel instead (lean_gates.py).
 
 Batch norm needs sums of dy and dy z, which wait for the gates' gradient. Under XLA they need no
 pass of their own: g and (of q) are one number for an image and channel, and so both follow from
@@ -37,7 +39,7 @@ import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 from tensorflow.python.eager.record import could_possibly_record
 
-from effnet_tf.layers import lean_norm, lean_passes
+from effnet_tf.layers import lean_gates, lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_places import under_xla
 
@@ -167,6 +169,8 @@ class Unit:
         if self.excite is not None:
             mean = _mean(h)
             gates = mean, self.excite(mean, *_excitation(weights).values())
+            if lean_gates.folds(self.convolution, h, weights["kernel"]):
+                return lean_gates.forward(h, gates[1], weights["kernel"]), statistics, gates
             h = lean_passes.gated(h, gates[1])
         return self.convolution.forward(h, weights["kernel"]), statistics, gates
 
@@ -204,23 +208,27 @@ class Unit:
         mean, gate = gates
         with tf.control_dependencies([d]):
             h = self._activated(x, weights, statistics)
-            found = {"kernel": self._of_gated_kernel(h, gate, d, weights)}
-        with tf.control_dependencies([found["kernel"]]):
-            u = self.convolution.to_input(d, weights["kernel"], h)
+        u, of_kernel, of_gate = self._of_gated_product(d, h, gate, weights["kernel"])
         excitation, later = _excitation(weights), ()
         if under_xla():
             z = statistics.normal(x, self.epsilon)
             of_gate, *later = lean_passes.gated_sums(self.activation, x, *scaling, u, z)
-        else:
-            of_gate = lean_passes.gate_gradient(u, h)
         of_mean, *others = self._of_excitation(mean, excitation, tf.cast(of_gate, gate.dtype))
-        found |= dict(zip(excitation, others))
+        found = {"kernel": of_kernel, **dict(zip(excitation, others))}
         of_mean /= _pixels(x, of_mean.dtype)
         dy = lean_passes.gated_slope(self.activation, x, *scaling, u, gate, of_mean)
         return found, dy, _sums(later, gate, of_mean)
 
-    def _of_gated_kernel(self, h, gate, d, weights):
-        return self.convolution.to_kernel(lean_passes.gated(h, gate), d, weights["kernel"])
+    def _of_gated_product(self, d, h, gate, kernel):
+        """Returns the gradients of h * gate, of the kernel, and of the gates."""
+        if lean_gates.folds(self.convolution, h, kernel):
+            of_kernel, of_gate = lean_gates.gradients(h, d, gate, kernel)
+            with tf.control_dependencies([of_kernel, of_gate]):  # by then h has gone
+                return self.convolution.to_input(d, kernel, h), of_kernel, of_gate
+        of_kernel = self.convolution.to_kernel(lean_passes.gated(h, gate), d, kernel)
+        with tf.control_dependencies([of_kernel]):
+            u = self.convolution.to_input(d, kernel, h)
+        return u, of_kernel, lean_passes.gate_gradient(u, h)
 
     def _of_excitation(self, mean, excitation, of_gate):
         """Returns the gradients of the mean and of the weights: all of them are small."""
