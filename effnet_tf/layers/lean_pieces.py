@@ -36,7 +36,7 @@ from effnet_tf.layers.lean_sources import again
 from effnet_tf.layers.lean_units import Unit, derivable
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
-MEGABYTES = 40  # of a piece of the wide map, at most, unless one image has more
+MEGABYTES = 30  # of a piece of the wide map, at most, unless one image has more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,8 +206,19 @@ def pieces(x: tf.Tensor, channels: int) -> list[tuple[int, int | None]]:
         return [(0, None)]
     images, height, width, _ = x.shape
     each = height * width * channels * x.dtype.size
-    most = max(1, int(MEGABYTES * 10**6 / each))
-    return [(first, min(first + most, images)) for first in range(0, images, most)]
+    size = _images_of_a_piece(images, max(1, int(MEGABYTES * 10**6 / each)))
+    return [(first, min(first + size, images)) for first in range(0, images, size)]
+
+
+def _images_of_a_piece(images, most):
+    """At most so many, and equally many in all pieces if that leaves more than half of them.
+
+    XLA compiles the passes for each size.
+    """
+    for size in range(most, most // 2, -1):
+        if images % size == 0:
+            return size
+    return most
 
 
 def _rows(x):
