@@ -22,7 +22,7 @@ from effnet_tf.scaling import measuring, pictures, reporting, scaled
 from effnet_tf.scaling.planning import OutOfReach, Planner, best_first
 from effnet_tf.scaling.strategies import STRATEGIES
 from effnet_tf.scaling.targets import Targets, parse_amount
-from effnet_tf.variants import DTYPES
+from effnet_tf.variants import DTYPES, REMAT
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -57,6 +57,9 @@ def _add_plan(parser):
     conditions = parser.add_argument_group("conditions")
     conditions.add_argument("--batch", type=int, help="images in a training step (default 32)")
     conditions.add_argument("--dtype", choices=DTYPES, help="of its maps (default float32)")
+    conditions.add_argument(
+        "--remat", choices=REMAT, help="what a training step computes again (default none)"
+    )
     conditions.add_argument("--latency_table", metavar="FILE", help="that `measure` has written")
     _add_search(parser.add_argument_group("networks"))
     _add_results(parser.add_argument_group("results"))
@@ -109,7 +112,7 @@ def _add_measure(parser):
 
 
 # The defaults of `plan`, which are printed where nothing else was asked for.
-DEFAULTS = {"base": "b0", "batch": 32, "dtype": "float32", "multiple_of": 32}
+DEFAULTS = {"base": "b0", "batch": 32, "dtype": "float32", "multiple_of": 32, "remat": "none"}
 
 
 def plan(options: argparse.Namespace) -> None:
@@ -127,7 +130,7 @@ def plan(options: argparse.Namespace) -> None:
     planner = Planner(
         targets=targets, table=options.latency_table, num_classes=options.num_classes, **settings
     )
-    print(reporting.describe_targets(targets, planner.batch, planner.dtype))
+    print(reporting.describe_targets(targets, planner.batch, planner.dtype, planner.remat))
     print(f"Chosen for you: {', '.join(chosen)}.\n")
     plans, refusals = _plans(planner, options)
     if not plans:

@@ -51,13 +51,20 @@ class Nets:
         batch: images in a batch.
         dtype: of the maps in training.
         table: measured latencies, or None.
+        remat: what training computes again, one of `REMAT`.
     """
 
     def __init__(
-        self, base: Variant, multiple_of: int, batch: int, dtype: str, table: Table | None = None
+        self,
+        base: Variant,
+        multiple_of: int,
+        batch: int,
+        dtype: str,
+        table: Table | None = None,
+        remat: str = "none",
     ):
         self.base, self.multiple_of, self.batch, self.dtype = base, multiple_of, batch, dtype
-        self.table = table
+        self.table, self.remat = table, remat
         self.least_side = resolve(base).least_side
         self._skeletons: dict[tuple[int, ...], list] = {}
         self._parts: dict[tuple, list[Part]] = {}
@@ -113,7 +120,7 @@ class Nets:
         if key not in self._parts:
             found, side = [], net.side
             for convolutions, skip in self._skeleton(row, net):
-                found.append(count_part(convolutions, side, skip))
+                found.append(count_part(convolutions, side, skip, self.remat))
                 side = found[-1].side
             self._parts[key] = found
         return self._parts[key]

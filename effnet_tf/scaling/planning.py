@@ -11,7 +11,16 @@ from effnet_tf.scaling.lines import Found, Line
 from effnet_tf.scaling.nets import MULTIPLE, Nets
 from effnet_tf.scaling.strategies import STRATEGIES, find_strategy
 from effnet_tf.scaling.targets import Targets, figures_of, parse_amount, shown
-from effnet_tf.variants import Cost, Variant, check_batch, cost, find_variant, resolve, save_variant
+from effnet_tf.variants import (
+    Cost,
+    Variant,
+    check_batch,
+    check_remat,
+    cost,
+    find_variant,
+    resolve,
+    save_variant,
+)
 
 FREE = "free"  # what plans of `free` axes have for a strategy
 FREE_PLANS = 3  # of those, the best
@@ -66,6 +75,7 @@ def plan(
     free: str | None = None,
     multiple_of: int = MULTIPLE,
     num_classes: int | None = None,
+    remat: str = "none",
 ) -> list[Plan]:
     """Plans networks for a budget, without TensorFlow, in well under a second.
 
@@ -91,6 +101,8 @@ def plan(
         multiple_of: what sides are rounded to, in pixels; 1 for any side.
         num_classes: of the classifier; by default the base's. B0 has 1.3 million parameters less
             with 10 classes than with 1,000.
+        remat: what training computes again instead of keeping it, which counts for
+            `train_memory`: "none", "expansion" or "block", see `set_remat`.
 
     Returns:
         The best first. A strategy on which no network meets the targets is left out, if another
@@ -98,8 +110,8 @@ def plan(
 
     Raises:
         OutOfReach: no network meets the targets.
-        InputError: there is no target, no such base, strategy or axis; a latency without a table;
-            or nothing limits the network.
+        InputError: there is no target, no such base, strategy, axis or remat; a latency without
+            a table; or nothing limits the network.
 
     Example:
         >>> plan(multiply_adds="600M")[0].cost.multiply_adds
@@ -108,7 +120,7 @@ def plan(
     given = Targets(
         _amount(multiply_adds), _amount(params), _amount(train_memory), _amount(latency_ms)
     )
-    planner = Planner(base, given, batch, dtype, table, multiple_of, num_classes)
+    planner = Planner(base, given, batch, dtype, table, multiple_of, num_classes, remat)
     found, refusals = [], []
     for name in _strategies(strategy, free):
         try:
@@ -158,12 +170,14 @@ class Planner:
         table: Table | str | None = None,
         multiple_of: int = MULTIPLE,
         num_classes: int | None = None,
+        remat: str = "none",
     ):
         self.base, self.targets = find_variant(base), targets
         if num_classes is not None:
             self.base = dataclasses.replace(self.base, num_classes=num_classes)
-        self.batch, self.dtype, self.table = batch, dtype, _opened(table)
+        self.batch, self.dtype, self.remat, self.table = batch, dtype, remat, _opened(table)
         check_batch(batch, dtype)
+        check_remat(remat)
         if targets.latency_ms is not None and self.table is None:
             raise InputError(
                 "latency_ms needs a table of what operators take on the device: `python -m "
@@ -172,7 +186,7 @@ class Planner:
             )
         if not (isinstance(multiple_of, int) and multiple_of >= 1):
             raise InputError(f"multiple_of is {multiple_of!r}; it must be a whole number, >= 1.")
-        self._nets = Nets(self.base, multiple_of, batch, dtype, self.table)
+        self._nets = Nets(self.base, multiple_of, batch, dtype, self.table, remat)
 
     def on_line(self, strategy: str) -> Plan:
         """Returns the best plan on the line of a strategy.
@@ -223,7 +237,7 @@ class Planner:
         budget = self.targets.multiply_adds or found.figures["multiply_adds"]
         name = f"{self.base.name}-{shown(budget).replace(' ', '').replace('.0', '')}-{ending}"
         variant = dataclasses.replace(row, name=name)
-        exact = cost(variant, batch_size=self.batch, dtype=self.dtype)
+        exact = cost(variant, batch_size=self.batch, dtype=self.dtype, remat=self.remat)
         latency = None
         if self.table is not None:
             latency = self.table.of_network(resolve(variant))

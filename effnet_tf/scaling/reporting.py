@@ -13,13 +13,15 @@ from effnet_tf.variants import VARIANTS, CompoundScaling, cost
 PHIS = {"b0": 0, "b1": 0.5, "b2": 1, "b3": 2, "b4": 3.5, "b5": 5, "b6": 6, "b7": 7, "b8": 8}
 
 
-def describe_targets(targets: Targets, batch: int, dtype: str) -> str:
+def describe_targets(targets: Targets, batch: int, dtype: str, remat: str) -> str:
     """Returns a line that says what was asked for."""
     wanted = []
     for target in targets.given():
         text = f"{target.title} at most {shown(targets.most(target))}{target.unit}"
         if target.name == "train_memory":
             text += f" for {batch:,} images in {dtype}"
+            if remat != "none":
+                text += f" with {remat}s computed again"
         wanted.append(text)
     return f"Targets: {'; '.join(wanted)}."
 

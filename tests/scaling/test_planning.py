@@ -95,6 +95,17 @@ def test_sides_may_be_a_multiple_of_anything():
     assert scaling.plan("b2", params="8M", strategy="depth")[0].variant.resolution == 256
 
 
+def test_what_is_computed_again_leaves_room_for_a_larger_network():
+    found = [
+        scaling.plan(train_memory="2G", remat=remat)[0] for remat in ("none", "expansion", "block")
+    ]
+    sizes = [plan.cost.multiply_adds for plan in found]
+    assert sizes == sorted(set(sizes))
+    for plan, remat in zip(found[1:], ("expansion", "block")):
+        assert plan.cost == effnet_tf.cost(plan.variant, batch_size=32, remat=remat)
+        assert plan.slack["train_memory"] == 2e9 - plan.cost.training_bytes
+
+
 def test_released_variants_are_found_by_their_own_costs():
     cost = effnet_tf.cost("b0", batch_size=32)
     for strategy in ("compound", "width", "depth", "resolution", "fast"):
@@ -240,6 +251,7 @@ class TestPlan:
             (dict(params=6e6, strategy="height"), "no strategy 'height'"),
             (dict(params=6e6, batch=0), "batch_size is 0"),
             (dict(params=6e6, dtype="int8"), "dtype is 'int8'"),
+            (dict(params=6e6, remat="all"), "remat is 'all'"),
             (dict(params=6e6, multiple_of=0), "multiple_of is 0"),
             (dict(params=6e6, multiple_of=4096, free="r"), "0 pixels is too small for b0"),
             (dict(params=6e6, strategy="resolution"), "No target limits the line 'resolution'"),

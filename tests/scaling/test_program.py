@@ -69,6 +69,12 @@ class TestPlan:
         for row in rows:
             assert float(re.search(r"(\d+\.\d) M +\d", row)[1]) <= 600
 
+    def test_says_what_is_computed_again(self, capsys):
+        run("--train_memory", "2G", "--strategy", "compound", "--remat", "block")
+        targets, chosen, *_ = capsys.readouterr().out.splitlines()
+        assert targets.endswith("for 32 images in float32 with blocks computed again.")
+        assert "remat" not in chosen
+
     def test_strategies_and_free_axes(self, capsys):
         run("--params", "6M", "--strategy", "width", "--strategy", "depth", "--free", "d,w")
         text = capsys.readouterr().out
