@@ -241,13 +241,21 @@ def computed(
         weights: all its variables.
         inputs: (N, H, W, C).
         remat: "none", or what is computed once more for the gradient instead of kept: the output
-            of an "expansion", or the whole "block".
+            of an "expansion", and a block that has none, or the whole "block".
     """
     values = [tf.convert_to_tensor(weight.value) for weight in weights]
-    if remat == "block":
+    if remat == "block" or (remat == "expansion" and _is_first(block)):
         return _again(block, weights, inputs, values)
     lean = Lean(block, _reader(weights, values), remat)
     return *lean(inputs), lean.moved
+
+
+def _is_first(block):
+    """Whether a block widens nothing: its maps are cheap to compute, and the largest of all.
+
+    On a TPU they would be read and written once more.
+    """
+    return not any(stage.widens for stage in block) and not under_xla()
 
 
 def _reader(weights, values) -> Read:

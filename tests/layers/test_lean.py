@@ -250,7 +250,11 @@ def test_second_derivatives(remat, mode, monkeypatch):
 class TestRemat:
     @pytest.mark.parametrize(
         "form",
-        ["mbconv", "bottleneck", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS)],
+        [
+            "mbconv",
+            "without expansion",
+            *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS),
+        ],
     )
     def test_equals_the_plain_form(self, form, remat, monkeypatch):
         block = built(form)
