@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers import lean, lean_norm
+from effnet_tf.layers import lean, lean_again, lean_norm
 from effnet_tf.layers.convolutions import conv_layer
 from effnet_tf.layers.lean_places import is_for_a_file, obstacle
 from effnet_tf.layers.norm import batch_norm as new_batch_norm
@@ -161,7 +161,7 @@ class ConvolutionalBlock(keras.layers.Layer):
         """Returns the map before the sum, and what is to be added to it."""
         if training and self._can_be_lean():
             stages = lean.stages(self.convolutions, self) or ()
-            x, added, moved = lean.computed(stages, self.weights, inputs, self.remat)
+            x, added, moved = lean_again.computed(stages, self.weights, inputs, self.remat)
             for each in moved:
                 lean_norm.follow(*each)
             return x, added
