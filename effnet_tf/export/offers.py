@@ -25,7 +25,7 @@ class Offer:
 
     def cells(self) -> list[str]:
         """Returns it as cells of a table: options, agreement, SQNR, size, latency."""
-        if self.fault is not None:
+        if self.agreement is None or self.size_bytes is None or self.latency_ratio is None:
             return [f"{self.options} cannot be: {self.fault}", "", "", "", ""]
         decibels = "exact"
         if self.sqnr_db is not None:

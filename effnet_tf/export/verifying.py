@@ -96,6 +96,7 @@ def written_tflite(
 
     Arguments are those of `written`, with the `Options` and what was `Made` for them.
     """
+    assert options.quantize is not None  # it has been chosen when there is a file
     files: dict[str, Any] = {"layers_of": made.compared, "simulation": made.simulation}
     files |= {"floats": [made.floats], "source": made.source}
     size_ratio: float | None = staging.size(path) / staging.size(made.floats)
