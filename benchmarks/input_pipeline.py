@@ -18,12 +18,10 @@ Writes input_pipeline.json beside this file.
 import argparse
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import math
 import os
 import pathlib
-import platform
 import sys
 import tempfile
 import time
@@ -36,6 +34,7 @@ from effnet_tf import extras  # noqa: E402
 extras.require_or_exit("This benchmark", "tensorflow", "keras")
 
 import numpy as np  # noqa: E402
+import pairs  # noqa: E402  (beside this file)
 import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
@@ -626,25 +625,6 @@ def table(rows):
     return "\n".join(lines)
 
 
-def machine():
-    """Returns what the figures depend on, beside the code."""
-    names = ("tensorflow", "keras", "keras-cv", "numpy")
-    versions = {
-        distribution.name: distribution.version
-        for distribution in importlib.metadata.distributions()
-        if distribution.name.lower().replace("_", "-") in names
-    }
-    cpu = platform.processor()
-    if os.path.exists("/proc/cpuinfo"):
-        models = [
-            line.split(":")[1].strip()
-            for line in open("/proc/cpuinfo", encoding="utf-8")
-            if line.startswith("model name")
-        ]
-        cpu = models[0] if models else cpu
-    return {"versions": versions, "cpu": cpu, "cores": os.cpu_count()}
-
-
 def parse():
     """Returns the options of the command line."""
     parser = argparse.ArgumentParser(
@@ -717,7 +697,7 @@ def main():
                     "images": about,
                     "size": options.size,
                     "rounds": options.rounds,
-                    **machine(),
+                    **pairs.machine(),
                     "rows": rows,
                 },
                 indent=2,

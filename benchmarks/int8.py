@@ -19,7 +19,6 @@ import argparse
 import concurrent.futures
 import dataclasses
 import functools
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -35,6 +34,7 @@ from effnet_tf import extras  # noqa: E402
 extras.require_or_exit("This benchmark", "tensorflow", "keras", "sklearn")
 
 import numpy as np  # noqa: E402
+import pairs  # noqa: E402  (beside this file)
 import tensorflow as tf  # noqa: E402
 
 import effnet_tf  # noqa: E402
@@ -233,20 +233,6 @@ def gains(rows):
     return found
 
 
-def machine():
-    """Returns what the figures depend on, beside the code."""
-    lines = open("/proc/cpuinfo", encoding="utf-8") if os.path.exists("/proc/cpuinfo") else ()
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("keras", "numpy", "scikit-learn", "tensorflow")
-        },
-        "cpu": models[0] if models else "",
-        "cores": os.cpu_count(),
-    }
-
-
 def main():
     """Measures, prints the table, writes the results."""
     parser = argparse.ArgumentParser(
@@ -262,7 +248,7 @@ def main():
                 print(*row.values(), flush=True)
     results = {
         "command": " ".join(["python", *sys.argv]),
-        **machine(),
+        **pairs.machine(),
         "images": "handwritten digits of scikit-learn",
         "image_size": RECIPE.image_size,
         "epochs": RECIPE.epochs,

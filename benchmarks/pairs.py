@@ -92,10 +92,14 @@ def machine():
     return {"versions": versions, "cpu": cpu, "cores": os.cpu_count()}
 
 
+def command(name):
+    """Returns how a program was called."""
+    return " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
+
+
 def save(name, rows, **settings):
     """Writes NAME.json beside this file: the command, the machine, `settings` and rows."""
-    command = " ".join(["python", f"benchmarks/{name}.py", *sys.argv[1:]])
-    results = {"command": command, **machine(), **settings, "rows": rows}
+    results = {"command": command(name), **machine(), **settings, "rows": rows}
     (HERE / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
@@ -121,6 +125,6 @@ def picture(name, title, ratios):
     axes.barh(list(ratios), medians, xerr=whiskers, color=colours, ecolor="0.3", capsize=2)
     axes.axvline(1, color="black", linewidth=1)
     axes.invert_yaxis()
-    axes.set_xlabel("ours / theirs (median, quartiles); below 1 ours is quicker or smaller")
+    axes.set_xlabel("ratio to theirs (median, quartiles)")
     axes.set_title(title)
     figure.savefig(PICTURES / f"{name}.png", dpi=110)

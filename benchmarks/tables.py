@@ -12,6 +12,7 @@ import json
 import pathlib
 import re
 import statistics
+from typing import Any
 
 import effnet_tf
 from effnet_tf.variants.accuracies import published_top1
@@ -23,7 +24,7 @@ WEIGHTS = ("imagenet", "autoaugment", "advprop", "noisy-student")
 _PLACE = re.compile(r"(<!-- table: (\w+)[^>]*-->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def figures(name: str) -> dict:
+def figures(name: str) -> Any:
     """Returns the content of a JSON file of this folder."""
     return json.loads((HERE / f"{name}.json").read_text())
 
@@ -193,6 +194,35 @@ def export_size() -> str:
         sides = [f"{row[side]:.2f} {row['unit']}" for side in ("ours", "theirs")]
         rows.append((row["name"], *sides, f"{row['ratio']['median']:.2f}"))
     return markdown(("", "effnet_tf", "keras.applications", "ratio"), rows)
+
+
+def training_step() -> str:
+    """The speed and memory of a training step on a CPU, beside keras.applications."""
+    return _steps(lambda run: not _has_torch(run))
+
+
+def training_step_torch() -> str:
+    """The same beside timm's network, too."""
+    return _steps(_has_torch)
+
+
+def _has_torch(run):
+    return any(row["who"].startswith("timm") for row in run["rows"])
+
+
+def _steps(wanted):
+    rows = []
+    for run in filter(wanted, figures("training_step")):
+        title = f"{run['variant']}, {run['size']} pixels, {run['batch']} images"
+        theirs, *others = run["rows"]
+        rows.append((title, "keras.applications", "1", f"1 ({theirs['mib']:,.0f} MiB)"))
+        for row in others:
+            low, middle, high = (1 / row["time"][name] for name in ("high", "median", "low"))
+            speed = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+            if run["rounds"] == 1:
+                speed = f"{middle:.2f}"
+            rows.append((title, f"`{row['who']}`", speed, f"{row['memory']['median']:.2f}"))
+    return markdown(("Step", "Network", "speed", "memory"), rows)
 
 
 def start() -> str:
@@ -406,6 +436,8 @@ TABLES = {
     "input_pipeline": input_pipeline,
     "tpu_step": tpu_step,
     "tpu_forecast": tpu_forecast,
+    "training_step": training_step,
+    "training_step_torch": training_step_torch,
     "start": start,
     "start_programs": start_programs,
     "inference": inference,

@@ -1,12 +1,11 @@
 r"""What does a training step cost in time and memory, beside keras.applications?
 
-    pip install 'effnet_tf[cpu]'
+    pip install 'effnet_tf[cpu,plots]'
     python benchmarks/training_step.py                        # about 4 minutes on 2 cores
     python benchmarks/training_step.py --size 224 --batch 32 --steps 3 \
         --who model_fn model_fn:expansion model_fn:block      # the memory of a usual batch
     pip install 'effnet_tf[cpu,peers]'
-    python benchmarks/training_step.py --out training_step_torch \
-        --who model_fn timm timm:channels_last timm:compile
+    python benchmarks/training_step.py --who model_fn timm timm:channels_last timm:compile
 
 Theirs is what a user would take instead: `keras.applications.EfficientNetB0`, Keras' RMSprop and a
 `tf.function` of a gradient and its application. Ours is the same function around `model_fn`, or
@@ -14,26 +13,24 @@ around the drop-in constructor, with our RMSprop; "model_fn:expansion" has `set_
 turns, every other round backwards, each time in a process of its own. Time is CPU seconds of the
 process, user and system, per step after the first two; memory is the most that the operating system
 has seen the process hold, about 0.9 GB of which TensorFlow holds before the first step. A ratio is
-ours divided by theirs in the same round; of speed it is theirs divided by ours. Writes
-training_step.json beside this file, or what `--out` says.
+ours divided by theirs in the same round. There is no Lite network of theirs: beside it is the B
+network of the same size. Writes training_step.json beside this file, which keeps what other
+commands have measured, and docs/images/training_step.png.
 """
 
 import argparse
 import json
-import os
-import pathlib
 import resource
 import statistics
-import subprocess
-import sys
 import time
 
-import torch_step  # beside this file
+import pairs  # beside this file, as the next
+import torch_step
+from pairs import THEIRS
 
 from effnet_tf import extras
 
-RESULTS = pathlib.Path(__file__).resolve().parent
-THEIRS = "keras.applications"
+RESULTS = pairs.HERE / "training_step.json"
 OURS = ("model_fn", "constructor")
 CLASSES = 1000
 
@@ -50,9 +47,10 @@ def network(who, variant, size):
         )
         effnet_tf.set_remat(model, who.partition(":")[2] or "none")
         return model
-    home = keras.applications if who == THEIRS else effnet_tf
-    build = getattr(home, f"EfficientNet{variant.upper()}")
-    return build(
+    home, name = effnet_tf, variant.upper().replace("LITE", "Lite")
+    if who == THEIRS:
+        home, name = keras.applications, name.replace("Lite", "B")
+    return getattr(home, f"EfficientNet{name}")(
         weights=None, input_shape=(size, size, 3), classes=CLASSES, classifier_activation=None
     )
 
@@ -108,20 +106,7 @@ def apart(who, options):
     """Returns what `measured` does in a process of its own."""
     numbers = ("size", "batch", "steps", "variant")
     arguments = [f"--{name}={getattr(options, name)}" for name in numbers]
-    done = subprocess.run(
-        [sys.executable, __file__, f"--measure={who}", *arguments],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def spread(values):
-    """Returns median, lowest and highest."""
-    rounded = [round(value, 3) for value in (statistics.median(values), min(values), max(values))]
-    return dict(zip(("median", "lowest", "highest"), rounded))
+    return pairs.apart(__file__, f"--measure={who}", *arguments)
 
 
 def row(who, found):
@@ -130,20 +115,36 @@ def row(who, found):
     result = {"who": who}
     for name in ("seconds", "first", "mib"):
         result[name] = round(statistics.median(each[name] for each in ours), 3)
-    result["speed"] = spread([b["seconds"] / a["seconds"] for a, b in zip(ours, theirs)])
-    result["memory"] = spread([a["mib"] / b["mib"] for a, b in zip(ours, theirs)])
+    for name, ratio in (("time", "seconds"), ("memory", "mib")):
+        result[name] = pairs.spread([a[ratio] / b[ratio] for a, b in zip(ours, theirs)])
     return result
 
 
 def rounds(options):
     """Takes turns; returns the rows, theirs first."""
-    who = [THEIRS, *(options.who or OURS)]
+    who = [THEIRS, *options.who]
     found = {each: [] for each in who}
     for number in range(options.rounds):
-        for each in who[:: -1 if number % 2 else 1]:
+        for each in pairs.turns(who, number):
             found[each].append(apart(each, options))
             print(f"round {number + 1} of {options.rounds}: {each} {found[each][-1]}", flush=True)
     return [row(each, found) for each in who]
+
+
+def save(rows, options):
+    """Writes a run's rows beside those of other settings; draws all of them."""
+    asked = {name: getattr(options, name) for name in ("variant", "size", "batch", "rounds")}
+    new = {"command": pairs.command("training_step"), **pairs.machine(), **asked, "rows": rows}
+    runs = {each["command"]: each for each in json.loads(RESULTS.read_text(encoding="utf-8"))}
+    runs[new["command"]] = new
+    RESULTS.write_text(json.dumps(list(runs.values()), indent=2) + "\n", encoding="utf-8")
+    bars = {}
+    for run in runs.values():
+        for each in run["rows"][1:]:
+            label = f"{run['variant']}, {run['size']} px, {run['batch']} images: {each['who']}"
+            for name in ("time", "memory"):
+                bars.setdefault(f"{label}, {name}", each[name])  # of several runs' the first
+    pairs.picture("training_step", "A training step beside keras.applications", bars)
 
 
 def parsed():
@@ -151,13 +152,12 @@ def parsed():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--variant", default="b0", help="of keras.applications, too: b0 to b7")
+    parser.add_argument("--variant", default="b0", help="b0 to b7, lite0 to 4")
     parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
     parser.add_argument("--batch", type=int, default=16, help="images")
     parser.add_argument("--steps", type=int, default=8, help="that are timed in a round")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--who", nargs="*", help=f"beside {THEIRS}; by default {' '.join(OURS)}")
-    parser.add_argument("--out", default="training_step", help="name of the JSON file")
+    parser.add_argument("--who", nargs="*", default=OURS, help=f"beside {THEIRS}")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -165,18 +165,15 @@ def parsed():
 def main():
     """Measures, prints the rows, writes the results."""
     options = parsed()
-    peers = torch_step.packages(options.who or OURS)
-    extras.require_or_exit("This benchmark", "tensorflow", "keras", *peers)
+    needed = ("tensorflow", "keras", "matplotlib", *torch_step.packages(options.who))
+    extras.require_or_exit("This benchmark", *needed)
     if options.measure:
         print(json.dumps(measured(options.measure, options)))
         return
     rows = rounds(options)
     for each in rows:
         print(json.dumps(each))
-    asked = {name: getattr(options, name) for name in ("variant", "size", "batch", "rounds")}
-    (RESULTS / f"{options.out}.json").write_text(
-        json.dumps({**asked, "rows": rows}, indent=2) + "\n", encoding="utf-8"
-    )
+    save(rows, options)
 
 
 if __name__ == "__main__":
