@@ -47,7 +47,14 @@ def network(who, variant, batch=None):
     side = effnet_tf.variants.find_variant(variant).resolution
     image = keras.Input((side, side, 3), batch_size=batch)
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
-    return build(weights=None, input_tensor=image)
+    model = build(weights=None, input_tensor=image)
+    constants = model.get_layer(
+        "normalization"
+    )  # which come with weights; without, they do nothing
+    constants.adapt_mean.assign([0.485, 0.456, 0.406])
+    constants.adapt_variance.assign([0.229**2, 0.224**2, 0.225**2])
+    constants.finalize_state()
+    return model
 
 
 def noise(shape):

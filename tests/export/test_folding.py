@@ -47,6 +47,12 @@ class TestNetworksOfStockLayers:
         assert set(found) == set(composite) | {"Add"}
         assert found["Subtract"] == found["Dense"] == 1
 
+    def test_take_the_mean_off_whole_rows(self, flat):
+        """Three numbers at a time are slow in TFLite."""
+        found = [each for each in folding.fold(flat).operations if "subtract" in each.name]
+        ((_, mean),) = [each._inbound_nodes[0].arguments.args for each in found]
+        assert mean.shape == (1, 1, 32, 3)
+
     def test_names(self, flat):
         names = [layer.name for layer in folding.fold(flat).layers]
         assert names[:6] == [
