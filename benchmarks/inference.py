@@ -48,9 +48,9 @@ def network(who, variant, batch=None):
     image = keras.Input((side, side, 3), batch_size=batch)
     build = getattr(keras.applications, f"EfficientNet{variant.upper()}")
     model = build(weights=None, input_tensor=image)
-    constants = model.get_layer(
-        "normalization"
-    )  # which come with weights; without, they do nothing
+    # What comes with weights; without any it does nothing, and vanishes from files.
+    kind = keras.layers.Normalization
+    (constants,) = (layer for layer in model.layers if isinstance(layer, kind))
     constants.adapt_mean.assign([0.485, 0.456, 0.406])
     constants.adapt_variance.assign([0.229**2, 0.224**2, 0.225**2])
     constants.finalize_state()
