@@ -113,9 +113,7 @@ def rows_of(found):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)  # of a fresh process
     options = parser.parse_args()

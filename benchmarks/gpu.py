@@ -78,9 +78,7 @@ def apart(who, variant, options, end):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--variants", nargs="+", default=list(SIDES), choices=list(SIDES))
     parser.add_argument("--who", nargs="+", default=WHO)
     parser.add_argument("--size", type=int, help="of the images; by default the variant's")

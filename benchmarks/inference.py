@@ -2,7 +2,7 @@
 
     pip install 'effnet_tf[cpu,plots]'
     python benchmarks/inference.py                       # about 8 minutes on 2 cores
-    python benchmarks/inference.py --variant lite0 --forms "TFLite, float"
+    python benchmarks/inference.py --variant b3 --forms "TFLite, float"
 
 Theirs is what a user would take instead: `keras.applications.EfficientNetB0` as it is, in a
 `tf.function`, by its `model.export()`, and what `tf.lite.TFLiteConverter` makes of it for a fixed
@@ -193,9 +193,7 @@ def in_turns(calls, rounds):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--variant", default="b0", help="of keras.applications, too: b0 to b7")
     parser.add_argument("--forms", nargs="+", default=FORMS, choices=FORMS)
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8], help="images per call")

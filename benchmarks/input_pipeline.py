@@ -15,7 +15,6 @@ They do not read or shuffle files; the rows "api", our whole `data.training`, do
 Writes input_pipeline.json beside this file.
 """
 
-import argparse
 import dataclasses
 import functools
 import json
@@ -627,9 +626,7 @@ def table(rows):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--images", type=int, default=64, help="JPEGs, and images of a turn")
     parser.add_argument("--large_images", type=int, default=4, help=f"of {LARGE}")
     parser.add_argument("--rounds", type=int, default=25)

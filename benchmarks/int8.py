@@ -15,7 +15,6 @@ to quantisation noise of the logits, centred per image (dB), same best class, an
 Digits say nothing of the accuracy on ImageNet. Writes int8.json beside this file.
 """
 
-import argparse
 import concurrent.futures
 import dataclasses
 import functools
@@ -235,9 +234,7 @@ def gains(rows):
 
 def main():
     """Measures, prints the table, writes the results."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--runs", help="folder for the trained runs; by default a temporary one")
     options = parser.parse_args()
     start, rows = time.monotonic(), []

@@ -14,7 +14,6 @@ folded network and calibration. No ImageNet can be had here: this is agreement, 
 Writes lite_weights.json beside this file, which keeps the rows of networks not asked for.
 """
 
-import argparse
 import importlib.util
 import json
 import os
@@ -171,9 +170,7 @@ def rows_of(variant):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("variant", nargs="?", choices=VARIANTS, help="one of them (default: all)")
     return parser.parse_args()
 

@@ -4,6 +4,7 @@ Beside the programs that import it, which are run as `python benchmarks/PROGRAM.
 ours divided by theirs in the same round: what else a machine does then slows both.
 """
 
+import argparse
 import importlib.metadata
 import json
 import os
@@ -18,6 +19,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 PICTURES = HERE.parent / "docs" / "images"
 THEIRS = "keras.applications"
 PACKAGES = "tensorflow tensorflow-cpu keras keras-cv numpy scikit-learn torch timm".split()
+
+
+def parser(description):
+    """Returns the parser of a program's command line, which shows its docstring as it is."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
 
 
 def turns(names, number):

@@ -16,7 +16,6 @@ of each effort of ours, each step of which adds to the one before.
 Writes rounding.json beside this file, which keeps the rows not asked for.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -199,9 +198,7 @@ def rows_of(variant, photos, wanted):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     variants = lite_weights.VARIANTS
     parser.add_argument("variant", nargs="?", choices=variants, help="one of them (default: all)")
     parser.add_argument("--photos", metavar="FOLDER", help="of .jpg and .png photographs")

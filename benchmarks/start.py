@@ -130,9 +130,7 @@ def programs(rounds):
 
 def parse():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--step", nargs=2, help=argparse.SUPPRESS)  # of a process of its own
     return parser.parse_args()

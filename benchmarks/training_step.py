@@ -149,9 +149,7 @@ def save(rows, options):
 
 def parsed():
     """Returns the options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = pairs.parser(__doc__)
     parser.add_argument("--variant", default="b0", help="b0 to b7, lite0 to 4")
     parser.add_argument("--size", type=int, default=128, help="side of the images, in pixels")
     parser.add_argument("--batch", type=int, default=16, help="images")
