@@ -46,8 +46,9 @@ def narrowed(data: bytes, images: np.ndarray, progress: Progress | None = None) 
             noise = measuring.centred(measuring.logits_of(file, images) - exact)
             return np.square(noise, dtype="float64").sum()
 
-        width = _best_width(error)
-        quantization.min, quantization.max = quantization.min * width, quantization.max * width
+        if quantization.min[0] < quantization.max[0]:  # one that is always zero has no steps
+            width = _best_width(error)
+            quantization.min, quantization.max = quantization.min * width, quantization.max * width
         if progress:
             progress(done, len(numbers))
     return flatbuffer.write(model)

@@ -83,3 +83,13 @@ def test_images_are_chosen_evenly():
     assert narrowing.chosen(np.arange(5)).tolist() == [0, 1, 2, 3, 4]
     found = narrowing.chosen(np.arange(500))
     assert len(found) == narrowing.MOST_IMAGES and found[0] == 0 and found[-1] == 499
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_activation_that_is_always_zero_keeps_its_range(ranges):
+    model = flatbuffer.read(ranges)
+    number = narrowing._numbers(model)[0]
+    quantization = model.subgraphs[0].tensors[number].quantization
+    quantization.min, quantization.max = 0 * quantization.min, 0 * quantization.max
+    found = narrowing.narrowed(flatbuffer.write(model), IMAGES)
+    assert wide(found)[0] == 0 and wide(found)[1:].min() > 0
