@@ -16,6 +16,7 @@ from effnet_tf.train.trainer import Trainer
 
 LOOK = 5.0  # seconds between two looks at how far training is
 WAITING = 0.3  # share of the time; beyond it the data are the bottleneck
+STARVED = 2  # loops in a row; a single one may have met an empty buffer
 # Times the loss of guessing, between what good and bad starts measured: a new classifier has 1, and
 # one of the same classes less; one of five whose order is another 2.3, and Lite0's own of ImageNet
 # 2.5 on photographs with random labels.
@@ -45,7 +46,7 @@ class Progress:
         self._stage = stages.at(trainer.stages, trainer.step)
         self.compiled, self.rate, self.wait = False, 0.0, 0.0
         self._text = f"step {trainer.step:,}/{self._total:,}"
-        self._line, self._advised = None, False
+        self._line, self._advised, self._starved = None, False, 0
         if trainer.step < self._total:
             log.info("Compiling the first step; this takes a while ...")
 
@@ -81,6 +82,7 @@ class Progress:
         if self.compiled and steps:
             self.rate = steps * self._recipe.batch_size / seconds
             self.wait = waited / seconds
+            self._starved = self._starved + 1 if self.wait > WAITING else 0
         self.compiled = True
 
     def waiting(self, what: str) -> contextlib.AbstractContextManager[None]:
@@ -115,7 +117,7 @@ class Progress:
             f"{self.rate:,.0f} images/s  data wait {self.wait:.0%}  {self._left(epoch, step)} left"
         )
         self._say(self._text)
-        if self.wait > WAITING and not self._advised and not self._quiet:
+        if self._starved >= STARVED and not self._advised and not self._quiet:
             self._advised = True
             log.info(
                 f"\n{self.wait:.0%} of the time the device waits for images: the input pipeline "

@@ -101,10 +101,17 @@ class TestProgress:
 
     def test_a_starved_device_is_said_once(self, capsys):
         progress = reporting.Progress(_Trainer)
-        for step in (1, 2, 3):
+        for step in (1, 2, 3, 4):
             progress.steps_done(1, 1.0, 0.9)
             progress.show(1, step, 2.5, 0.5, 0.25)
         assert capsys.readouterr().out.count("90% of the time the device waits for images") == 1
+
+    def test_one_loop_that_waits_says_nothing(self, capsys):
+        progress = reporting.Progress(_Trainer)
+        for waited in (0.9, 0.9, 0.1, 0.9):  # the first is compiled
+            progress.steps_done(1, 1.0, waited)
+            progress.show(1, 1, 2.5, 0.5, 0.25)
+        assert "waits for images" not in capsys.readouterr().out
 
     def test_the_first_step_is_alone(self):
         progress = reporting.Progress(_Trainer)
