@@ -10,7 +10,7 @@ from effnet_tf.variants import Convolution, count_part, resolve
 _ESTIMATED = "TFLite sizes are estimated: float32, and weights of 8 bits."
 _LAYERS = (
     "Layers: 3x3x32/2 is a convolution to 32 channels with stride 2, dw a depthwise one, se10 a "
-    "squeeze-and-excite of 10 channels."
+    "squeeze-and-excite of 10 channels, route8 what mixes the kernels of 8 experts for an image."
 )
 _NO_8_BITS = "CondConv has no file of 8 bits: its kernels are mixed for each image."
 _TOP1 = "Top-1 on ImageNet is what the publishers of the weights say; nothing was measured here."
@@ -82,6 +82,8 @@ def _layer(convolution: Convolution) -> str:
         stride = f"/{convolution.strides}"
     if convolution.name.startswith("se/"):
         return f"se{convolution.filters}"
+    if convolution.routes:
+        return f"route{convolution.filters}"
     if convolution.kind == "dense":
         return f"dense{convolution.filters}"
     if convolution.kind == "depthwise":

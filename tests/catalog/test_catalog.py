@@ -155,6 +155,10 @@ class TestProgram:
         (block,) = [line for line in lines if line.startswith("block2a ")]
         assert "1x1x144 dw3x3/2 se6 1x1x32" in block and "150 -> 75" in block
 
+    def test_what_mixes_kernels_is_no_classifier(self, capsys):
+        run("condconv-b0-8e")
+        assert "block7a  route8 1x1x1152 dw3x3" in capsys.readouterr().out
+
     @pytest.mark.parametrize("name", ["lite0", "edgetpu-s"])
     def test_the_parts_of_every_family(self, name, capsys):
         run(name)
