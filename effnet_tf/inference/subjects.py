@@ -129,12 +129,17 @@ def _of_run(path):
     """The network of a run with averaged weights, as its training evaluates it."""
     recipe, names = texts.read_run(path)
     model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
-    prefix, thresholds = path, None
-    if recipe.labels == "multi":
-        prefix, thresholds = locate.with_thresholds(path)
+    prefix, thresholds = _with_thresholds(path, recipe)
     loading.load_weights(model, prefix, family=recipe.family)
     found = _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
     return dataclasses.replace(found, thresholds=_array(thresholds))
+
+
+def _with_thresholds(path, recipe):
+    """The checkpoint that a path in a run has, with its thresholds if images have several names."""
+    if recipe.labels == "multi":
+        return locate.with_thresholds(path)
+    return path, None
 
 
 def _array(thresholds):
@@ -151,7 +156,12 @@ def _of_weights(path, options):
     log.info(str(report))
     recipe = unsaid.recipe(options.crop, CROP_PADDING, variant.resolution, path, kind=variant.crops)
     names = unsaid.names((), options.labels, model.output_shape[-1], path)
-    return _of_model(f"'{path}' as {variant.name}", path, model, names, recipe)
+    found = _of_model(f"'{path}' as {variant.name}", path, model, names, recipe)
+    run = locate.run_of(path)
+    if run is None:
+        return found
+    _, thresholds = _with_thresholds(path, texts.read_run(run)[0])
+    return dataclasses.replace(found, thresholds=_array(thresholds))
 
 
 def _built(path, variant):

@@ -91,6 +91,14 @@ def asked(several):
     return subjects.open_subject(several.run)
 
 
+def test_weights_of_a_run_keep_its_thresholds(several, asked):
+    options = subjects.Options(variant=texts.read_run(several.run)[0].variant, crop=1.0)
+    found = subjects.open_subject(os.path.join(several.run, "checkpoints"), options)
+    images = np.random.default_rng(0).integers(0, 256, (2, *asked.size, 3)).astype("float32")
+    np.testing.assert_allclose(found.answer(images), asked.answer(images), rtol=1e-5)
+    assert found.thresholds.tolist() == asked.thresholds.tolist()
+
+
 class TestRun:
     def test_says_what_it_is(self, several):
         recipe, names = texts.read_run(several.run)
