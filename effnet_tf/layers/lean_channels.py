@@ -19,8 +19,9 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
+from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_pieces import Narrow, product
-from effnet_tf.layers.lean_units import Unit, derivable, held_back
+from effnet_tf.layers.lean_units import Unit, held_back
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
 LARGE = 64 * 10**6  # bytes; smaller wide maps stay on the chip, where reading them costs little

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
+from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_sources import Source, again, note, source_of
-from effnet_tf.layers.lean_units import derivable
 
 
 def lighten(layer: keras.layers.Activation, activation: str | None) -> keras.layers.Activation:

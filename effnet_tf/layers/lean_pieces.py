@@ -31,9 +31,10 @@ import tensorflow as tf
 
 from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
+from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_sources import again
-from effnet_tf.layers.lean_units import Unit, derivable
+from effnet_tf.layers.lean_units import Unit
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
 MEGABYTES = 30  # of a piece of the wide map, at most, unless one image has more
