@@ -17,7 +17,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from effnet_tf.layers import lean_norm, lean_passes
+from effnet_tf.layers import lean_passes, lean_statistics
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_pieces import Narrow, product
@@ -38,7 +38,7 @@ class Widening:
         activation: one that `lean_passes.knows`.
         following: the depthwise convolution.
         again: whether the wide map is computed again for the gradient, instead of kept.
-        pivot: of `lean_norm.measured`.
+        pivot: of `lean_statistics.measured`.
     """
 
     epsilon: float
@@ -61,7 +61,7 @@ class Widening:
         def run(x, *values):
             named = dict(zip(weights, values))
             e, scaling = _EXPANSION.forward(x, named["first"]), (named["gamma"], named["beta"])
-            statistics = lean_norm.measured(e, *scaling, self.epsilon, self.pivot)
+            statistics = lean_statistics.measured(e, *scaling, self.epsilon, self.pivot)
             scaling = statistics.scaling(*scaling, self.epsilon)
             h = lean_passes.activated(self.activation, e, *scaling)
             output = self.following.forward(h, named["kernel"])

@@ -9,7 +9,7 @@ statistics of e are known before e is, for with the mean u and the covariance K 
 and so z = conv(activation(e factor + shift)) can be computed for some images after the other: of e
 there is a piece at a time. The same holds for the gradient. Let s = sqrt(variance + epsilon),
 factor = gamma / s, and dy the gradient of y = e factor + shift, which comes in pieces, too. Of it
-two sums are needed, S = x' dy (I, C) and b = the sum of dy (C,). As in batch norm (lean_norm.py),
+two sums are needed, S = x' dy (I, C) and b = the sum of dy (C,). As in lean_statistics.py,
 
     of beta  = b,
     of gamma = (diagonal of W' S - mean b) / s               =: g

@@ -9,7 +9,7 @@ for the gradient d of z:
     of kernel  = convolution's, of h and d             then h is not needed any more
     dh         = convolution's, of d and the kernel
     dy         = dh activation'(x factor + shift)
-    of x, gamma, beta = batch norm's, of dy and x      (lean_norm.py)
+    of x, gamma, beta = batch norm's, of dy and x      (lean_statistics.py)
 
 Between activation and convolution there may be squeeze-and-excite: the convolution sees h g, where
 the gates g = excite(q) are a function of the mean q of h over the H W pixels. Then, with u the
@@ -38,7 +38,7 @@ import keras
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
-from effnet_tf.layers import lean_gates, lean_norm, lean_passes
+from effnet_tf.layers import lean_gates, lean_norm, lean_passes, lean_statistics
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import under_xla
@@ -68,7 +68,7 @@ class Unit:
         first: the convolution before the batch norm, with the weight "first"; None: it is no part
             of the unit.
         given: (mean, variance), each (C,), of a batch norm that does not take the map's own.
-        pivot: of `lean_norm.measured`.
+        pivot: of `lean_statistics.measured`.
     """
 
     epsilon: float
@@ -123,9 +123,9 @@ class Unit:
         x, gates = self._wide(x, weights), None
         if self.given is None:
             scaling = weights["gamma"], weights["beta"]
-            statistics = lean_norm.measured(x, *scaling, self.epsilon, self.pivot)
+            statistics = lean_statistics.measured(x, *scaling, self.epsilon, self.pivot)
         else:
-            statistics = lean_norm.Statistics(*self.given, own=False)
+            statistics = lean_statistics.Statistics(*self.given, own=False)
         h = self._activated(x, weights, statistics)
         if self.excite is not None:
             mean = _mean(h)
@@ -146,7 +146,7 @@ class Unit:
             found, dy = self._of_convolution(d, x, weights, statistics)
         else:
             found, dy, sums = self._of_gated(d, x, weights, statistics, gates)
-        dx, found["gamma"], found["beta"] = lean_norm.gradients(
+        dx, found["gamma"], found["beta"] = lean_statistics.gradients(
             dy, x, weights["gamma"], statistics, self.epsilon, sums
         )
         if self.first is None:

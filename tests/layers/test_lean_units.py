@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from effnet_tf import layers
-from effnet_tf.layers import lean_norm, lean_passes
+from effnet_tf.layers import lean_passes, lean_statistics
 from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_units import Unit
 
@@ -168,13 +168,13 @@ def test_other_layers_are_no_convolutions(layer):
 def test_the_fused_statistics_are_those_of_float64():
     x = numbers(3, 5, 6, CHANNELS)
     gamma, beta, d = (numbers(*shape, seed=4) for shape in ((CHANNELS,), (CHANNELS,), x.shape))
-    exact = lean_norm.measured(x, gamma, beta, EPSILON)
-    expected = lean_norm.gradients(d, x, gamma, exact, EPSILON)
+    exact = lean_statistics.measured(x, gamma, beta, EPSILON)
+    expected = lean_statistics.gradients(d, x, gamma, exact, EPSILON)
     x, gamma, beta, d = (tf.cast(each, "float32") for each in (x, gamma, beta, d))
-    fused = lean_norm.measured(x, gamma, beta, EPSILON)
+    fused = lean_statistics.measured(x, gamma, beta, EPSILON)
     assert fused.kept and not exact.kept
     np.testing.assert_allclose(fused.variance, exact.variance, rtol=1e-5)
-    for pair in zip(lean_norm.gradients(d, x, gamma, fused, EPSILON), expected, strict=True):
+    for pair in zip(lean_statistics.gradients(d, x, gamma, fused, EPSILON), expected, strict=True):
         np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)
 
 
