@@ -24,6 +24,10 @@ Batch norm needs sums of dy and dy z, which wait for the gates' gradient. Under 
 pass of their own: g and (of q) are one number for an image and channel, and so both follow from
 sums over pixels that do not wait (`lean_passes.gated_sums`).
 
+In float32 u is then made twice, and neither written nor read: for the sums, and again in the pass
+that makes the gradient of x. d is narrow; and what convolutions alone read, as that gradient, a TPU
+holds in bfloat16, to which they round it anyway. (In bfloat16 it moves no fewer bytes.)
+
 With `first` a unit takes the input of the convolution before it, and computes x from that once
 more, too: what it keeps is as narrow as a block is outside.
 
@@ -149,6 +153,8 @@ class Unit:
         dx, found["gamma"], found["beta"] = lean_statistics.gradients(
             dy, x, weights["gamma"], statistics, self.epsilon, sums
         )
+        if gates is not None and self._makes_twice(d):
+            [dx] = held_back(dx)  # as a whole, or u would be read wherever dx is
         if self.first is None:
             return {**found, "x": dx}
         found["first"] = self.first.to_kernel(narrow, dx, weights["first"])
@@ -177,8 +183,15 @@ class Unit:
         of_mean, *others = self._of_excitation(mean, excitation, tf.cast(of_gate, gate.dtype))
         found = {"kernel": of_kernel, **dict(zip(excitation, others))}
         of_mean /= _pixels(x, of_mean.dtype)
+        if self._makes_twice(d):
+            of_mean, kernel = held_back(of_mean, weights["kernel"])
+            u = self.convolution.to_input(d, kernel, h)
         dy = lean_passes.gated_slope(self.activation, x, *scaling, u, gate, of_mean)
         return found, dy, _sums(later, gate, of_mean)
+
+    def _makes_twice(self, d):
+        """Whether the gradient of a gated map is computed twice rather than written and read."""
+        return under_xla() and self.convolution.is_pointwise and d.dtype.size >= 4
 
     def _of_gated_product(self, d, h, gate, kernel):
         """Returns the gradients of h * gate, of the kernel, and of the gates."""

@@ -70,10 +70,10 @@ def differentiated(function, x, weights):
     return [*outputs, *tf.nest.flatten(tape.gradient(goal, [x, weights]))]
 
 
-def check(unit, x, weights, compiled=False):
+def check(unit, x, weights, compiled=False, **how):
     ours = functools.partial(differentiated, unit)
     if compiled:
-        ours = tf.function(ours)
+        ours = tf.function(ours, **how)
     theirs = differentiated(functools.partial(plainly, unit), x, weights)
     for found, expected in zip(ours(x, weights), theirs, strict=True):
         assert found.dtype == tf.float64
@@ -107,6 +107,25 @@ def test_compiled_passes_are_the_same(gates, first):
     kind = CONVOLUTIONS["product"]
     unit = Unit(EPSILON, "hard_swish", kind, gates and excite or None, first and kind or None)
     check(unit, numbers(2, 5, 4, CHANNELS), weights_of(kind, gates, first), compiled=True)
+
+
+def test_under_xla_gates_equal_autodiff():
+    unit = Unit(EPSILON, "swish", CONVOLUTIONS["product"], excite)
+    weights = weights_of(unit.convolution, gates=True)
+    check(unit, numbers(2, 5, 4, CHANNELS), weights, compiled=True, jit_compile=True)
+
+
+@pytest.mark.parametrize("dtype, times", [("float32", 2), ("bfloat16", 1)])
+def test_xla_makes_the_gradient_of_a_gated_map_twice_in_float32(dtype, times):
+    unit = Unit(EPSILON, "swish", CONVOLUTIONS["product"], excite)
+    x = numbers(2, 5, 4, CHANNELS, dtype=dtype)
+    weights = {
+        name: tf.cast(value, dtype if name == "kernel" else "float32")
+        for name, value in weights_of(unit.convolution, gates=True).items()
+    }
+    ours = tf.function(functools.partial(differentiated, unit), jit_compile=True)
+    operations = ours.get_concrete_function(x, weights).graph.get_operations()
+    assert [each.type for each in operations].count("Conv2DBackpropInput") == times
 
 
 def test_of_unknown_activations_nothing_is_known():
