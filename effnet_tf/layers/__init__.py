@@ -10,7 +10,7 @@ from effnet_tf.layers.cond_conv import CondConv, DepthwiseCondConv
 from effnet_tf.layers.convolutions import conv_initializer, conv_layer, dense_initializer
 from effnet_tf.layers.depth import allow_depth
 from effnet_tf.layers.mbconv import FusedMBConv, MBConv
-from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode, group_moments
+from effnet_tf.layers.norm import BatchNorm, batch_norm, check_batch_norm_mode
 from effnet_tf.layers.normalize import Normalize, follow_weights, hidden_constants
 from effnet_tf.layers.pixel_range import watch_range
 from effnet_tf.layers.pixel_settings import change_settings, has_own_settings, settings_layers
@@ -42,7 +42,6 @@ __all__ = [
     "dense_initializer",
     "flatten",
     "follow_weights",
-    "group_moments",
     "has_own_settings",
     "hidden_constants",
     "holders",

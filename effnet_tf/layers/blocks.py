@@ -177,8 +177,7 @@ class ConvolutionalBlock(keras.layers.Layer):
 
     def _can_be_lean(self):
         """Of a frozen block nothing is kept anyway: it is what it is in inference, to the bit."""
-        shares = any(layer.shares() for layer in self._batch_norms())
-        return bool(self.trainable_weights) and not shares and self.plain_because() is None
+        return bool(self.trainable_weights) and self.plain_because() is None
 
     def plain_because(self) -> str | None:
         """Returns why a training step is computed by Keras' own layers; None: it is lean.

@@ -147,15 +147,16 @@ class Lean:
     def _kind(self, flow, following, excite, given):
         """Returns the unit that takes a map to the next convolution."""
         epsilon, activation = flow.stage.norm.epsilon, flow.stage.described.activation
-        pivot, first = self._read(flow.stage.norm.moving_mean), None
+        pivot, group = self._read(flow.stage.norm.moving_mean), flow.stage.norm.group()
+        first = None
         if _is_by_channels(flow, excite, given, following):
-            return Widening(epsilon, activation, following, self._remat != "none", pivot)
+            return Widening(epsilon, activation, following, self._remat != "none", pivot, group)
         if _comes_in_pieces(flow, excite, given):
-            return Expansion(epsilon, activation, following)
+            return Expansion(epsilon, activation, following, group)
         if flow.first is not None:
             first = flow.stage.convolution
         gates = None if excite is None else excite.gates
-        return Unit(epsilon, activation, following, gates, first, given, pivot)
+        return Unit(epsilon, activation, following, gates, first, given, pivot, group)
 
     def _settled(self, flow):
         """Returns a map after the batch norm, activation and excitation that it waited for."""
@@ -177,7 +178,9 @@ class Lean:
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
             return lean_norm.normalised_by(x, *given, *scaling.values(), norm.epsilon)
         pivot = self._read(norm.moving_mean)
-        y, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon, pivot)
+        y, *statistics = lean_norm.normalised(
+            x, *scaling.values(), norm.epsilon, pivot, norm.group()
+        )
         note(y, lean_norm.source(x, *statistics, *scaling.values(), norm.epsilon))
         self._note(norm, *statistics)
         return y

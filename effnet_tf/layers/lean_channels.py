@@ -22,6 +22,7 @@ from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_pieces import Narrow, product
 from effnet_tf.layers.lean_units import Unit, held_back
+from effnet_tf.layers.replica_group import Group
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
 LARGE = 64 * 10**6  # bytes; smaller wide maps stay on the chip, where reading them costs little
@@ -39,6 +40,7 @@ class Widening:
         following: the depthwise convolution.
         again: whether the wide map is computed again for the gradient, instead of kept.
         pivot: of `lean_statistics.measured`.
+        group: of `lean_statistics.measured`.
     """
 
     epsilon: float
@@ -46,6 +48,7 @@ class Widening:
     following: LeanConvolution
     again: bool = False
     pivot: tf.Tensor | None = None
+    group: Group | None = None
 
     def __call__(
         self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
@@ -61,7 +64,7 @@ class Widening:
         def run(x, *values):
             named = dict(zip(weights, values))
             e, scaling = _EXPANSION.forward(x, named["first"]), (named["gamma"], named["beta"])
-            statistics = lean_statistics.measured(e, *scaling, self.epsilon, self.pivot)
+            statistics = lean_statistics.measured(e, *scaling, self.epsilon, self.pivot, self.group)
             scaling = statistics.scaling(*scaling, self.epsilon)
             h = lean_passes.activated(self.activation, e, *scaling)
             output = self.following.forward(h, named["kernel"])
@@ -71,12 +74,16 @@ class Widening:
                     found = self._backward(d, x, e, named, statistics)
                     return [found[name] for name in ("x", *weights)]
 
-                whole = Unit(self.epsilon, self.activation, self.following, first=_EXPANSION)
-                return derivable(first, whole.plain, d, x, named)
+                return derivable(first, self._whole().plain, d, x, named)
 
             return (output, statistics.mean, statistics.variance), gradient
 
         return run(x, *weights.values())
+
+    def _whole(self):
+        return Unit(
+            self.epsilon, self.activation, self.following, None, _EXPANSION, group=self.group
+        )
 
     def _backward(self, d, x, e, weights, statistics):
         """Returns the gradients of x and of the weights, by name."""
@@ -92,8 +99,7 @@ class Widening:
             found.append(last)
         of_x, of_kernel, centred, b = zip(*found)
         centred, b = tf.concat(centred, 1), tf.concat(b, 0)
-        inverse = tf.math.rsqrt(statistics.variance + self.epsilon)
-        others = narrow.gradients(centred, b, scaling[0], inverse)
+        others = narrow.gradients(centred, b, statistics, weights["gamma"], self.epsilon)
         factor = tf.cast(others["x factor"], x.dtype)[tf.newaxis, tf.newaxis]
         less = _EXPANSION.forward(tf.cast(narrow.centred, x.dtype), factor)
         of_x = tf.add_n([tf.cast(each, b.dtype) for each in (*of_x, -less)]) - others["x shift"]

@@ -1,7 +1,8 @@
 """How has a gradient that is written down the right gradient again?
 
 What a unit remembers of its forward pass are constants for a tape. Where one is still open around a
-gradient, for a penalty on it or for curvature, the second derivative is that of the plain form.
+gradient, for a penalty on it or for curvature, the second derivative is that of the same function
+in TensorFlow's operations.
 """
 
 from collections.abc import Callable, Mapping

@@ -9,13 +9,21 @@ the gradient is written down it is that of `lean_statistics.py`.
 import keras
 import tensorflow as tf
 
+from effnet_tf.layers import lean_passes
+from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import obstacle, under_xla
 from effnet_tf.layers.lean_sources import Source, note
 from effnet_tf.layers.lean_statistics import Statistics, gradients, measured, uncorrected
+from effnet_tf.layers.replica_group import Group
 
 
 def normalised(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, pivot: tf.Tensor | None = None
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    epsilon: float,
+    pivot: tf.Tensor | None = None,
+    group: Group | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalises a map by its statistics over images and pixels.
 
@@ -25,17 +33,15 @@ def normalised(
         beta: (C,), which is added to it.
         epsilon: added to the variance, > 0.
         pivot: of `measured`.
+        group: of `measured`.
 
     Returns:
         (normalised map, mean (C,), variance (C,)); use the latter two for moving statistics alone.
     """
-    if under_xla():
-        return _fusible(x, gamma, beta, epsilon, pivot)
+    if under_xla() or group is not None:
+        return _known_slope(x, gamma, beta, epsilon, pivot, group)
     if x.dtype != tf.float32:
-        wide = tf.cast(x, gamma.dtype)
-        mean, variance = tf.nn.moments(wide, (0, 1, 2))
-        y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
-        return tf.cast(y, x.dtype), mean, variance
+        return by_moments(x, gamma, beta, epsilon)
     none = tf.zeros((0,), x.dtype)
     y, mean, corrected, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
@@ -43,17 +49,39 @@ def normalised(
     return y, tf.stop_gradient(mean), tf.stop_gradient(uncorrected(corrected, x))
 
 
-def _fusible(x, gamma, beta, epsilon, pivot):
+def by_moments(
+    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, group: Group | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As `normalised`, by operations that autodiff knows, as often as one likes.
+
+    `tf.nn.moments` stops the gradient that the mean has of the variance. It is zero, but its own
+    gradient is not.
+    """
+    wide = tf.cast(x, gamma.dtype)
+    mean = tf.reduce_mean(wide, (0, 1, 2))
+    variance = tf.reduce_mean(tf.square(wide - mean), (0, 1, 2))
+    if group is not None:
+        mean, variance = group.moments(mean, variance)
+    y = tf.nn.batch_normalization(wide, mean, variance, beta, gamma, epsilon)
+    return tf.cast(y, x.dtype), mean, variance
+
+
+def _known_slope(x, gamma, beta, epsilon, pivot, group):
     """As `normalised`; its gradient is written down, for autodiff's would know of the pivot."""
 
     @tf.custom_gradient
     def run(x, gamma, beta):
-        statistics = measured(x, gamma, beta, epsilon, pivot)
-        factor, shift = statistics.scaling(gamma, beta, epsilon)
-        y = tf.cast(tf.cast(x, factor.dtype) * factor + shift, x.dtype)
+        statistics = measured(x, gamma, beta, epsilon, pivot, group)
+        y = lean_passes.activated(None, x, *statistics.scaling(gamma, beta, epsilon))
 
         def gradient(d, *_):
-            return gradients(d, x, gamma, statistics, epsilon)
+            def first(d):
+                return list(gradients(d, x, gamma, statistics, epsilon))
+
+            def plain(x, weights):
+                return by_moments(x, weights["gamma"], weights["beta"], epsilon, group)[0]
+
+            return derivable(first, plain, d, x, {"gamma": gamma, "beta": beta})
 
         return (y, statistics.mean, statistics.variance), gradient
 
@@ -101,11 +129,13 @@ def can_fuse(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> bool:
     )
 
 
-def fused(layer: keras.layers.BatchNormalization, inputs: tf.Tensor) -> tf.Tensor:
+def fused(
+    layer: keras.layers.BatchNormalization, inputs: tf.Tensor, group: Group | None = None
+) -> tf.Tensor:
     """Returns what a layer makes of a map (N, H, W, C) in training, by the fused operation."""
     gamma, beta = (tf.convert_to_tensor(each.value) for each in (layer.gamma, layer.beta))
     pivot = tf.convert_to_tensor(layer.moving_mean.value)
-    outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon, pivot)
+    outputs, mean, variance = normalised(inputs, gamma, beta, layer.epsilon, pivot, group)
     follow(layer, mean, variance)
     note(outputs, source(inputs, mean, variance, gamma, beta, layer.epsilon))
     return outputs

@@ -67,6 +67,12 @@ def activated(
 
 
 @_pass
+def less(y: tf.Tensor, x: tf.Tensor, factor: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """Returns y - (x * factor + shift), of two maps (N, H, W, C); factor and shift are (C,)."""
+    return y - _normal(x, factor, shift)
+
+
+@_pass
 def gated(h: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
     """Returns h * gate, of a map (N, H, W, C) and gates (N, C)."""
     return h * tf.cast(gate, h.dtype)[:, tf.newaxis, tf.newaxis]

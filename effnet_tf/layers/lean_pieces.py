@@ -15,13 +15,16 @@ two sums are needed, S = x' dy (I, C) and b = the sum of dy (C,). As in lean_sta
     of gamma = (diagonal of W' S - mean b) / s               =: g
     of e     = factor (dy - b / M - (e - mean) g / (s M)),
 
-and through e = x W, with k = factor g / (s M),
+and through e = x W, with k = factor g / (s M) and c = factor b / M + k (u W - mean),
 
-    of W = factor (S - u b - K W g / s),
-    of x = dy (factor W)' - (x - u) (W k W') - (factor b / M) W'.
+    of W = factor S - M (K W k + u c),
+    of x = dy (factor W)' - (x - u) (W k W') - c W'.
 
-Only the first term of the last line is of a piece. The covariance is computed from rows less their
-mean: where a mean is far larger than the deviation, a difference of large sums would leave nothing.
+Only the first term of the last line is of a piece. Where replicas share statistics, mean, variance,
+and b / M and g / M in what e gets, are those of all; else u W is the mean.
+
+The covariance is computed from rows less their mean: where a mean is far larger than the deviation,
+a difference of large sums would leave nothing.
 """
 
 import dataclasses
@@ -34,7 +37,9 @@ from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_sources import again
+from effnet_tf.layers.lean_statistics import Statistics
 from effnet_tf.layers.lean_units import Unit
+from effnet_tf.layers.replica_group import Group
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
 MEGABYTES = 30  # of a piece of the wide map, at most, unless one image has more
@@ -48,11 +53,13 @@ class Expansion:
         epsilon: of the batch norm.
         activation: one that `lean_passes.knows`.
         following: the convolution after it.
+        group: the replicas that share the statistics, or None.
     """
 
     epsilon: float
     activation: str | None
     following: LeanConvolution
+    group: Group | None = None
 
     def __call__(
         self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
@@ -70,27 +77,27 @@ class Expansion:
         def run(x, *values):
             named = dict(zip(weights, values))
             narrow = Narrow(x, named["first"][0, 0])
-            variance = narrow.variance()
-            inverse = tf.math.rsqrt(variance + self.epsilon)
-            factor = named["gamma"] * inverse
-            scaling = factor, named["beta"] - narrow.wide_mean * factor
-            output = self._forward(x, named, scaling)
+            statistics = narrow.statistics(self.group)
+            output = self._forward(x, named, statistics)
 
             def gradient(d, *_):
                 def first(d):
-                    found = self._backward(d, again(kept, d), named, scaling, narrow, inverse)
+                    found = self._backward(d, again(kept, d), named, narrow, statistics)
                     return [found[name] for name in ("x", *weights)]
 
                 return derivable(first, self._whole().plain, d, x, named)
 
-            return (output, narrow.wide_mean, variance), gradient
+            return (output, statistics.mean, statistics.variance), gradient
 
         return run(x, *weights.values())
 
     def _whole(self):
-        return Unit(self.epsilon, self.activation, self.following, first=_EXPANSION)
+        return Unit(
+            self.epsilon, self.activation, self.following, None, _EXPANSION, group=self.group
+        )
 
-    def _forward(self, x, weights, scaling):
+    def _forward(self, x, weights, statistics):
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
         outputs, before = [], [scaling[0]]
         for first, last in pieces(x, weights["first"].shape[-1]):
             with tf.control_dependencies(before):  # one after the other
@@ -99,8 +106,9 @@ class Expansion:
             before = outputs[-1:]
         return _joined(outputs)
 
-    def _backward(self, d, x, weights, scaling, narrow, inverse):
+    def _backward(self, d, x, weights, narrow, statistics):
         """Returns the gradients of x and of the weights, by name."""
+        scaling = statistics.scaling(weights["gamma"], weights["beta"], self.epsilon)
         sums, of_kernel, of_x, before = [], [], [], [d]
         back = tf.transpose(narrow.weight * scaling[0])
         for first, last in pieces(x, weights["first"].shape[-1]):
@@ -114,7 +122,7 @@ class Expansion:
         of_x = _joined(of_x)
         total = tf.add_n(sums)
         centred = total[:-1] - narrow.mean[:, tf.newaxis] * total[-1]
-        others = narrow.gradients(centred, total[-1], scaling[0], inverse)
+        others = narrow.gradients(centred, total[-1], statistics, weights["gamma"], self.epsilon)
         of_x -= tf.matmul(_rows(x) - narrow.mean, others["x factor"]) + others["x shift"]
         return {
             "x": tf.reshape(of_x, tf.shape(x)),
@@ -160,32 +168,44 @@ class Narrow:
         covariance = product(self.centred, self.centred) / self._count
         self._spread = tf.matmul(covariance, weight)
 
-    def variance(self) -> tf.Tensor:
-        """Returns that of the wide map, (C,)."""
-        return tf.reduce_sum(self.weight * self._spread, 0)
+    def statistics(self, group: Group | None) -> Statistics:
+        """Returns those of the wide map; a group of replicas shares them."""
+        variance = tf.reduce_sum(self.weight * self._spread, 0)
+        return Statistics(self.wide_mean, variance).shared(group)
 
     def gradients(
-        self, centred: tf.Tensor, b: tf.Tensor, factor: tf.Tensor, inverse: tf.Tensor
+        self,
+        centred: tf.Tensor,
+        b: tf.Tensor,
+        statistics: Statistics,
+        gamma: tf.Tensor,
+        epsilon: float,
     ) -> dict[str, tf.Tensor]:
         """Returns what sums say of gamma, of the weight, and of x.
 
         Args:
             centred: (I, C), S - u b: of products of the centred rows and dy.
             b: (C,), of dy.
-            factor: (C,), gamma / s.
-            inverse: (C,), 1 / s.
+            statistics: by which the wide map was normalised.
+            gamma: (C,), of the batch norm.
+            epsilon: that was added to the variance.
 
         Returns:
             "gamma" (C,), "weight" (I, C); "x factor" (I, I) and "x shift" (I,): the gradient of a
             row is that of its dy, less its centred row times the factor, less the shift.
         """
-        of_gamma = inverse * tf.reduce_sum(self.weight * centred, 0)
-        k = factor * inverse * of_gamma / self._count
+        inverse = tf.math.rsqrt(statistics.variance + epsilon)
+        factor, away = gamma * inverse, self.wide_mean - statistics.mean
+        of_gamma = inverse * (tf.reduce_sum(self.weight * centred, 0) + away * b)
+        by_z, by_one = statistics.averages(self.centred, of_gamma, b)
+        k = factor * inverse * by_z
+        c = factor * by_one + k * away
+        of_mean = self.mean[:, tf.newaxis] * (factor * b - self._count * c)
         return {
             "gamma": of_gamma,
-            "weight": factor * (centred - self._spread * (inverse * of_gamma)),
+            "weight": factor * centred + of_mean - self._spread * (self._count * k),
             "x factor": tf.matmul(self.weight * k, self.weight, transpose_b=True),
-            "x shift": tf.linalg.matvec(self.weight, factor * b / self._count),
+            "x shift": tf.linalg.matvec(self.weight, c),
         }
 
 

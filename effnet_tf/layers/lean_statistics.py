@@ -8,13 +8,18 @@ XLA fuses sums over a map with the convolution that writes it, if all of them ca
 with a number p for each channel, mean = p + E[x - p] and variance = E[(x - p)^2] - E[x - p]^2. The
 moving mean is p, so that the difference does not cancel where the mean is far from 0. (The original
 on TPUs has p = 0, as `BatchNormExpander` of XLA.)
+
+Where replicas share statistics (replica_group.py), each measures its part of the batch as above,
+and they average what they found.
 """
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
+from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_places import under_xla
+from effnet_tf.layers.replica_group import Group
 
 
 class Statistics(NamedTuple):
@@ -25,12 +30,14 @@ class Statistics(NamedTuple):
         variance: (C,), without Bessel's correction.
         kept: what the fused operation keeps for its gradient; empty where it has no part in it.
         own: whether they are the map's own, so that they move with it.
+        group: the replicas whose maps they are of, too; None: of this one alone.
     """
 
     mean: tf.Tensor
     variance: tf.Tensor
     kept: tuple[tf.Tensor, ...] = ()
     own: bool = True
+    group: Group | None = None
 
     def scaling(
         self, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
@@ -43,9 +50,29 @@ class Statistics(NamedTuple):
         """Returns z (N, H, W, C): the map before gamma and beta, in the dtype of the statistics."""
         return (tf.cast(x, self.mean.dtype) - self.mean) * tf.math.rsqrt(self.variance + epsilon)
 
+    def shared(self, group: Group | None) -> "Statistics":
+        """Returns those of a group of replicas, of what each found itself; None: these."""
+        if group is None:
+            return self
+        return Statistics(*group.moments(self.mean, self.variance), group=group)
+
+    def averages(self, x: tf.Tensor, *sums: tf.Tensor) -> list[tf.Tensor]:
+        """Returns sums (C,) over a map x, divided by the numbers that the statistics are of.
+
+        Where replicas share them, these are the sums and the numbers of all.
+        """
+        count = tf.cast(tf.size(x) // tf.shape(x)[-1], self.mean.dtype)
+        found = [each / count for each in sums]
+        return found if self.group is None else self.group.averages(*found)
+
 
 def measured(
-    x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, pivot: tf.Tensor | None = None
+    x: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    epsilon: float,
+    pivot: tf.Tensor | None = None,
+    group: Group | None = None,
 ) -> Statistics:
     """Returns the statistics of a map (N, H, W, C) over images and pixels.
 
@@ -58,7 +85,13 @@ def measured(
         beta: (C,).
         epsilon: that it adds to the variance.
         pivot: (C,), numbers near the mean; None: 0. It matters under XLA alone.
+        group: the replicas that share the statistics, or None.
     """
+    return _measured(x, gamma, beta, epsilon, pivot).shared(group)
+
+
+def _measured(x, gamma, beta, epsilon, pivot):
+    """As `measured`, of this replica alone."""
     if x.dtype == tf.float32 and not under_xla():
         none = tf.zeros((0,), x.dtype)
         _, mean, corrected, *kept = tf.raw_ops.FusedBatchNormV3(
@@ -91,7 +124,9 @@ def gradients(
 
     With z = (x - mean) / s, s = sqrt(variance + epsilon), and n numbers in a channel: beta gets
     sum d, gamma gets sum d z, and x gets gamma / s times d - (sum d) / n - z (sum d z) / n. The two
-    means come from the statistics, which depend on x; given ones do not.
+    means come from the statistics, which depend on x; given ones do not. Where replicas share
+    statistics, what they do to x is the sum of what they do on all replicas, and so both sums and n
+    are those of the group; beta and gamma get this replica's, which the strategy adds up.
 
     Args:
         d: (N, H, W, C).
@@ -106,15 +141,38 @@ def gradients(
         return tf.raw_ops.FusedBatchNormGradV3(
             y_backprop=d, x=x, scale=gamma, epsilon=epsilon, is_training=True, **keep
         )[:3]
+    if x.dtype == tf.float32 and not under_xla():
+        return _fused_gradients(d, x, gamma, statistics, epsilon)
     dtype, d, z = x.dtype, tf.cast(d, gamma.dtype), statistics.normal(x, epsilon)
     inverse = tf.math.rsqrt(statistics.variance + epsilon)
     if sums is None:
         sums = tf.reduce_sum(d * z, (0, 1, 2)), tf.reduce_sum(d, (0, 1, 2))
     of_gamma, of_beta = sums
     if statistics.own:
-        count = tf.cast(tf.size(x) // tf.shape(x)[-1], d.dtype)
-        d -= (of_beta + z * of_gamma) / count
+        by_z, by_one = statistics.averages(x, of_gamma, of_beta)
+        d -= by_one + z * by_z
     return tf.cast(d * (gamma * inverse), dtype), of_gamma, of_beta
+
+
+def _fused_gradients(d, x, gamma, statistics, epsilon):
+    """As `gradients`, by the operation that takes the statistics for given; the rest in a pass."""
+    of_x, of_gamma, of_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+        y_backprop=d,
+        x=x,
+        scale=gamma,
+        reserve_space_1=statistics.mean,
+        reserve_space_2=statistics.variance,
+        reserve_space_3=statistics.mean,  # not read on any device
+        epsilon=epsilon,
+        is_training=False,
+    )
+    if statistics.own:
+        by_z, by_one = statistics.averages(x, of_gamma, of_beta)
+        inverse = tf.math.rsqrt(statistics.variance + epsilon)
+        slope = gamma * inverse * inverse * by_z
+        shift = gamma * inverse * by_one - statistics.mean * slope
+        of_x = lean_passes.less(of_x, x, slope, shift)
+    return of_x, of_gamma, of_beta
 
 
 def uncorrected(variance: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

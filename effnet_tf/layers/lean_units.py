@@ -46,6 +46,7 @@ from effnet_tf.layers import lean_gates, lean_norm, lean_passes, lean_statistics
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import under_xla
+from effnet_tf.layers.replica_group import Group
 
 
 def held_back(d: tf.Tensor, *tensors: tf.Tensor) -> list[tf.Tensor]:
@@ -73,6 +74,7 @@ class Unit:
             of the unit.
         given: (mean, variance), each (C,), of a batch norm that does not take the map's own.
         pivot: of `lean_statistics.measured`.
+        group: the replicas that share the map's own statistics, or None.
     """
 
     epsilon: float
@@ -82,6 +84,7 @@ class Unit:
     first: LeanConvolution | None = None
     given: tuple[tf.Tensor, tf.Tensor] | None = None
     pivot: tf.Tensor | None = None
+    group: Group | None = None
 
     def __call__(
         self, x: tf.Tensor, weights: Mapping[str, tf.Tensor]
@@ -113,7 +116,7 @@ class Unit:
         """Returns the output as TensorFlow's own operations compute it, for autodiff."""
         x, scaling = self._wide(x, weights), (weights["gamma"], weights["beta"])
         if self.given is None:
-            y, *_ = lean_norm.normalised(x, *scaling, self.epsilon)
+            y, *_ = lean_norm.by_moments(x, *scaling, self.epsilon, self.group)
         else:
             y = lean_norm.normalised_by(x, *self.given, *scaling, self.epsilon)
         h = keras.activations.get(self.activation)(y)
@@ -127,7 +130,7 @@ class Unit:
         x, gates = self._wide(x, weights), None
         if self.given is None:
             scaling = weights["gamma"], weights["beta"]
-            statistics = lean_statistics.measured(x, *scaling, self.epsilon, self.pivot)
+            statistics = lean_statistics.measured(x, *scaling, self.epsilon, self.pivot, self.group)
         else:
             statistics = lean_statistics.Statistics(*self.given, own=False)
         h = self._activated(x, weights, statistics)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from effnet_tf.errors import InputError
 from effnet_tf.layers import lean_norm
+from effnet_tf.layers.replica_group import Group
 from effnet_tf.variants import BATCH_NORM_EPSILON, BATCH_NORM_MODES, BATCH_NORM_MOMENTUM
 
 
@@ -96,34 +97,41 @@ class BatchNorm(keras.layers.BatchNormalization):
     def call(
         self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None
     ) -> tf.Tensor:
-        if mask is None and self.takes_batch(training) and not self.shares():
-            if lean_norm.can_fuse(self, inputs):
-                return lean_norm.fused(self, inputs)
+        if mask is None and self.takes_batch(training) and lean_norm.can_fuse(self, inputs):
+            return lean_norm.fused(self, inputs, self.group())
         return super().call(inputs, training and self.mode == "trainable", mask)
 
     def takes_batch(self, training: bool | None) -> bool:
         """Whether it normalises by the statistics of the batch, and its own follow them."""
         return bool(training) and self.trainable and self.mode == "trainable"
 
-    def shares(self) -> bool:
-        """Whether other replicas share the statistics of a batch, where this is asked."""
+    def group(self) -> Group | None:
+        """Returns the replicas that share the statistics of a batch, this one among them.
+
+        None where it is alone, or nobody asks for it.
+
+        Raises:
+            InputError: they do not divide the replicas that there are.
+        """
         context = tf.distribute.get_replica_context()
-        return self.sync_replicas > 1 and context is not None and context.num_replicas_in_sync > 1
+        if self.sync_replicas <= 1 or context is None or context.num_replicas_in_sync == 1:
+            return None
+        return self._group_of(context.num_replicas_in_sync)
 
-    def _moments(self, inputs, mask):
-        if not self.shares():
-            return super()._moments(inputs, mask)
-        replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        return group_moments(inputs, self._group(replicas))
-
-    def _group(self, replicas):
+    def _group_of(self, replicas):
         size = min(self.sync_replicas, replicas)
         if replicas % size:
             raise InputError(
                 f"Layer '{self.name}' shares the statistics of a batch among {size} replicas, and "
                 f"there are {replicas}: set its sync_replicas to a divisor of that, or to 1."
             )
-        return size
+        return Group(size)
+
+    def _moments(self, inputs, mask):
+        group = self.group()
+        if group is None:
+            return super()._moments(inputs, mask)
+        return group.moments(*tf.nn.moments(inputs, (0, 1, 2)))
 
     def get_config(self) -> dict:
         return {
@@ -143,27 +151,3 @@ def batch_norm(
 ) -> BatchNorm:
     """Returns a batch norm, by default with the original's constants and Keras' policy."""
     return BatchNorm(momentum=momentum, epsilon=epsilon, name=name, dtype=dtype)
-
-
-def group_moments(inputs: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns mean and variance per channel over groups of `size` neighbouring replicas.
-
-    Called in a replica context, with equally many images on every replica. As in the
-    original (utils.py: TpuBatchNormalization) the variance is E[x^2] - E[x]^2.
-
-    Args:
-        inputs: (N, H, W, C) float32.
-        size: a divisor of the number of replicas.
-
-    Returns:
-        (mean, variance), each (C,) float32.
-    """
-    context = tf.distribute.get_replica_context()
-    count = context.num_replicas_in_sync // size
-    # Each group adds up in a row of its own: one all-reduce serves every kind of strategy.
-    mine = tf.one_hot(context.replica_id_in_sync_group // size, count)[:, tf.newaxis, tf.newaxis]
-    mean, variance = tf.nn.moments(inputs, (0, 1, 2))
-    local = tf.stack([mean, variance + tf.square(mean)])
-    rows = context.all_reduce(tf.distribute.ReduceOp.SUM, mine * local)
-    mean, mean_square = tf.unstack(tf.reduce_sum(mine * rows, 0) / size)
-    return mean, tf.maximum(mean_square - tf.square(mean), 0.0)

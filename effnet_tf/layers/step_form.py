@@ -49,8 +49,6 @@ def described(model: keras.Model) -> str:
     blocks = _blocks(model)
     for block in blocks:
         reason = block.plain_because()
-        if any(layer.sync_replicas > 1 for layer in block._batch_norms()):
-            reason = "replicas share batch statistics"
         if reason is not None:
             return f"step: plain, by Keras' own layers ({reason})"
     return f"step: lean, {_KEPT[blocks[0].remat]}"

@@ -115,7 +115,7 @@ def test_xla_does_not_compile_the_fused_operation():
     assert "FusedBatchNormV3" not in found
 
 
-def test_replicas_fuse_unless_they_share_statistics(mirrored):
+def test_replicas_that_share_statistics_have_those_of_both(mirrored):
     with mirrored.scope():
         alone, shared = layers.BatchNorm(), layers.BatchNorm(sync_replicas=2)
         for layer in (alone, shared):

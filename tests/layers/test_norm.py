@@ -92,6 +92,6 @@ class TestBatchNorm:
 
     def test_replicas_that_cannot_be_grouped(self):
         layer = layers.BatchNorm(sync_replicas=3)
-        assert [layer._group(replicas) for replicas in (2, 3, 6)] == [2, 3, 3]
+        assert [layer._group_of(replicas).size for replicas in (2, 3, 6)] == [2, 3, 3]
         with pytest.raises(effnet_tf.InputError, match="3 replicas, and there are 4"):
-            layer._group(4)
+            layer._group_of(4)

@@ -46,10 +46,6 @@ def test_the_line_says_what_is_kept(model):
 
 
 def test_the_line_says_why_not(model, monkeypatch):
-    block = next(layer for layer in model.layers if isinstance(layer, effnet_tf.MBConv))
-    block.bn.sync_replicas = 2
-    assert step_form.described(model).endswith("(replicas share batch statistics)")
-    block.bn.sync_replicas = 1
     monkeypatch.setattr(blocks, "obstacle", lambda dtype: "there is a GPU")
     assert step_form.described(model) == ("step: plain, by Keras' own layers (there is a GPU)")
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import layers
 from effnet_tf.errors import InputError
+from effnet_tf.layers.replica_group import Group
 from effnet_tf.train import strategy
 from effnet_tf.train.strategy import replicas_in_sync
 from tests.helpers import worker as worker_lib
@@ -98,7 +99,8 @@ def moments_of(eight, images, size):
 
     @tf.function
     def moments(batches):
-        return eight.run(lambda x: layers.group_moments(x, size), args=(batches,))
+        group = Group(size)
+        return eight.run(lambda x: group.moments(*tf.nn.moments(x, (0, 1, 2))), args=(batches,))
 
     batches = eight.experimental_distribute_values_from_function(
         lambda context: tf.constant(images[context.replica_id_in_sync_group])
