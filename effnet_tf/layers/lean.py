@@ -83,13 +83,18 @@ class Lean:
         read: variable -> its value.
         remat: "none"; "expansion": those are computed again for the gradient, instead of kept;
             "block": all of it is computed again, and expansions in pieces where they can be.
+        known: where it is computed again, what batch norms followed the first time: those that
+            share statistics with other replicas need not ask them once more.
 
     Attributes:
         moved: what batch norms shall follow, once the block has been computed.
     """
 
-    def __init__(self, stages: Sequence[Stage], read: Read, remat: str = "none"):
+    def __init__(
+        self, stages: Sequence[Stage], read: Read, remat: str = "none", known: Sequence[Moved] = ()
+    ):
         self._stages, self._read, self._remat = stages, read, remat
+        self._known = {id(each.layer): (each.mean, each.variance) for each in known}
         self.moved: list[Moved] = []
 
     def __call__(self, inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -147,7 +152,7 @@ class Lean:
     def _kind(self, flow, following, excite, given):
         """Returns the unit that takes a map to the next convolution."""
         epsilon, activation = flow.stage.norm.epsilon, flow.stage.described.activation
-        pivot, group = self._read(flow.stage.norm.moving_mean), flow.stage.norm.group()
+        pivot, group = self._read(flow.stage.norm.moving_mean), self._group(flow.stage.norm)
         first = None
         if _is_by_channels(flow, excite, given, following):
             return Widening(epsilon, activation, following, self._remat != "none", pivot, group)
@@ -172,15 +177,20 @@ class Lean:
         mean = tf.reduce_mean(tf.cast(x, self._read(flow.stage.norm.gamma).dtype), (1, 2))
         return lean_passes.gated(x, excite.gates(mean, *weights))
 
+    def _group(self, norm):
+        """Returns the replicas that share the statistics of a batch norm, or None."""
+        group = norm.group()
+        if group is None:
+            return None
+        return dataclasses.replace(group, found=self._known.get(id(norm)))
+
     def _normalized(self, x, norm):
         scaling = self._scaling(norm)
         if not norm.takes_batch(True):
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
             return lean_norm.normalised_by(x, *given, *scaling.values(), norm.epsilon)
-        pivot = self._read(norm.moving_mean)
-        y, *statistics = lean_norm.normalised(
-            x, *scaling.values(), norm.epsilon, pivot, norm.group()
-        )
+        pivot, group = self._read(norm.moving_mean), self._group(norm)
+        y, *statistics = lean_norm.normalised(x, *scaling.values(), norm.epsilon, pivot, group)
         note(y, lean_norm.source(x, *statistics, *scaling.values(), norm.epsilon))
         self._note(norm, *statistics)
         return y

@@ -59,7 +59,7 @@ def _again(block, weights, inputs, values):
                 held = tf.identity(held)
                 note(held, source_of(inputs))
                 tape.watch([held, *values])
-                maps_again, _ = _once(block, weights, held, values)
+                maps_again, _ = _once(block, weights, held, values, moved)
             return tape.gradient(maps_again, [held, *values], of_maps)
 
         return (*maps, *[value for each in moved for value in each[1:]]), gradient
@@ -71,14 +71,14 @@ def _again(block, weights, inputs, values):
     return x, *(added or [inputs]), [Moved(norm, *pair) for norm, pair in zip(norms, pairs)]
 
 
-def _once(block, weights, x, values):
+def _once(block, weights, x, values, known=()):
     """Returns the map before the sum, with what is to be added if that is computed, too; moved.
 
     An input that is added as it is would get a gradient here, too, of zeros: TensorFlow makes a
     constant of them, which stays.
     """
     # In pieces where it can: a wide map would set the peak of the whole step.
-    lean = Lean(block, _reader(weights, values), "block")
+    lean = Lean(block, _reader(weights, values), "block", known)
     *maps, added = lean(x)
     if any(stage.described.shortcut for stage in block):
         maps.append(added)

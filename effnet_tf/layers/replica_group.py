@@ -16,9 +16,11 @@ class Group:
 
     Attributes:
         size: how many; a divisor of the number of replicas.
+        found: mean and variance, each (C,), that it has had before, when a block is computed again.
     """
 
     size: int
+    found: tuple[tf.Tensor, tf.Tensor] | None = None
 
     def averages(self, *values: tf.Tensor) -> list[tf.Tensor]:
         """Returns the averages over the group of tensors (C,); called in a replica context.
@@ -42,5 +44,7 @@ class Group:
             mean: (C,).
             variance: (C,), without Bessel's correction.
         """
+        if self.found is not None:
+            return self.found
         mean, square = self.averages(mean, variance + tf.square(mean))
         return mean, tf.maximum(square - tf.square(mean), 0.0)

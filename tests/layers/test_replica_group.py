@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from effnet_tf import layers
 from effnet_tf.layers import blocks, lean_again, lean_channels, lean_pieces, lean_places, lean_units
+from effnet_tf.layers.replica_group import Group
 from effnet_tf.train import strategy as strategy_lib
 from tests.helpers import worker
 from tests.layers.test_lean import FORMS, built, differentiable_moments
@@ -155,6 +156,16 @@ def test_second_derivatives(remat, mirrored, monkeypatch):
 
     monkeypatch.setattr(tf.nn, "moments", differentiable_moments)
     check(mirrored, making("5x5, strided", remat), 2, step=penalised)
+
+
+@pytest.mark.parametrize("remat", REMAT)
+def test_replicas_tell_each_other_two_things(remat, mirrored):
+    """Statistics and, of their gradient, sums: also where a block is computed again."""
+    with mirrored.scope():
+        block = making("mbconv", remat)(sync_replicas=2)
+    with mock.patch.object(Group, "averages", autospec=True, side_effect=Group.averages) as told:
+        by_replicas(mirrored, block, parts(2))
+    assert told.call_count == 2 * 2 * len(block._batch_norms())
 
 
 def in_four():
