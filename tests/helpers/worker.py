@@ -41,7 +41,8 @@ def train(out, devices):
 
     Args:
         out: path of a new .npz file.
-        devices: of this process; 0 for a worker of TF_CONFIG.
+        devices: of this process; 0 for a worker of TF_CONFIG, which computes blocks again, so that
+            workers ask each other in the backward pass, too.
     """
     tiny_net.register()
     name = "multiworker" if devices == 0 else "cpu" if devices == 1 else "mirrored"
@@ -49,6 +50,7 @@ def train(out, devices):
     recipe = tiny_net.recipe(
         variant="tinier",
         bn_sync="all",
+        remat="block" if devices == 0 else "none",
         dropout_rate=0.0,
         drop_connect_rate=0.0,
         warmup_epochs=0.0,
