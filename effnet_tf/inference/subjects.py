@@ -17,6 +17,7 @@ from effnet_tf.errors import InputError, nearest
 from effnet_tf.export import identify, runtimes
 from effnet_tf.export.layout import Layout
 from effnet_tf.inference import metrics, unsaid
+from effnet_tf.layers.first_kernels import drawn
 from effnet_tf.messages import log
 from effnet_tf.models import build
 from effnet_tf.recipes import RECIPES, Recipe
@@ -128,7 +129,8 @@ def is_run(path: str) -> bool:
 def _of_run(path):
     """The network of a run with averaged weights, as its training evaluates it."""
     recipe, names = texts.read_run(path)
-    model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
+    with drawn(False):
+        model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
     prefix, thresholds = _with_thresholds(path, recipe)
     loading.load_weights(model, prefix, family=recipe.family)
     found = _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
@@ -169,7 +171,8 @@ def _built(path, variant):
     family = loading.family_of(path, variant)
 
     def make(classes):
-        return build.model_fn(variant, classes, classifier_activation=None, family=family)
+        with drawn(False):
+            return build.model_fn(variant, classes, classifier_activation=None, family=family)
 
     model = make(None)
     if path in published.PUBLISHED:

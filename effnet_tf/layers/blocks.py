@@ -136,9 +136,8 @@ class ConvolutionalBlock(keras.layers.Layer):
             self.routing = Routing(convolution.filters, name=convolution.name, dtype=dtype)
             self.routing.build((None, None, None, convolution.input_filters))
         elif convolution.batch_norm is not None:
-            layer = conv_layer(convolution, dtype)
-            layer.build((None, None, None, convolution.input_filters))
-            setattr(self, convolution.name, layer)
+            shape = (None, None, None, convolution.input_filters)
+            setattr(self, convolution.name, conv_layer(convolution, shape, dtype))
             layer = new_batch_norm(
                 convolution.batch_norm,
                 dtype,

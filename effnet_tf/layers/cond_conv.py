@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from effnet_tf.errors import InputError
+from effnet_tf.layers import first_kernels
 from effnet_tf.layers.routing import Routing, checked_experts
 from effnet_tf.layers.shapes import Shape, channels_of, output_side
 from effnet_tf.variants import ROUTING, Convolution
@@ -55,10 +56,11 @@ class MixedConvolution(keras.layers.Layer):
         self.one = described.mixed_shape
         # Of each expert as of an ordinary kernel, see `conv_initializer`.
         deviation = math.sqrt(2 / (math.prod(self.one[:2]) * self.one[3]))
+        seed = keras.initializers.RandomNormal().seed  # Keras' next
         self.kernel = self.add_weight(
             name="kernel",
             shape=described.kernel_shape,
-            initializer=keras.initializers.RandomNormal(stddev=deviation),
+            initializer=first_kernels.normal(deviation, seed),
         )
         if self.use_bias:
             shape = (described.filters,)

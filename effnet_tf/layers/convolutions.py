@@ -5,10 +5,16 @@ Sources, also for the other files of this folder:
            `efficientnet_builder.py`, `efficientnet_model.py`, `utils.py`.
 """
 
+import math
+
 import keras
 
-from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.layers import (
+    backend,  # noqa: F401  refuses other backends of Keras
+    first_kernels,
+)
 from effnet_tf.layers.cond_conv import mixed_layer
+from effnet_tf.layers.shapes import Shape
 from effnet_tf.variants import Convolution
 
 
@@ -47,19 +53,21 @@ def zero_padding(
 
 def conv_layer(
     convolution: Convolution,
+    input_shape: Shape,
     dtype: str | keras.DTypePolicy | None = None,
     *,
     name: str | None = None,
     padding: str | None = None,
     activation: str | None = None,
 ) -> keras.layers.Layer:
-    """Returns the Keras layer of a full or depthwise convolution.
+    """Returns the Keras layer of a full or depthwise convolution, which is built.
 
     Its batch norm is a layer of its own, and so are zeros that the description wants around
     its input (`Convolution.explicit_padding`).
 
     Args:
         convolution: what it is.
+        input_shape: (N, H, W, C), of which only C must be known.
         dtype: dtype policy of the layer; by default Keras' global one.
         name: of the layer; by default the last part of the convolution's.
         padding: "valid" where its input has been padded already, else "same"; by default
@@ -67,8 +75,8 @@ def conv_layer(
         activation: that the layer itself applies; None where it is a layer of its own.
 
     Returns:
-        A `Conv2D` or `DepthwiseConv2D` that is not built yet; of a convolution with experts a
-        `CondConv` or `DepthwiseCondConv`, which is called on their weights, too.
+        A `Conv2D` or `DepthwiseConv2D`; of a convolution with experts a `CondConv` or
+        `DepthwiseCondConv`, which is called on their weights, too.
     """
     if padding is None:
         padding = "valid" if any(convolution.explicit_padding) else "same"
@@ -81,12 +89,29 @@ def conv_layer(
         dtype=dtype,
     )
     if convolution.experts:
-        return mixed_layer(convolution, **shared)
+        layer = mixed_layer(convolution, **shared)
+        layer.build(input_shape)
+        return layer
     shared |= dict(
         kernel_size=convolution.kernel_size,
         strides=convolution.strides,
         data_format="channels_last",
     )
     if convolution.kind == "depthwise":
-        return keras.layers.DepthwiseConv2D(depthwise_initializer=conv_initializer(), **shared)
-    return keras.layers.Conv2D(convolution.filters, kernel_initializer=conv_initializer(), **shared)
+        layer = keras.layers.DepthwiseConv2D(depthwise_initializer=conv_initializer(), **shared)
+        _build(layer, input_shape, "depthwise_initializer", convolution)
+    else:
+        filters = convolution.filters
+        layer = keras.layers.Conv2D(filters, kernel_initializer=conv_initializer(), **shared)
+        _build(layer, input_shape, "kernel_initializer", convolution)
+    return layer
+
+
+def _build(layer, input_shape, attribute, convolution):
+    """Builds a layer whose initializer says what is drawn, and by which seed, but does not draw."""
+    initializer = getattr(layer, attribute)
+    fan_out = math.prod(convolution.kernel_shape) / convolution.input_filters
+    deviation = math.sqrt(initializer.scale / fan_out)
+    setattr(layer, attribute, first_kernels.normal(deviation, initializer.seed))
+    layer.build(input_shape)
+    setattr(layer, attribute, initializer)  # files and clones have Keras' own

@@ -48,10 +48,8 @@ class SqueezeExcite(keras.layers.Layer):
         reduce, expand = describe_squeeze_excite(
             channels_of(input_shape), self.filters, self.activation, self.gate
         )
-        self.reduce = conv_layer(reduce, self.dtype_policy)
-        self.expand = conv_layer(expand, self.dtype_policy)
-        self.reduce.build((None, 1, 1, reduce.input_filters))
-        self.expand.build((None, 1, 1, expand.input_filters))
+        self.reduce = conv_layer(reduce, (None, 1, 1, reduce.input_filters), self.dtype_policy)
+        self.expand = conv_layer(expand, (None, 1, 1, expand.input_filters), self.dtype_policy)
         self.built = True
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:

@@ -25,7 +25,7 @@ def convolution(network: Network, described: Convolution, x: KerasTensor) -> Ker
     """Adds a convolution outside the blocks, its batch norm and its activation."""
     if any(described.explicit_padding):
         x = zero_padding(described, f"{described.name}_pad")(x)
-    x = conv_layer(described)(x)
+    x = conv_layer(described, x.shape)(x)
     x = layers.batch_norm(
         str(described.batch_norm),
         momentum=network.batch_norm_momentum,

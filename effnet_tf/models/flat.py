@@ -79,7 +79,7 @@ def convolution(
         x = zero_padding(described, f"{name}_pad")(x)
     elif _pads_before(network, described, prefix):
         x, padding = _padded(described, x, f"{name}_pad")
-    x = conv_layer(described, name=name, padding=padding)(x, *routing)
+    x = conv_layer(described, x.shape, name=name, padding=padding)(x, *routing)
     batch_norm = keras.layers.BatchNormalization(
         axis=3,
         momentum=network.batch_norm_momentum,
@@ -158,12 +158,14 @@ def _squeeze(described, x, prefix):
         data_format="channels_last", dtype=precise(), name=f"{prefix}se_squeeze"
     )(x)
     mean = keras.layers.Reshape((1, 1, described.input_filters), name=f"{prefix}se_reshape")(mean)
-    return conv_layer(described, name=f"{prefix}se_reduce", activation=described.activation)(mean)
+    name, activation = f"{prefix}se_reduce", described.activation
+    return conv_layer(described, mean.shape, name=name, activation=activation)(mean)
 
 
 def _excite(described, x, squeezed, prefix):
     """Returns a map times the gates of its channels."""
-    gate = conv_layer(described, name=f"{prefix}se_expand", activation=described.activation)
+    name, activation = f"{prefix}se_expand", described.activation
+    gate = conv_layer(described, squeezed.shape, name=name, activation=activation)
     return keras.layers.Multiply(name=f"{prefix}se_excite")([x, gate(squeezed)])
 
 

@@ -39,7 +39,7 @@ def maps(n=3, height=7, width=6, dtype="float64"):
 
 
 def built(form, **how):
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(3)  # by 1 gradients cancel to less than bfloat16 rounds
     block = FORMS[form](**{"dtype": "float64", **how})
     block.build((None, None, None, 8))
     draw = np.random.default_rng(2)

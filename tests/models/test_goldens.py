@@ -78,8 +78,8 @@ def _symmetric_conv(keras, conv_layer):
                 inputs = keras.ops.pad(inputs, [[0, 0], [1, 1], [1, 1], [0, 0]])
             return super().call(inputs)
 
-    def make(description):
-        layer = conv_layer(description)
+    def make(description, input_shape):
+        layer = conv_layer(description, input_shape)
         if description.strides == 1:
             return layer
         return Symmetric.from_config({**layer.get_config(), "padding": "valid"})
