@@ -14,7 +14,7 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.layers import lean_norm, lean_passes
-from effnet_tf.layers.lean_channels import Widening, is_large
+from effnet_tf.layers.lean_channels import Widening, pays
 from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_neighbours import convolved
 from effnet_tf.layers.lean_pieces import Expansion
@@ -131,7 +131,7 @@ class Lean:
             return self._remat != "none"
         if not stage.convolution.is_pointwise:
             return False
-        return self._remat == "block" or is_large(x, stage.described.filters)
+        return self._remat == "block" or pays(x, stage.described.filters)
 
     def _unit(self, flow, following, kernel):
         """Takes a map through batch norm, activation, excitation and the next convolution."""

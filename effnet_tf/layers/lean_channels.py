@@ -25,7 +25,7 @@ from effnet_tf.layers.lean_units import Unit, held_back
 from effnet_tf.layers.replica_group import Group
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
-LARGE = 64 * 10**6  # bytes; smaller wide maps stay on the chip, where reading them costs little
+LARGE = 64 * 10**6  # bytes; smaller maps of bfloat16 stay on the chip: reading them costs little
 PIECES = 4  # at most; more of them save little, for by then other maps are the most
 _TILE = 8  # channels that a TPU lays out together
 
@@ -131,6 +131,19 @@ class Widening:
             return [slice(0, channels)]
         most = _TILE * math.ceil(channels / PIECES / _TILE)
         return [slice(first, first + most) for first in range(0, channels, most)]
+
+
+def pays(x: tf.Tensor, channels: int) -> bool:
+    """Whether a kept wide map of the sides of x is better a part of a `Widening`.
+
+    In float32 any is: dy goes into convolutions alone, and a TPU holds it in bfloat16, to which
+    they round it anyway.
+
+    Args:
+        x: the narrow map, (N, H, W, I).
+        channels: of the wide one.
+    """
+    return x.dtype.size >= 4 or is_large(x, channels)
 
 
 def is_large(x: tf.Tensor, channels: int) -> bool:

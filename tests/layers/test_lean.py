@@ -331,6 +331,16 @@ def test_equals_the_plain_form_under_xla(form, remat, monkeypatch):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.parametrize("policy, widens", [("float32", True), ("mixed_bfloat16", False)])
+def test_small_expansions_of_xla_have_their_gradient_from_the_narrow_side(policy, widens):
+    block, x = built("mbconv", dtype=policy), maps(dtype=policy.removeprefix("mixed_"))
+    step = tf.function(lambda x: block(x, training=True), jit_compile=True)
+    with mock.patch.object(lean, "Widening", side_effect=_Taken) as form:
+        with contextlib.suppress(_Taken):
+            step.get_concrete_function(x)
+    assert form.called == widens
+
+
 def test_remat_of_xla_waits_behind_a_barrier():
     block = built("mbconv", dtype="float32")
     block.remat = "expansion"
