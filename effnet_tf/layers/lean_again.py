@@ -26,7 +26,7 @@ def computed(
     """
     values = [tf.convert_to_tensor(weight.value) for weight in weights]
     if remat == "block" or (remat == "expansion" and _is_first(block)):
-        return _again(block, weights, inputs, values)
+        return _again(block, weights, inputs, values, keeps_input=remat == "expansion")
     lean = Lean(block, _reader(weights, values), remat)
     return *lean(inputs), lean.moved
 
@@ -44,8 +44,11 @@ def _reader(weights, values) -> Read:
     return lambda variable: found[id(variable)]
 
 
-def _again(block, weights, inputs, values):
-    """As `computed`, but the inputs of the block are all that is kept of it."""
+def _again(block, weights, inputs, values, keeps_input):
+    """As `computed`, but the inputs of the block are all that is kept of it.
+
+    They are computed again themselves, if they have a source: twice, unless `keeps_input`.
+    """
     norms: list[BatchNorm] = []
 
     @tf.custom_gradient
@@ -57,7 +60,8 @@ def _again(block, weights, inputs, values):
             *of_maps, held = held_back(*of_outputs[: len(maps)], again(inputs, of_outputs[0]))
             with tf.control_dependencies(of_maps), tf.GradientTape() as tape:
                 held = tf.identity(held)
-                note(held, source_of(inputs))
+                if not keeps_input:
+                    note(held, source_of(inputs))
                 tape.watch([held, *values])
                 maps_again, _ = _once(block, weights, held, values, moved)
             return tape.gradient(maps_again, [held, *values], of_maps)

@@ -9,9 +9,17 @@ import keras
 import tensorflow as tf
 
 from effnet_tf.layers import lean_passes
-from effnet_tf.layers.lean_convolutions import LeanConvolution
+from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_derivatives import derivable
-from effnet_tf.layers.lean_sources import Source, again, note, source_of
+from effnet_tf.layers.lean_sources import (
+    Convolved,
+    Pixels,
+    Source,
+    again,
+    again_for_both,
+    note,
+    source_of,
+)
 
 
 def lighten(layer: keras.layers.Activation, activation: str | None) -> keras.layers.Activation:
@@ -27,9 +35,35 @@ def lighten(layer: keras.layers.Activation, activation: str | None) -> keras.lay
 
     def call(inputs: tf.Tensor) -> tf.Tensor:
         source = source_of(inputs)
-        if source is None or layer.activation is not function or not lean_passes.knows(activation):
+        known = isinstance(source, Source) and lean_passes.knows(activation)
+        if not known or layer.activation is not function:
             return plain(inputs)
         return activated(inputs, source._replace(activation=activation))
+
+    layer.call = call
+    return layer
+
+
+def forget(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """Lets a convolution of pixels keep neither input nor output, and returns it.
+
+    Both are computed again. It holds for this very instance, and no saved file knows of it.
+
+    Args:
+        layer: of Keras'.
+    """
+    plain = layer.call
+
+    def call(inputs: tf.Tensor) -> tf.Tensor:
+        known = convolution(layer)
+        ends = layer.use_bias or layer.activation is not keras.activations.linear
+        if known is None or ends or not isinstance(source_of(inputs), Pixels):
+            return plain(inputs)
+        kernel = tf.convert_to_tensor(layer.kernel)
+        outputs = convolved(known, inputs, kernel)
+        if known.has_gradients:
+            note(outputs, Convolved(inputs, kernel, known))
+        return outputs
 
     layer.call = call
     return layer
@@ -47,7 +81,8 @@ def activated(y: tf.Tensor, made: Source) -> tf.Tensor:
     def run(y):
         def gradient(d):
             def first(d):
-                return [lean_passes.slope(made.activation, made.x, made.factor, made.shift, d)]
+                x = again_for_both(made.x, d)
+                return [lean_passes.slope(made.activation, x, made.factor, made.shift, d)]
 
             def plain(y, _):
                 return keras.activations.get(made.activation)(y)
@@ -61,25 +96,25 @@ def activated(y: tf.Tensor, made: Source) -> tf.Tensor:
     return h
 
 
-def convolved(convolution: LeanConvolution, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def convolved(kind: LeanConvolution, h: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """Returns the convolution (N, H', W', F) of a map, which is not kept if it has a source."""
-    if source_of(h) is None or not convolution.has_gradients:
-        return convolution(h, kernel)
+    if source_of(h) is None or not kind.has_gradients:
+        return kind(h, kernel)
 
     @tf.custom_gradient
     def run(x, kernel):
         def gradient(d):
             def first(d):
                 x = again(h, d)
-                of_kernel = convolution.to_kernel(x, d, kernel)
+                of_kernel = kind.to_kernel(x, d, kernel)
                 with tf.control_dependencies([of_kernel]):  # by then x has gone
-                    return [convolution.to_input(d, kernel, x), of_kernel]
+                    return [kind.to_input(d, kernel, x), of_kernel]
 
             def plain(x, weights):
-                return convolution.forward(x, weights["kernel"])
+                return kind.forward(x, weights["kernel"])
 
             return derivable(first, plain, d, x, {"kernel": kernel})
 
-        return convolution.forward(x, kernel), gradient
+        return kind.forward(x, kernel), gradient
 
     return run(h, kernel)

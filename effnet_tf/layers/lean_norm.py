@@ -12,7 +12,7 @@ import tensorflow as tf
 from effnet_tf.layers import lean_passes
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import obstacle, under_xla
-from effnet_tf.layers.lean_sources import Source, note
+from effnet_tf.layers.lean_sources import Convolved, Source, again_for_both, note, source_of
 from effnet_tf.layers.lean_statistics import Statistics, gradients, measured, uncorrected
 from effnet_tf.layers.replica_group import Group
 
@@ -38,7 +38,7 @@ def normalised(
     Returns:
         (normalised map, mean (C,), variance (C,)); use the latter two for moving statistics alone.
     """
-    if under_xla() or group is not None:
+    if under_xla() or group is not None or isinstance(source_of(x), Convolved):
         return _known_slope(x, gamma, beta, epsilon, pivot, group)
     if x.dtype != tf.float32:
         return by_moments(x, gamma, beta, epsilon)
@@ -67,7 +67,11 @@ def by_moments(
 
 
 def _known_slope(x, gamma, beta, epsilon, pivot, group):
-    """As `normalised`; its gradient is written down, for autodiff's would know of the pivot."""
+    """As `normalised`; its gradient is written down, for autodiff's would know of the pivot.
+
+    It may compute x again, where that has an origin.
+    """
+    known = x  # this very tensor
 
     @tf.custom_gradient
     def run(x, gamma, beta):
@@ -76,7 +80,7 @@ def _known_slope(x, gamma, beta, epsilon, pivot, group):
 
         def gradient(d, *_):
             def first(d):
-                return list(gradients(d, x, gamma, statistics, epsilon))
+                return list(gradients(d, again_for_both(known, d), gamma, statistics, epsilon))
 
             def plain(x, weights):
                 return by_moments(x, weights["gamma"], weights["beta"], epsilon, group)[0]

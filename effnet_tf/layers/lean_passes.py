@@ -73,6 +73,12 @@ def less(y: tf.Tensor, x: tf.Tensor, factor: tf.Tensor, shift: tf.Tensor) -> tf.
 
 
 @_pass
+def scaled(x: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
+    """Returns (x - mean) * inverse, of images (N, H, W, C) of any type, in that of the others."""
+    return (tf.cast(x, mean.dtype) - mean) * inverse
+
+
+@_pass
 def gated(h: tf.Tensor, gate: tf.Tensor) -> tf.Tensor:
     """Returns h * gate, of a map (N, H, W, C) and gates (N, C)."""
     return h * tf.cast(gate, h.dtype)[:, tf.newaxis, tf.newaxis]

@@ -8,9 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
+from tensorflow.python.eager.record import could_possibly_record
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers import backend  # noqa: F401  refuses other backends of Keras
+from effnet_tf.layers import (
+    backend,  # noqa: F401  refuses other backends of Keras
+    lean_passes,
+)
+from effnet_tf.layers.lean_places import obstacle, under_xla
+from effnet_tf.layers.lean_sources import Pixels, note
 from effnet_tf.layers.pixel_range import PixelRange
 from effnet_tf.layers.shapes import Shape
 
@@ -106,11 +112,22 @@ class Normalize(keras.layers.Layer):
         return super().weights
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        pixels = ops.cast(self._range.look(inputs, self.std), "float32")
+        pixels = self._range.look(inputs, self.std)
+        if could_possibly_record() and obstacle(self.compute_dtype) is None and not under_xla():
+            return self._noted(pixels)
+        pixels = ops.cast(pixels, "float32")
         # The product that TensorFlow makes of a division by constants: runs from before they were
         # weights go on with the same numbers, to the bit.
         scaled = ops.multiply(ops.subtract(pixels, self.mean), ops.reciprocal(self.std))
         return ops.cast(scaled, self.compute_dtype)
+
+    def _noted(self, pixels):
+        """As `call`, for a gradient: what comes next can compute it again."""
+        mean, std = (tf.convert_to_tensor(each.value) for each in (self.mean, self.std))
+        origin = Pixels(pixels, mean, tf.math.reciprocal(std), self.compute_dtype)
+        outputs = tf.cast(lean_passes.scaled(*origin[:3]), self.compute_dtype)
+        note(outputs, origin)
+        return outputs
 
     def constants(self) -> tuple[list[float], list[float]]:
         """Returns mean and std as they are now: the shortest decimals, such as 123.675."""

@@ -9,7 +9,7 @@ from keras import KerasTensor
 
 from effnet_tf import layers
 from effnet_tf.layers.convolutions import conv_layer, precise, zero_padding
-from effnet_tf.layers.lean_neighbours import lighten
+from effnet_tf.layers.lean_neighbours import forget, lighten
 from effnet_tf.variants import Block, Convolution, Network
 
 # Those of EfficientNets, which files of whole models hold.
@@ -25,7 +25,7 @@ def convolution(network: Network, described: Convolution, x: KerasTensor) -> Ker
     """Adds a convolution outside the blocks, its batch norm and its activation."""
     if any(described.explicit_padding):
         x = zero_padding(described, f"{described.name}_pad")(x)
-    x = conv_layer(described, x.shape)(x)
+    x = forget(conv_layer(described, x.shape))(x)
     x = layers.batch_norm(
         str(described.batch_norm),
         momentum=network.batch_norm_momentum,

@@ -8,7 +8,7 @@ import tensorflow as tf
 from effnet_tf import layers
 from effnet_tf.layers import lean_norm, lean_passes
 from effnet_tf.layers.lean_convolutions import LeanConvolution
-from effnet_tf.layers.lean_neighbours import activated, convolved, lighten
+from effnet_tf.layers.lean_neighbours import activated, convolved, forget, lighten
 from effnet_tf.layers.lean_sources import Source, note, source_of
 
 pytestmark = pytest.mark.processor
@@ -127,3 +127,83 @@ def test_statistics_of_a_batch_are_in_the_source():
     y = norm(x, training=True)
     source = source_of(y)
     np.testing.assert_allclose(source.x * source.factor + source.shift, y, rtol=1e-4, atol=1e-5)
+
+
+class Stem:
+    """Pixels are normalised and go through a convolution, a batch norm and an activation."""
+
+    def __init__(self):
+        self.norm, self.batch_norm = layers.Normalize([120.0] * 3, [60.0] * 3), layers.BatchNorm()
+        self.theirs = keras.layers.Conv2D(4, 3, 2, "same", use_bias=False)
+        self.ours = forget(keras.layers.Conv2D(4, 3, 2, "same", use_bias=False))
+        self.activation = lighten(keras.layers.Activation("swish"), "swish")
+        self.pixels = 60 * numbers(3, 9, 8, 3, dtype="float32") + 120
+        for layer in (self.theirs, self.ours):
+            layer.build((None, 9, 8, 3))
+        self.ours.set_weights(self.theirs.get_weights())
+        self.batch_norm.build((None, 5, 4, 4))
+
+    def lean(self, pixels, kernel):
+        self.ours.kernel.assign(kernel)
+        return self.activation(self.batch_norm(self.ours(self.norm(pixels)), training=True))
+
+    def plain(self, pixels, kernel):
+        x = tf.nn.conv2d((pixels - 120) / 60, kernel, 2, "SAME")
+        mean, variance = tf.nn.moments(x, (0, 1, 2))
+        return tf.nn.silu(tf.nn.batch_normalization(x, mean, variance, 0.0, 1.0, 1e-3))
+
+
+def test_a_stem_is_computed_again_from_its_pixels():
+    stem, found = Stem(), []
+    for form, kernel in ((stem.lean, stem.ours.kernel.value), (stem.plain, stem.ours.kernel.value)):
+        with tf.GradientTape(persistent=True) as outer:
+            outer.watch(stem.pixels)
+            with tf.GradientTape() as tape:
+                tape.watch(stem.pixels)
+                outputs = form(stem.pixels, stem.ours.kernel)
+                goal = tf.reduce_sum(tf.sin(outputs))
+            gradients = tape.gradient(goal, [stem.pixels, kernel])
+            penalty = tf.reduce_sum(gradients[0] ** 2)
+        found.append([outputs, *gradients, outer.gradient(penalty, stem.pixels)])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stem_keeps_nothing_but_pixels():
+    stem, found = Stem(), []
+
+    @tf.function
+    def step(pixels, weight):
+        with tf.GradientTape() as tape:
+            tape.watch(weight)
+            x = stem.ours(stem.norm(pixels))
+            h = stem.activation(stem.batch_norm(x, training=True))
+            goal = tf.reduce_sum(convolved(DEPTHWISE, h, weight) * weight[0, 0, 0])
+        found[:] = tape.gradient(goal, [weight, stem.ours.kernel.value])
+        return found
+
+    graph = step.get_concrete_function(stem.pixels, numbers(5, 5, 4, 1, dtype="float32")).graph
+    # One is shared by the gradients of activation and batch norm.
+    forward, *later = (each for each in graph.get_operations() if each.type == "Conv2D")
+    assert len(later) == 2
+    for of in found:
+        backward = [each for each in ancestors(of) if each.type.endswith(("Filter", "GradV3"))]
+        assert backward
+        for each in backward:
+            assert not {forward, forward.inputs[0].op} & {of.op for of in each.inputs}
+    for again in later:
+        pixels = again.inputs[0].op
+        assert any(each.control_inputs for each in (pixels, *(of.op for of in pixels.inputs)))
+
+
+def test_pixels_are_the_same_numbers_beside_a_tape():
+    norm, pixels = layers.Normalize([123.675] * 3, [58.395] * 3), Stem().pixels
+    plain = norm(pixels)
+    compiled = tf.function(norm)
+    assert source_of(plain) is None
+    with tf.GradientTape():
+        np.testing.assert_array_equal(norm(pixels), plain)
+        np.testing.assert_array_equal(compiled(pixels), plain)
+        whole = tf.cast(pixels, "uint8")
+        assert source_of(norm(whole)).x.dtype == tf.uint8
+        np.testing.assert_array_equal(norm(whole), norm(tf.cast(whole, "float32")))
