@@ -19,11 +19,14 @@ from effnet_tf.layers.lean_convolutions import LeanConvolution, convolution
 from effnet_tf.layers.lean_neighbours import convolved
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_places import under_xla
+from effnet_tf.layers.lean_projections import Projection
 from effnet_tf.layers.lean_sources import note
 from effnet_tf.layers.lean_units import Unit
 from effnet_tf.layers.norm import BatchNorm
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.variants import Convolution
+
+CHEAP = 16  # channels at most of a map that is widened once more whatever is kept: it costs < 1 %
 
 Read = Callable[[keras.Variable], tf.Tensor]
 
@@ -81,8 +84,9 @@ class Lean:
     Args:
         stages: of the block, in order.
         read: variable -> its value.
-        remat: "none"; "expansion": those are computed again for the gradient, instead of kept;
-            "block": all of it is computed again, and expansions in pieces where they can be.
+        remat: "none": only cheap expansions are computed again for the gradient, on a CPU;
+            "expansion": all of them, instead of being kept; "block": all of it is computed again,
+            and expansions and projections in pieces where they can be.
         known: where it is computed again, what batch norms followed the first time: those that
             share statistics with other replicas need not ask them once more.
 
@@ -127,8 +131,11 @@ class Lean:
 
     def _waits(self, x, stage):
         """Whether an expansion is left to the unit that follows."""
-        if self._remat == "expansion" or not under_xla():
-            return self._remat != "none"
+        if not under_xla():
+            is_cheap = stage.convolution.is_product and stage.described.input_filters <= CHEAP
+            return is_cheap or self._remat != "none"
+        if self._remat == "expansion":
+            return True
         if not stage.convolution.is_pointwise:
             return False
         return self._remat == "block" or pays(x, stage.described.filters)
@@ -141,7 +148,8 @@ class Lean:
             given = self._read(norm.moving_mean), self._read(norm.moving_variance)
         if excite is not None:
             weights |= {name: self._read(value) for name, value in excite.by_name().items()}
-        if self._remat == "none" and not _is_by_channels(flow, excite, given, following):
+        by_channels = _is_by_channels(flow, excite, given, following)
+        if self._remat == "none" and under_xla() and not by_channels:
             flow = _begun(flow)
         if flow.first is not None:
             weights["first"] = flow.first
@@ -161,7 +169,10 @@ class Lean:
         if flow.first is not None:
             first = flow.stage.convolution
         gates = None if excite is None else excite.gates
-        return Unit(epsilon, activation, following, gates, first, given, pivot, group)
+        kind = Unit
+        if self._remat == "block" and first is None and excite is not None and given is None:
+            kind = Projection
+        return kind(epsilon, activation, following, gates, first, given, pivot, group)
 
     def _settled(self, flow):
         """Returns a map after the batch norm, activation and excitation that it waited for."""

@@ -37,12 +37,12 @@ from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_derivatives import derivable
 from effnet_tf.layers.lean_places import under_xla
 from effnet_tf.layers.lean_sources import again
-from effnet_tf.layers.lean_statistics import Statistics
+from effnet_tf.layers.lean_statistics import Statistics, numbers_in_a_channel
 from effnet_tf.layers.lean_units import Unit
 from effnet_tf.layers.replica_group import Group
 
 _EXPANSION = LeanConvolution(depthwise=False, size=1)
-MEGABYTES = 30  # of a piece of the wide map, at most, unless one image has more
+MEGABYTES = 20  # of a piece of the wide map, at most, unless one image has more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Expansion:
                 _, h = self._activated(x[first:last], weights, scaling)
             outputs.append(self.following.forward(h, weights["kernel"]))
             before = outputs[-1:]
-        return _joined(outputs)
+        return joined(outputs)
 
     def _backward(self, d, x, weights, narrow, statistics):
         """Returns the gradients of x and of the weights, by name."""
@@ -119,7 +119,7 @@ class Expansion:
             of_x.append(tf.matmul(dy, back))
             sums.append(_sums(_rows(piece), dy))
             before = [sums[-1], of_x[-1]]
-        of_x = _joined(of_x)
+        of_x = joined(of_x)
         total = tf.add_n(sums)
         centred = total[:-1] - narrow.mean[:, tf.newaxis] * total[-1]
         others = narrow.gradients(centred, total[-1], statistics, weights["gamma"], self.epsilon)
@@ -161,7 +161,7 @@ class Narrow:
 
     def __init__(self, x: tf.Tensor, weight: tf.Tensor):
         self.weight, x = weight, tf.cast(x, weight.dtype)
-        self._count = tf.cast(tf.size(x) // tf.shape(x)[-1], x.dtype)
+        self._count = numbers_in_a_channel(x, x.dtype)
         self.mean = tf.reduce_mean(x, (0, 1, 2))
         self.centred = x - self.mean
         self.wide_mean = tf.linalg.matvec(weight, self.mean, transpose_a=True)
@@ -246,7 +246,8 @@ def _rows(x):
     return tf.reshape(x, (-1, x.shape[-1]))
 
 
-def _joined(parts):
+def joined(parts: list[tf.Tensor]) -> tf.Tensor:
+    """Returns a map that has come in pieces."""
     if len(parts) == 1:
         return parts[0]
     return tf.concat(parts, 0)

@@ -179,13 +179,12 @@ class Unit:
         with tf.control_dependencies([d]):
             h = self._activated(x, weights, statistics)
         u, of_kernel, of_gate = self._of_gated_product(d, h, gate, weights["kernel"])
-        excitation, later = _excitation(weights), ()
+        later = ()
         if under_xla():
             z = statistics.normal(x, self.epsilon)
             of_gate, *later = lean_passes.gated_sums(self.activation, x, *scaling, u, z)
-        of_mean, *others = self._of_excitation(mean, excitation, tf.cast(of_gate, gate.dtype))
-        found = {"kernel": of_kernel, **dict(zip(excitation, others))}
-        of_mean /= _pixels(x, of_mean.dtype)
+        found, of_mean = self._of_gates(mean, tf.cast(of_gate, gate.dtype), weights, x)
+        found["kernel"] = of_kernel
         if self._makes_twice(d):
             of_mean, kernel = held_back(of_mean, weights["kernel"])
             u = self.convolution.to_input(d, kernel, h)
@@ -207,13 +206,15 @@ class Unit:
             u = self.convolution.to_input(d, kernel, h)
         return u, of_kernel, lean_passes.gate_gradient(u, h)
 
-    def _of_excitation(self, mean, excitation, of_gate):
-        """Returns the gradients of the mean and of the weights: all of them are small."""
+    def _of_gates(self, mean, of_gate, weights, x):
+        """Returns the gradients of the excitation's weights, by name, and of the mean's pixels."""
+        excitation = _excitation(weights)
         inputs = [mean, *excitation.values()]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
             gate = self.excite(*inputs)
-        return tape.gradient(gate, inputs, of_gate)
+        of_mean, *others = tape.gradient(gate, inputs, of_gate)
+        return dict(zip(excitation, others)), of_mean / _pixels(x, of_mean.dtype)
 
     def _wide(self, x, weights):
         if self.first is None:

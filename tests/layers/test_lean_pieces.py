@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from effnet_tf.layers import blocks, lean_pieces
+from effnet_tf.layers import blocks, lean, lean_pieces
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_units import Unit
@@ -94,6 +94,7 @@ def test_a_block_takes_it_where_it_fits(monkeypatch):
     block = blocks.DescribedBlock(_mbconv(), dtype="float64")
     x = numbers(2, 5, 5, NARROW)
     block.build(x.shape)
+    monkeypatch.setattr(lean, "CHEAP", NARROW - 1)
     block(x, training=True)
     assert not taken
     block.remat = "expansion"
@@ -103,6 +104,23 @@ def test_a_block_takes_it_where_it_fits(monkeypatch):
     block.expand_bn.mode = "inference"
     block(x, training=True)
     assert len(taken) == 1
+
+
+def test_a_cheap_expansion_is_never_kept(monkeypatch):
+    taken, whole = [], Expansion.__call__
+    monkeypatch.setattr(Expansion, "__call__", lambda *given: taken.append(1) or whole(*given))
+    x, found = numbers(3, 5, 5, NARROW), []
+    block = blocks.DescribedBlock(_mbconv(), dtype="float64")
+    block.build(x.shape)
+    for cheap in (NARROW, NARROW - 1):
+        monkeypatch.setattr(lean, "CHEAP", cheap)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            goal = tf.reduce_sum(tf.sin(block(x, training=True)))
+        found.append(tape.gradient(goal, [x, *(each.value for each in block.trainable_weights)]))
+    assert len(taken) == 1
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
 
 
 def _mbconv():
