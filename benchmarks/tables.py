@@ -112,7 +112,7 @@ def _ratio(row):
 def tpu_step() -> str:
     """Device memory, bytes and FLOPs of a step on one replica, as the TPU's compiler sees them."""
     rows, theirs = [], {}
-    for row in figures("tpu_step")["rows"]:
+    for row in _tpu_rows("step"):
         found = row["figures"]
         step = f"{row['network']}, {row['images']} images, {row['precision']}"
         if row["form"] == "keras.applications":
@@ -122,19 +122,38 @@ def tpu_step() -> str:
     return markdown(header, rows)
 
 
+def tpu_largest() -> str:
+    """How many images a chip holds at most."""
+    rows, theirs = [], {}
+    for row in _tpu_rows("largest"):
+        most, step = row["figures"]["largest"], f"{row['network']}, {row['precision']}"
+        text = str(most)
+        if row["form"] == "keras.applications":
+            theirs[step] = most
+        elif step in theirs:
+            text += f" ({most / theirs[step]:.2f})"
+        rows.append((step, _form(row["form"]), text))
+    return markdown(("Step", "Network of", "Images on a chip, at most"), rows)
+
+
+def _tpu_rows(kind):
+    return [row for row in figures("tpu_step")["rows"] if row["kind"] == kind]
+
+
 def tpu_forecast() -> str:
     """Device memory of our steps: what the TPU's compiler assigns, and what the planner counts."""
     rows = []
-    for row in figures("tpu_step")["rows"]:
-        if row["form"] == "keras.applications":
+    for row in _tpu_rows("step"):
+        if row["form"] == "keras.applications" or "refused" in row["figures"]:
             continue
         dtype = row["precision"].removeprefix("mixed_")
         how = {"batch_size": row["images"], "dtype": dtype, "remat": row["form"]}
         counted = effnet_tf.cost(row["network"], **how).training_bytes / 2**20
         compiler = row["figures"]["total_mib"]
         error = f"{counted:,.0f} ({100 * (counted / compiler - 1):+.0f} %)"
-        rows.append((f"`{row['form']}`, {dtype}", f"{compiler:,.0f}", error))
-    return markdown(("--remat", "Compiler, MiB", "Forecast, MiB"), rows)
+        step = f"{row['network']}, {row['images']} images, {dtype}"
+        rows.append((step, f"`{row['form']}`", f"{compiler:,.0f}", error))
+    return markdown(("Step", "--remat", "Compiler, MiB", "Forecast, MiB"), rows)
 
 
 def _form(form):
@@ -145,10 +164,13 @@ def _form(form):
 
 def _of_step(found, theirs):
     """Yields figures of a step, with their ratio to those of keras.applications."""
+    if "refused" in found:
+        yield from ("does not fit", "–", "–")
+        return
     cells = (("total_mib", 1, ",.0f"), ("bytes_accessed", 1e9, ".1f"), ("flops", 1e12, ".3f"))
     for key, unit, form in cells:
         text = format(found[key] / unit, form)
-        if found is not theirs:
+        if found is not theirs and key in theirs:
             text += f" ({found[key] / theirs[key]:.2f})"
         yield text
 
@@ -436,6 +458,7 @@ TABLES = {
     "input_pipeline": input_pipeline,
     "tpu_step": tpu_step,
     "tpu_forecast": tpu_forecast,
+    "tpu_largest": tpu_largest,
     "training_step": training_step,
     "training_step_torch": training_step_torch,
     "start": start,
