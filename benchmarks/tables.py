@@ -126,14 +126,17 @@ def tpu_largest() -> str:
     """How many images a chip holds at most."""
     rows, theirs = [], {}
     for row in _tpu_rows("largest"):
-        most, step = row["figures"]["largest"], f"{row['network']}, {row['precision']}"
-        text = str(most)
+        found, step = row["figures"], f"{row['network']}, {row['precision']}"
+        most, text = found["largest"], str(found["largest"])
         if row["form"] == "keras.applications":
             theirs[step] = most
         elif step in theirs:
             text += f" ({most / theirs[step]:.2f})"
-        rows.append((step, _form(row["form"]), text))
-    return markdown(("Step", "Network of", "Images on a chip, at most"), rows)
+        per_image = ("flops", "bytes_accessed")
+        each = [f"{found[key] / most / 1e9:.2f}" if most else "–" for key in per_image]
+        rows.append((step, _form(row["form"]), text, *each))
+    header = ("Step", "Network of", "Images on a chip, at most", "GFLOP an image", "GB an image")
+    return markdown(header, rows)
 
 
 def _tpu_rows(kind):

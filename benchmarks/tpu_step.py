@@ -3,7 +3,7 @@
     pip install 'effnet_tf[cpu,tpu-check]'
     python benchmarks/tpu_step.py                          # 20 minutes on 2 cores
     python benchmarks/tpu_step.py --variant b3 --images 32 --precision float32
-    python benchmarks/tpu_step.py --variant b4 --images 64 --largest_batch    # hours
+    python benchmarks/tpu_step.py --variant b4 --images 64 --largest_batch    # some hours
 
 No TPU is needed: libtpu, the TPU's own compiler, compiles one of 8 replicas for a v5e, and says
 what device memory it has assigned. Operations and bytes per step are what XLA's analysis of the
@@ -115,12 +115,15 @@ def measure(form, variant, images, precision):
 
 
 def largest(form, variant, images, precision):
-    """Returns {"largest": how many images fit on a replica}; 0: not even 8."""
+    """Returns {"largest": how many images fit on a replica} and its figures; 0: not even 8."""
+    tries = {}
 
     def fits(count):
-        return "refused" not in measure(form, variant, count, precision)
+        tries[count] = measure(form, variant, count, precision)
+        return "refused" not in tries[count]
 
-    return {"largest": tpu_check.largest_batch(fits, images)}
+    most = tpu_check.largest_batch(fits, images)
+    return {**tries.get(most, {}), "largest": most}
 
 
 def table(rows):
