@@ -197,6 +197,19 @@ def test_the_fused_statistics_are_those_of_float64():
         np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_gradients_by_statistics_that_nothing_was_kept_of(own):
+    x, d, gamma = numbers(3, 5, 6, CHANNELS), numbers(3, 5, 6, CHANNELS, seed=4), numbers(CHANNELS)
+    exact = lean_statistics.Statistics(*tf.nn.moments(x + 1, (0, 1, 2)), own=own)
+    expected = lean_statistics.gradients(d, x, gamma, exact, EPSILON)
+    x, d, gamma = (tf.cast(each, "float32") for each in (x, d, gamma))
+    single = exact._replace(mean=tf.cast(exact.mean, "float32"))
+    single = single._replace(variance=tf.cast(exact.variance, "float32"))
+    found = lean_statistics.gradients(d, x, gamma, single, EPSILON)
+    for pair in zip(found, expected, strict=True):
+        np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)
+
+
 def test_gates_equal_the_layer():
     layer, x = layers.SqueezeExcite(2, dtype="float64"), numbers(2, 3, 3, CHANNELS)
     expected = layer(x) / x
