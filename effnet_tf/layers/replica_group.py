@@ -15,7 +15,7 @@ class Group:
     """Neighbouring replicas, this one among them, with equally many images each.
 
     Attributes:
-        size: how many; a divisor of the number of replicas.
+        size: how many, a divisor of the number of replicas; 1: this one is alone.
         found: mean and variance, each (C,), that it has had before, when a block is computed again.
     """
 
@@ -27,6 +27,8 @@ class Group:
 
         By autodiff each replica gets the gradient of what all of them add up to.
         """
+        if self.size == 1:
+            return list(values)
         context = tf.distribute.get_replica_context()
         count, local = context.num_replicas_in_sync // self.size, tf.stack(values)
         # Each group adds up in a row of its own: one all-reduce serves every kind of strategy.
@@ -46,5 +48,7 @@ class Group:
         """
         if self.found is not None:
             return self.found
+        if self.size == 1:
+            return mean, variance
         mean, square = self.averages(mean, variance + tf.square(mean))
         return mean, tf.maximum(square - tf.square(mean), 0.0)

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from effnet_tf import layers
 from effnet_tf.layers import blocks, lean, lean_channels
+from effnet_tf.layers.replica_group import Group
 from effnet_tf.variants import kinds
 
 FORMS = {
@@ -341,15 +342,28 @@ def test_small_expansions_of_xla_have_their_gradient_from_the_narrow_side(policy
     assert form.called == widens
 
 
+def gradient_of_kernel(block, x):
+    with tf.GradientTape() as tape:
+        outputs = block(x, training=True)
+    return tape.gradient(outputs, block.dwconv.kernel.value)
+
+
 def test_remat_of_xla_waits_behind_a_barrier():
     block = built("mbconv", dtype="float32")
     block.remat = "expansion"
 
-    def step(x):
-        with tf.GradientTape() as tape:
-            outputs = block(x, training=True)
-        return tape.gradient(outputs, block.dwconv.kernel.value)
-
-    graph = tf.function(step, jit_compile=True).get_concrete_function(maps(dtype="float32")).graph
+    step = tf.function(lambda x: gradient_of_kernel(block, x), jit_compile=True)
+    graph = step.get_concrete_function(maps(dtype="float32")).graph
     found = {node.type for node in graph.get_operations()}
     assert "XlaOptimizationBarrier" in found and "FusedBatchNormV3" not in found
+
+
+@pytest.mark.parametrize("how, asked", [(dict(jit_compile=True), 3), (dict(), 0)])
+def test_xla_takes_the_sums_of_a_batch_once(how, asked):
+    block = built("mbconv", dtype="float32")
+    block.remat = "block"
+    graph = tf.function(lambda x: gradient_of_kernel(block, x), **how)
+    with mock.patch.object(Group, "moments", autospec=True, side_effect=Group.moments) as found:
+        graph.get_concrete_function(maps(dtype="float32"))
+    assert len(found.call_args_list) == asked
+    assert all(call.args[0].found is not None for call in found.call_args_list)
