@@ -17,7 +17,6 @@ from effnet_tf.errors import InputError, nearest
 from effnet_tf.export import identify, runtimes
 from effnet_tf.export.layout import Layout
 from effnet_tf.inference import metrics, unsaid
-from effnet_tf.layers.first_kernels import drawn
 from effnet_tf.messages import log
 from effnet_tf.models import build
 from effnet_tf.recipes import RECIPES, Recipe
@@ -129,8 +128,7 @@ def is_run(path: str) -> bool:
 def _of_run(path):
     """The network of a run with averaged weights, as its training evaluates it."""
     recipe, names = texts.read_run(path)
-    with drawn(False):
-        model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
+    model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
     prefix, thresholds = _with_thresholds(path, recipe)
     loading.load_weights(model, prefix, family=recipe.family)
     found = _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
@@ -171,8 +169,7 @@ def _built(path, variant):
     family = loading.family_of(path, variant)
 
     def make(classes):
-        with drawn(False):
-            return build.model_fn(variant, classes, classifier_activation=None, family=family)
+        return build.model_fn(variant, classes, classifier_activation=None, family=family)
 
     model = make(None)
     if path in published.PUBLISHED:

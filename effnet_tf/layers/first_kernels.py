@@ -2,28 +2,13 @@
 
 Normal ones, as Keras' initializers draw, but of NumPy's generators, which take little more than
 half of the time of TensorFlow's operation: that was a third of what building B7 takes. They are
-functions of the initializer's seed, whatever the devices. Where a file's values follow, nothing is
-drawn.
+functions of the initializer's seed, whatever the devices.
 """
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
-
-_draws = contextvars.ContextVar("_draws", default=True)
-
-
-@contextlib.contextmanager
-def drawn(wanted: bool) -> Iterator[None]:
-    """Makes kernels of zeros in a block of code unless `wanted`, where a file replaces them."""
-    before = _draws.set(wanted and _draws.get())
-    try:
-        yield
-    finally:
-        _draws.reset(before)
 
 
 def normal(deviation: float, seed: int) -> Callable[..., tf.Tensor]:
@@ -35,8 +20,6 @@ def normal(deviation: float, seed: int) -> Callable[..., tf.Tensor]:
     """
 
     def values(shape: tuple[int, ...], dtype: str = "float32") -> tf.Tensor:
-        if not _draws.get():
-            return tf.zeros(shape, dtype)
         if not tf.executing_eagerly():  # as constants the numbers would be in the graph
             return tf.random.stateless_normal(shape, [seed, 0], stddev=deviation, dtype=dtype)
         precision = np.float64 if dtype == "float64" else np.float32

@@ -16,7 +16,6 @@ from effnet_tf import (
     variants,
 )
 from effnet_tf.errors import InputError
-from effnet_tf.layers.first_kernels import drawn
 from effnet_tf.layers.shapes import Shape
 from effnet_tf.messages import log
 from effnet_tf.models import graph
@@ -127,8 +126,7 @@ def model_fn(
         input_shape = (network.side, network.side, 3)
     form = graph.form_of(flat, network)
     inputs, images = graph.images(network, input_tensor, input_shape)
-    with drawn(weights is None):
-        endpoints = graph.features(network, images, form)
+    endpoints = graph.features(network, images, form)
     if include_top:
         endpoints |= graph.classifier(network, endpoints["head"], classifier_activation, form)
         outputs = endpoints["logits"]
@@ -222,8 +220,7 @@ def feature_extractor(
         input_shape = (network.side, network.side, 3)
     form = graph.form_of(flat or not set(wanted.values()).isdisjoint(EXPANSIONS), network)
     inputs, images = graph.images(network, input_tensor, input_shape)
-    with drawn(weights is None):
-        found = graph.features(network, images, form)
+    found = graph.features(network, images, form)
     found |= graph.classifier(network, found["head"], None, form)
     _check_endpoints(wanted, found, network)
     model = keras.Model(

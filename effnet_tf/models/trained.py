@@ -5,7 +5,6 @@ import os
 import keras
 
 from effnet_tf.errors import InputError
-from effnet_tf.layers.first_kernels import drawn
 from effnet_tf.messages import log
 from effnet_tf.models import build
 from effnet_tf.runs import locate, texts
@@ -42,12 +41,11 @@ def load_run(
     path, thresholds = locate.chosen(workdir, checkpoint), None
     if recipe.labels == "multi":
         path, thresholds = locate.with_thresholds(path)
-    with drawn(False):
-        model = build.model_fn(
-            recipe.resolved_variant(),
-            len(class_names),
-            classifier_activation=ACTIVATIONS[recipe.labels],
-        )
+    model = build.model_fn(
+        recipe.resolved_variant(),
+        len(class_names),
+        classifier_activation=ACTIVATIONS[recipe.labels],
+    )
     report = loading.load_weights(model, path, ema=ema, family=recipe.family)
     if report.exact:  # else it has said so itself
         log.info(str(report))

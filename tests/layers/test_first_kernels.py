@@ -79,21 +79,3 @@ def test_replicas_begin_alike(mirrored):
     one, other = (each.numpy() for each in layer.kernel.value.values)
     np.testing.assert_array_equal(one, other)
     assert one.any()
-
-
-def test_nothing_is_drawn_where_a_file_follows(tmp_path, monkeypatch):
-    model = effnet_tf.model_fn("lite0", 3, input_shape=(32, 32, 3))
-    path = tmp_path / "a.weights.h5"
-    model.save_weights(path)
-
-    def refuse(*_):
-        raise AssertionError("a kernel was drawn")
-
-    monkeypatch.setattr(first_kernels.np.random, "SFC64", refuse)
-    for flat in (False, True):
-        same = effnet_tf.model_fn("lite0", 3, input_shape=(32, 32, 3), weights=path, flat=flat)
-        for name in ("stem_conv", "top_conv"):
-            expected = model.get_layer(name).kernel
-            np.testing.assert_array_equal(same.get_layer(name).kernel, expected)
-    with pytest.raises(AssertionError, match="drawn"):
-        effnet_tf.model_fn("lite0", 3, input_shape=(32, 32, 3))
