@@ -149,8 +149,11 @@ def gradients(
         sums = tf.reduce_sum(d * z, (0, 1, 2)), tf.reduce_sum(d, (0, 1, 2))
     of_gamma, of_beta = sums
     if statistics.own:
-        by_z, by_one = statistics.averages(x, of_gamma, of_beta)
-        d -= by_one + z * by_z
+        sums = of_gamma, of_beta
+        if statistics.group is not None:
+            sums = statistics.group.averages(*sums)
+        # Divided here, not before: else a TPU's compiler writes bfloat16 maps once more.
+        d -= (sums[1] + z * sums[0]) / numbers_in_a_channel(x, d.dtype)
     return tf.cast(d * (gamma * inverse), dtype), of_gamma, of_beta
 
 
