@@ -24,7 +24,8 @@ def set_remat(model: keras.Model, remat: str) -> None:
         model: as `model_fn` returns it; flat networks have no blocks.
         remat: "none": nothing that costs time: on a CPU the stem's convolution, and the widened
             maps of blocks that take at most 16 channels; "expansion": the widened map of every
-            block, a 1x1 convolution; "block": everything inside the blocks.
+            block, a 1x1 convolution, on a CPU where the block takes at most 128 channels (beyond,
+            it costs more than it saves); "block": everything inside the blocks.
 
     Raises:
         InputError: another word, or a model without blocks.

@@ -94,7 +94,7 @@ def test_a_block_takes_it_where_it_fits(monkeypatch):
     block = blocks.DescribedBlock(_mbconv(), dtype="float64")
     x = numbers(2, 5, 5, NARROW)
     block.build(x.shape)
-    monkeypatch.setattr(lean, "CHEAP", NARROW - 1)
+    monkeypatch.setitem(lean.WIDENED_AGAIN, "none", NARROW - 1)
     block(x, training=True)
     assert not taken
     block.remat = "expansion"
@@ -106,14 +106,16 @@ def test_a_block_takes_it_where_it_fits(monkeypatch):
     assert len(taken) == 1
 
 
-def test_a_cheap_expansion_is_never_kept(monkeypatch):
+@pytest.mark.parametrize("remat", ["none", "expansion"])
+def test_an_expansion_is_computed_again_where_it_is_cheap(remat, monkeypatch):
     taken, whole = [], Expansion.__call__
     monkeypatch.setattr(Expansion, "__call__", lambda *given: taken.append(1) or whole(*given))
     x, found = numbers(3, 5, 5, NARROW), []
     block = blocks.DescribedBlock(_mbconv(), dtype="float64")
     block.build(x.shape)
+    block.remat = remat
     for cheap in (NARROW, NARROW - 1):
-        monkeypatch.setattr(lean, "CHEAP", cheap)
+        monkeypatch.setitem(lean.WIDENED_AGAIN, remat, cheap)
         with tf.GradientTape() as tape:
             tape.watch(x)
             goal = tf.reduce_sum(tf.sin(block(x, training=True)))
