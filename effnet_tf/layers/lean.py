@@ -7,7 +7,6 @@ one: all are handed in as tensors, and statistics come back, so that a block can
 """
 
 import dataclasses
-import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -29,8 +28,9 @@ from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.variants import Convolution
 
 # Channels at most of a map that a CPU widens once more, by `remat`. The time grows with them, what
-# it saves does not: up to 16 it is less than 1 % of a step.
-WIDENED_AGAIN = {"none": 16, "expansion": 128, "block": math.inf}
+# it saves does not: up to 16 it is less than 1 % of a step. Wide maps of a block that is computed
+# again live no longer than that; the peak is in blocks of few channels, whose maps are the largest.
+WIDENED_AGAIN = {"none": 16, "expansion": 128, "block": 64}
 
 Read = Callable[[keras.Variable], tf.Tensor]
 
