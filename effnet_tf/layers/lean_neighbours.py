@@ -35,8 +35,8 @@ def lighten(layer: keras.layers.Activation, activation: str | None) -> keras.lay
 
     def call(inputs: tf.Tensor) -> tf.Tensor:
         source = source_of(inputs)
-        known = isinstance(source, Source) and lean_passes.knows(activation)
-        if not known or layer.activation is not function:
+        known = layer.activation is function and lean_passes.knows(activation)
+        if not known or not isinstance(source, Source):
             return plain(inputs)
         return activated(inputs, source._replace(activation=activation))
 

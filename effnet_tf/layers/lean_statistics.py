@@ -149,11 +149,11 @@ def gradients(
         sums = tf.reduce_sum(d * z, (0, 1, 2)), tf.reduce_sum(d, (0, 1, 2))
     of_gamma, of_beta = sums
     if statistics.own:
-        sums = of_gamma, of_beta
+        by_z, by_one = of_gamma, of_beta
         if statistics.group is not None:
-            sums = statistics.group.averages(*sums)
+            by_z, by_one = statistics.group.averages(by_z, by_one)
         # Divided here, not before: else a TPU's compiler writes bfloat16 maps once more.
-        d -= (sums[1] + z * sums[0]) / numbers_in_a_channel(x, d.dtype)
+        d -= (by_one + z * by_z) / numbers_in_a_channel(x, d.dtype)
     return tf.cast(d * (gamma * inverse), dtype), of_gamma, of_beta
 
 
