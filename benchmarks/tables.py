@@ -132,8 +132,10 @@ def tpu_largest() -> str:
             theirs[step] = most
         elif step in theirs:
             text += f" ({most / theirs[step]:.2f})"
-        per_image = ("flops", "bytes_accessed")
-        each = [f"{found[key] / most / 1e9:.2f}" if most else "–" for key in per_image]
+        each = [
+            f"{found[key] / most / 1e9:.2f}" if key in found else "–"
+            for key in ("flops", "bytes_accessed")
+        ]
         rows.append((step, _form(row["form"]), text, *each))
     header = ("Step", "Network of", "Images on a chip, at most", "GFLOP an image", "GB an image")
     return markdown(header, rows)
