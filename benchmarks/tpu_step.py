@@ -3,7 +3,7 @@
     pip install 'effnet_tf[cpu,tpu-check]'
     python benchmarks/tpu_step.py                          # 20 minutes on 2 cores
     python benchmarks/tpu_step.py --variant b3 --images 32 --precision float32
-    python benchmarks/tpu_step.py --variant b4 --images 64 --largest_batch    # some hours
+    python benchmarks/tpu_step.py --variant b4 --images 64 --largest_batch    # an hour or two
 
 No TPU is needed: libtpu, the TPU's own compiler, compiles one of 8 replicas for a v5e, and says
 what device memory it has assigned. Operations and bytes per step are what XLA's analysis of the
