@@ -20,7 +20,7 @@ from effnet_tf.inference import metrics, unsaid
 from effnet_tf.messages import log
 from effnet_tf.models import build
 from effnet_tf.recipes import RECIPES, Recipe
-from effnet_tf.runs import locate, texts
+from effnet_tf.runs import checkpoints, locate, texts
 from effnet_tf.variants import find_variant
 from effnet_tf.weights import loading, model_names, published, reading
 
@@ -129,17 +129,12 @@ def _of_run(path):
     """The network of a run with averaged weights, as its training evaluates it."""
     recipe, names = texts.read_run(path)
     model = build.model_fn(recipe.resolved_variant(), len(names), classifier_activation=None)
-    prefix, thresholds = _with_thresholds(path, recipe)
+    prefix, thresholds = path, None
+    if recipe.labels == "multi":
+        prefix, thresholds = locate.with_thresholds(path)
     loading.load_weights(model, prefix, family=recipe.family)
     found = _of_model(f"run '{path}'", path, model, names, recipe, is_run=True)
     return dataclasses.replace(found, thresholds=_array(thresholds))
-
-
-def _with_thresholds(path, recipe):
-    """The checkpoint that a path in a run has, with its thresholds if images have several names."""
-    if recipe.labels == "multi":
-        return locate.with_thresholds(path)
-    return path, None
 
 
 def _array(thresholds):
@@ -157,11 +152,18 @@ def _of_weights(path, options):
     recipe = unsaid.recipe(options.crop, CROP_PADDING, variant.resolution, path, kind=variant.crops)
     names = unsaid.names((), options.labels, model.output_shape[-1], path)
     found = _of_model(f"'{path}' as {variant.name}", path, model, names, recipe)
+    return dataclasses.replace(found, thresholds=_array(_thresholds_beside(path)))
+
+
+def _thresholds_beside(path):
+    """The thresholds of a checkpoint in a run whose images have several names, else None."""
     run = locate.run_of(path)
-    if run is None:
-        return found
-    _, thresholds = _with_thresholds(path, texts.read_run(run)[0])
-    return dataclasses.replace(found, thresholds=_array(thresholds))
+    if run is None or texts.read_run(run)[0].labels != "multi":
+        return None
+    prefix = locate.checkpoint_prefix(path)
+    if prefix is None:  # weights of another format, which somebody put there
+        return None
+    return checkpoints.thresholds(prefix)
 
 
 def _built(path, variant):

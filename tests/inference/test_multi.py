@@ -99,6 +99,15 @@ def test_weights_of_a_run_keep_its_thresholds(several, asked):
     assert found.thresholds.tolist() == asked.thresholds.tolist()
 
 
+def test_other_weights_in_a_run_have_no_thresholds(several):
+    variant = texts.read_run(several.run)[0].variant
+    path = os.path.join(several.run, "own.weights.h5")
+    trained.load_run(several.run).save_weights(path)
+    found = subjects.open_subject(path, subjects.Options(variant=variant, crop=1.0))
+    assert found.thresholds is None and found.classes == len(several_names.NAMES)
+    os.remove(path)
+
+
 class TestRun:
     def test_says_what_it_is(self, several):
         recipe, names = texts.read_run(several.run)
