@@ -8,6 +8,7 @@ from effnet_tf.layers import blocks, lean, lean_pieces
 from effnet_tf.layers.lean_convolutions import LeanConvolution
 from effnet_tf.layers.lean_pieces import Expansion
 from effnet_tf.layers.lean_units import Unit
+from tests.helpers.gradients import block_gradients
 
 EPSILON, NARROW, WIDE = 1e-3, 3, 8
 DEPTHWISE = LeanConvolution(True, 5, 2)
@@ -116,10 +117,7 @@ def test_an_expansion_is_computed_again_where_it_is_cheap(remat, monkeypatch):
     block.remat = remat
     for cheap in (NARROW, NARROW - 1):
         monkeypatch.setitem(lean.WIDENED_AGAIN, remat, cheap)
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            goal = tf.reduce_sum(tf.sin(block(x, training=True)))
-        found.append(tape.gradient(goal, [x, *(each.value for each in block.trainable_weights)]))
+        found.append(block_gradients(block, x))
     assert len(taken) == 1
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)

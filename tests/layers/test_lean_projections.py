@@ -10,6 +10,7 @@ from effnet_tf.layers.lean_projections import Projection
 from effnet_tf.layers.lean_units import Unit
 from effnet_tf.layers.squeeze_excite import SqueezeExcite
 from effnet_tf.variants import describe_mbconv
+from tests.helpers.gradients import block_gradients
 
 PRODUCT, WIDE, NARROW = LeanConvolution(False, 1), 6, 3
 
@@ -95,10 +96,7 @@ def test_a_block_that_is_computed_again_takes_it(monkeypatch):
     block.build(x.shape)
     assert isinstance(block.se, SqueezeExcite)
     for block.remat in ("none", "block"):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            goal = tf.reduce_sum(tf.sin(block(x, training=True)))
-        found.append(tape.gradient(goal, [x, *(each.value for each in block.trainable_weights)]))
+        found.append(block_gradients(block, x))
     assert len(taken) == 1
     for ours, theirs in zip(*found, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-9)
